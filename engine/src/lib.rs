@@ -1,0 +1,1 @@
+//! Catalog, documents, PQL and the one dispatch path

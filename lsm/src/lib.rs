@@ -1,0 +1,1 @@
+//! The key-value engine: memtables, snapshots, atomic batches, flush, recovery

@@ -1,0 +1,21 @@
+//! What the core may ask of the world: disk, clock, entropy.
+//!
+//! Invariant: below `net` and `bins`, nothing reads a clock, randomness, the
+//! environment or a file except through the traits of this crate, so that the
+//! simulator can replay a seed bit for bit and crash the disk at any call.
+//!
+//! * [`Disk`] and [`File`]: six verbs on a file, seven on a directory.
+//! * [`Clock`]: wall time and a monotonic time.
+//! * [`Entropy`]: unpredictable bytes.
+//! * [`real`]: the operating system's.
+//! * [`sim`]: a crashing disk, a stepped clock, seeded bytes.
+
+mod clock;
+mod disk;
+mod entropy;
+pub mod real;
+pub mod sim;
+
+pub use clock::Clock;
+pub use disk::{Disk, File, Lock, Open};
+pub use entropy::Entropy;

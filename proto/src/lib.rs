@@ -1,0 +1,1 @@
+//! The packet protocol and documents: bytes in, packets out, no I/O

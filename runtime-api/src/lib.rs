@@ -1,0 +1,1 @@
+//! What a WASM runtime must do for Planck: traits, guest ABI, limits, pool, conformance suite

@@ -1,0 +1,1 @@
+//! The JIT backend: production

@@ -1,0 +1,1 @@
+//! The interpreter backend: deterministic, for tests and simulation

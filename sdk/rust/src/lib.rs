@@ -1,0 +1,1 @@
+//! What a guest written in Rust needs
