@@ -1,0 +1,1 @@
+//! The operating system's disk, clock and entropy.

@@ -1,0 +1,1 @@
+//! The simulated world: a crashing disk, a stepped clock, seeded bytes.
