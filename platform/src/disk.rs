@@ -90,7 +90,8 @@ pub trait Disk: Send + Sync + 'static {
     /// Names of the files (not the directories) in `dir`, sorted. `""` is the root.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
 
-    /// Makes a directory and its parents; fine if it exists.
+    /// Makes a directory and its parents; fine if it exists. Their names are
+    /// durable when this returns: no `sync_dir` is needed for them.
     fn create_dir(&self, dir: &str) -> io::Result<()>;
 
     /// Makes the names in `dir` durable.

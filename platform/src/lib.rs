@@ -13,6 +13,7 @@
 mod clock;
 mod disk;
 mod entropy;
+mod path;
 pub mod real;
 pub mod sim;
 
