@@ -1,1 +1,22 @@
-//! The packet protocol and documents: bytes in, packets out, no I/O
+//! The packet protocol and documents: bytes in, packets out, no I/O.
+//!
+//! Everything that crosses a boundary of Planck is laid out here and nowhere
+//! else: wire packets ([`packet`], [`request`], [`reply`]), what a guest is
+//! given and gives back for an HTTP request ([`http`]), keys and statuses.
+//! The crate builds for wasm32, so the server, its clients and the guests read
+//! the same lines. All integers are little-endian, but keys, whose bytes sort.
+#![forbid(unsafe_code)]
+
+pub mod codec;
+pub mod http;
+pub mod key;
+pub mod packet;
+pub mod reply;
+pub mod request;
+pub mod status;
+
+pub use key::Key;
+pub use packet::{Header, Kind, Opcode};
+pub use reply::{Reply, ReplyWriter, Rows, RowsWriter};
+pub use request::Request;
+pub use status::{Class, Status};

@@ -1,0 +1,384 @@
+//! Requests: what each operation carries, in the order it is written.
+//!
+//! ```text
+//! Ping Stats List Flush   (nothing)
+//! Auth         user:str16  key:str16
+//! CreateStore  store:str16  if_not_exists:u8
+//! DropStore    store:str16  if_exists:u8
+//! Insert       store:str16  has_key:u8 key:16  document
+//! BatchInsert  store:str16  count:u32  count x (has_key:u8 key:16 document)
+//! Read Delete  store:str16  key:16
+//! Update       store:str16  upsert:u8  key:16  document
+//! Scan         store:str16  reverse:u8  has_after:u8 after:16  limit:u32
+//! Range        store:str16  reverse:u8  from:16  to:16  limit:u32   (both ends included)
+//! Query        text:bytes32  parameters: nothing, or one document {"1": .., "2": ..}
+//! ```
+//!
+//! `limit` 0 asks for as many rows as fit a reply. Documents are BSON, checked
+//! by the engine, not here.
+//!
+//! Invariant: decoding borrows from the packet, copies nothing, and refuses a
+//! body with bytes left over.
+
+use crate::codec::{DecodeError, Reader, Write};
+use crate::packet::{HEADER_BYTES, Header, Kind, Opcode};
+use crate::{Key, Status};
+
+/// One operation, borrowed from its packet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)] // The fields are drawn at the top of the file.
+pub enum Request<'a> {
+    Ping,
+    Auth { user: &'a str, key: &'a str },
+    Stats,
+    List,
+    CreateStore { store: &'a str, if_not_exists: bool },
+    DropStore { store: &'a str, if_exists: bool },
+    Insert { store: &'a str, key: Option<Key>, document: &'a [u8] },
+    BatchInsert { store: &'a str, batch: Batch<'a> },
+    Read { store: &'a str, key: Key },
+    Update { store: &'a str, key: Key, document: &'a [u8], upsert: bool },
+    Delete { store: &'a str, key: Key },
+    Scan { store: &'a str, after: Option<Key>, limit: u32, reverse: bool },
+    Range { store: &'a str, from: Key, to: Key, limit: u32, reverse: bool },
+    Query { text: &'a str, parameters: Option<&'a [u8]> },
+    Flush,
+}
+
+/// The documents of a batch, checked to be framed well.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Batch<'a> {
+    count: u32,
+    items: &'a [u8],
+}
+
+impl<'a> Batch<'a> {
+    fn decode(body: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let count = body.u32("batch count")?;
+        let items = body.rest();
+        let mut walk = Reader::new(items);
+        for _ in 0..count {
+            walk.optional_key("batch key")?;
+            walk.document("batch document")?;
+        }
+        walk.done("batch")?;
+        Ok(Batch { count, items })
+    }
+
+    /// How many documents.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Each document with the key it asks for, if it does.
+    pub fn iter(&self) -> impl Iterator<Item = (Option<Key>, &'a [u8])> + use<'a> {
+        let mut walk = Reader::new(self.items);
+        (0..self.count).map_while(move |_| {
+            let key = walk.optional_key("batch key").ok()?;
+            Some((key, walk.document("batch document").ok()?))
+        })
+    }
+}
+
+/// Collects the documents of a [`Request::BatchInsert`].
+#[derive(Clone, Debug, Default)]
+pub struct BatchBuf {
+    count: u32,
+    items: Vec<u8>,
+}
+
+impl BatchBuf {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a document (BSON bytes) under `key`, or under one the engine makes.
+    pub fn push(&mut self, key: Option<Key>, document: &[u8]) {
+        self.items.put_optional_key(key);
+        self.items.extend_from_slice(document);
+        self.count += 1;
+    }
+
+    /// Documents so far.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there is none so far.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Forgets all documents, keeps the memory.
+    pub fn clear(&mut self) {
+        self.count = 0;
+        self.items.clear();
+    }
+
+    /// For a request.
+    pub fn as_batch(&self) -> Batch<'_> {
+        Batch { count: self.count, items: &self.items }
+    }
+}
+
+impl<'a> Request<'a> {
+    /// The operation's number.
+    pub fn opcode(&self) -> Opcode {
+        match self {
+            Request::Ping => Opcode::Ping,
+            Request::Auth { .. } => Opcode::Auth,
+            Request::Stats => Opcode::Stats,
+            Request::List => Opcode::List,
+            Request::CreateStore { .. } => Opcode::CreateStore,
+            Request::DropStore { .. } => Opcode::DropStore,
+            Request::Insert { .. } => Opcode::Insert,
+            Request::BatchInsert { .. } => Opcode::BatchInsert,
+            Request::Read { .. } => Opcode::Read,
+            Request::Update { .. } => Opcode::Update,
+            Request::Delete { .. } => Opcode::Delete,
+            Request::Scan { .. } => Opcode::Scan,
+            Request::Range { .. } => Opcode::Range,
+            Request::Query { .. } => Opcode::Query,
+            Request::Flush => Opcode::Flush,
+        }
+    }
+
+    /// Reads a whole request packet; gives its id too, for the reply.
+    ///
+    /// # Errors
+    /// The status and reason to answer with.
+    pub fn decode(packet: &'a [u8]) -> Result<(u64, Request<'a>), (Status, DecodeError)> {
+        let bad = |error| (Status::BadPacket, error);
+        let (header, body) = Header::split(packet).map_err(bad)?;
+        if header.kind != Kind::Request {
+            return Err(bad(DecodeError::new("packet kind", "is a reply where a request is due")));
+        }
+        let Some(opcode) = Opcode::from_number(header.code) else {
+            let error = DecodeError::new("operation", "is unknown to this server");
+            return Err((Status::UnknownOpcode, error));
+        };
+        Request::decode_body(opcode, body).map(|request| (header.id, request)).map_err(bad)
+    }
+
+    fn decode_body(opcode: Opcode, body: &'a [u8]) -> Result<Request<'a>, DecodeError> {
+        let mut body = Reader::new(body);
+        let request = match opcode {
+            Opcode::Ping => Request::Ping,
+            Opcode::Auth => {
+                Request::Auth { user: body.str16("user")?, key: body.str16("user's key")? }
+            }
+            Opcode::Stats => Request::Stats,
+            Opcode::List => Request::List,
+            Opcode::CreateStore => Request::CreateStore {
+                store: body.str16("store name")?,
+                if_not_exists: body.flag("if_not_exists")?,
+            },
+            Opcode::DropStore => Request::DropStore {
+                store: body.str16("store name")?,
+                if_exists: body.flag("if_exists")?,
+            },
+            Opcode::Insert => Request::Insert {
+                store: body.str16("store name")?,
+                key: body.optional_key("key")?,
+                document: body.document("document")?,
+            },
+            Opcode::BatchInsert => Request::BatchInsert {
+                store: body.str16("store name")?,
+                batch: Batch::decode(&mut body)?,
+            },
+            Opcode::Read => {
+                Request::Read { store: body.str16("store name")?, key: body.key("key")? }
+            }
+            Opcode::Update => Request::Update {
+                store: body.str16("store name")?,
+                upsert: body.flag("upsert")?,
+                key: body.key("key")?,
+                document: body.document("document")?,
+            },
+            Opcode::Delete => {
+                Request::Delete { store: body.str16("store name")?, key: body.key("key")? }
+            }
+            Opcode::Scan => Request::Scan {
+                store: body.str16("store name")?,
+                reverse: body.flag("reverse")?,
+                after: body.optional_key("after")?,
+                limit: body.u32("limit")?,
+            },
+            Opcode::Range => Request::Range {
+                store: body.str16("store name")?,
+                reverse: body.flag("reverse")?,
+                from: body.key("from")?,
+                to: body.key("to")?,
+                limit: body.u32("limit")?,
+            },
+            Opcode::Query => {
+                let text = core::str::from_utf8(body.bytes32("query text")?)
+                    .map_err(|_| DecodeError::new("query text", "is not UTF-8"))?;
+                let parameters =
+                    if body.remaining() == 0 { None } else { Some(body.document("parameters")?) };
+                Request::Query { text, parameters }
+            }
+            Opcode::Flush => Request::Flush,
+        };
+        body.done("body")?;
+        Ok(request)
+    }
+
+    /// Appends this request to `out` as one packet. Store and user names longer
+    /// than 65,535 bytes are cut; the engine refuses far shorter ones.
+    pub fn encode(&self, id: u64, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER_BYTES]);
+        self.encode_body(out);
+        let body =
+            u32::try_from(out.len() - start - HEADER_BYTES).expect("a request is under 4 GiB");
+        let header = Header { kind: Kind::Request, code: self.opcode() as u16, id, body };
+        out[start..start + HEADER_BYTES].copy_from_slice(&header.to_bytes());
+    }
+
+    fn encode_body(&self, out: &mut Vec<u8>) {
+        match *self {
+            Request::Ping | Request::Stats | Request::List | Request::Flush => {}
+            Request::Auth { user, key } => {
+                out.put_str16(user);
+                out.put_str16(key);
+            }
+            Request::CreateStore { store, if_not_exists: flag }
+            | Request::DropStore { store, if_exists: flag } => {
+                out.put_str16(store);
+                out.push(u8::from(flag));
+            }
+            Request::Insert { store, key, document } => {
+                out.put_str16(store);
+                out.put_optional_key(key);
+                out.extend_from_slice(document);
+            }
+            Request::BatchInsert { store, batch } => {
+                out.put_str16(store);
+                out.extend_from_slice(&batch.count.to_le_bytes());
+                out.extend_from_slice(batch.items);
+            }
+            Request::Read { store, key } | Request::Delete { store, key } => {
+                out.put_str16(store);
+                out.extend_from_slice(&key.to_bytes());
+            }
+            Request::Update { store, key, document, upsert } => {
+                out.put_str16(store);
+                out.push(u8::from(upsert));
+                out.extend_from_slice(&key.to_bytes());
+                out.extend_from_slice(document);
+            }
+            Request::Scan { store, after, limit, reverse } => {
+                out.put_str16(store);
+                out.push(u8::from(reverse));
+                out.put_optional_key(after);
+                out.extend_from_slice(&limit.to_le_bytes());
+            }
+            Request::Range { store, from, to, limit, reverse } => {
+                out.put_str16(store);
+                out.push(u8::from(reverse));
+                out.extend_from_slice(&from.to_bytes());
+                out.extend_from_slice(&to.to_bytes());
+                out.extend_from_slice(&limit.to_le_bytes());
+            }
+            Request::Query { text, parameters } => {
+                out.put_bytes32(text.as_bytes());
+                out.extend_from_slice(parameters.unwrap_or_default());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DOC: &[u8] = &[12, 0, 0, 0, 0x10, b'a', 0, 7, 0, 0, 0, 0];
+
+    fn every_request(batch: &BatchBuf) -> Vec<Request<'_>> {
+        let (store, key) = ("flights", Key(0xfeed));
+        vec![
+            Request::Ping,
+            Request::Auth { user: "admin", key: "secret" },
+            Request::Stats,
+            Request::List,
+            Request::CreateStore { store, if_not_exists: true },
+            Request::DropStore { store, if_exists: false },
+            Request::Insert { store, key: Some(key), document: DOC },
+            Request::BatchInsert { store, batch: batch.as_batch() },
+            Request::Read { store, key },
+            Request::Update { store, key, document: DOC, upsert: true },
+            Request::Delete { store, key },
+            Request::Scan { store, after: Some(key), limit: 9, reverse: true },
+            Request::Range { store, from: Key::MIN, to: key, limit: 0, reverse: false },
+            Request::Query { text: "flights.count()", parameters: Some(DOC) },
+            Request::Flush,
+        ]
+    }
+
+    fn two_documents() -> BatchBuf {
+        let mut batch = BatchBuf::new();
+        batch.push(Some(Key(1)), DOC);
+        batch.push(None, DOC);
+        batch
+    }
+
+    #[test]
+    fn every_request_round_trips_and_no_prefix_of_it_does() {
+        let batch = two_documents();
+        let requests = every_request(&batch);
+        assert_eq!(requests.len(), Opcode::ALL.len(), "a new operation needs a line in this test");
+        for request in requests {
+            let mut packet = Vec::new();
+            request.encode(42, &mut packet);
+            assert_eq!(Request::decode(&packet), Ok((42, request)));
+            for cut in 0..packet.len() {
+                assert!(Request::decode(&packet[..cut]).is_err(), "{request:?} cut at {cut}");
+            }
+            packet.push(0);
+            assert!(Request::decode(&packet).is_err(), "{request:?} with a byte more");
+        }
+    }
+
+    #[test]
+    fn a_read_is_these_bytes() {
+        let mut packet = Vec::new();
+        Request::Read { store: "ab", key: Key(0x0102) }.encode(1, &mut packet);
+        assert_eq!(
+            packet[24..],
+            [2, 0, b'a', b'b', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]
+        );
+    }
+
+    #[test]
+    fn a_batch_gives_back_its_documents() {
+        let batch = two_documents();
+        let items: Vec<_> = batch.as_batch().iter().collect();
+        assert_eq!(items, [(Some(Key(1)), DOC), (None, DOC)]);
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_of_a_stranger_never_panic(code in 0u16..20, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let header = Header { kind: Kind::Request, code, id: 0, body: body.len() as u32 };
+            let packet = [&header.to_bytes()[..], &body].concat();
+            if let Ok((_, request)) = Request::decode(&packet) {
+                let mut again = Vec::new();
+                request.encode(0, &mut again);
+                prop_assert_eq!(again, packet);
+            }
+        }
+    }
+}

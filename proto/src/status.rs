@@ -1,0 +1,113 @@
+//! How a request ended: stable codes, shown as `PLK-1234`.
+//!
+//! Invariant: a number, once given, keeps its meaning for ever.
+
+use core::fmt;
+
+/// What the caller should make of a status; clients decide by this, not by the
+/// single code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Done.
+    Ok,
+    /// The request is wrong: change it.
+    Invalid,
+    /// What it names is not there.
+    NotFound,
+    /// The caller may not do this, or has not said who it is.
+    Denied,
+    /// Another state than the request expects: read again, then retry.
+    Conflict,
+    /// A limit was passed: ask for less.
+    TooLarge,
+    /// Too much at once: retry after a while.
+    Busy,
+    /// The server cannot: an operator must look.
+    Failed,
+}
+
+macro_rules! statuses {
+    ($($number:literal $name:ident $class:ident $http:literal $doc:literal;)*) => {
+        /// The status of a reply.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u16)]
+        pub enum Status { $(#[doc = $doc] $name = $number,)* }
+
+        impl Status {
+            /// Every status, in order of its number.
+            pub const ALL: &'static [Status] = &[$(Status::$name),*];
+
+            /// The status of a number, if there is one.
+            pub fn from_number(number: u16) -> Option<Status> {
+                match number { $($number => Some(Status::$name),)* _ => None }
+            }
+
+            /// Whether and how the caller can go on.
+            pub fn class(self) -> Class {
+                match self { $(Status::$name => Class::$class,)* }
+            }
+
+            /// The HTTP status that says the same.
+            pub fn http(self) -> u16 {
+                match self { $(Status::$name => $http,)* }
+            }
+
+            /// One sentence for people.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Status::$name => $doc,)* }
+            }
+        }
+    };
+}
+
+statuses! {
+    0    Ok              Ok       200 "The request was carried out.";
+    1001 BadPacket       Invalid  400 "The packet is malformed or of another protocol version.";
+    1002 UnknownOpcode   Invalid  400 "This server has no such operation.";
+    1003 MessageTooLarge TooLarge 413 "The message passes limits.max_message_size.";
+    1101 BadDocument     Invalid  400 "The document is not valid BSON, or breaks a rule for documents.";
+    1102 DocumentTooLarge TooLarge 413 "The document passes the size limit for one document.";
+    1103 BadKey          Invalid  400 "The key is not 32 hexadecimal digits.";
+    1104 BatchTooLarge   TooLarge 413 "The batch passes limits.max_batch_size.";
+    1201 BadName         Invalid  400 "The name is not allowed for a store.";
+    1202 UnknownStore    NotFound 404 "There is no store of that name.";
+    1203 StoreExists     Conflict 409 "There is a store of that name already.";
+    1301 NotFound        NotFound 404 "There is no document under that key.";
+    1302 KeyExists       Conflict 409 "There is a document under that key already.";
+    1401 BadQuery        Invalid  400 "The query is not valid PQL.";
+    1402 BadParameter    Invalid  400 "The query's parameters do not fit it.";
+    1403 ResultTooLarge  TooLarge 413 "The result passes a limit; ask for less at a time.";
+    1404 QueryMemory     TooLarge 413 "The query needs more memory than it may use to sort or group.";
+    1501 NotAuthenticated Denied  401 "The session has not authenticated.";
+    1502 BadCredentials  Denied   401 "The user or key is wrong.";
+    1503 Forbidden       Denied   403 "The role of this user does not allow the operation.";
+    1504 LockedOut       Denied   429 "Too many failed attempts; wait before the next.";
+    1601 Busy            Busy     503 "The server is at a limit; retry after a while.";
+    1602 Timeout         Busy     504 "The operation passed its deadline.";
+    1701 NoSuchUpstream  Denied   403 "The named upstream is not on the allowlist of service.yaml.";
+    1901 ReadOnly        Failed   503 "The storage refuses writes after a fault; reads go on.";
+    1902 Corrupt         Failed   500 "Stored bytes failed their check and were not served.";
+    1903 Io              Failed   500 "The disk failed the operation.";
+    1999 Internal        Failed   500 "The server met a state it should not be in; please report it.";
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PLK-{:04}", *self as u16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_unique_stable_and_found_again() {
+        for status in Status::ALL {
+            assert_eq!(Status::from_number(*status as u16), Some(*status));
+        }
+        assert!(Status::ALL.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(Status::from_number(7), None);
+        assert_eq!(Status::UnknownStore.to_string(), "PLK-1202");
+    }
+}
