@@ -1,0 +1,397 @@
+//! Atomic batches and their WAL payload.
+//!
+//! What must stay true: a batch *is* its payload, drawn once below; decoding
+//! checks every length, tag and limit and never panics, whatever the bytes.
+//! Operations take effect in the order they were added.
+//!
+//! ```text
+//!  0         1         4        8
+//! +---------+---------+--------+------+------+-----
+//! | version | zero    | count  | op 1 | op 2 | ...      count operations, then
+//! | u8 = 1  | 3 bytes | u32 LE |      |      |          nothing
+//! +---------+---------+--------+------+------+-----
+//!
+//!  0      1      2         4          8           12
+//! +------+------+---------+----------+-----------+---------+-----------+
+//! | kind | zero | key len | keyspace | value len | key ... | value ... |
+//! | u8   | u8   | u16 LE  | u32 LE   | u32 LE    |         |           |
+//! +------+------+---------+----------+-----------+---------+-----------+
+//!   kind 1: put.  2: delete (value len 0).  3: drop the keyspace (both 0).
+//! ```
+
+use std::fmt;
+
+use zerocopy::byteorder::little_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Keys are 1 to this many bytes.
+pub const MAX_KEY: usize = 1024;
+/// A batch's payload is at most this many bytes: what one WAL frame may hold.
+pub const MAX_BATCH_BYTES: usize = 64 << 20;
+/// Keyspaces are numbered below this; the rest is for the engine's own trees.
+pub const MAX_KEYSPACE: u32 = 0xFFFF_FF00;
+
+const VERSION: u8 = 1;
+const PUT: u8 = 1;
+const DELETE: u8 = 2;
+const DROP: u8 = 3;
+
+/// A keyspace: an ordered map of its own. Numbers are the caller's; after a drop
+/// the number starts again empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyspaceId(pub u32);
+
+impl fmt::Display for KeyspaceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "keyspace {}", self.0)
+    }
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Head {
+    version: u8,
+    zero: [u8; 3],
+    count: U32,
+}
+const _: () = assert!(size_of::<Head>() == 8);
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct OpHead {
+    kind: u8,
+    zero: u8,
+    key_len: U16,
+    keyspace: U32,
+    value_len: U32,
+}
+const _: () = assert!(size_of::<OpHead>() == 12);
+
+/// One operation, borrowed from a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op<'a> {
+    /// The key has this value from now on.
+    Put(KeyspaceId, &'a [u8], &'a [u8]),
+    /// The key has no value from now on; fine if it had none.
+    Delete(KeyspaceId, &'a [u8]),
+    /// All keys of the keyspace are gone, those put earlier in this batch too.
+    DropKeyspace(KeyspaceId),
+}
+
+/// What is wrong with a batch, or with the bytes of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// A key's length is out of bounds.
+    #[error("a key has 1 to {MAX_KEY} bytes, this one has {0}: shorten what is indexed")]
+    Key(usize),
+    /// The payload would be too large for a WAL frame.
+    #[error("a batch has at most {MAX_BATCH_BYTES} bytes, this one would have {0}: split it")]
+    TooLarge(usize),
+    /// A keyspace number is reserved.
+    #[error("keyspace numbers end below {MAX_KEYSPACE}, this one is {0}")]
+    Keyspace(u32),
+    /// A payload of a newer version.
+    #[error("the batch has version {0}, this program knows {VERSION}: use a newer program")]
+    Version(u8),
+    /// Bytes that are no batch.
+    #[error("the batch's bytes make no sense at byte {at}: {what}")]
+    Corrupt {
+        /// Offset in the payload.
+        at: usize,
+        /// What was found.
+        what: &'static str,
+    },
+}
+
+/// Writes that happen all or not at all: one WAL frame.
+///
+/// A batch remembers its first fault (a key of 0 or more than [`MAX_KEY`] bytes,
+/// too many bytes, a reserved keyspace); the faulty operation is left out and
+/// the commit refuses the batch, so that adding needs no error handling.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    payload: Vec<u8>,
+    count: u32,
+    fault: Option<BatchError>,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Batch::new()
+    }
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        let head = Head { version: VERSION, zero: [0; 3], count: U32::new(0) };
+        Batch { payload: head.as_bytes().to_vec(), count: 0, fault: None }
+    }
+
+    /// Sets `key` to `value`.
+    pub fn put(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
+        self.push(PUT, keyspace, key, value);
+    }
+
+    /// Removes `key`; fine if it is not there.
+    pub fn delete(&mut self, keyspace: KeyspaceId, key: &[u8]) {
+        self.push(DELETE, keyspace, key, &[]);
+    }
+
+    /// Empties the keyspace, of what this batch has put so far too.
+    pub fn drop_keyspace(&mut self, keyspace: KeyspaceId) {
+        self.push(DROP, keyspace, &[], &[]);
+    }
+
+    /// Operations.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there is no operation.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes of its payload.
+    pub fn bytes(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// Empties it, keeping its memory.
+    pub fn clear(&mut self) {
+        self.payload.truncate(size_of::<Head>());
+        self.fault = None;
+        self.set_count(0);
+    }
+
+    /// The first fault, if any: what a commit would say.
+    pub fn check(&self) -> Result<(), BatchError> {
+        self.fault.map_or(Ok(()), Err)
+    }
+
+    /// The operations in order.
+    pub fn ops(&self) -> Ops<'_> {
+        Ops { payload: &self.payload, at: size_of::<Head>(), left: self.count }
+    }
+
+    /// The bytes a WAL frame carries.
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    fn set_count(&mut self, count: u32) {
+        self.count = count;
+        let head = Head { version: VERSION, zero: [0; 3], count: U32::new(count) };
+        self.payload[..size_of::<Head>()].copy_from_slice(head.as_bytes());
+    }
+
+    fn push(&mut self, kind: u8, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
+        let bytes = self.payload.len() + size_of::<OpHead>() + key.len();
+        let bytes = bytes.saturating_add(value.len());
+        let fault = if kind != DROP && !(1..=MAX_KEY).contains(&key.len()) {
+            Some(BatchError::Key(key.len()))
+        } else if keyspace.0 >= MAX_KEYSPACE {
+            Some(BatchError::Keyspace(keyspace.0))
+        } else if bytes > MAX_BATCH_BYTES {
+            Some(BatchError::TooLarge(bytes))
+        } else {
+            None
+        };
+        if fault.is_some() {
+            self.fault = self.fault.or(fault);
+            return;
+        }
+        let head = OpHead {
+            kind,
+            zero: 0,
+            key_len: U16::new(key.len() as u16),
+            keyspace: U32::new(keyspace.0),
+            value_len: U32::new(value.len() as u32),
+        };
+        self.payload.extend_from_slice(head.as_bytes());
+        self.payload.extend_from_slice(key);
+        self.payload.extend_from_slice(value);
+        self.set_count(self.count + 1);
+    }
+}
+
+/// Checks a payload whole and gives its operations.
+///
+/// # Errors
+/// [`BatchError`] naming the first byte that makes no sense. A payload that
+/// passes is decoded by [`Ops`] without any error.
+pub fn decode(payload: &[u8]) -> Result<Ops<'_>, BatchError> {
+    let corrupt = |at, what| Err(BatchError::Corrupt { at, what });
+    if payload.len() > MAX_BATCH_BYTES {
+        return Err(BatchError::TooLarge(payload.len()));
+    }
+    let Ok((head, _)) = Head::ref_from_prefix(payload) else {
+        return corrupt(0, "it is shorter than its header");
+    };
+    if head.version != VERSION {
+        return Err(BatchError::Version(head.version));
+    }
+    if head.zero != [0; 3] {
+        return corrupt(1, "reserved bytes are set");
+    }
+    let all = Ops { payload, at: size_of::<Head>(), left: head.count.get() };
+    let mut ops = all.clone();
+    for _ in 0..head.count.get() {
+        let at = ops.at;
+        match ops.step() {
+            Ok(_) => {}
+            Err(what) => return corrupt(at, what),
+        }
+    }
+    if ops.at != payload.len() {
+        return corrupt(ops.at, "bytes follow the last operation");
+    }
+    Ok(all)
+}
+
+/// The operations of a payload that was checked.
+#[derive(Clone, Debug)]
+pub struct Ops<'a> {
+    payload: &'a [u8],
+    at: usize,
+    left: u32,
+}
+
+impl<'a> Ops<'a> {
+    fn step(&mut self) -> Result<Op<'a>, &'static str> {
+        let rest = self.payload.get(self.at..).unwrap_or_default();
+        let Ok((head, rest)) = OpHead::ref_from_prefix(rest) else {
+            return Err("an operation's header is cut off");
+        };
+        let (key_len, value_len) = (usize::from(head.key_len.get()), head.value_len.get() as usize);
+        let Some((key, rest)) = rest.split_at_checked(key_len) else {
+            return Err("a key is cut off");
+        };
+        let Some(value) = rest.get(..value_len) else {
+            return Err("a value is cut off");
+        };
+        if head.zero != 0 {
+            return Err("a reserved byte is set");
+        }
+        if head.keyspace.get() >= MAX_KEYSPACE {
+            return Err("a reserved keyspace is written");
+        }
+        let keyspace = KeyspaceId(head.keyspace.get());
+        let sound_key = (1..=MAX_KEY).contains(&key_len);
+        let op = match head.kind {
+            PUT if sound_key => Op::Put(keyspace, key, value),
+            DELETE if sound_key && value_len == 0 => Op::Delete(keyspace, key),
+            DROP if key_len == 0 && value_len == 0 => Op::DropKeyspace(keyspace),
+            PUT | DELETE | DROP => return Err("lengths do not fit the kind of operation"),
+            _ => return Err("an unknown kind of operation"),
+        };
+        self.at += size_of::<OpHead>() + key_len + value_len;
+        Ok(op)
+    }
+}
+
+impl<'a> Iterator for Ops<'a> {
+    type Item = Op<'a>;
+
+    fn next(&mut self) -> Option<Op<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        self.step().ok()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample() -> Batch {
+        let mut batch = Batch::new();
+        batch.drop_keyspace(KeyspaceId(9));
+        batch.put(KeyspaceId(7), b"key", b"value");
+        batch.delete(KeyspaceId(0x0102_0304), b"k");
+        batch
+    }
+
+    #[test]
+    fn golden() {
+        let batch = sample();
+        #[rustfmt::skip]
+        let want = [
+            1, 0, 0, 0, 3, 0, 0, 0,
+            3, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0,
+            1, 0, 3, 0, 7, 0, 0, 0, 5, 0, 0, 0, b'k', b'e', b'y', b'v', b'a', b'l', b'u', b'e',
+            2, 0, 1, 0, 4, 3, 2, 1, 0, 0, 0, 0, b'k',
+        ];
+        assert_eq!(batch.payload(), want);
+        let ops: Vec<_> = decode(&want).unwrap().collect();
+        assert_eq!(
+            ops,
+            [
+                Op::DropKeyspace(KeyspaceId(9)),
+                Op::Put(KeyspaceId(7), b"key", b"value"),
+                Op::Delete(KeyspaceId(0x0102_0304), b"k"),
+            ]
+        );
+    }
+
+    #[test]
+    fn limits_are_remembered_and_the_rest_is_kept_out() {
+        let ks = KeyspaceId(1);
+        let mut batch = Batch::new();
+        batch.put(ks, &[0; MAX_KEY], b"fits");
+        assert_eq!(batch.check(), Ok(()));
+        batch.put(ks, &[0; MAX_KEY + 1], b"");
+        batch.put(ks, b"", b"");
+        assert_eq!(batch.check(), Err(BatchError::Key(MAX_KEY + 1)));
+        assert_eq!(batch.len(), 1);
+        batch.clear();
+        batch.put(KeyspaceId(MAX_KEYSPACE), b"k", b"");
+        assert_eq!(batch.check(), Err(BatchError::Keyspace(MAX_KEYSPACE)));
+        batch.clear();
+        batch.put(ks, b"k", &vec![0; MAX_BATCH_BYTES]);
+        assert_eq!(batch.check(), Err(BatchError::TooLarge(MAX_BATCH_BYTES + 8 + 12 + 1)));
+    }
+
+    #[test]
+    fn every_cut_and_every_tail_is_refused() {
+        let batch = sample();
+        let bytes = batch.payload().to_vec();
+        for end in 0..bytes.len() {
+            assert!(decode(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        let mut long = bytes;
+        long.push(0);
+        assert!(matches!(decode(&long), Err(BatchError::Corrupt { .. })));
+        long[0] = 2;
+        assert_eq!(decode(&long).unwrap_err(), BatchError::Version(2));
+    }
+
+    proptest! {
+        #[test]
+        fn what_decodes_encodes_to_the_same_bytes(
+            flips in prop::collection::vec((0usize..61, any::<u8>()), 0..4)
+        ) {
+            let mut bytes = sample().payload().to_vec();
+            for (at, to) in flips {
+                bytes[at] = to;
+            }
+            if let Ok(ops) = decode(&bytes) {
+                let mut again = Batch::new();
+                for op in ops {
+                    match op {
+                        Op::Put(ks, k, v) => again.put(ks, k, v),
+                        Op::Delete(ks, k) => again.delete(ks, k),
+                        Op::DropKeyspace(ks) => again.drop_keyspace(ks),
+                    }
+                }
+                prop_assert_eq!(again.check(), Ok(()));
+                prop_assert_eq!(again.payload(), bytes);
+            }
+        }
+    }
+}

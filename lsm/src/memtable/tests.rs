@@ -1,0 +1,173 @@
+//! The skiplist against a `BTreeMap`, one writer against many readers.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn stored(value: Option<u8>) -> Stored {
+    value.map_or(Stored::Delete, |v| Stored::put(&[v; 3]))
+}
+
+/// Newest version of each key at `lsn`, deletes included.
+fn model_at(
+    model: &BTreeMap<(Vec<u8>, Lsn), Option<u8>>,
+    lsn: Lsn,
+    floor: Lsn,
+) -> BTreeMap<Vec<u8>, Option<u8>> {
+    let mut out = BTreeMap::new();
+    for ((key, at), value) in model {
+        // LSNs ascend within a key: the last one not above `lsn` stays.
+        if *at <= lsn {
+            if *at >= floor {
+                out.insert(key.clone(), *value);
+            } else {
+                out.remove(key);
+            }
+        }
+    }
+    out
+}
+
+fn taken(walk: &Walk) -> Option<(Vec<u8>, Option<u8>)> {
+    let key = walk.key()?.to_vec();
+    Some((key, walk.stored()?.value().map(|v| v[0])))
+}
+
+/// Keys on both sides of the 16-byte head, with zeros to confuse the padding.
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop::collection::vec(0u8..3, 1..4),
+        (0usize..4, prop::collection::vec(0u8..2, 0..3)).prop_map(|(n, tail)| {
+            let mut key = vec![0; 14 + n];
+            key.extend(tail);
+            key
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn it_answers_as_a_sorted_map_of_versions(
+        writes in prop::collection::vec((key(), prop::option::of(any::<u8>())), 1..80),
+        lsn in 0u64..90,
+        floor in prop_oneof![Just(0u64), 0u64..60],
+        probe in key(),
+    ) {
+        let table = Arc::new(Memtable::new());
+        let mut model = BTreeMap::new();
+        for (i, (key, value)) in writes.iter().enumerate() {
+            // Two writes share an LSN now and then: the later one counts.
+            let lsn = i as u64 / 2 + 1;
+            table.insert(key, lsn, stored(*value));
+            model.insert((key.clone(), lsn), *value);
+        }
+        let seen = model_at(&model, lsn, floor);
+
+        let got = table.get(&probe, lsn).filter(|(at, _)| *at >= floor);
+        let got = got.map(|(_, s)| s.value().map(|v| v[0]));
+        prop_assert_eq!(got, seen.get(&probe).copied());
+
+        let mut walk = Walk::new(Arc::clone(&table), lsn, floor);
+        let mut up = Vec::new();
+        walk.to_first();
+        while let Some(entry) = taken(&walk) {
+            up.push(entry);
+            walk.forward();
+        }
+        prop_assert_eq!(&up, &seen.clone().into_iter().collect::<Vec<_>>());
+
+        let mut down = Vec::new();
+        walk.to_last();
+        while let Some(entry) = taken(&walk) {
+            down.push(entry);
+            walk.back();
+        }
+        down.reverse();
+        prop_assert_eq!(down, up);
+
+        for inclusive in [false, true] {
+            walk.to_from(&probe, inclusive);
+            let want = seen.iter().find(|(k, _)| **k > probe || (inclusive && **k == probe));
+            prop_assert_eq!(taken(&walk), want.map(|(k, v)| (k.clone(), *v)));
+            walk.to_until(&probe, inclusive);
+            let want = seen.iter().rfind(|(k, _)| **k < probe || (inclusive && **k == probe));
+            prop_assert_eq!(taken(&walk), want.map(|(k, v)| (k.clone(), *v)));
+        }
+    }
+}
+
+#[test]
+fn many_versions_of_one_key_are_stepped_over() {
+    // Given a hot key of 1000 versions between two others,
+    let table = Arc::new(Memtable::new());
+    table.insert(b"a", 1, stored(Some(1)));
+    table.insert(b"c", 2, stored(Some(3)));
+    for lsn in 3..1003 {
+        table.insert(b"b", lsn, stored(Some(lsn as u8)));
+    }
+    // when walked at an LSN in the middle, then it shows one of them.
+    let mut walk = Walk::new(table, 500, 0);
+    walk.to_first();
+    let mut seen = Vec::new();
+    while let Some(entry) = taken(&walk) {
+        seen.push(entry);
+        walk.forward();
+    }
+    let want = [(b"a", 1), (b"b", 500u64 as u8), (b"c", 3)];
+    assert_eq!(seen, want.map(|(k, v)| (k.to_vec(), Some(v))));
+}
+
+#[test]
+fn readers_see_a_sorted_list_while_it_grows() {
+    // Given a writer inserting in a scattered order and publishing a count,
+    let table = Arc::new(Memtable::new());
+    let published = AtomicU64::new(0);
+    let key = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
+    const N: u64 = 20_000;
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut round = 0u64;
+                while published.load(Ordering::Acquire) < N {
+                    // when readers look up what is published, then it is there,
+                    let upto = published.load(Ordering::Acquire);
+                    if upto > 0 {
+                        round += 1;
+                        let n = round.wrapping_mul(0x2545_F491_4F6C_DD1D) % upto + 1;
+                        assert!(table.get(&key(n), upto).is_some(), "{n} of {upto}");
+                    }
+                    // and a walk is sorted and holds just the published.
+                    if round % 512 == 1 {
+                        let mut walk = Walk::new(Arc::clone(&table), upto, 0);
+                        walk.to_first();
+                        let (mut count, mut last) = (0, Vec::new());
+                        while let Some(at) = walk.key() {
+                            assert!(last.as_slice() < at);
+                            last = at.to_vec();
+                            count += 1;
+                            walk.forward();
+                        }
+                        assert_eq!(count, upto);
+                    }
+                }
+            });
+        }
+        for n in 1..=N {
+            table.insert(&key(n), n, stored(Some(1)));
+            published.store(n, Ordering::Release);
+        }
+    });
+}
+
+#[test]
+fn memory_is_accounted() {
+    let table = Memtable::new();
+    let empty = table.bytes();
+    table.insert(&[1; 16], 1, Stored::put(&[0; 400]));
+    // One chunk of 16 slots and the value with its two counters.
+    assert_eq!(table.bytes() - empty, 16 * size_of::<std::sync::OnceLock<Node>>() + 416);
+    assert!(size_of::<std::sync::OnceLock<Node>>() <= 112);
+}

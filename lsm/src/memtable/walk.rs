@@ -1,0 +1,130 @@
+//! A walk over one memtable as one LSN sees it: each key once, its newest entry
+//! not above the LSN, deletes included, in either direction.
+//!
+//! What must stay true: entries below `floor` (the keyspace was dropped at that
+//! LSN) are as if they had never been.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use super::{Memtable, NIL, Node, Probe, Stored};
+use crate::Lsn;
+
+/// Versions of one key stepped over one by one before a search is cheaper.
+const PATIENCE: usize = 8;
+
+/// See the module. Starts before the first entry; place it with a `to_` method.
+pub(crate) struct Walk {
+    table: Arc<Memtable>,
+    lsn: Lsn,
+    floor: Lsn,
+    at: u32,
+}
+
+impl Walk {
+    pub(crate) fn new(table: Arc<Memtable>, lsn: Lsn, floor: Lsn) -> Self {
+        Walk { table, lsn, floor, at: NIL }
+    }
+
+    fn node(&self) -> Option<&Node> {
+        self.table.node(self.at)
+    }
+
+    /// The key stood on, or `None` past the end.
+    #[inline]
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        self.node().map(Node::key)
+    }
+
+    /// What is stored at the key stood on.
+    #[inline]
+    pub(crate) fn stored(&self) -> Option<&Stored> {
+        self.node().map(|node| &node.stored)
+    }
+
+    /// The value of the key stood on; `None` for a delete.
+    #[inline]
+    pub(crate) fn value(&self) -> Option<&[u8]> {
+        self.stored()?.value()
+    }
+
+    /// To the first key.
+    pub(crate) fn to_first(&mut self) {
+        self.at = self.settle_forward(self.table.next(NIL, 0));
+    }
+
+    /// To the last key.
+    pub(crate) fn to_last(&mut self) {
+        self.at = self.settle_back(self.table.last());
+    }
+
+    /// To the first key not below (`inclusive`) or above `key`.
+    pub(crate) fn to_from(&mut self, key: &[u8], inclusive: bool) {
+        // LSNs begin at 1: (key, 0) stands behind all versions of the key.
+        let lsn = if inclusive { self.lsn } else { 0 };
+        self.at = self.settle_forward(self.table.first_from(Probe::new(key), lsn));
+    }
+
+    /// To the last key not above (`inclusive`) or below `key`.
+    pub(crate) fn to_until(&mut self, key: &[u8], inclusive: bool) {
+        let lsn = if inclusive { 0 } else { Lsn::MAX };
+        self.at = self.settle_back(self.table.last_before(Probe::new(key), lsn));
+    }
+
+    /// To the next key upwards.
+    pub(crate) fn forward(&mut self) {
+        let Some(node) = self.node() else { return };
+        self.at = self.settle_forward(self.past(node));
+    }
+
+    /// To the next key downwards.
+    pub(crate) fn back(&mut self) {
+        let Some(node) = self.node() else { return };
+        self.at = self.settle_back(self.table.last_before(Probe::new(node.key()), Lsn::MAX));
+    }
+
+    /// The first node of the key after `node`'s.
+    fn past(&self, node: &Node) -> u32 {
+        let key = Probe::new(node.key());
+        let mut at = node.link(0).map_or(NIL, |link| link.load(super::Acquire));
+        for _ in 0..PATIENCE {
+            match self.table.node(at) {
+                Some(next) if next.cmp_key(key) == Ordering::Equal => at = self.table.next(at, 0),
+                _ => return at,
+            }
+        }
+        self.table.first_from(key, 0)
+    }
+
+    /// From `at`, the first of some key's nodes or one past those too new, to the
+    /// first node this walk may show.
+    fn settle_forward(&self, mut at: u32) -> u32 {
+        while let Some(node) = self.table.node(at) {
+            if node.lsn > self.lsn {
+                // Too new: the version to show, or else the next key.
+                at = self.table.first_from(Probe::new(node.key()), self.lsn);
+            } else if node.lsn < self.floor {
+                at = self.past(node);
+            } else {
+                return at;
+            }
+        }
+        NIL
+    }
+
+    /// From `at`, the oldest node of a key, down to the first key with a version
+    /// this walk may show.
+    fn settle_back(&self, mut at: u32) -> u32 {
+        while let Some(oldest) = self.table.node(at) {
+            let key = Probe::new(oldest.key());
+            let seen = self.table.first_from(key, self.lsn);
+            if let Some(node) = self.table.node(seen) {
+                if node.cmp_key(key) == Ordering::Equal && node.lsn >= self.floor {
+                    return seen;
+                }
+            }
+            at = self.table.last_before(key, Lsn::MAX);
+        }
+        NIL
+    }
+}

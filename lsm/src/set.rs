@@ -1,0 +1,139 @@
+//! A memtable set: the memtables of all keyspaces between two LSN boundaries.
+//!
+//! What must stay true: one writer (the commit lock); what a commit wrote is
+//! there for every reader who learned its LSN; after the freeze (`last` is set)
+//! nothing is written any more.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use arc_swap::ArcSwap;
+
+use crate::Lsn;
+use crate::batch::{Op, Ops};
+use crate::memtable::{Memtable, Stored};
+
+/// One keyspace's part. Dropping a keyspace writes an LSN here: it hides all of
+/// the keyspace that is older, in this set, in older sets and in the tree.
+#[derive(Clone)]
+pub(crate) struct Table {
+    pub(crate) keyspace: u32,
+    pub(crate) entries: Arc<Memtable>,
+    /// Ascending.
+    pub(crate) drops: Arc<[Lsn]>,
+}
+
+impl Table {
+    /// The newest drop not above `lsn`; 0 if there is none.
+    pub(crate) fn floor(&self, lsn: Lsn) -> Lsn {
+        let below = self.drops.partition_point(|drop| *drop <= lsn);
+        below.checked_sub(1).map_or(0, |i| self.drops[i])
+    }
+}
+
+/// See the module.
+pub(crate) struct MemSet {
+    /// Sorted by keyspace; copied when a keyspace is first written or dropped.
+    tables: ArcSwap<Vec<Table>>,
+    bytes: AtomicUsize,
+}
+
+impl MemSet {
+    pub(crate) fn new() -> Self {
+        MemSet { tables: ArcSwap::from_pointee(Vec::new()), bytes: AtomicUsize::new(0) }
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Whether nothing was written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.load().is_empty()
+    }
+
+    /// Whether it should be frozen before another batch comes.
+    pub(crate) fn is_full(&self, memtable_bytes: usize) -> bool {
+        self.bytes() >= memtable_bytes
+    }
+
+    /// All tables, sorted by keyspace.
+    pub(crate) fn tables(&self) -> Arc<Vec<Table>> {
+        self.tables.load_full()
+    }
+
+    /// Calls `f` with the keyspace's table, if it was written or dropped here.
+    #[inline]
+    pub(crate) fn with<R>(&self, keyspace: u32, f: impl FnOnce(&Table) -> R) -> Option<R> {
+        let tables = self.tables.load();
+        let i = tables.binary_search_by_key(&keyspace, |t| t.keyspace).ok()?;
+        Some(f(&tables[i]))
+    }
+
+    /// Writes one batch as commit `lsn`. Under the commit lock; readers learn of
+    /// it when they learn the LSN.
+    pub(crate) fn apply(&self, lsn: Lsn, ops: Ops<'_>) {
+        let drops = last_drops(ops.clone());
+        for keyspace in drops.keys() {
+            self.drop_keyspace(*keyspace, lsn);
+        }
+        let mut table: Option<(u32, Arc<Memtable>)> = None;
+        for (i, op) in ops.enumerate() {
+            let (keyspace, key, stored) = match op {
+                Op::Put(keyspace, key, value) => (keyspace.0, key, Stored::put(value)),
+                Op::Delete(keyspace, key) => (keyspace.0, key, Stored::Delete),
+                Op::DropKeyspace(_) => continue,
+            };
+            // All that this batch has after its last drop has the drop's LSN and
+            // is seen; what it has before would be too, so it is left out.
+            if drops.get(&keyspace).is_some_and(|last| i < *last) {
+                continue;
+            }
+            let entries = match &table {
+                Some((of, entries)) if *of == keyspace => entries,
+                _ => &table.insert((keyspace, self.table(keyspace))).1,
+            };
+            let grown = entries.insert(key, lsn, stored);
+            self.bytes.fetch_add(grown, Relaxed);
+        }
+    }
+
+    fn table(&self, keyspace: u32) -> Arc<Memtable> {
+        if let Some(entries) = self.with(keyspace, |t| Arc::clone(&t.entries)) {
+            return entries;
+        }
+        let entries = Arc::new(Memtable::new());
+        self.replace(Table { keyspace, entries: Arc::clone(&entries), drops: Arc::new([]) });
+        self.bytes.fetch_add(entries.bytes(), Relaxed);
+        entries
+    }
+
+    fn drop_keyspace(&self, keyspace: u32, lsn: Lsn) {
+        let entries = self.table(keyspace);
+        let mut drops = self.with(keyspace, |t| t.drops.to_vec()).unwrap_or_default();
+        drops.push(lsn);
+        self.replace(Table { keyspace, entries, drops: drops.into() });
+        self.bytes.fetch_add(size_of::<Lsn>(), Relaxed);
+    }
+
+    fn replace(&self, table: Table) {
+        let mut tables = Vec::clone(&self.tables.load());
+        match tables.binary_search_by_key(&table.keyspace, |t| t.keyspace) {
+            Ok(i) => tables[i] = table,
+            Err(i) => tables.insert(i, table),
+        }
+        self.tables.store(Arc::new(tables));
+    }
+}
+
+/// The place of each keyspace's last drop in a batch.
+fn last_drops(ops: Ops<'_>) -> BTreeMap<u32, usize> {
+    let drops = ops.enumerate().filter_map(|(i, op)| match op {
+        Op::DropKeyspace(keyspace) => Some((keyspace.0, i)),
+        _ => None,
+    });
+    drops.collect()
+}

@@ -1,0 +1,128 @@
+//! Versions, and snapshots of them.
+//!
+//! A version is all that a read needs: the active memtable set, the frozen ones
+//! newest first, the trees. It is swapped whole and never changed. (The active
+//! set of a version still grows; LSNs decide what of it is seen.)
+//!
+//! A snapshot is a version and an LSN, taken without a lock: load the visible
+//! LSN `L`, then the version `V`; if `V.flushed > L`, again. Why `V` shows
+//! exactly the commits up to `L`:
+//!
+//! * *Nothing is missing.* The commit of `L` wrote into the active set of a
+//!   version that was published before `L` became visible (both under the commit
+//!   lock, visible stored with Release), as did those before it. We loaded `L`
+//!   with Acquire and the version after it, so `V` is that version or a later
+//!   one. A set only leaves the memory part of a version in the same swap that
+//!   brings in trees holding its contents. So each commit up to `L` is in a set
+//!   of `V` or in its trees.
+//! * *Nothing newer shows.* Of the sets, entries above `L` are skipped. Of the
+//!   trees, all that is in them came from commits up to `V.flushed <= L`.
+//! * *Nothing older is needed and gone.* The trees keep the newest value only,
+//!   as of `V.flushed`; a newer one at or below `L` lies in a set, which is asked
+//!   first. Sets keep all versions.
+//! * *It ends.* A flush makes its boundary visible before it publishes its
+//!   version, so the next round loads an `L` that is not below it.
+//!
+//! The snapshot's `Arc` keeps its sets, and the view in it its pages, until it is
+//! dropped.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::cursor::{Cursor, Direction};
+use crate::registry::Registration;
+use crate::set::MemSet;
+use crate::value::Value;
+use crate::{Error, KeyspaceId, Lsn};
+
+/// See the module.
+pub(crate) struct Version {
+    pub(crate) active: Arc<MemSet>,
+    /// Newest first.
+    pub(crate) frozen: Vec<Arc<Frozen>>,
+    /// All commits up to this one are in the trees, none above it.
+    pub(crate) flushed: Lsn,
+}
+
+/// A set that is no longer written.
+pub(crate) struct Frozen {
+    pub(crate) set: Arc<MemSet>,
+    /// The last commit in it: the boundary of its flush.
+    pub(crate) last: Lsn,
+}
+
+impl Version {
+    /// All sets, newest first.
+    pub(crate) fn sets(&self) -> impl Iterator<Item = &Arc<MemSet>> {
+        std::iter::once(&self.active).chain(self.frozen.iter().map(|frozen| &frozen.set))
+    }
+}
+
+struct Inner {
+    version: Arc<Version>,
+    lsn: Lsn,
+    _live: Registration,
+}
+
+/// The store as of one commit: exactly the commits up to [`Snapshot::lsn`].
+/// Cheap to clone. Memory and pages it needs live as long as it does.
+#[derive(Clone)]
+pub struct Snapshot(Arc<Inner>);
+
+impl Snapshot {
+    pub(crate) fn new(version: Arc<Version>, lsn: Lsn, live: Registration) -> Self {
+        Snapshot(Arc::new(Inner { version, lsn, _live: live }))
+    }
+
+    pub(crate) fn version(&self) -> &Arc<Version> {
+        &self.0.version
+    }
+
+    /// The last commit it sees.
+    pub fn lsn(&self) -> Lsn {
+        self.0.lsn
+    }
+
+    /// The value of `key`, or `None`.
+    ///
+    /// # Errors
+    /// A page or value that cannot be read or fails its checksum.
+    pub fn get(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Value>, Error> {
+        /// What a set says about a key.
+        enum Found {
+            Value(Option<Value>),
+            Older,
+        }
+        let lsn = self.lsn();
+        for set in self.version().sets() {
+            let found = set.with(keyspace.0, |table| {
+                let floor = table.floor(lsn);
+                match table.entries.get(key, lsn) {
+                    Some((at, stored)) if at >= floor => Found::Value(Value::from_stored(stored)),
+                    // Dropped here: whatever is older is gone.
+                    _ if floor > 0 => Found::Value(None),
+                    _ => Found::Older,
+                }
+            });
+            if let Some(Found::Value(value)) = found {
+                return Ok(value);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The entries with keys within the bounds, in either order. The cursor is
+    /// placed before the first of them.
+    ///
+    /// # Errors
+    /// A page that cannot be read or fails its checksum.
+    pub fn range(
+        &self,
+        keyspace: KeyspaceId,
+        lo: Bound<&[u8]>,
+        hi: Bound<&[u8]>,
+        direction: Direction,
+    ) -> Result<Cursor, Error> {
+        Cursor::open(self.clone(), keyspace, lo, hi, direction)
+    }
+}
