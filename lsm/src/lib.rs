@@ -67,8 +67,7 @@ impl Lsm {
         _clock: Arc<dyn Clock>,
         _options: Options,
     ) -> Result<Lsm, Error> {
-        let version =
-            Version { active: Arc::new(MemSet::new()), frozen: Vec::new(), flushed: 0 };
+        let version = Version { active: Arc::new(MemSet::new()), frozen: Vec::new(), flushed: 0 };
         Ok(Lsm {
             commit: Mutex::new(()),
             version: ArcSwap::from_pointee(version),
