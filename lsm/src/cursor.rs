@@ -21,6 +21,9 @@ pub enum Direction {
     Reverse,
 }
 
+/// A key and its value, lent.
+pub type Entry<'a> = (&'a [u8], &'a [u8]);
+
 /// See [`Snapshot::range`]. Lends keys and values until it is moved; keeps its
 /// snapshot alive.
 pub struct Cursor {
@@ -70,7 +73,7 @@ impl Cursor {
         }
         let (lo, hi) = (lo.map(Box::from), hi.map(Box::from));
         let mut cursor = Cursor { snapshot, lo, hi, direction, sources, at: None, ended: false };
-        cursor.to_start();
+        cursor.rewind();
         Ok(cursor)
     }
 
@@ -126,7 +129,7 @@ impl Cursor {
     /// # Errors
     /// As [`Cursor::advance`] and [`Cursor::value`].
     #[allow(clippy::should_implement_trait)] // It lends: no iterator can.
-    pub fn next(&mut self) -> Result<Option<(&[u8], &[u8])>, Error> {
+    pub fn next(&mut self) -> Result<Option<Entry<'_>>, Error> {
         if !self.advance()? {
             return Ok(None);
         }
@@ -149,25 +152,25 @@ impl Cursor {
         if inside_start {
             for source in &mut self.sources {
                 match self.direction {
-                    Direction::Forward => source.to_from(key, true),
-                    Direction::Reverse => source.to_until(key, true),
+                    Direction::Forward => source.seek_from(key, true),
+                    Direction::Reverse => source.seek_until(key, true),
                 }
             }
         } else {
-            self.to_start();
+            self.rewind();
         }
         Ok(())
     }
 
-    fn to_start(&mut self) {
+    fn rewind(&mut self) {
         for source in &mut self.sources {
             match (self.direction, &self.lo, &self.hi) {
-                (Direction::Forward, Bound::Unbounded, _) => source.to_first(),
-                (Direction::Forward, Bound::Included(key), _) => source.to_from(key, true),
-                (Direction::Forward, Bound::Excluded(key), _) => source.to_from(key, false),
-                (Direction::Reverse, _, Bound::Unbounded) => source.to_last(),
-                (Direction::Reverse, _, Bound::Included(key)) => source.to_until(key, true),
-                (Direction::Reverse, _, Bound::Excluded(key)) => source.to_until(key, false),
+                (Direction::Forward, Bound::Unbounded, _) => source.first(),
+                (Direction::Forward, Bound::Included(key), _) => source.seek_from(key, true),
+                (Direction::Forward, Bound::Excluded(key), _) => source.seek_from(key, false),
+                (Direction::Reverse, _, Bound::Unbounded) => source.last(),
+                (Direction::Reverse, _, Bound::Included(key)) => source.seek_until(key, true),
+                (Direction::Reverse, _, Bound::Excluded(key)) => source.seek_until(key, false),
             }
         }
     }

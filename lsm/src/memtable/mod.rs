@@ -281,11 +281,11 @@ impl Memtable {
         while level > 0 {
             let next = self.next(at, level - 1);
             if next != beyond {
-                if let Some(node) = self.node(next) {
-                    if node.is_before(key, lsn) {
-                        at = next;
-                        continue;
-                    }
+                if let Some(node) = self.node(next)
+                    && node.is_before(key, lsn)
+                {
+                    at = next;
+                    continue;
                 }
                 beyond = next;
             }

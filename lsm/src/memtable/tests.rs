@@ -72,7 +72,7 @@ proptest! {
 
         let mut walk = Walk::new(Arc::clone(&table), lsn, floor);
         let mut up = Vec::new();
-        walk.to_first();
+        walk.first();
         while let Some(entry) = taken(&walk) {
             up.push(entry);
             walk.forward();
@@ -80,7 +80,7 @@ proptest! {
         prop_assert_eq!(&up, &seen.clone().into_iter().collect::<Vec<_>>());
 
         let mut down = Vec::new();
-        walk.to_last();
+        walk.last();
         while let Some(entry) = taken(&walk) {
             down.push(entry);
             walk.back();
@@ -89,10 +89,10 @@ proptest! {
         prop_assert_eq!(down, up);
 
         for inclusive in [false, true] {
-            walk.to_from(&probe, inclusive);
+            walk.seek_from(&probe, inclusive);
             let want = seen.iter().find(|(k, _)| **k > probe || (inclusive && **k == probe));
             prop_assert_eq!(taken(&walk), want.map(|(k, v)| (k.clone(), *v)));
-            walk.to_until(&probe, inclusive);
+            walk.seek_until(&probe, inclusive);
             let want = seen.iter().rfind(|(k, _)| **k < probe || (inclusive && **k == probe));
             prop_assert_eq!(taken(&walk), want.map(|(k, v)| (k.clone(), *v)));
         }
@@ -110,7 +110,7 @@ fn many_versions_of_one_key_are_stepped_over() {
     }
     // when walked at an LSN in the middle, then it shows one of them.
     let mut walk = Walk::new(table, 500, 0);
-    walk.to_first();
+    walk.first();
     let mut seen = Vec::new();
     while let Some(entry) = taken(&walk) {
         seen.push(entry);
@@ -142,7 +142,7 @@ fn readers_see_a_sorted_list_while_it_grows() {
                     // and a walk is sorted and holds just the published.
                     if round % 512 == 1 {
                         let mut walk = Walk::new(Arc::clone(&table), upto, 0);
-                        walk.to_first();
+                        walk.first();
                         let (mut count, mut last) = (0, Vec::new());
                         while let Some(at) = walk.key() {
                             assert!(last.as_slice() < at);

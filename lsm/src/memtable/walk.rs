@@ -13,7 +13,7 @@ use crate::Lsn;
 /// Versions of one key stepped over one by one before a search is cheaper.
 const PATIENCE: usize = 8;
 
-/// See the module. Starts before the first entry; place it with a `to_` method.
+/// See the module. Starts before the first entry; place it with a method below.
 pub(crate) struct Walk {
     table: Arc<Memtable>,
     lsn: Lsn,
@@ -49,24 +49,24 @@ impl Walk {
     }
 
     /// To the first key.
-    pub(crate) fn to_first(&mut self) {
+    pub(crate) fn first(&mut self) {
         self.at = self.settle_forward(self.table.next(NIL, 0));
     }
 
     /// To the last key.
-    pub(crate) fn to_last(&mut self) {
+    pub(crate) fn last(&mut self) {
         self.at = self.settle_back(self.table.last());
     }
 
     /// To the first key not below (`inclusive`) or above `key`.
-    pub(crate) fn to_from(&mut self, key: &[u8], inclusive: bool) {
+    pub(crate) fn seek_from(&mut self, key: &[u8], inclusive: bool) {
         // LSNs begin at 1: (key, 0) stands behind all versions of the key.
         let lsn = if inclusive { self.lsn } else { 0 };
         self.at = self.settle_forward(self.table.first_from(Probe::new(key), lsn));
     }
 
     /// To the last key not above (`inclusive`) or below `key`.
-    pub(crate) fn to_until(&mut self, key: &[u8], inclusive: bool) {
+    pub(crate) fn seek_until(&mut self, key: &[u8], inclusive: bool) {
         let lsn = if inclusive { 0 } else { Lsn::MAX };
         self.at = self.settle_back(self.table.last_before(Probe::new(key), lsn));
     }
@@ -118,10 +118,11 @@ impl Walk {
         while let Some(oldest) = self.table.node(at) {
             let key = Probe::new(oldest.key());
             let seen = self.table.first_from(key, self.lsn);
-            if let Some(node) = self.table.node(seen) {
-                if node.cmp_key(key) == Ordering::Equal && node.lsn >= self.floor {
-                    return seen;
-                }
+            if let Some(node) = self.table.node(seen)
+                && node.cmp_key(key) == Ordering::Equal
+                && node.lsn >= self.floor
+            {
+                return seen;
             }
             at = self.table.last_before(key, Lsn::MAX);
         }

@@ -1,0 +1,151 @@
+//! Reads against a `BTreeMap`: point reads and cursors, forward, reverse,
+//! bounded, with seeks, over whatever mix of memtables and trees a random
+//! workload leaves.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use lsm::{Batch, Direction, KeyspaceId, Lsm, Options};
+use platform::sim::{SimClock, SimDisk};
+use proptest::prelude::*;
+
+const KS: [KeyspaceId; 2] = [KeyspaceId(0), KeyspaceId(7)];
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(usize, Vec<u8>, usize),
+    Delete(usize, Vec<u8>),
+    Drop(usize),
+    Snapshot,
+}
+
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        3 => prop::collection::vec(0u8..4, 1..4),
+        1 => (15usize..19, 0u8..3).prop_map(|(n, last)| [vec![1; n], vec![last]].concat()),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => (0..2usize, key(), 0usize..200).prop_map(|(ks, k, n)| Step::Put(ks, k, n)),
+        4 => (0..2usize, key()).prop_map(|(ks, k)| Step::Delete(ks, k)),
+        1 => (0..2usize).prop_map(Step::Drop),
+        1 => Just(Step::Snapshot),
+    ]
+}
+
+fn bound(of: (u8, Vec<u8>)) -> Bound<Vec<u8>> {
+    match of.0 {
+        0 => Bound::Unbounded,
+        1 => Bound::Included(of.1),
+        _ => Bound::Excluded(of.1),
+    }
+}
+
+fn slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    bound.as_ref().map(Vec::as_slice)
+}
+
+fn inside(key: &[u8], lo: &Bound<Vec<u8>>, hi: &Bound<Vec<u8>>) -> bool {
+    (match lo {
+        Bound::Unbounded => true,
+        Bound::Included(lo) => key >= lo.as_slice(),
+        Bound::Excluded(lo) => key > lo.as_slice(),
+    }) && (match hi {
+        Bound::Unbounded => true,
+        Bound::Included(hi) => key <= hi.as_slice(),
+        Bound::Excluded(hi) => key < hi.as_slice(),
+    })
+}
+
+fn check(
+    snapshot: &lsm::Snapshot,
+    models: &[Model; 2],
+    lo: &Bound<Vec<u8>>,
+    hi: &Bound<Vec<u8>>,
+    seeks: &[Vec<u8>],
+) {
+    for (ks, model) in KS.iter().zip(models) {
+        for probe in seeks {
+            let got = snapshot.get(*ks, probe).unwrap();
+            assert_eq!(got.as_deref(), model.get(probe).map(Vec::as_slice), "get {probe:?}");
+        }
+        for direction in [Direction::Forward, Direction::Reverse] {
+            let mut want: Vec<_> = model
+                .iter()
+                .filter(|(k, _)| inside(k, lo, hi))
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect();
+            if direction == Direction::Reverse {
+                want.reverse();
+            }
+            let mut cursor = snapshot.range(*ks, slice(lo), slice(hi), direction).unwrap();
+            let mut got = Vec::new();
+            while let Some((k, v)) = cursor.next().unwrap() {
+                got.push((k.to_vec(), v.to_vec()));
+            }
+            assert_eq!(got, want, "{ks} {direction:?} {lo:?} {hi:?}");
+            assert!(!cursor.advance().unwrap(), "it stays at the end");
+            for probe in seeks {
+                cursor.seek(probe).unwrap();
+                let want = want.iter().find(|(k, _)| match direction {
+                    Direction::Forward => k >= probe,
+                    Direction::Reverse => k <= probe,
+                });
+                let got = cursor.next().unwrap().map(|(k, v)| (k.to_vec(), v.to_vec()));
+                assert_eq!(got.as_ref(), want, "seek {probe:?} {direction:?}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn reads_answer_as_a_sorted_map(
+        batches in prop::collection::vec(prop::collection::vec(step(), 1..6), 1..40),
+        lo in (0u8..3, key()).prop_map(bound),
+        hi in (0u8..3, key()).prop_map(bound),
+        seeks in prop::collection::vec(key(), 4),
+    ) {
+        let disk = SimDisk::new(1);
+        let lsm = Lsm::open(disk, Arc::new(SimClock::new(0)), Options::default()).unwrap();
+        let mut models = [Model::new(), Model::new()];
+        let mut kept = Vec::new();
+        for steps in batches {
+            let mut batch = Batch::new();
+            let mut keep = false;
+            for (i, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Put(ks, key, len) => {
+                        let value = vec![i as u8; len];
+                        batch.put(KS[ks], &key, &value);
+                        models[ks].insert(key, value);
+                    }
+                    Step::Delete(ks, key) => {
+                        batch.delete(KS[ks], &key);
+                        models[ks].remove(&key);
+                    }
+                    Step::Drop(ks) => {
+                        batch.drop_keyspace(KS[ks]);
+                        models[ks].clear();
+                    }
+                    Step::Snapshot => keep = true,
+                }
+            }
+            lsm.commit(&batch).unwrap();
+            if keep {
+                kept.push((lsm.snapshot(), models.clone()));
+            }
+        }
+        check(&lsm.snapshot(), &models, &lo, &hi, &seeks);
+        // Old snapshots see what they saw.
+        for (snapshot, models) in &kept {
+            check(snapshot, models, &lo, &hi, &seeks);
+        }
+        prop_assert_eq!(lsm.stats().snapshots, kept.len());
+    }
+}
