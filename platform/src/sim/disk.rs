@@ -59,7 +59,8 @@ impl SimDisk {
 
     /// Mutating and sync calls made so far: every write, append, `set_len`,
     /// `sync`, `sync_dir`, rename, remove, and every open, lock or `create_dir`
-    /// that makes something. Calls refused for their arguments do not count.
+    /// that makes something. Calls refused for their arguments and empty writes
+    /// do not count.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.state.lock().calls()

@@ -50,7 +50,7 @@ impl Inode {
 
     pub(crate) fn write(&mut self, data: &[u8], offset: u64) {
         if data.is_empty() {
-            return;
+            return; // what a dying write did may be nothing
         }
         self.live.write(data, offset);
         self.pending.push(Change::Write { offset, data: data.into() });

@@ -221,11 +221,15 @@ impl State {
         self.check()?;
         check_file(from)?;
         check_file(to)?;
-        if self.names.is_dir(from) || self.names.is_dir(to) {
+        // In the order a kernel finds these out.
+        if self.names.is_dir(from) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         self.live(from)?;
         self.check_parent(to)?;
+        if self.names.is_dir(to) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         self.change_names(from, |names| names.rename(from, to))
     }
 
@@ -322,6 +326,9 @@ impl State {
         offset: u64,
     ) -> io::Result<()> {
         self.check()?;
+        if data.is_empty() {
+            return Ok(());
+        }
         if offset.checked_add(data.len() as u64).is_none_or(|end| end > MAX_LEN) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
