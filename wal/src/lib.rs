@@ -1,1 +1,303 @@
-//! The write-ahead log: frames, segments, group sync, recovery
+//! The write-ahead log: frames, segments, group sync, recovery.
+//!
+//! One log per process; a frame is one atomic batch; LSNs are dense from 1.
+//! What this crate promises, and the argument for it:
+//!
+//! **Promise.** After any crash, [`Wal::open`] hands out a prefix of the frames
+//! that were appended. The prefix holds every frame for which
+//! [`Wal::wait_durable`] or [`Wal::sync`] returned (and, if only the process
+//! died, every frame for which [`Wal::append`] returned). If it cannot keep
+//! that promise it refuses, by file, offset and LSN, and changes nothing.
+//!
+//! **The order of writing.**
+//! 1. A life of the log (one `open`) writes only into segments it made itself,
+//!    with numbers and an epoch above all earlier ones.
+//! 2. A segment is made in this order: create the file, write its header, sync
+//!    the file, sync the directory. Only then is a frame written to it.
+//! 3. Frames are written one after the other, each by one write at the end.
+//! 4. A segment is ended by a sync, and the next one is made only after that
+//!    sync returned. A segment of an earlier life is ended by recovery: cut to
+//!    its last good frame, its unvouched frames rewritten, synced; only then is
+//!    the new life's first segment made.
+//! 5. Segments are removed oldest first, the directory synced after each.
+//!
+//! **Why it holds.** By 2 and 5 the names on the disk are always a run of
+//! segments without holes, and a file with frames has a sound header; only the
+//! last file can have a torn header, and it is then no longer than a header. By
+//! 4, whatever is in a segment that has a later file beside it was once durable:
+//! any flaw there is damage. So only the last segment can have a torn tail, and
+//! there the first bytes that are not the next frame end the log: by 3 no frame
+//! behind them can have been acknowledged unless they too were durable, which a
+//! later frame's `durable_lsn` or the caller's `must_have` would witness; with
+//! such a witness it is damage again. By 1 and the place in every checksum (salt,
+//! segment, offset) no stale frame ever checks as the next one.
+//!
+//! What no log can see: the very last synced frames damaged later, with nothing
+//! behind them and no `must_have` that covers them, look like a torn tail.
+//!
+//! **Poison.** After a failed append or sync the log refuses every append with
+//! one and the same message until it is opened again; nothing is retried;
+//! reading goes on. When an append fails (a full disk), the part of the frame
+//! that was written is cut off again, its LSN is not used, and frames appended
+//! before it can still be synced. When a *sync* fails, whether the unsynced
+//! frames survive is unknown until the log is opened again.
+
+mod cursor;
+mod error;
+mod frame;
+mod log;
+mod reader;
+mod recover;
+mod segment;
+#[cfg(test)]
+mod tests;
+
+pub use cursor::Cursor;
+pub use error::{Error, ReplayError};
+pub use frame::MAX_PAYLOAD_BYTES;
+
+use log::Inner;
+use platform::Disk;
+use segment::SegmentHeader;
+use std::sync::Arc;
+
+/// A dense commit number; the first commit is 1.
+pub type Lsn = u64;
+
+/// When a commit is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SyncMode {
+    /// When its frame is durable.
+    Sync,
+    /// When its frame is in the kernel; a timer calls [`Wal::sync`].
+    #[default]
+    Async,
+}
+
+/// How the log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// A segment is ended before it would grow over this; a larger frame gets a
+    /// segment of its own. Default 16 MiB.
+    pub segment_bytes: u64,
+    /// What [`Wal::acknowledge`] waits for.
+    pub sync: SyncMode,
+    /// Goes into every checksum of this life. Give a random number (from
+    /// `platform::Entropy`), so that no client can put bytes into a document
+    /// that pass for a frame. 0 is fine in tests.
+    pub salt: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes: 16 << 20, sync: SyncMode::Async, salt: 0 }
+    }
+}
+
+/// One batch, as read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Its number.
+    pub lsn: Lsn,
+    /// Wall time in microseconds, as given to [`Wal::append`].
+    pub wall_micros: u64,
+    /// The life of the log that wrote it; rises by one with every open.
+    pub epoch: u64,
+    /// As given to [`Wal::append`].
+    pub payload: &'a [u8],
+}
+
+/// One segment file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its number, which is its name.
+    pub number: u64,
+    /// Its first frame, or the next one to come if it has none.
+    pub first_lsn: Lsn,
+    /// Bytes in the file, header included.
+    pub bytes: u64,
+}
+
+/// What opening the log found; worth a line in the process's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Frames handed to the replay callback.
+    pub frames: u64,
+    /// The newest frame.
+    pub last_lsn: Lsn,
+    /// File, offset and bytes of a torn tail that was cut.
+    pub torn_tail: Option<(String, u64, u64)>,
+}
+
+impl Recovery {
+    fn cut(&mut self, file: &str, offset: u64, bytes: u64) {
+        self.torn_tail = Some((file.to_owned(), offset, bytes));
+    }
+}
+
+/// The log of one process, open for writing. All methods take `&self`.
+pub struct Wal {
+    inner: Arc<Inner>,
+    recovery: Recovery,
+}
+
+impl std::fmt::Debug for Wal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wal")
+            .field("dir", &self.inner.dir)
+            .field("last_lsn", &self.last_lsn())
+            .field("durable_lsn", &self.durable_lsn())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Wal {
+    /// Opens the log in `dir` (made if absent) and begins a new life of it.
+    ///
+    /// Every frame with `lsn >= from` goes to `replay`, in order, without a gap;
+    /// they are durable once this returns. `must_have` is the newest LSN known
+    /// from elsewhere to have been durable (the page file's `flushed_lsn`);
+    /// `from - 1` counts as such too. Use (1, 0) for a log that was never
+    /// truncated. The caller holds the directory's lock.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::NewerFormat`], [`Error::Replay`]: nothing was
+    /// changed; throw away what was replayed. [`Error::Io`]: the log is as sound
+    /// as before.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &str,
+        opts: Options,
+        from: Lsn,
+        must_have: Lsn,
+        replay: &mut dyn FnMut(Frame<'_>) -> Result<(), ReplayError>,
+    ) -> Result<Self, Error> {
+        make_dir(&*disk, dir)?;
+        let plan = recover::scan(&*disk, dir, from, must_have, replay)?;
+        recover::repair(&*disk, dir, &plan)?;
+
+        let header = SegmentHeader {
+            number: plan.max_number + 1,
+            first_lsn: plan.recovery.last_lsn + 1,
+            epoch: plan.max_epoch + 1,
+            salt: opts.salt,
+        };
+        let mut segments = plan.segments;
+        // A last segment without a frame has nothing to keep once the new one,
+        // which carries its LSN and a higher epoch, is on the disk.
+        let empty = segments.pop_if(|s| s.bytes == segment::HEADER_LEN).map(|s| s.number);
+        let inner =
+            Inner::start(disk.clone(), dir, opts, plan.recovery.last_lsn, header, segments)?;
+        if let Some(number) = empty {
+            let path = segment::path(dir, number);
+            disk.remove(&path).map_err(Error::io("remove", &path))?;
+            disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
+        }
+        Ok(Self { inner: Arc::new(inner), recovery: plan.recovery })
+    }
+
+    /// Appends one frame and returns its LSN. The frame is in the kernel when
+    /// this returns: a killed process loses nothing. Frames get their LSNs in
+    /// the order of the calls, so callers hold their commit lock.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`]: nothing happened. [`Error::Poisoned`]: this or an
+    /// earlier write failed; the frame is not in the log.
+    pub fn append(&self, wall_micros: u64, payload: &[u8]) -> Result<Lsn, Error> {
+        self.inner.append(wall_micros, payload)
+    }
+
+    /// Returns when `lsn` is durable. One caller syncs for all who wait; nobody
+    /// waits longer than that takes. Appends go on meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] if a sync failed, [`Error::NotWritten`].
+    pub fn wait_durable(&self, lsn: Lsn) -> Result<(), Error> {
+        self.inner.wait_durable(lsn)
+    }
+
+    /// What a commit does before it answers: in [`SyncMode::Sync`] waits until
+    /// `lsn` is durable, in [`SyncMode::Async`] returns at once.
+    ///
+    /// # Errors
+    /// As [`Wal::wait_durable`].
+    pub fn acknowledge(&self, lsn: Lsn) -> Result<(), Error> {
+        match self.inner.options().sync {
+            SyncMode::Sync => self.wait_durable(lsn),
+            SyncMode::Async => Ok(()),
+        }
+    }
+
+    /// The timer's step: syncs if anything is unsynced; returns the durable LSN.
+    ///
+    /// # Errors
+    /// As [`Wal::wait_durable`].
+    pub fn sync(&self) -> Result<Lsn, Error> {
+        self.wait_durable(self.last_lsn())?;
+        Ok(self.durable_lsn())
+    }
+
+    /// The newest frame (0: none yet).
+    pub fn last_lsn(&self) -> Lsn {
+        self.inner.last_lsn()
+    }
+
+    /// The newest durable frame (0: none yet).
+    pub fn durable_lsn(&self) -> Lsn {
+        self.inner.durable_lsn()
+    }
+
+    /// The number of this life; one more with every open.
+    pub fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
+
+    /// Why writes are refused, if they are.
+    pub fn poisoned(&self) -> Option<String> {
+        self.inner.poisoned()
+    }
+
+    /// What [`Wal::open`] found.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// The segments, oldest first; the last is the one being written.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.inner.segments()
+    }
+
+    /// Bytes of all segments.
+    pub fn total_bytes(&self) -> u64 {
+        self.segments().iter().map(|s| s.bytes).sum()
+    }
+
+    /// Removes whole segments whose every frame is below `lsn`; never the last
+    /// one. Returns how many. Call it only with what the page file has applied
+    /// *and*, if there is an archive, the archive has.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: some may have been removed, oldest first.
+    pub fn truncate_below(&self, lsn: Lsn) -> Result<u64, Error> {
+        self.inner.truncate_below(lsn)
+    }
+
+    /// Durable frames from `from` on, now and as they come.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] if `from` has been truncated.
+    pub fn cursor(&self, from: Lsn) -> Result<Cursor, Error> {
+        Cursor::new(self.inner.clone(), from)
+    }
+}
+
+/// Makes `dir` and the names on the way to it durable.
+fn make_dir(disk: &dyn Disk, dir: &str) -> Result<(), Error> {
+    disk.create_dir(dir).map_err(Error::io("make", dir))?;
+    let mut at = dir;
+    while !at.is_empty() {
+        at = at.rsplit_once('/').map_or("", |(parent, _)| parent);
+        disk.sync_dir(at).map_err(Error::io("sync", at))?;
+    }
+    Ok(())
+}

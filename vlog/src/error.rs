@@ -1,0 +1,101 @@
+//! What can go wrong with the value log, and what to do about it.
+//!
+//! Invariant: every message names the file, and where there is one the offset;
+//! a value whose checksum fails is never handed out.
+
+/// A failure of the value log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The disk refused. Reads may be tried again; writes poison.
+    #[error("could not {doing} {file}: {source}")]
+    Io {
+        /// A verb: "open", "read", "cut", ...
+        doing: &'static str,
+        /// The file or directory.
+        file: String,
+        /// The disk's own words.
+        source: std::io::Error,
+    },
+
+    /// Bytes that a committed pointer or tail vouches for are damaged.
+    #[error(
+        "the value log is damaged in {file} at offset {offset}: {why}; \
+         restore the last backup with `planctl restore`, or read what is left with `planctl verify`"
+    )]
+    Corrupt {
+        /// The file.
+        file: String,
+        /// Where the record or header begins.
+        offset: u64,
+        /// What was found.
+        why: String,
+    },
+
+    /// A segment that should be there is not.
+    #[error(
+        "the value log's file {file} is missing: put it back, or restore the last backup with \
+         `planctl restore`"
+    )]
+    Missing {
+        /// The file.
+        file: String,
+    },
+
+    /// A newer Planck wrote this.
+    #[error(
+        "{file} has value log format {found}, this version reads up to {known}: \
+         open it with the Planck that wrote it, or a newer one"
+    )]
+    NewerFormat {
+        /// The file.
+        file: String,
+        /// The version it says.
+        found: u32,
+        /// The newest version this code knows.
+        known: u32,
+    },
+
+    /// A key or value is longer than a record may hold. Nothing was written.
+    #[error("a {what} of {bytes} bytes is over the limit of {max} bytes")]
+    TooLarge {
+        /// "key" or "value".
+        what: &'static str,
+        /// Its length.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
+
+    /// A write or sync failed earlier: no more writes until opened again. The
+    /// text is the same for every caller.
+    #[error("{0}")]
+    Poisoned(String),
+
+    /// The caller asked for what the value log never does; a bug above.
+    #[error("segment {segment} of the value log: {why}")]
+    Misuse {
+        /// The segment.
+        segment: u32,
+        /// What is wrong with the request.
+        why: &'static str,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(doing: &'static str, file: &str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { doing, file: file.to_owned(), source }
+    }
+
+    /// As [`Error::io`] for opening: a file that is not there gets its own error.
+    pub(crate) fn opening(file: &str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| match source.kind() {
+            std::io::ErrorKind::NotFound => Self::Missing { file: file.to_owned() },
+            _ => Self::Io { doing: "open", file: file.to_owned(), source },
+        }
+    }
+
+    pub(crate) fn corrupt(file: &str, offset: u64, why: impl Into<String>) -> Self {
+        Self::Corrupt { file: file.to_owned(), offset, why: why.into() }
+    }
+}

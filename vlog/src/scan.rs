@@ -1,0 +1,79 @@
+//! Walks a segment record by record: for garbage collection and verify.
+//!
+//! Must stay true: every record handed out was verified; memory is bounded by
+//! one record or one chunk; only synced bytes are read.
+
+use crate::error::Error;
+use crate::record::{self, Pointer, RecordRef};
+use platform::File;
+use std::sync::Arc;
+
+/// Bytes read at once.
+const CHUNK: usize = 256 << 10;
+
+/// The records of one segment, in the order they were written. Made by
+/// [`crate::Vlog::scan`].
+pub struct Scan {
+    file: Arc<dyn File>,
+    path: String,
+    segment: u32,
+    at: u64,
+    end: u64,
+    buf: Vec<u8>,
+    start: u64,
+}
+
+impl Scan {
+    pub(crate) fn new(file: Arc<dyn File>, path: String, segment: u32, at: u64, end: u64) -> Self {
+        Self { file, path, segment, at, end, buf: Vec::new(), start: 0 }
+    }
+
+    /// The next record and where it lies; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: what follows a damaged record cannot be found by
+    /// walking; [`Error::Io`].
+    #[allow(clippy::should_implement_trait)] // lending: the record borrows the buffer
+    pub fn next(&mut self) -> Result<Option<(Pointer, RecordRef<'_>)>, Error> {
+        if self.at >= self.end {
+            return Ok(None);
+        }
+        let at = self.at;
+        self.fill(at, record::HEADER_LEN)?;
+        let len = match record::claimed_len(self.held(at, record::HEADER_LEN)) {
+            Ok(len) if len <= self.end - at => len,
+            Ok(_) => return Err(Error::corrupt(&self.path, at, record::Flaw::Length.to_string())),
+            Err(flaw) => return Err(Error::corrupt(&self.path, at, flaw.to_string())),
+        };
+        self.fill(at, len as usize)?;
+        self.at = at + len;
+        let bytes = self.held(at, len as usize);
+        match record::check(bytes, self.segment, at) {
+            Ok(record) => {
+                Ok(Some((Pointer { segment: self.segment, len: len as u32, offset: at }, record)))
+            }
+            Err(flaw) => Err(Error::corrupt(&self.path, at, flaw.to_string())),
+        }
+    }
+
+    /// Makes the buffer hold `[at, at + len)`, or up to the end if that is nearer.
+    fn fill(&mut self, at: u64, len: usize) -> Result<(), Error> {
+        let left = usize::try_from(self.end - at).unwrap_or(usize::MAX);
+        let held = self.start + self.buf.len() as u64;
+        if at >= self.start && at + len.min(left) as u64 <= held {
+            return Ok(());
+        }
+        self.buf.clear();
+        self.buf.shrink_to(4 * CHUNK);
+        self.buf.resize(len.max(CHUNK).min(left), 0);
+        let got = self.file.read_at(&mut self.buf, at).map_err(Error::io("read", &self.path))?;
+        self.buf.truncate(got);
+        self.start = at;
+        Ok(())
+    }
+
+    fn held(&self, at: u64, len: usize) -> &[u8] {
+        let from = (at - self.start) as usize;
+        &self.buf[from..(from + len).min(self.buf.len())]
+    }
+}

@@ -1,0 +1,111 @@
+//! What can go wrong with the log, and what to do about it.
+//!
+//! Invariant: every message names the file, and where there is one the offset
+//! and the LSN, and says what to do next. Damage is never skipped: it is an
+//! [`Error::Corrupt`] and nothing on the disk was changed.
+
+use crate::Lsn;
+
+/// What a replay callback may fail with.
+pub type ReplayError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A failure of the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The disk refused while opening or reading. Retry after mending the disk.
+    #[error("could not {doing} {file}: {source}")]
+    Io {
+        /// A verb: "open", "read", "cut", ...
+        doing: &'static str,
+        /// The file or directory.
+        file: String,
+        /// The disk's own words.
+        source: std::io::Error,
+    },
+
+    /// Bytes that were once durable are damaged or gone. Nothing was changed.
+    #[error(
+        "the log is damaged in {file} at offset {offset}, where frame {lsn} should be: {why}; \
+         nothing was changed: keep a copy of the directory, then restore the last backup and \
+         the archived log with `planctl restore`"
+    )]
+    Corrupt {
+        /// The file, or the directory if a whole file is missing.
+        file: String,
+        /// Byte offset in the file.
+        offset: u64,
+        /// The frame that should be there (0 if it is not known).
+        lsn: Lsn,
+        /// What was found, and why it is no torn tail.
+        why: String,
+    },
+
+    /// A newer Planck wrote this. Open it with that version or a later one.
+    #[error(
+        "{file} has log format {found}, this version reads up to {known}: \
+         open it with the Planck that wrote it, or a newer one"
+    )]
+    NewerFormat {
+        /// The file.
+        file: String,
+        /// The version it says.
+        found: u32,
+        /// The newest version this code knows.
+        known: u32,
+    },
+
+    /// One batch is larger than a frame may be. Nothing was written; send less.
+    #[error("a frame of {bytes} bytes is over the limit of {max} bytes: commit smaller batches")]
+    TooLarge {
+        /// The payload's length.
+        bytes: u64,
+        /// [`crate::MAX_PAYLOAD_BYTES`].
+        max: u64,
+    },
+
+    /// An append or a sync failed earlier: the log takes no more writes until it
+    /// is opened again. The text is the same for every caller.
+    #[error("{0}")]
+    Poisoned(String),
+
+    /// The replay callback failed; recovery stopped and changed nothing.
+    #[error("frame {lsn} could not be replayed: {source}")]
+    Replay {
+        /// The frame.
+        lsn: Lsn,
+        /// The callback's own error.
+        source: ReplayError,
+    },
+
+    /// The frames asked for have been truncated. Bootstrap from a snapshot.
+    #[error(
+        "frame {wanted} is no longer in the log, whose oldest frame is {oldest}: \
+         start from a snapshot or the archive"
+    )]
+    Gone {
+        /// The first frame the caller wanted.
+        wanted: Lsn,
+        /// The first frame still there.
+        oldest: Lsn,
+    },
+
+    /// A frame that was never appended was waited for: a bug in the caller.
+    #[error("frame {wanted} was never appended: the last frame is {last}")]
+    NotWritten {
+        /// What was asked for.
+        wanted: Lsn,
+        /// The newest frame.
+        last: Lsn,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(doing: &'static str, file: &str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { doing, file: file.to_owned(), source }
+    }
+
+    pub(crate) fn corrupt(file: &str, offset: u64, lsn: Lsn, why: impl Into<String>) -> Self {
+        Self::Corrupt { file: file.to_owned(), offset, lsn, why: why.into() }
+    }
+}

@@ -1,0 +1,169 @@
+//! Reads the frames of one segment, front to back, with bounded memory.
+//!
+//! Must stay true: no byte is handed out before its checksum held, and no
+//! buffer is grown by a length that was not checked first. The buffer holds one
+//! chunk, or one frame if that is larger.
+
+use crate::frame::{self, Flaw, Head, Place};
+use crate::segment::{HEADER_LEN, SegmentHeader};
+use platform::File;
+use std::io;
+use std::sync::Arc;
+
+/// Bytes read at once.
+const CHUNK: usize = 256 << 10;
+
+/// What stands at an offset.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A frame; its payload is [`Reader::payload`].
+    Frame(Head),
+    /// The file ends here.
+    End,
+    /// Nothing but zeros to the end of the file.
+    Zeros,
+    /// Something else.
+    Bad(Flaw),
+}
+
+pub(crate) struct Reader {
+    file: Arc<dyn File>,
+    number: u64,
+    salt: u64,
+    /// Length of the file when it was last asked.
+    end: u64,
+    buf: Vec<u8>,
+    /// Offset in the file of `buf[0]`.
+    start: u64,
+}
+
+impl Reader {
+    pub(crate) fn new(file: Arc<dyn File>, header: &SegmentHeader) -> io::Result<Self> {
+        let end = file.len()?;
+        Ok(Self { file, number: header.number, salt: header.salt, end, buf: Vec::new(), start: 0 })
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Forgets what was read ahead and asks for the file's length again: the
+    /// file has grown since.
+    pub(crate) fn refresh(&mut self) -> io::Result<()> {
+        self.buf.clear();
+        self.end = self.file.len()?;
+        Ok(())
+    }
+
+    fn place(&self, offset: u64) -> Place {
+        Place { salt: self.salt, segment: self.number, offset }
+    }
+
+    /// Up to `len` bytes at `at`; fewer only at the end of the file.
+    fn bytes(&mut self, at: u64, len: usize) -> io::Result<&[u8]> {
+        let left = usize::try_from(self.end.saturating_sub(at)).unwrap_or(usize::MAX);
+        let len = len.min(left);
+        let held = self.start + self.buf.len() as u64;
+        if at < self.start || at + len as u64 > held {
+            let want = len.max(CHUNK).min(left);
+            self.buf.clear();
+            self.buf.shrink_to(4 * CHUNK);
+            self.buf.resize(want, 0);
+            let got = self.file.read_at(&mut self.buf, at)?;
+            self.buf.truncate(got);
+            self.start = at;
+        }
+        let from = (at - self.start) as usize;
+        Ok(&self.buf[from..(from + len).min(self.buf.len())])
+    }
+
+    /// What stands at `at`, a multiple of 8.
+    pub(crate) fn frame_at(&mut self, at: u64) -> io::Result<Found> {
+        if at >= self.end {
+            return Ok(Found::End);
+        }
+        let place = self.place(at);
+        let head = match frame::check_header(self.bytes(at, frame::HEADER_LEN)?, place) {
+            Ok(head) => head,
+            Err(flaw) if self.only_zeros_from(at)? => {
+                debug_assert!(matches!(flaw, Flaw::Magic | Flaw::Short));
+                return Ok(Found::Zeros);
+            }
+            Err(flaw) => return Ok(Found::Bad(flaw)),
+        };
+        let len = frame::frame_len(head.payload_len);
+        if len > self.end - at {
+            return Ok(Found::Bad(Flaw::Short));
+        }
+        match frame::check_body(self.bytes(at, len as usize)?, place, &head) {
+            Ok(()) => Ok(Found::Frame(head)),
+            Err(flaw) => Ok(Found::Bad(flaw)),
+        }
+    }
+
+    /// The payload of the frame that [`Reader::frame_at`] just found at `at`.
+    pub(crate) fn payload(&self, at: u64, head: &Head) -> &[u8] {
+        let from = (at - self.start) as usize + frame::HEADER_LEN;
+        &self.buf[from..from + head.payload_len]
+    }
+
+    /// The first header at or after `at` for which `yes`, with its offset. Only
+    /// the header must check: it is bound to its place and to the salt, so even
+    /// with a damaged payload it was written here by this log.
+    pub(crate) fn find_header(
+        &mut self,
+        mut at: u64,
+        yes: impl Fn(&Head) -> bool,
+    ) -> io::Result<Option<(u64, Head)>> {
+        while at < self.end {
+            let place = self.place(at);
+            if let Ok(head) = frame::check_header(self.bytes(at, frame::HEADER_LEN)?, place)
+                && yes(&head)
+            {
+                return Ok(Some((at, head)));
+            }
+            at += 8;
+        }
+        Ok(None)
+    }
+
+    /// Rewrites the bytes from `from` to `to` with themselves.
+    pub(crate) fn rewrite(&mut self, mut from: u64, to: u64) -> io::Result<()> {
+        let file = self.file.clone();
+        while from < to {
+            let len = CHUNK.min(usize::try_from(to - from).unwrap_or(CHUNK));
+            let bytes = self.bytes(from, len)?;
+            if bytes.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            file.write_at(bytes, from)?;
+            from += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn only_zeros_from(&mut self, mut at: u64) -> io::Result<bool> {
+        while at < self.end {
+            let bytes = self.bytes(at, CHUNK)?;
+            if bytes.is_empty() || bytes.iter().any(|b| *b != 0) {
+                return Ok(false);
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(true)
+    }
+}
+
+/// Reads and checks the header of segment `number`.
+pub(crate) fn read_segment_header(
+    file: &dyn File,
+    number: u64,
+) -> io::Result<Result<SegmentHeader, crate::segment::HeaderFlaw>> {
+    let mut bytes = [0; HEADER_LEN as usize];
+    let got = file.read_at(&mut bytes, 0)?;
+    Ok(SegmentHeader::check(&bytes[..got], number))
+}

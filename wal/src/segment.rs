@@ -1,0 +1,194 @@
+//! The segment: a file of frames, and its header.
+//!
+//! Must stay true:
+//! * a segment belongs to one life of the log (one `epoch`) and starts at
+//!   `first_lsn`; its number is in its name and under its checksum, so a renamed
+//!   file does not check;
+//! * magic and version keep their place in every later format, so that any
+//!   version can refuse a newer one by name;
+//! * the header is on the disk before the first frame is written: a file whose
+//!   header does not check and that is longer than a header is damage.
+//!
+//! ```text
+//!  0          8         12        16
+//! +----------+---------+---------+
+//! | PLANKWAL | version | length  |  length of this header: 64
+//! +----------+---------+---------+
+//! | segment number     | first_lsn  |  16
+//! +--------------------+------------+
+//! | epoch              | salt       |  32
+//! +--------------------+------------+
+//! | zero               | checksum   |  48   crc64 of bytes 0..56
+//! +--------------------+------------+
+//! | frames ...                      |  64
+//! ```
+
+use crate::Lsn;
+use crc_fast::{CrcAlgorithm, checksum};
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+const MAGIC: [u8; 8] = *b"PLANKWAL";
+pub(crate) const VERSION: u32 = 1;
+pub(crate) const HEADER_LEN: u64 = 64;
+const CHECKED: usize = 56;
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Raw {
+    magic: [u8; 8],
+    version: U32,
+    header_len: U32,
+    segment: U64,
+    first_lsn: U64,
+    epoch: U64,
+    salt: U64,
+    zero: U64,
+    checksum: U64,
+}
+const _: () = assert!(size_of::<Raw>() as u64 == HEADER_LEN);
+const _: () = assert!(std::mem::offset_of!(Raw, checksum) == CHECKED);
+
+/// What a segment says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) number: u64,
+    pub(crate) first_lsn: Lsn,
+    pub(crate) epoch: u64,
+    pub(crate) salt: u64,
+}
+
+/// Why bytes are not the header of this segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderFlaw {
+    /// A later format: refuse by name.
+    Newer(u32),
+    /// Torn or damaged.
+    Invalid,
+}
+
+impl SegmentHeader {
+    pub(crate) fn encode(&self) -> [u8; HEADER_LEN as usize] {
+        let mut raw = Raw {
+            magic: MAGIC,
+            version: VERSION.into(),
+            header_len: (HEADER_LEN as u32).into(),
+            segment: self.number.into(),
+            first_lsn: self.first_lsn.into(),
+            epoch: self.epoch.into(),
+            salt: self.salt.into(),
+            zero: 0.into(),
+            checksum: 0.into(),
+        };
+        raw.checksum = checksum(CrcAlgorithm::Crc64Nvme, &raw.as_bytes()[..CHECKED]).into();
+        let mut out = [0; HEADER_LEN as usize];
+        out.copy_from_slice(raw.as_bytes());
+        out
+    }
+
+    /// Checks the first bytes of the file that is named `number`.
+    pub(crate) fn check(bytes: &[u8], number: u64) -> Result<Self, HeaderFlaw> {
+        if bytes.len() >= 12 && bytes[..8] == MAGIC {
+            let version = U32::read_from_bytes(&bytes[8..12]).map_or(0, U32::get);
+            if version > VERSION {
+                return Err(HeaderFlaw::Newer(version));
+            }
+        }
+        let Ok((raw, _)) = Raw::ref_from_prefix(bytes) else { return Err(HeaderFlaw::Invalid) };
+        let sum = checksum(CrcAlgorithm::Crc64Nvme, &bytes[..CHECKED]);
+        let sound = raw.magic == MAGIC
+            && raw.version.get() == VERSION
+            && u64::from(raw.header_len.get()) == HEADER_LEN
+            && raw.zero.get() == 0
+            && raw.checksum.get() == sum
+            && raw.segment.get() == number
+            && raw.first_lsn.get() > 0;
+        if !sound {
+            return Err(HeaderFlaw::Invalid);
+        }
+        Ok(Self {
+            number,
+            first_lsn: raw.first_lsn.get(),
+            epoch: raw.epoch.get(),
+            salt: raw.salt.get(),
+        })
+    }
+}
+
+/// The path of segment `number`.
+pub(crate) fn path(dir: &str, number: u64) -> String {
+    if dir.is_empty() { format!("{number:020}.wal") } else { format!("{dir}/{number:020}.wal") }
+}
+
+/// The number of a segment file's name; other files are none of the log's.
+pub(crate) fn number_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".wal")?;
+    if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: SegmentHeader =
+        SegmentHeader { number: 3, first_lsn: 17, epoch: 2, salt: 0xabcd };
+
+    #[test]
+    fn golden_bytes_of_version_1() {
+        let hex: String = HEADER
+            .encode()
+            .chunks(16)
+            .map(|c| c.iter().map(|b| format!("{b:02x}")).collect::<String>() + "\n")
+            .collect();
+        expect_test::expect![[r#"
+            504c414e4b57414c0100000040000000
+            03000000000000001100000000000000
+            0200000000000000cdab000000000000
+            00000000000000003148a5d7ba457b7c
+        "#]]
+        .assert_eq(&hex);
+    }
+
+    #[test]
+    fn a_header_checks_under_its_own_number_only() {
+        assert_eq!(SegmentHeader::check(&HEADER.encode(), 3), Ok(HEADER));
+        assert_eq!(SegmentHeader::check(&HEADER.encode(), 4), Err(HeaderFlaw::Invalid));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_torn_prefix_is_seen() {
+        let good = HEADER.encode();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(SegmentHeader::check(&bad, 3).is_err(), "bit {bit}");
+        }
+        for cut in 0..good.len() {
+            assert_eq!(SegmentHeader::check(&good[..cut], 3), Err(HeaderFlaw::Invalid));
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_damage() {
+        let mut bytes = HEADER.encode();
+        bytes[8] = 2;
+        assert_eq!(SegmentHeader::check(&bytes, 3), Err(HeaderFlaw::Newer(2)));
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(path("wal", 7), "wal/00000000000000000007.wal");
+        assert_eq!(number_of("00000000000000000007.wal"), Some(7));
+        for other in [
+            "7.wal",
+            "00000000000000000007.wal.bak",
+            "+0000000000000000007.wal",
+            "99999999999999999999.wal",
+        ] {
+            assert_eq!(number_of(other), None, "{other}");
+        }
+    }
+}
