@@ -1,0 +1,138 @@
+//! Dotted paths: `items.0.price`.
+//!
+//! A component names a field of a document, or by its number an item of an array.
+//! [`Doc::path`] gives the one value a path names. [`Doc::visit`] also walks
+//! through arrays: with `items` an array of documents, `items.price` names the
+//! price of each, which is what a query and a multikey index mean.
+
+use super::{Doc, DocError, MAX_DEPTH, Value};
+use std::ops::ControlFlow;
+
+/// What a visit does with an array at the end of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrays {
+    /// The array is one value.
+    Whole,
+    /// Each of its items is a value, and it is none itself; an empty array yields
+    /// nothing. Arrays directly inside it are values. For multikey indexes.
+    Items,
+    /// Each of its items is a value, then it itself. For `tags = "x"` in a query.
+    Both,
+}
+
+impl<'a> Doc<'a> {
+    /// The value at a dotted path; an array is entered by number only.
+    pub fn path(&self, path: &str) -> Option<Value<'a>> {
+        let mut components = path.split('.');
+        let mut value = self.get(components.next()?)?;
+        for component in components {
+            value = step(value, component)?;
+        }
+        Some(value)
+    }
+
+    /// Calls `see` with each value the path names, in document order, until it
+    /// breaks. Never called: the field is missing. Items of an array that lack the
+    /// rest of the path are passed over.
+    pub fn visit(
+        &self,
+        path: &str,
+        arrays: Arrays,
+        see: &mut dyn FnMut(Value<'a>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let (first, rest) = split(path);
+        match self.get(first) {
+            Some(value) => walk(value, rest, arrays, 0, see),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// All values [`Doc::visit`] would see.
+    pub fn path_all(&self, path: &str, arrays: Arrays) -> Vec<Value<'a>> {
+        let mut all = Vec::new();
+        // Never breaks, so what it returns says nothing.
+        let _: ControlFlow<()> = self.visit(path, arrays, &mut |value| {
+            all.push(value);
+            ControlFlow::Continue(())
+        });
+        all
+    }
+}
+
+/// Checks that a path has no empty component, no NUL, and is not too deep.
+pub fn checked_path(path: &str) -> Result<(), DocError> {
+    let why = if path.is_empty() {
+        "it is empty; name a field"
+    } else if path.split('.').any(str::is_empty) {
+        "it has an empty part; write it like a.b.c"
+    } else if path.contains('\0') {
+        "it holds a NUL character"
+    } else if path.split('.').count() > MAX_DEPTH {
+        "it is deeper than any document"
+    } else {
+        return Ok(());
+    };
+    Err(DocError::Path { path: path.to_owned(), why: why.to_owned() })
+}
+
+fn split(path: &str) -> (&str, Option<&str>) {
+    match path.split_once('.') {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (path, None),
+    }
+}
+
+/// An array index as a path writes it: digits, no leading zero.
+pub(super) fn index(component: &str) -> Option<usize> {
+    let digits = component.bytes().all(|b| b.is_ascii_digit());
+    let canonical = component == "0" || !component.starts_with('0');
+    if digits && canonical { component.parse().ok() } else { None }
+}
+
+fn step<'a>(value: Value<'a>, component: &str) -> Option<Value<'a>> {
+    match value {
+        Value::Doc(doc) => doc.get(component),
+        Value::Array(array) => array.get(index(component)?),
+        _ => None,
+    }
+}
+
+/// Walks `rest` from `value`. The depth bounds the recursion on trusted bytes.
+fn walk<'a>(
+    value: Value<'a>,
+    rest: Option<&str>,
+    arrays: Arrays,
+    depth: usize,
+    see: &mut dyn FnMut(Value<'a>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let Some(path) = rest else {
+        if let (Value::Array(array), Arrays::Items | Arrays::Both) = (value, arrays) {
+            array.iter().try_for_each(&mut *see)?;
+            if arrays == Arrays::Items {
+                return ControlFlow::Continue(());
+            }
+        }
+        return see(value);
+    };
+    if depth > MAX_DEPTH {
+        return ControlFlow::Continue(());
+    }
+    let (first, rest) = split(path);
+    match value {
+        Value::Doc(doc) => match doc.get(first) {
+            Some(value) => walk(value, rest, arrays, depth + 1, see),
+            None => ControlFlow::Continue(()),
+        },
+        Value::Array(array) => {
+            if let Some(value) = index(first).and_then(|n| array.get(n)) {
+                walk(value, rest, arrays, depth + 1, see)?;
+            }
+            // Documents in it; an array directly in an array is entered by number only.
+            array
+                .iter()
+                .filter(|item| matches!(item, Value::Doc(_)))
+                .try_for_each(|item| walk(item, Some(path), arrays, depth + 1, see))
+        }
+        _ => ControlFlow::Continue(()),
+    }
+}
