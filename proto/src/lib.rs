@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod codec;
+pub mod doc;
 pub mod http;
 pub mod key;
 pub mod packet;

@@ -246,8 +246,8 @@ impl FromStr for Decimal128 {
                     if digits > MAX_DIGITS {
                         return Err(TOO_LONG);
                     }
-                    coefficient = coefficient * 10u128.pow(zeros as u32 + 1)
-                        + u128::from(digit - b'0');
+                    coefficient =
+                        coefficient * 10u128.pow(zeros as u32 + 1) + u128::from(digit - b'0');
                     zeros = 0;
                 }
                 _ => return Err(SYNTAX),
@@ -273,9 +273,8 @@ fn read_exponent(text: &str) -> Result<i64, ParseDecimalError> {
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(SYNTAX);
     }
-    let magnitude = digits
-        .bytes()
-        .fold(0i64, |n, b| n.saturating_mul(10).saturating_add(i64::from(b - b'0')));
+    let magnitude =
+        digits.bytes().fold(0i64, |n, b| n.saturating_mul(10).saturating_add(i64::from(b - b'0')));
     Ok(if negative { -magnitude } else { magnitude })
 }
 
@@ -298,7 +297,10 @@ mod tests {
             ("12345E-2", "123.45"),
             (".5", "0.5"),
             ("5.", "5"),
-            ("9.999999999999999999999999999999999E+6144", "9.999999999999999999999999999999999E+6144"),
+            (
+                "9.999999999999999999999999999999999E+6144",
+                "9.999999999999999999999999999999999E+6144",
+            ),
             ("1E+6144", "1.000000000000000000000000000000000E+6144"),
             ("1E-6176", "1E-6176"),
             ("10E-6177", "1E-6176"),

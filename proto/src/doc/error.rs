@@ -89,17 +89,3 @@ impl fmt::Display for DocError {
 }
 
 impl std::error::Error for DocError {}
-
-impl DocError {
-    /// The same fault seen from a document that holds this one at `by`.
-    pub(super) fn shifted(mut self, by: usize) -> DocError {
-        if let DocError::Malformed { offset, .. }
-        | DocError::Refused { offset, .. }
-        | DocError::Duplicate { offset, .. }
-        | DocError::TooDeep { offset } = &mut self
-        {
-            *offset += by;
-        }
-        self
-    }
-}

@@ -34,4 +34,3 @@ impl<'a> Names<'a> {
         self.many.insert(name)
     }
 }
-

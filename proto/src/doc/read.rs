@@ -172,9 +172,7 @@ impl<'a> Element<'a> {
             }
             tag::DOC => Value::Doc(Doc { bytes: body }),
             tag::ARRAY => Value::Array(Array { bytes: body }),
-            tag::BINARY => {
-                Value::Binary(Binary { subtype: *body.get(4)?, bytes: body.get(5..)? })
-            }
+            tag::BINARY => Value::Binary(Binary { subtype: *body.get(4)?, bytes: body.get(5..)? }),
             tag::OBJECT_ID => Value::ObjectId(ObjectId(body.try_into().ok()?)),
             tag::BOOL => Value::Bool(*body.first()? != 0),
             tag::DATE_TIME => Value::DateTime(i64::from_le_bytes(body.try_into().ok()?)),

@@ -169,10 +169,7 @@ impl<'a> Value<'a> {
 
     /// Whether it is a number of any type, NaN included.
     pub fn is_number(&self) -> bool {
-        matches!(
-            self,
-            Value::Int32(_) | Value::Int64(_) | Value::Double(_) | Value::Decimal128(_)
-        )
+        matches!(self, Value::Int32(_) | Value::Int64(_) | Value::Double(_) | Value::Decimal128(_))
     }
 
     /// Whether it is a document or an array.
@@ -252,6 +249,7 @@ impl ValueBuf {
     }
 
     /// Takes over a checked document of one field.
+    #[allow(dead_code)] // the JSON reader makes them
     pub(crate) fn from_only_field(doc: Vec<u8>) -> ValueBuf {
         ValueBuf { doc }
     }
