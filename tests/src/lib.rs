@@ -1,1 +1,1 @@
-//! End to end, crash and house tests
+//! What the end-to-end tests share: a built `planck`, run as a process.

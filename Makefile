@@ -1,0 +1,25 @@
+# Planck. `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fmt bench clean-demo
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## the main job: installs what it needs, builds, serves a departures board over real data
+	@scripts/demo
+
+test: ## every test, from a fresh machine
+	@scripts/test
+
+lint: ## formatting, clippy and shellcheck, warnings refused
+	@scripts/lint
+
+fmt: ## formats the code
+	@cargo fmt --all
+
+bench: ## the criterion benches beside each crate
+	@cargo bench --locked --workspace
+
+clean-demo: ## removes the demo's data, keeps what was built
+	@rm -rf target/demo
