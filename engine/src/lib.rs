@@ -1,1 +1,3 @@
-//! Catalog, documents, PQL and the one dispatch path
+//! Catalog, documents, PQL and the one dispatch path.
+
+pub mod pql;

@@ -76,8 +76,13 @@ pub(super) struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn steps(&mut self) -> Result<Verb, PqlError> {
-        let mut select =
-            Select { filter: None, order: vec![], skip: None, limit: None, output: Output::Documents };
+        let mut select = Select {
+            filter: None,
+            order: vec![],
+            skip: None,
+            limit: None,
+            output: Output::Documents,
+        };
         let (mut stage, mut chosen) = (Stage::Start, false);
         let mut end_of_chain = "";
         while let Some((token, span)) = self.next() {
@@ -238,12 +243,14 @@ impl<'a> Parser<'a> {
 
     /// Whether the word here is the field of a condition, though it reads like `not`.
     fn names_a_field(&self) -> bool {
-        !matches!(self.tokens.get(self.at + 1), Some((Token::Name | Token::Quoted | Token::OpenParen, _)))
-            || matches!(
-                self.tokens.get(self.at + 1),
-                Some((_, span)) if ["in", "between", "contains", "startsWith", "exists"].contains(&&self.text[span.clone()])
-                    && !matches!(self.tokens.get(self.at + 2), Some((token, _)) if starts_condition(*token))
-            )
+        !matches!(
+            self.tokens.get(self.at + 1),
+            Some((Token::Name | Token::Quoted | Token::OpenParen, _))
+        ) || matches!(
+            self.tokens.get(self.at + 1),
+            Some((_, span)) if ["in", "between", "contains", "startsWith", "exists"].contains(&&self.text[span.clone()])
+                && !matches!(self.tokens.get(self.at + 2), Some((token, _)) if starts_condition(*token))
+        )
     }
 
     fn condition(&mut self) -> Result<Expr, PqlError> {
@@ -335,7 +342,8 @@ impl<'a> Parser<'a> {
             "min" => Function::Min,
             "max" => Function::Max,
             other => {
-                let message = format!("`{other}` is no aggregate; expected count, sum, avg, min or max");
+                let message =
+                    format!("`{other}` is no aggregate; expected count, sum, avg, min or max");
                 return Err(self.error(span, message));
             }
         };
@@ -348,10 +356,7 @@ impl<'a> Parser<'a> {
         Ok(Aggregate { alias, function, path })
     }
 
-    fn list<T>(
-        &mut self,
-        item: fn(&mut Self) -> Result<T, PqlError>,
-    ) -> Result<Vec<T>, PqlError> {
+    fn list<T>(&mut self, item: fn(&mut Self) -> Result<T, PqlError>) -> Result<Vec<T>, PqlError> {
         let mut items = vec![item(self)?];
         while self.take(Token::Comma) {
             items.push(item(self)?);
@@ -391,7 +396,9 @@ impl<'a> Parser<'a> {
                 let negative = matches!(&operand, Operand::Value(value) if value.get().as_i64().is_none_or(|n| n < 0));
                 if negative {
                     let span = self.tokens[start].1.clone();
-                    return Err(self.error(span, format!("{step}(n) takes a whole number, 0 or more")));
+                    return Err(
+                        self.error(span, format!("{step}(n) takes a whole number, 0 or more"))
+                    );
                 }
                 Ok(operand)
             }

@@ -158,7 +158,8 @@ impl<'p, 'a> Literals<'p, 'a> {
                 }
             },
             Some(Token::Parameter) => {
-                let message = "a parameter cannot stand inside {..} or [..]: pass the whole value as one";
+                let message =
+                    "a parameter cannot stand inside {..} or [..]: pass the whole value as one";
                 return Err(self.parser.error(span, message));
             }
             _ => return Err(self.parser.expected("a value")),
@@ -214,7 +215,10 @@ impl<'p, 'a> Literals<'p, 'a> {
     fn unicode(&self, place: usize, escape: &str) -> Result<(char, usize), PqlError> {
         let unit = |at: usize| {
             let digits = escape.get(at..at + 6)?.strip_prefix("\\u")?;
-            digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
+            digits
+                .bytes()
+                .all(|b| b.is_ascii_hexdigit())
+                .then(|| u32::from_str_radix(digits, 16).ok())?
         };
         let found = match (unit(0), unit(6)) {
             (Some(high @ 0xd800..=0xdbff), Some(low @ 0xdc00..=0xdfff)) => {
