@@ -1,0 +1,267 @@
+//! Opening and creating a page file, and handing out views and the writer.
+//!
+//! Must stay true:
+//! * a file appears under its name whole (written aside, synced, renamed,
+//!   directory synced), so a crash while creating leaves no file or a fresh one;
+//! * the version opened is that of the valid meta page with the highest epoch;
+//!   all it vouches for is there, else opening fails: nothing is repaired.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use platform::{Disk, Open};
+use zerocopy::FromBytes;
+
+use crate::cache::{Cache, CacheStats, Hint};
+use crate::error::Error;
+use crate::format::{
+    BadMeta, DIRECTORY, FIRST_PAGE, MAX_HEIGHT, Meta, PAGE_BYTES, Ref, Root, VERSION,
+};
+use crate::free::{self, Space};
+use crate::verify::Report;
+use crate::view::{Shared, State, View};
+use crate::write::Write;
+
+/// How to open a page file.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Most bytes the page cache holds. A cache too small for a page caches nothing.
+    pub cache_bytes: usize,
+    /// Most bytes of new pages a [`Write`] holds before it writes them out early
+    /// (nothing refers to them until the commit).
+    pub dirty_bytes: usize,
+}
+
+impl Default for Options {
+    /// 64 MiB of cache, 8 MiB of unwritten pages.
+    fn default() -> Options {
+        Options { cache_bytes: 64 << 20, dirty_bytes: 8 << 20 }
+    }
+}
+
+/// A page file: many trees, one atomic switch.
+pub struct PageFile {
+    shared: Arc<Shared>,
+    current: ArcSwap<State>,
+    space: Mutex<Space>,
+    dirty_bytes: usize,
+    older_meta: Option<String>,
+}
+
+impl PageFile {
+    /// Opens the page file at `path`, or creates it; its directory must exist.
+    /// The caller makes sure that no one else has it open.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corrupt`] if no meta page is valid or what it
+    /// vouches for is not; [`Error::Version`] if a newer release wrote it.
+    pub fn open(disk: Arc<dyn Disk>, path: &str, opts: Options) -> Result<PageFile, Error> {
+        let io = |action: &str, source| Error::Io {
+            path: path.to_owned(),
+            action: action.to_owned(),
+            source,
+        };
+        let file = match disk.open(path, Open::Write) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                create(&*disk, path).map_err(|e| io("create", e))?;
+                disk.open(path, Open::Write).map_err(|e| io("open", e))?
+            }
+            Err(e) => return Err(io("open", e)),
+        };
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            file,
+            cache: Cache::new(opts.cache_bytes),
+            live: Mutex::new(BTreeSet::new()),
+            poison: Mutex::new(None),
+        });
+        let (meta, older_meta) = choose_meta(&shared)?;
+        let file_bytes = shared.file.len().map_err(|e| shared.io("measure", e))?;
+        if file_bytes < u64::from(meta.pages.get()) * PAGE_BYTES as u64 {
+            let what = format!(
+                "the file has {file_bytes} bytes, its meta page says {} pages",
+                meta.pages
+            );
+            return Err(shared.corrupt(meta.slot(), None, what));
+        }
+        let roots = read_directory(&shared, &meta)?;
+        let mut list = free::load(&shared, &meta)?;
+        let mut space = Space {
+            reusable: std::mem::take(&mut list.reusable),
+            chain: list.chain,
+            pages: meta.pages.get(),
+            ..Space::default()
+        };
+        space.reusable.sort_by(|a, b| b.cmp(a));
+        let freed = list.freed.into_iter().map(|page| (page, 0)).collect();
+        space.waiting.insert(meta.epoch.get(), freed);
+        let state = State::new(Arc::clone(&shared), meta, roots);
+        Ok(PageFile {
+            shared,
+            current: ArcSwap::new(state),
+            space: Mutex::new(space),
+            dirty_bytes: opts.dirty_bytes,
+            older_meta,
+        })
+    }
+
+    /// The committed version of now. Never waits, not even for a commit.
+    pub fn view(&self) -> View {
+        View(self.current.load_full())
+    }
+
+    /// Starts a write transaction; waits while there is another one.
+    /// Dropped without [`Write::commit`] it has changed nothing.
+    pub fn begin(&self) -> Write<'_> {
+        let mut space = self.space.lock();
+        let base = self.current.load_full();
+        space.release(base.meta.epoch.get() + 1, &self.shared.live.lock());
+        Write::new(self, space, base)
+    }
+
+    /// How the page cache does.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.shared.cache.stats()
+    }
+
+    /// Why the file takes no more writes, if a write or sync has failed.
+    pub fn poisoned(&self) -> Option<String> {
+        self.shared.poison.lock().clone()
+    }
+
+    /// What was wrong with the other meta page when the file was opened: a
+    /// crash in a commit leaves one so. If none had happened, the last commit
+    /// may have been lost to the disk; the log knows.
+    pub fn damaged_meta(&self) -> Option<&str> {
+        self.older_meta.as_deref()
+    }
+
+    /// Reads and checks everything the current version can reach, and that each
+    /// other page is free. Reads and writes go on meanwhile; the cache is left alone.
+    pub fn verify(&self) -> Report {
+        crate::verify::verify(&self.view())
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn dirty_bytes(&self) -> usize {
+        self.dirty_bytes
+    }
+
+    /// Makes a committed state the current one.
+    pub(crate) fn switch(&self, state: Arc<State>) {
+        self.current.store(state);
+    }
+}
+
+impl std::fmt::Debug for PageFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PageFile").field("view", &self.view()).finish_non_exhaustive()
+    }
+}
+
+/// Writes a file without trees aside and gives it its name.
+fn create(disk: &dyn Disk, path: &str) -> std::io::Result<()> {
+    let aside = format!("{path}.new");
+    let file = disk.open(&aside, Open::Create)?;
+    file.set_len(0)?;
+    for epoch in 0..u64::from(FIRST_PAGE) {
+        let meta = Meta::empty(epoch);
+        file.write_at(&*meta.encode(), u64::from(meta.slot()) * PAGE_BYTES as u64)?;
+    }
+    file.sync()?;
+    disk.rename(&aside, path)?;
+    disk.sync_dir(path.rsplit_once('/').map_or("", |(dir, _)| dir))
+}
+
+/// The valid meta page with the highest epoch, and what is wrong with the other.
+fn choose_meta(shared: &Shared) -> Result<(Meta, Option<String>), Error> {
+    let slots = [read_meta(shared, 0)?, read_meta(shared, 1)?];
+    for slot in &slots {
+        if let Err(BadMeta::Newer(found)) = slot {
+            return Err(Error::Version {
+                path: shared.path.clone(),
+                found: *found,
+                supported: VERSION,
+            });
+        }
+    }
+    match slots {
+        [Ok(a), Ok(b)] => Ok((if a.epoch.get() > b.epoch.get() { a } else { b }, None)),
+        [Ok(good), Err(bad)] | [Err(bad), Ok(good)] => {
+            let BadMeta::Damaged(what) = bad else { unreachable!("newer ones returned above") };
+            let what = format!("meta page {} is damaged: {what}", 1 - good.slot());
+            Ok((good, Some(what)))
+        }
+        [Err(a), Err(b)] => {
+            let what = format!("neither meta page is valid (0: {a}; 1: {b})");
+            Err(shared.corrupt(0, None, what))
+        }
+    }
+}
+
+fn read_meta(shared: &Shared, slot: u32) -> Result<Result<Meta, BadMeta>, Error> {
+    match shared.read(slot, None) {
+        Ok(bytes) => Ok(Meta::decode(slot, &bytes)),
+        Err(Error::Corrupt { what, .. }) => Ok(Err(BadMeta::Damaged(what))),
+        Err(e) => Err(e),
+    }
+}
+
+/// All roots, by tree id, as the directory tree has them.
+fn read_directory(shared: &Shared, meta: &Meta) -> Result<Vec<(u32, Root)>, Error> {
+    let mut roots = Vec::new();
+    if !meta.directory.is_none() {
+        let height = meta.directory_height.get();
+        debug_assert!(height <= MAX_HEIGHT);
+        read_directory_page(shared, meta.directory, height as u8 - 1, &mut roots)?;
+    }
+    let sorted = roots.windows(2).all(|w: &[(u32, Root)]| w[0].0 < w[1].0);
+    if !sorted || roots.len() as u64 != meta.trees.get() {
+        let what = format!("it holds {} trees, the meta page says {}", roots.len(), meta.trees);
+        return Err(shared.corrupt(meta.directory.page(), Some(DIRECTORY), what));
+    }
+    Ok(roots)
+}
+
+fn read_directory_page(
+    shared: &Shared,
+    at: Ref,
+    level: u8,
+    roots: &mut Vec<(u32, Root)>,
+) -> Result<(), Error> {
+    let page = shared.load(at, DIRECTORY, level, Hint::Once)?;
+    let node = page.node();
+    for i in 0..node.len() {
+        if level > 0 {
+            read_directory_page(shared, node.child(i), level - 1, roots)?;
+            continue;
+        }
+        let (Ok(tree), Ok(root)) =
+            (<[u8; 4]>::try_from(node.key(i)), Root::read_from_bytes(node.value(i)))
+        else {
+            return Err(shared.corrupt(
+                at.page(),
+                Some(DIRECTORY),
+                format!("entry {i} is no tree"),
+            ));
+        };
+        let tree = u32::from_be_bytes(tree);
+        shared.levels(tree, &root)?;
+        if root.at.page() < FIRST_PAGE || root.entries.get() == 0 {
+            return Err(shared.corrupt(
+                at.page(),
+                Some(DIRECTORY),
+                format!("the root of tree {tree} is none"),
+            ));
+        }
+        roots.push((tree, root));
+    }
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! A view: one committed version of all trees.
+//!
+//! Must stay true:
+//! * a view never changes and never blocks a commit, nor a commit a view;
+//! * its epoch stays registered as live until the last clone is dropped, and
+//!   the writer reuses no page that a live epoch can reach.
+
+use std::collections::BTreeSet;
+use std::ops::{Bound, Deref};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use platform::File;
+
+use crate::cache::{Cache, Hint};
+use crate::cursor::{Cursor, Direction};
+use crate::error::{Error, Place};
+use crate::format::{MAX_HEIGHT, Meta, PAGE_BYTES, Ref, Root};
+use crate::node::Page;
+
+/// What views and the writer share.
+pub(crate) struct Shared {
+    pub(crate) path: String,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) cache: Cache,
+    /// Epochs some view stands on.
+    pub(crate) live: Mutex<BTreeSet<u64>>,
+    /// The first failed write or sync.
+    pub(crate) poison: Mutex<Option<String>>,
+}
+
+impl Shared {
+    pub(crate) fn io(&self, action: impl Into<String>, source: std::io::Error) -> Error {
+        Error::Io { path: self.path.clone(), action: action.into(), source }
+    }
+
+    pub(crate) fn corrupt(&self, page: u32, tree: Option<u32>, what: impl Into<String>) -> Error {
+        let place = Place { page, tree };
+        Error::Corrupt { path: self.path.clone(), place, what: what.into() }
+    }
+
+    /// Reads the bytes of a page, unchecked.
+    pub(crate) fn read(&self, page: u32, tree: Option<u32>) -> Result<[u8; PAGE_BYTES], Error> {
+        let mut bytes = [0; PAGE_BYTES];
+        let offset = u64::from(page) * PAGE_BYTES as u64;
+        let got = self
+            .file
+            .read_at(&mut bytes, offset)
+            .map_err(|e| self.io(format!("read page {page} of"), e))?;
+        if got < PAGE_BYTES {
+            return Err(self.corrupt(page, tree, "the file ends before it"));
+        }
+        Ok(bytes)
+    }
+
+    /// A leaf or inner page from the cache or, checked, from the disk.
+    pub(crate) fn load(
+        &self,
+        at: Ref,
+        tree: u32,
+        level: u8,
+        hint: Hint,
+    ) -> Result<Arc<Page>, Error> {
+        if let Some(page) = self.cache.get(at, hint) {
+            return Ok(page);
+        }
+        let page = Arc::new(self.load_from_disk(at, tree, level)?);
+        self.cache.insert(at.page(), Arc::clone(&page), hint);
+        Ok(page)
+    }
+
+    pub(crate) fn load_from_disk(&self, at: Ref, tree: u32, level: u8) -> Result<Page, Error> {
+        let bytes = self.read(at.page(), Some(tree))?;
+        Page::from_disk(at, tree, level, bytes)
+            .map_err(|what| self.corrupt(at.page(), Some(tree), what))
+    }
+
+    /// The levels of a tree as counted in page headers.
+    pub(crate) fn levels(&self, tree: u32, root: &Root) -> Result<u8, Error> {
+        match root.height.get() {
+            height @ 1..=MAX_HEIGHT => Ok(height as u8),
+            height => Err(self.corrupt(
+                root.at.page(),
+                Some(tree),
+                format!("the directory gives the tree {height} levels"),
+            )),
+        }
+    }
+}
+
+/// One committed version.
+pub(crate) struct State {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) meta: Meta,
+    /// Sorted by tree id.
+    pub(crate) roots: Vec<(u32, Root)>,
+}
+
+impl State {
+    /// Registers its epoch; there is one state per epoch.
+    pub(crate) fn new(shared: Arc<Shared>, meta: Meta, roots: Vec<(u32, Root)>) -> Arc<State> {
+        let fresh = shared.live.lock().insert(meta.epoch.get());
+        debug_assert!(fresh, "two states of epoch {}", meta.epoch);
+        Arc::new(State { shared, meta, roots })
+    }
+
+    pub(crate) fn root(&self, tree: u32) -> Option<&Root> {
+        let i = self.roots.binary_search_by_key(&tree, |(id, _)| *id).ok()?;
+        Some(&self.roots[i].1)
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.shared.live.lock().remove(&self.meta.epoch.get());
+    }
+}
+
+/// A committed version of all trees. Cheap to clone; its pages stay until the
+/// last clone, and the last [`Cursor`] and [`Value`] of it, are gone.
+#[derive(Clone)]
+pub struct View(pub(crate) Arc<State>);
+
+/// What a view knows of a tree without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeInfo {
+    /// The caller's number.
+    pub tree: u32,
+    /// Keys in it.
+    pub entries: u64,
+    /// Levels: a lookup touches that many pages.
+    pub height: u32,
+}
+
+impl View {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Corrupt`].
+    pub fn get(&self, tree: u32, key: &[u8]) -> Result<Option<Value>, Error> {
+        let Some(root) = self.0.root(tree) else { return Ok(None) };
+        let shared = &*self.0.shared;
+        let mut at = root.at;
+        let mut level = shared.levels(tree, root)? - 1;
+        loop {
+            let page = shared.load(at, tree, level, Hint::Point)?;
+            let node = page.node();
+            if level == 0 {
+                let Ok(i) = node.search(key) else { return Ok(None) };
+                let range = node.value_range(i);
+                let (start, end) = (range.start as u16, range.end as u16);
+                return Ok(Some(Value { page, start, end }));
+            }
+            at = node.child(node.child_index(key));
+            level -= 1;
+        }
+    }
+
+    /// Entries between the bounds, ascending or descending. Reads nothing yet.
+    /// Bounds that exclude each other give an empty range.
+    pub fn range(
+        &self,
+        tree: u32,
+        low: Bound<&[u8]>,
+        high: Bound<&[u8]>,
+        direction: Direction,
+    ) -> Cursor {
+        Cursor::new(self.clone(), tree, low, high, direction)
+    }
+
+    /// The caller's bytes, committed together with the trees.
+    pub fn user(&self) -> &[u8; 64] {
+        &self.0.meta.user
+    }
+
+    /// The number of the commit: 1 for a new file, then one more for each.
+    pub fn epoch(&self) -> u64 {
+        self.0.meta.epoch.get()
+    }
+
+    /// Keys in a tree; 0 if there is no such tree.
+    pub fn len(&self, tree: u32) -> u64 {
+        self.0.root(tree).map_or(0, |r| r.entries.get())
+    }
+
+    /// Whether a tree has no key.
+    pub fn is_empty(&self, tree: u32) -> bool {
+        self.len(tree) == 0
+    }
+
+    /// All trees that have keys, by id.
+    pub fn trees(&self) -> impl Iterator<Item = TreeInfo> + '_ {
+        self.0.roots.iter().map(|(tree, root)| TreeInfo {
+            tree: *tree,
+            entries: root.entries.get(),
+            height: root.height.get(),
+        })
+    }
+
+    /// Size of the file, in pages of 4096 bytes.
+    pub fn file_pages(&self) -> u32 {
+        self.0.meta.pages.get()
+    }
+
+    /// Pages of the file that hold nothing this version can reach.
+    pub fn free_pages(&self) -> u64 {
+        self.0.meta.free_pages.get()
+    }
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View")
+            .field("path", &self.0.shared.path)
+            .field("epoch", &self.epoch())
+            .field("trees", &self.0.roots.len())
+            .finish()
+    }
+}
+
+/// A value where it lies: holds its page, copies nothing.
+#[derive(Clone)]
+pub struct Value {
+    page: Arc<Page>,
+    start: u16,
+    end: u16,
+}
+
+impl Deref for Value {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.page.bytes()[usize::from(self.start)..usize::from(self.end)]
+    }
+}
+
+impl AsRef<[u8]> for Value {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl std::fmt::Debug for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(f)
+    }
+}

@@ -1,0 +1,452 @@
+//! The write transaction: new pages, then the switch.
+//!
+//! The durability argument. Version e stands whole on the disk, reachable from
+//! meta page e % 2. Commit e + 1
+//!
+//! 1. writes its pages, all of them to places that neither version e nor
+//!    version e - 1 nor any live view can reach (`free::Space::release`, or
+//!    behind the end of the file);
+//! 2. fdatasync: they are durable before anything refers to them;
+//! 3. writes meta page (e + 1) % 2, over the meta page of version e - 1. Torn,
+//!    its checksum fails, and version e is what the next open finds;
+//! 4. fdatasync: only now the commit is reported, and only now views see it.
+//!
+//! The types assert the order: step 3 takes the [`Durable`] that only step 2
+//! makes. After any failed write or sync nothing is known of the disk, so the
+//! file is poisoned: the failed call is not repeated, later writes are refused,
+//! reads go on from version e.
+//!
+//! Pages written early, when a transaction holds too many (`spill`), go to the
+//! same places as in step 1: until step 3 nothing refers to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::{U32, U64};
+
+use crate::apply::{self, Applied, Op};
+use crate::cache::Hint;
+use crate::error::Error;
+use crate::file::PageFile;
+use crate::format::{DIRECTORY, Meta, PAGE_BYTES, Ref, Root};
+use crate::free::{self, Space};
+use crate::node::{Page, build};
+use crate::run::Run;
+use crate::view::{State, View};
+
+/// Most bytes written with one call.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// A write transaction. Dropped, it has changed nothing.
+pub struct Write<'f> {
+    file: &'f PageFile,
+    base: Arc<State>,
+    txn: Txn<'f>,
+    /// What differs from `base`: `None` is a tree that is gone.
+    roots: BTreeMap<u32, Option<Root>>,
+    user: [u8; 64],
+}
+
+/// The pages of a write transaction.
+pub(crate) struct Txn<'f> {
+    file: &'f PageFile,
+    space: MutexGuard<'f, Space>,
+    /// The commit this will be.
+    epoch: u64,
+    /// New pages not yet written.
+    dirty: BTreeMap<u32, Arc<Page>>,
+    /// Every page number taken so far.
+    fresh: BTreeSet<u32>,
+    /// Taken, and given back: nothing refers to them.
+    recycled: Vec<u32>,
+    /// Pages of the base version that this one does not reach, and who wrote them.
+    freed: Vec<(u32, u64)>,
+    /// Pages in the file before.
+    pages_before: u32,
+    /// Why it must not be committed.
+    failed: Option<String>,
+    committed: bool,
+}
+
+/// Proof that every new page is durable.
+struct Durable(());
+
+impl<'f> Write<'f> {
+    pub(crate) fn new(
+        file: &'f PageFile,
+        space: MutexGuard<'f, Space>,
+        base: Arc<State>,
+    ) -> Write<'f> {
+        let txn = Txn {
+            file,
+            epoch: base.meta.epoch.get() + 1,
+            dirty: BTreeMap::new(),
+            fresh: BTreeSet::new(),
+            recycled: Vec::new(),
+            freed: Vec::new(),
+            pages_before: space.pages,
+            failed: None,
+            committed: false,
+            space,
+        };
+        let user = base.meta.user;
+        Write { file, base, txn, roots: BTreeMap::new(), user }
+    }
+
+    /// Applies operations in strictly ascending key order to a tree, which is
+    /// made if absent and gone if left empty. Each touched leaf is copied once.
+    /// `replaced` is called with key and old value for each entry that is
+    /// replaced or deleted.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for keys out of order or too long, values too long,
+    /// tree 2^32 - 1; [`Error::Io`], [`Error::Corrupt`], [`Error::Poisoned`].
+    /// After an error the transaction can only be dropped.
+    pub fn apply<K, V, I>(
+        &mut self,
+        tree: u32,
+        ops: I,
+        replaced: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<Applied, Error>
+    where
+        K: AsRef<[u8]>,
+        V: AsRef<[u8]>,
+        I: IntoIterator<Item = (K, Op<V>)>,
+    {
+        let result = self.try_apply(tree, ops, replaced);
+        self.txn.note_failure(&result);
+        result
+    }
+
+    fn try_apply<K, V, I>(
+        &mut self,
+        tree: u32,
+        ops: I,
+        replaced: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<Applied, Error>
+    where
+        K: AsRef<[u8]>,
+        V: AsRef<[u8]>,
+        I: IntoIterator<Item = (K, Op<V>)>,
+    {
+        self.txn.usable(tree)?;
+        let root = self.root(tree);
+        let (after, applied) = apply::apply(&mut self.txn, tree, root, ops.into_iter(), replaced)?;
+        if after != root {
+            self.roots.insert(tree, after);
+        }
+        Ok(applied)
+    }
+
+    /// Removes a tree with all its entries; returns how many pages that frees.
+    /// Reads its inner pages, not its leaves.
+    ///
+    /// # Errors
+    /// As [`Write::apply`].
+    pub fn drop_tree(&mut self, tree: u32) -> Result<u64, Error> {
+        let result = self.try_drop_tree(tree);
+        self.txn.note_failure(&result);
+        result
+    }
+
+    fn try_drop_tree(&mut self, tree: u32) -> Result<u64, Error> {
+        self.txn.usable(tree)?;
+        let Some(root) = self.root(tree) else { return Ok(0) };
+        let level = self.file.shared().levels(tree, &root)? - 1;
+        let pages = self.txn.free_below(root.at, tree, level)?;
+        self.roots.insert(tree, None);
+        Ok(pages)
+    }
+
+    /// Sets the caller's bytes, committed together with the trees.
+    pub fn set_user(&mut self, user: [u8; 64]) {
+        self.user = user;
+    }
+
+    /// Keys in a tree as this transaction has it.
+    pub fn len(&self, tree: u32) -> u64 {
+        self.root(tree).map_or(0, |r| r.entries.get())
+    }
+
+    /// Whether a tree has no key as this transaction has it.
+    pub fn is_empty(&self, tree: u32) -> bool {
+        self.len(tree) == 0
+    }
+
+    fn root(&self, tree: u32) -> Option<Root> {
+        match self.roots.get(&tree) {
+            Some(changed) => *changed,
+            None => self.base.root(tree).copied(),
+        }
+    }
+
+    /// Makes all of it durable and visible at once, or nothing. Without any
+    /// change nothing is written, and the current view is returned.
+    ///
+    /// # Errors
+    /// [`Error::Io`] poisons the file: the commit may or may not be found after
+    /// a restart. [`Error::Poisoned`] if it was, [`Error::Refused`] if an
+    /// earlier call on this transaction failed: nothing was committed.
+    pub fn commit(mut self) -> Result<View, Error> {
+        self.txn.usable(0)?;
+        if self.roots.is_empty() && self.user == self.base.meta.user {
+            return Ok(View(Arc::clone(&self.base)));
+        }
+        let roots = self.merged_roots();
+        let mut meta = self.write_directory()?;
+        meta.trees = U64::new(roots.len() as u64);
+        let chain = self.write_free_list(&mut meta)?;
+        let durable = self.txn.sync_pages()?;
+        self.txn.switch(&meta, durable)?;
+
+        // From here on it is done.
+        let txn = &mut self.txn;
+        txn.committed = true;
+        txn.space.chain = chain;
+        txn.space.reusable.append(&mut txn.recycled);
+        txn.space.reusable.sort_by(|a, b| b.cmp(a));
+        let freed = std::mem::take(&mut txn.freed);
+        txn.space.waiting.insert(txn.epoch, freed);
+        let state = State::new(Arc::clone(self.file.shared()), meta, roots);
+        self.file.switch(Arc::clone(&state));
+        Ok(View(state))
+    }
+
+    /// The base's roots with the changes on top.
+    fn merged_roots(&self) -> Vec<(u32, Root)> {
+        let mut roots: BTreeMap<u32, Root> = self.base.roots.iter().copied().collect();
+        for (tree, root) in &self.roots {
+            match root {
+                Some(root) => roots.insert(*tree, *root),
+                None => roots.remove(tree),
+            };
+        }
+        roots.into_iter().collect()
+    }
+
+    /// Applies the changed roots to the directory; returns the new meta page so far.
+    fn write_directory(&mut self) -> Result<Meta, Error> {
+        let mut meta = Meta { user: self.user, ..self.base.meta };
+        meta.epoch = U64::new(self.txn.epoch);
+        let before = (!meta.directory.is_none()).then_some(Root {
+            at: meta.directory,
+            height: meta.directory_height,
+            reserved: U32::ZERO,
+            entries: meta.trees,
+        });
+        let ops = self.roots.iter().map(|(tree, root)| {
+            let op = match root {
+                Some(root) => Op::Put(root.as_bytes()),
+                None => Op::Delete,
+            };
+            (tree.to_be_bytes(), op)
+        });
+        let (after, _) = apply::apply(&mut self.txn, DIRECTORY, before, ops, &mut |_, _| {})?;
+        (meta.directory, meta.directory_height) =
+            after.map_or((Ref::NONE, U32::ZERO), |root| (root.at, root.height));
+        Ok(meta)
+    }
+
+    /// Writes the free list as of this commit; returns the pages it lies in.
+    fn write_free_list(&mut self, meta: &mut Meta) -> Result<Vec<u32>, Error> {
+        let txn = &mut self.txn;
+        let born = self.base.meta.epoch.get();
+        txn.freed.extend(txn.space.chain.iter().map(|&page| (page, born)));
+        let freed: Vec<u32> = txn.freed.iter().map(|&(page, _)| page).collect();
+        // What waits only for views is reusable after a restart.
+        let mut also_free = txn.recycled.clone();
+        also_free.extend(txn.space.waiting.values().flatten().map(|&(page, _)| page));
+        let space = &mut *txn.space;
+        let shared = txn.file.shared();
+        let pages = &mut space.pages;
+        let list =
+            free::encode(txn.epoch, &mut space.reusable, &also_free, &freed, || {
+                extend(pages, &shared.path)
+            })?;
+        let chain: Vec<u32> = list.pages.iter().map(|&(page, _)| page).collect();
+        for (page, bytes) in list.pages {
+            txn.fresh.insert(page);
+            txn.dirty.insert(page, Arc::new(Page::sealed(*bytes)));
+        }
+        meta.free = list.first;
+        meta.free_pages = U64::new(list.count);
+        meta.pages = U32::new(txn.space.pages);
+        Ok(chain)
+    }
+}
+
+/// Grows the file by one page.
+fn extend(pages: &mut u32, path: &str) -> Result<u32, Error> {
+    let page = *pages;
+    *pages = page.checked_add(1).ok_or_else(|| Error::Full { path: path.to_owned() })?;
+    Ok(page)
+}
+
+impl Txn<'_> {
+    fn usable(&self, tree: u32) -> Result<(), Error> {
+        let path = || self.file.shared().path.clone();
+        if let Some(why) = self.file.poisoned() {
+            return Err(Error::Poisoned { path: path(), why });
+        }
+        let refused = |what: String| Err(Error::Refused { path: path(), tree, what });
+        if let Some(why) = &self.failed {
+            return refused(format!("an earlier call on this transaction failed ({why}): drop it"));
+        }
+        if tree == DIRECTORY {
+            return refused("tree 4294967295 is the directory's: take another number".into());
+        }
+        Ok(())
+    }
+
+    fn note_failure<T>(&mut self, result: &Result<T, Error>) {
+        if let Err(e) = result
+            && self.failed.is_none()
+        {
+            self.failed = Some(e.to_string());
+        }
+    }
+
+    pub(crate) fn refuse(&self, tree: u32, what: impl Into<String>) -> Error {
+        Error::Refused { path: self.file.shared().path.clone(), tree, what: what.into() }
+    }
+
+    pub(crate) fn levels(&self, tree: u32, root: &Root) -> Result<u8, Error> {
+        self.file.shared().levels(tree, root)
+    }
+
+    /// A page of the base version or of this one.
+    pub(crate) fn load(&self, at: Ref, tree: u32, level: u8) -> Result<Arc<Page>, Error> {
+        match self.dirty.get(&at.page()) {
+            Some(page) if at.vouches_for(page.checksum()) => Ok(Arc::clone(page)),
+            _ => self.file.shared().load(at, tree, level, Hint::Once),
+        }
+    }
+
+    /// Makes a page of entries `range` of `run`.
+    pub(crate) fn write_node(
+        &mut self,
+        run: &Run,
+        range: std::ops::Range<usize>,
+        tree: u32,
+        level: u8,
+    ) -> Result<Ref, Error> {
+        let number = self.allocate()?;
+        let page = build(run, range, self.epoch, tree, level, number);
+        let at = Ref::new(number, page.checksum());
+        self.dirty.insert(number, Arc::new(page));
+        if self.dirty.len() * PAGE_BYTES > self.file.dirty_bytes() {
+            self.write_pages()?;
+        }
+        Ok(at)
+    }
+
+    fn allocate(&mut self) -> Result<u32, Error> {
+        if let Some(page) = self.recycled.pop() {
+            return Ok(page);
+        }
+        let page = match self.space.reusable.pop() {
+            Some(page) => page,
+            None => extend(&mut self.space.pages, &self.file.shared().path)?,
+        };
+        self.fresh.insert(page);
+        Ok(page)
+    }
+
+    /// The new version does not reach this page; `born` is who wrote it.
+    pub(crate) fn free(&mut self, page: u32, born: u64) {
+        if self.fresh.contains(&page) {
+            self.dirty.remove(&page);
+            self.recycled.push(page);
+        } else {
+            self.freed.push((page, born));
+        }
+    }
+
+    fn free_below(&mut self, at: Ref, tree: u32, level: u8) -> Result<u64, Error> {
+        if level == 0 {
+            // Not read: any view older than this commit keeps it.
+            self.free(at.page(), 0);
+            return Ok(1);
+        }
+        let page = self.load(at, tree, level)?;
+        let node = page.node();
+        let mut pages = 1;
+        for i in 0..node.len() {
+            pages += self.free_below(node.child(i), tree, level - 1)?;
+        }
+        self.free(at.page(), page.epoch());
+        Ok(pages)
+    }
+
+    /// Step 1, or early: writes the new pages, neighbours with one call.
+    fn write_pages(&mut self) -> Result<(), Error> {
+        let shared = Arc::clone(self.file.shared());
+        let dirty = std::mem::take(&mut self.dirty);
+        let mut buffer: Vec<u8> = Vec::new();
+        let mut start = 0u64;
+        for (&page, frame) in &dirty {
+            let offset = u64::from(page) * PAGE_BYTES as u64;
+            if start + buffer.len() as u64 != offset || buffer.len() >= WRITE_BYTES {
+                self.write_at(&buffer, start)?;
+                buffer.clear();
+                start = offset;
+            }
+            buffer.extend_from_slice(frame.bytes());
+        }
+        self.write_at(&buffer, start)?;
+        for (page, frame) in dirty {
+            if frame.is_node() {
+                shared.cache.insert(page, frame, Hint::Point);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), Error> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let result = self.file.shared().file.write_at(bytes, offset);
+        result.map_err(|e| self.poison("write to", e))
+    }
+
+    /// Steps 1 and 2.
+    fn sync_pages(&mut self) -> Result<Durable, Error> {
+        self.write_pages()?;
+        self.sync()?;
+        Ok(Durable(()))
+    }
+
+    /// Steps 3 and 4.
+    fn switch(&mut self, meta: &Meta, _: Durable) -> Result<(), Error> {
+        self.write_at(&*meta.encode(), u64::from(meta.slot()) * PAGE_BYTES as u64)?;
+        self.sync()
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        let result = self.file.shared().file.sync();
+        result.map_err(|e| self.poison("sync", e))
+    }
+
+    fn poison(&mut self, action: &str, e: std::io::Error) -> Error {
+        let shared = self.file.shared();
+        shared.poison.lock().get_or_insert_with(|| format!("{action} failed: {e}"));
+        shared.io(action, e)
+    }
+}
+
+impl Drop for Txn<'_> {
+    /// Gives back what was taken.
+    fn drop(&mut self) {
+        if self.committed {
+            return;
+        }
+        let before = self.pages_before;
+        let space = &mut *self.space;
+        space.pages = before;
+        space.reusable.extend(self.fresh.iter().filter(|&&page| page < before));
+        space.reusable.sort_by(|a, b| b.cmp(a));
+    }
+}
