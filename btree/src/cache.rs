@@ -218,9 +218,8 @@ mod tests {
             cache.insert(n, page(n).1, Hint::Point);
             assert!(cache.get(page(n).0, Hint::Point).is_some());
         }
-        let kept = |cache: &Cache| {
-            (2..66).filter(|&n| cache.get(page(n).0, Hint::Once).is_some()).count()
-        };
+        let kept =
+            |cache: &Cache| (2..66).filter(|&n| cache.get(page(n).0, Hint::Once).is_some()).count();
         let before = kept(&cache);
         // when: a scan of many times its size passes
         for n in 1000..6000 {

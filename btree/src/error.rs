@@ -63,7 +63,9 @@ pub enum Error {
         what: String,
     },
     /// The file has as many pages as page numbers can name (2^32 of 4 KiB: 16 TiB).
-    #[error("{path} is full: it has reached 2^32 pages (16 TiB); spread the data over more services")]
+    #[error(
+        "{path} is full: it has reached 2^32 pages (16 TiB); spread the data over more services"
+    )]
     Full {
         /// The page file.
         path: String,

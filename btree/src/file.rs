@@ -82,10 +82,8 @@ impl PageFile {
         let (meta, older_meta) = choose_meta(&shared)?;
         let file_bytes = shared.file.len().map_err(|e| shared.io("measure", e))?;
         if file_bytes < u64::from(meta.pages.get()) * PAGE_BYTES as u64 {
-            let what = format!(
-                "the file has {file_bytes} bytes, its meta page says {} pages",
-                meta.pages
-            );
+            let what =
+                format!("the file has {file_bytes} bytes, its meta page says {} pages", meta.pages);
             return Err(shared.corrupt(meta.slot(), None, what));
         }
         let roots = read_directory(&shared, &meta)?;

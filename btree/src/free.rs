@@ -110,8 +110,7 @@ fn pieces(class: u8, pages: &[u32], out: &mut Vec<Piece>) {
         if piece.as_ref().is_some_and(|(p, _)| p.body.len() + 2 * VARINT > PAGE_BYTES - BODY) {
             out.extend(piece.take().map(|(p, _)| p));
         }
-        let (p, end) =
-            piece.get_or_insert_with(|| (Piece { class, runs: 0, body: Vec::new() }, 0));
+        let (p, end) = piece.get_or_insert_with(|| (Piece { class, runs: 0, body: Vec::new() }, 0));
         put_varint(&mut p.body, start - *end);
         put_varint(&mut p.body, len - 1);
         p.runs += 1;

@@ -21,6 +21,9 @@ use crate::write::Txn;
 
 /// A page with fewer bytes in use is merged with a sibling.
 const UNDERFULL: usize = CAPACITY / 3;
+/// A merged page goes on merging below this, so that a thinned-out tree ends up
+/// with pages half full and not just above the bound.
+const MERGED: usize = CAPACITY / 2;
 
 /// What replaces the children of one page (or the root), in order.
 pub(crate) struct Level {
@@ -91,7 +94,12 @@ impl Pages<'_, '_> {
     }
 
     /// A page that stays as it is.
-    pub(crate) fn push_page(&mut self, out: &mut Level, separator: &[u8], at: Ref) -> Result<(), Error> {
+    pub(crate) fn push_page(
+        &mut self,
+        out: &mut Level,
+        separator: &[u8],
+        at: Ref,
+    ) -> Result<(), Error> {
         if out.hold.is_none() {
             out.done.push(&[], separator, at.as_bytes());
             return Ok(());
@@ -106,16 +114,16 @@ impl Pages<'_, '_> {
     fn push_draft(&mut self, out: &mut Level, draft: Draft) -> Result<(), Error> {
         out.changed = true;
         let inner = out.level > 0;
-        let mut drafts = match out.hold.take() {
-            Some(hold) => self.combine(out.level, hold, draft)?,
-            None => vec![draft],
+        let (mut drafts, floor) = match out.hold.take() {
+            Some(hold) => (self.combine(out.level, hold, draft)?, MERGED),
+            None => (vec![draft], UNDERFULL),
         };
         let last = drafts.pop();
         for d in drafts {
             self.write(&mut out.done, out.level, &d.separator, &d.run, 0..d.run.len())?;
         }
         match last {
-            Some(d) if d.run.size(0..d.run.len(), inner) < UNDERFULL => out.hold = Some(d),
+            Some(d) if d.run.size(0..d.run.len(), inner) < floor => out.hold = Some(d),
             Some(d) => {
                 self.write(&mut out.done, out.level, &d.separator, &d.run, 0..d.run.len())?;
             }
@@ -143,7 +151,12 @@ impl Pages<'_, '_> {
     }
 
     /// Cuts entries of an inner level into pages.
-    pub(crate) fn push_run(&mut self, out: &mut Level, run: &Run, append: bool) -> Result<(), Error> {
+    pub(crate) fn push_run(
+        &mut self,
+        out: &mut Level,
+        run: &Run,
+        append: bool,
+    ) -> Result<(), Error> {
         out.changed = true;
         let mut start = 0;
         for end in run.paginate(true, append) {

@@ -214,8 +214,7 @@ impl<'a> Node<'a> {
         let (mut low, mut high) = (first, self.len());
         while low < high {
             let mid = low + (high - low) / 2;
-            let order =
-                self.heads[mid].get().cmp(&head).then_with(|| self.suffix(mid).cmp(suffix));
+            let order = self.heads[mid].get().cmp(&head).then_with(|| self.suffix(mid).cmp(suffix));
             match order {
                 Ordering::Less => low = mid + 1,
                 Ordering::Greater => high = mid,

@@ -261,10 +261,9 @@ impl<'f> Write<'f> {
         let space = &mut *txn.space;
         let shared = txn.file.shared();
         let pages = &mut space.pages;
-        let list =
-            free::encode(txn.epoch, &mut space.reusable, &also_free, &freed, || {
-                extend(pages, &shared.path)
-            })?;
+        let list = free::encode(txn.epoch, &mut space.reusable, &also_free, &freed, || {
+            extend(pages, &shared.path)
+        })?;
         let chain: Vec<u32> = list.pages.iter().map(|&(page, _)| page).collect();
         for (page, bytes) in list.pages {
             txn.fresh.insert(page);
