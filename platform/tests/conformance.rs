@@ -153,6 +153,8 @@ fn directories_and_files_are_not_mixed_up(disk: &dyn Disk) -> io::Result<()> {
     assert_eq!(kind(disk.remove("d")), IsADirectory);
     assert_eq!(kind(disk.rename("d", "g")), IsADirectory);
     assert_eq!(kind(disk.rename("f", "d")), IsADirectory);
+    disk.open("d/e/f", Open::Create)?;
+    assert_eq!(kind(disk.rename("d/e/f", "d/e")), IsADirectory);
     assert_eq!(kind(disk.open("f/g", Open::Create)), NotADirectory);
     assert_eq!(kind(disk.create_dir("f")), NotADirectory);
     assert_eq!(kind(disk.create_dir("f/g")), NotADirectory);

@@ -84,6 +84,10 @@ impl Disk for RealDisk {
             if fs::symlink_metadata(&source)?.is_dir() {
                 return Err(io::ErrorKind::IsADirectory.into());
             }
+            // The kernel refuses this too, but calls it "not empty" when `to` holds `from`.
+            if fs::symlink_metadata(&target).is_ok_and(|meta| meta.is_dir()) {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
             fs::rename(&source, &target)
         };
         step().map_err(|e| named(&format!("rename {from} to"), to, &e))

@@ -124,6 +124,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
         #[test]
         fn pages_read_like_one_vector(steps in steps()) {
             let (mut content, mut model) = (Content::default(), Vec::new());
