@@ -13,12 +13,14 @@
 set -euo pipefail
 
 ME=$(basename "$0")
+# A service manager may start us without one: then the user database says.
+[ -n "${HOME:-}" ] || export HOME=~
 # shellcheck disable=SC2034 # used by the scripts that source this file
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # What a script builds or fetches once, for every clone of this user. It may be
 # deleted at any time: the next run makes it again.
 # shellcheck disable=SC2034 # used by the scripts that source this file
-CACHE=${PLANCK_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/planck}
+CACHE=${PLANCK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/planck}
 
 # say TEXT...: one line of progress.
 say() {
