@@ -11,6 +11,7 @@ pub mod codec;
 pub mod doc;
 pub mod http;
 pub mod key;
+pub mod order;
 pub mod packet;
 pub mod reply;
 pub mod request;

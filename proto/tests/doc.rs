@@ -48,8 +48,7 @@ fn read_everything(doc: Doc<'_>, depth: usize) {
     }
     let all = |arrays| doc.path_all("a.b.0.a", arrays).len();
     assert!(all(Arrays::Whole) <= all(Arrays::Both));
-    assert_eq!(doc.path("a.0").is_some(), doc.path("a.0").is_some());
-    assert_eq!(doc.len() == 0, doc.is_empty());
+    assert!(doc.len() >= doc.iter().count());
     // Either is fine; it must only not panic.
     let changed = doc.with(&[Change::Set("a.b", Value::Null), Change::Unset("c.0")]);
     if let Ok(bytes) = changed {

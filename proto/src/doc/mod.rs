@@ -54,6 +54,7 @@ pub use path::{Arrays, checked_path};
 pub use read::{Array, Doc, Fields, Items};
 pub use value::{Binary, ObjectId, Regex, Value, ValueBuf};
 
+pub(crate) use decimal::nearest_f64;
 pub(crate) use read::Elements;
 pub(crate) use value::tag;
 
