@@ -50,6 +50,9 @@ struct Writer {
     current: Option<Current>,
     /// Bytes appended but not yet written; at most `buffer_bytes`.
     buf: Vec<u8>,
+    /// The segment of the last tail the caller was given (0: none yet): its meta
+    /// page may name it, whatever was appended since.
+    vouched: u32,
     poison: Option<String>,
 }
 
@@ -133,7 +136,12 @@ impl Vlog {
             disk,
             dir: dir.to_owned(),
             opts,
-            writer: Mutex::new(Writer { current, buf: Vec::new(), poison: None }),
+            writer: Mutex::new(Writer {
+                current,
+                buf: Vec::new(),
+                vouched: tail.segment,
+                poison: None,
+            }),
             segments: RwLock::new(segments),
             tail_id: AtomicU32::new(tail.segment),
         })
@@ -200,7 +208,9 @@ impl Vlog {
         let mut writer = self.writer.lock();
         writer.healthy()?;
         let done = self.sync_current(&mut writer);
-        writer.poison_on(done)
+        let tail = writer.poison_on(done)?;
+        writer.vouched = tail.segment;
+        Ok(tail)
     }
 
     fn sync_current(&self, writer: &mut Writer) -> Result<Tail, Error> {
@@ -364,6 +374,11 @@ impl Vlog {
             .collect()
     }
 
+    #[cfg(test)]
+    pub(crate) fn open_files(&self) -> usize {
+        self.segments.read().values().filter(|s| s.file.is_some()).count()
+    }
+
     /// Why writes are refused, if they are.
     pub fn poisoned(&self) -> Option<String> {
         self.writer.lock().poison.clone()
@@ -375,13 +390,14 @@ impl Vlog {
     /// [`Vlog::segments`] lists and the tree does not.
     ///
     /// # Errors
-    /// [`Error::Misuse`] for the segment being written, [`Error::Missing`],
-    /// [`Error::Io`].
+    /// [`Error::Misuse`] for a segment that is not before the last tail given to
+    /// the caller, [`Error::Missing`], [`Error::Io`].
     pub fn remove(&self, segment: u32) -> Result<(), Error> {
         // No roll-over meanwhile: it would sync the directory too.
         let mut writer = self.writer.lock();
-        if self.tail_id.load(Ordering::Acquire) == segment {
-            return Err(Error::Misuse { segment, why: "the one being written is never removed" });
+        if segment >= writer.vouched {
+            let why = "only segments before the committed tail may be removed";
+            return Err(Error::Misuse { segment, why });
         }
         let path = segment::path(&self.dir, segment);
         if !self.segments.read().contains_key(&segment) {

@@ -1,0 +1,122 @@
+//! Power cuts at every call: whatever the last committed tail vouches for reads
+//! back, byte for byte; whatever came after it never happened.
+
+use super::*;
+use crate::Pointer;
+use platform::Entropy;
+use platform::sim::SimEntropy;
+
+/// The caller's side: what a meta page would hold.
+#[derive(Clone, Default)]
+struct Meta {
+    tail: Tail,
+    records: Vec<(Pointer, u64, Vec<u8>)>,
+}
+
+fn check(log: &Vlog, meta: &Meta) {
+    for (at, lsn, value) in &meta.records {
+        let record = log.read(*at).unwrap();
+        assert_eq!((record.lsn, record.value()), (*lsn, &value[..]));
+    }
+    let end = log
+        .segments()
+        .last()
+        .map_or(Tail::EMPTY, |s| Tail { segment: s.id, len: s.bytes + crate::segment::HEADER_LEN });
+    assert_eq!(end, meta.tail, "the log ends where the meta page says");
+}
+
+/// A random life; ends at the first error. A sync is committed or, as when the
+/// crash hits the meta page, it is not and the process goes on to the next flush.
+fn live(
+    disk: &Arc<SimDisk>,
+    meta: &mut Meta,
+    dice: &SimEntropy,
+    steps: usize,
+) -> Result<(), Error> {
+    let mut log = try_open(disk, meta.tail)?;
+    check(&log, meta);
+    let mut new = Vec::new();
+    for _ in 0..steps {
+        let roll = dice.next_u64();
+        match roll % 12 {
+            0..=7 => {
+                let len = if roll.is_multiple_of(97) { 5000 } else { (roll >> 8) % 250 };
+                let value = vec![(roll >> 32) as u8; len as usize];
+                let at = log.append(1, &roll.to_be_bytes(), roll, &value)?;
+                new.push((at, roll, value));
+            }
+            8 | 9 => {
+                meta.tail = log.sync()?;
+                meta.records.append(&mut new);
+            }
+            10 => {
+                // Every record of an old segment is dead: collect it. Never the
+                // one the meta page's tail names, even if it has been ended since.
+                match log.segments().first().copied() {
+                    Some(first) if first.id < meta.tail.segment => {
+                        meta.records.retain(|(at, ..)| at.segment != first.id);
+                        log.remove(first.id)?;
+                    }
+                    Some(first) => {
+                        let refused = log.remove(first.id);
+                        assert!(matches!(refused, Err(Error::Misuse { .. })), "{refused:?}");
+                    }
+                    None => {}
+                }
+            }
+            _ => {
+                drop(log);
+                new.clear();
+                log = try_open(disk, meta.tail)?;
+                check(&log, meta);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_power_cut_at_every_call_keeps_all_that_was_committed() {
+    let mut cuts = 0;
+    for seed in 0..24 {
+        for n in 1.. {
+            let disk = SimDisk::new(seed);
+            disk.crash_after(n);
+            let mut meta = Meta::default();
+            let end = live(&disk, &mut meta, &SimEntropy::new(seed), 40).is_ok();
+            let mut disk = if n % 3 == 0 { disk.restart_worst() } else { disk.restart() };
+            // A cut in the recovery as well, wherever it strikes.
+            for k in 1.. {
+                disk.crash_after(k);
+                let opened = try_open(&disk, meta.tail);
+                disk = disk.restart();
+                if opened.is_ok() {
+                    break;
+                }
+            }
+            live(&disk, &mut meta, &SimEntropy::new(n), 8).unwrap();
+            check(&open(&disk.restart_worst(), meta.tail), &meta);
+            cuts += 1;
+            if end {
+                break;
+            }
+        }
+    }
+    assert!(cuts > 500, "{cuts}");
+}
+
+#[test]
+fn a_failed_sync_anywhere_keeps_all_that_was_committed() {
+    for seed in 0..60 {
+        let disk = SimDisk::new(seed);
+        let mut meta = Meta::default();
+        let dice = SimEntropy::new(seed);
+        live(&disk, &mut meta, &dice, 10).unwrap();
+        disk.fail_every_sync("vlog");
+        live(&disk, &mut meta, &dice, 40).unwrap_err();
+        disk.clear_faults();
+        let disk = if seed % 2 == 0 { disk.kill() } else { disk.restart() };
+        live(&disk, &mut meta, &dice, 8).unwrap();
+        check(&open(&disk.restart_worst(), meta.tail), &meta);
+    }
+}

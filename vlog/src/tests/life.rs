@@ -1,0 +1,330 @@
+//! What a value log does in its life: append, roll over, read, scan, remove, be
+//! poisoned; and that damage is never served.
+
+use super::*;
+use crate::{Pointer, SegmentInfo};
+use platform::{Disk, Open};
+
+#[test]
+fn records_read_back_by_pointer_before_and_after_a_restart() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    assert_eq!(log.sync().unwrap(), Tail::EMPTY);
+    let a = log.append(9, b"key a", 1, b"value a").unwrap();
+    let b = log.append(10, b"", 2, b"").unwrap();
+    assert_eq!(a, Pointer { segment: 1, len: 32 + 5 + 7, offset: 32 });
+    assert_eq!(b, Pointer { segment: 1, len: 32, offset: 32 + 44 });
+    let tail = log.sync().unwrap();
+    assert_eq!(tail, Tail { segment: 1, len: 32 + 44 + 32 });
+
+    for restarted in [false, true] {
+        let after = restarted.then(|| open(&disk.restart_worst(), tail));
+        let log = after.as_ref().unwrap_or(&log);
+        let record = log.read(a).unwrap();
+        assert_eq!((record.keyspace, record.lsn), (9, 1));
+        assert_eq!((record.key(), record.value()), (&b"key a"[..], &b"value a"[..]));
+        assert_eq!(record.into_value(), b"value a");
+        let mut buf = vec![1, 2, 3];
+        let record = log.read_into(b, &mut buf).unwrap();
+        assert_eq!((record.key, record.value, record.lsn), (&b""[..], &b""[..], 2));
+    }
+}
+
+#[test]
+fn a_record_cannot_be_read_before_the_sync() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    let small = log.append(1, b"k", 1, b"in the buffer").unwrap();
+    let large = log.append(1, b"k", 2, &[7; 300]).unwrap(); // past the buffer
+    for at in [small, large] {
+        let error = log.read(at).unwrap_err();
+        assert!(matches!(error, Error::Misuse { segment: 1, .. }), "{error}");
+    }
+    log.sync().unwrap();
+    assert_eq!(log.read(small).unwrap().value(), b"in the buffer");
+    assert_eq!(log.read(large).unwrap().value(), [7; 300]);
+}
+
+#[test]
+fn the_buffer_is_bounded_and_large_values_go_past_it() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    let on_disk = || disk.file_bytes(&segment_path(1)).unwrap().len();
+    log.append(1, b"k", 1, &[1; 80]).unwrap(); // 113 of 128
+    assert_eq!(on_disk(), 32);
+    log.append(1, b"k", 2, &[2; 10]).unwrap(); // 43 more: the first is written
+    assert_eq!(on_disk(), 32 + 113);
+    log.append(1, b"k", 3, &[3; 200]).unwrap(); // 233: nothing stays buffered
+    assert_eq!(on_disk(), 32 + 113 + 43 + 233);
+}
+
+#[test]
+fn a_segment_ends_before_it_grows_over_its_bound() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    let mut at = Vec::new();
+    for (i, len) in [200, 200, 200, 2000, 10].into_iter().enumerate() {
+        at.push((log.append(1, b"k", i as u64, &vec![i as u8; len]).unwrap(), len));
+    }
+    let tail = log.sync().unwrap();
+    let segments: Vec<u32> = at.iter().map(|(p, _)| p.segment).collect();
+    assert_eq!(segments, [1, 1, 2, 3, 4]);
+    let info = |id, bytes, sealed| SegmentInfo { id, bytes, sealed };
+    let want = [info(1, 466, true), info(2, 233, true), info(3, 2033, true), info(4, 43, false)];
+    assert_eq!(log.segments(), want);
+    let disk = disk.restart_worst();
+    let log = open(&disk, tail);
+    assert_eq!(log.segments(), want);
+    for (i, (at, len)) in at.iter().enumerate() {
+        assert_eq!(log.read(*at).unwrap().value(), vec![i as u8; *len]);
+    }
+}
+
+#[test]
+fn what_lies_beyond_the_tail_is_cut_and_its_place_used_again() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    let kept = log.append(1, b"k", 1, b"kept").unwrap();
+    let tail = log.sync().unwrap();
+    let lost = log.append(1, b"k", 2, b"lost").unwrap();
+    for _ in 0..6 {
+        log.append(1, b"k", 3, &[7; 300]).unwrap();
+    }
+    log.sync().unwrap();
+    drop(log);
+    assert_eq!(disk.files().len(), 6);
+
+    let disk = disk.restart();
+    let log = open(&disk, tail);
+    assert_eq!(disk.files(), [segment_path(1)]);
+    assert_eq!(disk.file_bytes(&segment_path(1)).unwrap().len() as u64, tail.len);
+    assert_eq!(log.read(kept).unwrap().value(), b"kept");
+    let again = log.append(1, b"k", 2, b"new!").unwrap();
+    assert_eq!(again, lost);
+    log.sync().unwrap();
+    assert_eq!(log.read(lost).unwrap().value(), b"new!");
+    // An empty tail: nothing was ever committed.
+    let disk = disk.restart();
+    open(&disk, Tail::EMPTY);
+    assert_eq!(disk.restart_worst().files(), [] as [String; 0]);
+}
+
+#[test]
+fn pointers_that_lead_nowhere_are_errors() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    let good = log.append(1, b"key", 1, b"value").unwrap();
+    log.append(1, b"key", 1, b"value").unwrap();
+    log.sync().unwrap();
+    for bad in [
+        Pointer { offset: good.offset + 1, ..good },
+        Pointer { offset: 0, ..good },
+        Pointer { offset: u64::MAX, ..good },
+        Pointer { len: good.len - 1, ..good },
+        Pointer { len: good.len + 1, ..good },
+        Pointer { len: 0, ..good },
+        Pointer { len: u32::MAX, ..good },
+    ] {
+        let error = log.read(bad).unwrap_err();
+        let named = matches!(&error, Error::Corrupt { file, .. } if *file == segment_path(1));
+        assert!(named || matches!(error, Error::Misuse { .. }), "{bad:?}: {error}");
+    }
+    let error = log.read(Pointer { segment: 7, ..good }).unwrap_err();
+    assert!(matches!(&error, Error::Missing { file } if *file == segment_path(7)), "{error}");
+    assert!(error.to_string().contains("vlog/0000000007.vlog is missing"), "{error}");
+
+    let mut buf = Vec::new();
+    assert!(log.read_of(good, 1, b"key", &mut buf).is_ok());
+    assert!(matches!(log.read_of(good, 2, b"key", &mut buf), Err(Error::Corrupt { .. })));
+    assert!(matches!(log.read_of(good, 1, b"kex", &mut buf), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn a_tail_that_is_not_there_is_refused_unchanged() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    log.append(1, b"k", 1, &[7; 400]).unwrap();
+    log.append(1, b"k", 1, &[7; 400]).unwrap();
+    let tail = log.sync().unwrap();
+    drop(log);
+    let before = disk.digest();
+    for bad in
+        [Tail { len: tail.len + 1, ..tail }, Tail { len: 31, ..tail }, Tail { segment: 3, len: 32 }]
+    {
+        let error = try_open(&disk, bad).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. } | Error::Missing { .. }), "{error}");
+    }
+    assert_eq!(disk.digest(), before);
+    disk.corrupt(&segment_path(1), 8, 1 ^ 2).unwrap(); // version 2
+    let error = try_open(&disk, tail).unwrap_err();
+    assert!(matches!(error, Error::NewerFormat { found: 2, known: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_removed_segment_is_gone_and_the_one_being_written_stays() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    let old = log.append(1, b"k", 1, &[7; 400]).unwrap();
+    log.append(1, b"k", 2, &[7; 400]).unwrap();
+    let tail = log.sync().unwrap();
+    assert!(matches!(log.remove(2), Err(Error::Misuse { segment: 2, .. })));
+    log.read(old).unwrap(); // an open handle is no reason to go on serving it
+    log.remove(1).unwrap();
+    assert!(matches!(log.read(old), Err(Error::Missing { .. })));
+    assert!(matches!(log.remove(1), Err(Error::Missing { .. })));
+    let disk = disk.restart_worst();
+    assert_eq!(disk.files(), [segment_path(2)]);
+    assert_eq!(open(&disk, tail).segments().len(), 1);
+}
+
+#[test]
+fn a_scan_walks_the_synced_records_in_order() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    let mut want = Vec::new();
+    for i in 0..5u8 {
+        want.push((log.append(3, &[i], i.into(), &vec![i; i as usize * 20]).unwrap(), i));
+    }
+    log.sync().unwrap();
+    log.append(3, b"not synced", 9, b"").unwrap();
+    let mut scan = log.scan(1).unwrap();
+    let mut seen = Vec::new();
+    while let Some((at, record)) = scan.next().unwrap() {
+        assert_eq!((record.keyspace, record.value.len()), (3, record.key[0] as usize * 20));
+        seen.push((at, record.key[0]));
+    }
+    assert_eq!(seen, want);
+}
+
+#[test]
+fn files_are_kept_open_within_a_bound() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    let at: Vec<_> = (0..200).map(|i| log.append(1, b"k", i, &[i as u8; 400]).unwrap()).collect();
+    log.sync().unwrap();
+    for round in 0..2 {
+        for (i, at) in at.iter().enumerate() {
+            assert_eq!(log.read(*at).unwrap().lsn, i as u64, "round {round}");
+            assert!(log.open_files() <= 128);
+        }
+    }
+    assert_eq!(log.open_files(), 128);
+}
+
+#[test]
+fn a_failed_sync_poisons_with_one_message_and_reads_go_on() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    let good = log.append(1, b"k", 1, b"good").unwrap();
+    let tail = log.sync().unwrap();
+    log.append(1, b"k", 2, b"never").unwrap();
+    disk.fail_sync("vlog/");
+    let first = log.sync().unwrap_err().to_string();
+    assert!(first.contains("takes no more writes: could not sync vlog/0000000001.vlog"), "{first}");
+    let calls = disk.calls();
+    assert_eq!(log.sync().unwrap_err().to_string(), first);
+    assert_eq!(log.append(1, b"k", 3, b"x").unwrap_err().to_string(), first);
+    assert_eq!(log.poisoned().unwrap(), first);
+    assert_eq!(disk.calls(), calls, "nothing is retried");
+    assert_eq!(log.read(good).unwrap().value(), b"good");
+
+    let disk = disk.kill();
+    let log = open(&disk, tail);
+    assert_eq!(log.read(good).unwrap().value(), b"good");
+    log.append(1, b"k", 2, b"again").unwrap();
+    log.sync().unwrap();
+}
+
+#[test]
+fn a_full_disk_poisons_and_the_next_open_cuts() {
+    for room in [0, 1, 40, 100, 250] {
+        let disk = SimDisk::new(1);
+        let log = open(&disk, Tail::EMPTY);
+        let good = log.append(1, b"k", 1, b"good").unwrap();
+        let tail = log.sync().unwrap();
+        disk.set_budget(Some(room));
+        let failed = (0..4).find_map(|i| log.append(1, b"k", 2 + i, &[7; 200]).err());
+        assert!(matches!(failed, Some(Error::Poisoned(_))), "{failed:?}");
+        disk.set_budget(None);
+        assert!(log.sync().is_err());
+        let disk = disk.kill();
+        let log = open(&disk, tail);
+        assert_eq!(log.read(good).unwrap().value(), b"good");
+        assert_eq!(log.segments().len(), 1);
+    }
+}
+
+#[test]
+fn a_key_or_value_too_large_is_refused_and_nothing_else_happens() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    let error = log.append(1, &[0; 1025], 1, b"").unwrap_err();
+    assert!(matches!(error, Error::TooLarge { what: "key", bytes: 1025, max: 1024 }), "{error}");
+    let error = log.append(1, b"k", 1, &vec![0; crate::MAX_VALUE_BYTES + 1]).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { what: "value", .. }), "{error}");
+    assert_eq!(log.append(1, &[0; 1024], 1, b"").unwrap().offset, 32);
+}
+
+#[test]
+fn every_flipped_byte_is_refused() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    let mut at = Vec::new();
+    for (i, len) in [7, 0, 100, 300, 50].into_iter().enumerate() {
+        let value = vec![i as u8; len];
+        at.push((log.append(1, b"key", i as u64, &value).unwrap(), value));
+    }
+    let tail = log.sync().unwrap();
+    drop(log);
+    for file in disk.files() {
+        let id = crate::segment::number_of(file.strip_prefix("vlog/").unwrap()).unwrap();
+        for offset in 0..disk.file_bytes(&file).unwrap().len() as u64 {
+            for xor in [0x01, 0x80, 0xff] {
+                let disk = disk.snapshot();
+                disk.corrupt(&file, offset, xor).unwrap();
+                if offset < 32 {
+                    assert!(try_open(&disk, tail).is_err(), "{file} at {offset}");
+                    continue;
+                }
+                let log = open(&disk, tail);
+                for (at, value) in &at {
+                    let hit = at.segment == id
+                        && (at.offset..at.offset + u64::from(at.len)).contains(&offset);
+                    match log.read(*at) {
+                        Ok(record) => {
+                            assert!(!hit, "{file} at {offset}: not seen");
+                            assert_eq!(record.value(), value);
+                        }
+                        Err(Error::Corrupt { file: named, offset: begin, .. }) => {
+                            assert!(hit, "{file} at {offset}");
+                            assert_eq!((named, begin), (file.clone(), at.offset));
+                        }
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+                // A walk stops at the damage, too.
+                let mut scan = log.scan(id).unwrap();
+                let outcome = loop {
+                    match scan.next() {
+                        Ok(Some(_)) => {}
+                        Ok(None) => break Ok(()),
+                        Err(e) => break Err(e),
+                    }
+                };
+                assert!(matches!(outcome, Err(Error::Corrupt { .. })), "{file} at {offset}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_lost_its_end_after_the_open_is_damage() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    let at = log.append(1, b"k", 1, &[7; 100]).unwrap();
+    log.sync().unwrap();
+    disk.open(&segment_path(1), Open::Write).unwrap().set_len(100).unwrap();
+    let error = log.read(at).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { offset: 32, .. }), "{error}");
+    assert!(matches!(log.scan(1).unwrap().next(), Err(Error::Corrupt { .. })));
+}

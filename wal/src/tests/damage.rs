@@ -1,0 +1,232 @@
+//! Damage: bits flipped, files gone, cut, moved or zeroed. What was vouched for
+//! is refused by place; wrong bytes are never replayed; a refusal changes nothing.
+
+use super::*;
+use crate::frame::{self, Place};
+use platform::{Disk, Open};
+
+/// Two lives, three segments, ten frames; for each frame (from 1) its file,
+/// offset, bytes, and the durable LSN it carries.
+struct Sample {
+    disk: Arc<SimDisk>,
+    frames: Vec<Kept>,
+    places: Vec<(String, u64, u64, Lsn)>,
+}
+
+fn sample() -> Sample {
+    let disk = SimDisk::new(3);
+    let mut places = Vec::new();
+    let mut append = |wal: &Wal, len: usize| {
+        let durable = wal.durable_lsn();
+        let lsn = wal.append(lsns_wall(wal.last_lsn() + 1), &vec![lsn_byte(wal); len]).unwrap();
+        let tail = *wal.segments().last().unwrap();
+        let bytes = frame::frame_len(len);
+        // At rotation the durable LSN rises before the frame is written.
+        let durable = if tail.first_lsn == lsn { lsn - 1 } else { durable };
+        places.push((segment_path(tail.number), tail.bytes - bytes, bytes, durable));
+    };
+    let (wal, _) = open(&disk);
+    for len in [56, 10, 90, 40, 100] {
+        append(&wal, len); // segments 1 and 2
+    }
+    wal.sync().unwrap();
+    drop(wal);
+    let (wal, _) = open(&disk); // segment 3
+    append(&wal, 10);
+    append(&wal, 70);
+    wal.sync().unwrap();
+    append(&wal, 3);
+    append(&wal, 0);
+    append(&wal, 20);
+    wal.sync().unwrap();
+    drop(wal);
+    let frames = open(&disk.snapshot()).1;
+    assert_eq!(frames.len(), 10);
+    Sample { disk, frames, places }
+}
+
+fn lsns_wall(lsn: Lsn) -> u64 {
+    1000 + lsn
+}
+
+fn lsn_byte(wal: &Wal) -> u8 {
+    wal.last_lsn() as u8 + 1
+}
+
+/// Whether a later frame of the last segment says that `lsn` was durable.
+fn vouched(sample: &Sample, lsn: Lsn) -> bool {
+    let last_file = &sample.places.last().unwrap().0;
+    let (file, ..) = &sample.places[lsn as usize - 1];
+    file != last_file || sample.places[lsn as usize..].iter().any(|p| p.3 >= lsn)
+}
+
+#[test]
+fn every_flipped_byte_is_refused_or_cuts_frames_nobody_vouched_for() {
+    let sample = sample();
+    let (mut refused, mut cut) = (0, 0);
+    for (file, len) in files(&sample.disk) {
+        for offset in 0..len as u64 {
+            for xor in [0x01, 0x80, 0xff] {
+                let disk = sample.disk.snapshot();
+                disk.corrupt(&file, offset, xor).unwrap();
+                let before = disk.digest();
+                match open_from(&disk, SMALL, 1, 0) {
+                    Err(
+                        Error::Corrupt { file: named, .. } | Error::NewerFormat { file: named, .. },
+                    ) => {
+                        assert_eq!(named, file, "offset {offset}");
+                        assert_eq!(disk.digest(), before, "a refusal changes nothing");
+                        refused += 1;
+                    }
+                    Err(other) => panic!("{file} at {offset}: {other}"),
+                    Ok((wal, found)) => {
+                        let kept = found.len();
+                        assert_eq!(found, sample.frames[..kept], "{file} at {offset}");
+                        assert!(kept < 10, "{file} at {offset}: the flip was not seen");
+                        assert!(!vouched(&sample, kept as Lsn + 1), "{file} at {offset}");
+                        assert!(wal.recovery().torn_tail.is_some());
+                        cut += 1;
+                    }
+                }
+                // When the page file has seen all ten, nothing is cut any more.
+                let error = open_from(&disk, SMALL, 1, 10);
+                if let Ok((_, found)) = error {
+                    panic!("{file} at {offset}: {} frames of 10", found.len());
+                }
+            }
+        }
+    }
+    assert!(refused > 1000 && cut > 100, "{refused} {cut}");
+}
+
+#[test]
+fn damage_is_named_by_file_offset_and_lsn() {
+    let sample = sample();
+    let (file, offset, ..) = sample.places[6].clone(); // frame 7, vouched for by 8
+    sample.disk.corrupt(&file, offset + 64, 1).unwrap();
+    match open_from(&sample.disk, SMALL, 1, 0) {
+        Err(e @ Error::Corrupt { lsn: 7, .. }) => {
+            let text = e.to_string();
+            assert!(text.contains(&format!("{file} at offset {offset}, where frame 7")), "{text}");
+            assert!(text.contains("frames up to 7 were durable"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_log_cut_at_any_byte_of_its_last_segment_keeps_the_whole_frames_before() {
+    let sample = sample();
+    let last_file = sample.places.last().unwrap().0.clone();
+    let len = sample.disk.file_bytes(&last_file).unwrap().len() as u64;
+    for cut in 64..len {
+        let disk = sample.disk.snapshot();
+        disk.open(&last_file, Open::Write).unwrap().set_len(cut).unwrap();
+        let whole = sample.places.iter().filter(|p| p.0 != last_file || p.1 + p.2 <= cut).count();
+        let (_, found) = open_from(&disk, SMALL, 1, 0).unwrap();
+        assert_eq!(found, sample.frames[..whole], "cut at {cut}");
+    }
+}
+
+#[test]
+fn an_earlier_segment_cut_zeroed_or_gone_is_damage() {
+    let sample = sample();
+    let (first, second) = (segment_path(1), segment_path(2));
+    let cases: [(&str, &dyn Fn(&SimDisk)); 5] = [
+        ("cut at a frame", &|d| {
+            let at = sample.places[1].1;
+            d.open(&first, Open::Write).unwrap().set_len(at).unwrap();
+        }),
+        ("cut in a frame", &|d| d.open(&first, Open::Write).unwrap().set_len(200).unwrap()),
+        ("zeroed from a frame on", &|d| {
+            let file = d.open(&first, Open::Write).unwrap();
+            let at = sample.places[1].1;
+            let rest = (file.len().unwrap() - at) as usize;
+            file.write_at(&vec![0; rest], at).unwrap();
+        }),
+        ("gone", &|d| d.remove(&second).unwrap()),
+        ("under another number", &|d| d.rename(&second, &segment_path(3)).unwrap()),
+    ];
+    for (name, harm) in cases {
+        let disk = sample.disk.snapshot();
+        harm(&disk);
+        let before = disk.digest();
+        let opened = open_from(&disk, SMALL, 1, 0);
+        assert!(matches!(opened, Err(Error::Corrupt { .. })), "{name}: {opened:?}");
+        assert_eq!(disk.digest(), before, "{name}");
+    }
+}
+
+#[test]
+fn the_last_segment_renamed_is_damage_and_not_a_torn_creation() {
+    let sample = sample();
+    let last = sample.places.last().unwrap().0.clone();
+    sample.disk.rename(&last, &segment_path(9)).unwrap();
+    let opened = open_from(&sample.disk, SMALL, 1, 0);
+    assert!(matches!(opened, Err(Error::Corrupt { offset: 0, lsn: 6, .. })), "{opened:?}");
+    assert!(sample.disk.file_bytes(&segment_path(9)).is_some());
+}
+
+#[test]
+fn zeros_behind_the_last_frame_are_a_clean_end_and_are_cut() {
+    let sample = sample();
+    let (last, ..) = sample.places.last().unwrap();
+    let file = sample.disk.open(last, Open::Write).unwrap();
+    let len = file.len().unwrap();
+    file.set_len(len + 1000).unwrap();
+    let (_, found) = open(&sample.disk);
+    assert_eq!(found, sample.frames);
+    assert_eq!(file.len().unwrap(), len);
+}
+
+#[test]
+fn a_sound_frame_with_the_wrong_number_or_epoch_is_damage() {
+    for (lsn, epoch, durable) in [(3, 1, 0), (1, 1, 0), (2, 2, 0), (2, 1, 2)] {
+        let disk = SimDisk::new(1);
+        let (wal, _) = open(&disk);
+        wal.append(1, b"one").unwrap();
+        drop(wal);
+        let mut bytes = Vec::new();
+        let place = Place { salt: SMALL.salt, segment: 1, offset: 136 };
+        frame::encode(&mut bytes, place, lsn, 1, epoch, durable, b"two");
+        disk.open(&segment_path(1), Open::Write).unwrap().append(&bytes).unwrap();
+        let opened = open_from(&disk, SMALL, 1, 0);
+        assert!(matches!(opened, Err(Error::Corrupt { lsn: 2, offset: 136, .. })), "{opened:?}");
+    }
+}
+
+#[test]
+fn a_document_cannot_hold_a_frame_that_vouches() {
+    // Frame 2 is torn; its payload holds a frame header that says "2 was durable".
+    let torn = |salt_guess: u64| {
+        let disk = SimDisk::new(1);
+        let (wal, _) = open(&disk);
+        wal.append(1, b"one").unwrap();
+        let mut forged = Vec::new();
+        let place = Place { salt: salt_guess, segment: 1, offset: 136 + 64 };
+        frame::encode(&mut forged, place, 4, 1, 1, 3, b"");
+        wal.append(1, &forged).unwrap();
+        drop(wal);
+        disk.corrupt(&segment_path(1), 136, 1).unwrap();
+        open_from(&disk, SMALL, 1, 0).map(|(_, found)| found.len())
+    };
+    assert!(matches!(torn(0), Ok(1)), "a guessed salt");
+    assert!(matches!(torn(SMALL.salt), Err(Error::Corrupt { .. })), "the salt is what protects");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn random_bytes_as_a_segment_never_panic(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600),
+        keep_header: bool,
+    ) {
+        let disk = SimDisk::new(1);
+        drop(open(&disk));
+        let file = disk.open(&segment_path(1), Open::Write).unwrap();
+        file.write_at(&bytes, if keep_header { 64 } else { 0 }).unwrap();
+        if let Ok((_, found)) = open_from(&disk, SMALL, 1, 0) {
+            proptest::prop_assert!(found.is_empty());
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Many committers, one log: group sync, and readers beside.
+
+use super::*;
+use parking_lot::{Condvar, Mutex};
+use platform::{Disk, File, Lock, Open};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+/// A disk whose file syncs wait at a gate, and are counted.
+struct Gated {
+    disk: Arc<SimDisk>,
+    gate: Arc<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    /// Syncs that began, syncs that may end; `None`: the gate stands open.
+    state: Mutex<(u64, Option<u64>)>,
+    moved: Condvar,
+}
+
+impl Gate {
+    fn shut(&self) {
+        *self.state.lock() = (0, Some(0));
+    }
+
+    fn wait_begun(&self, n: u64) {
+        let mut state = self.state.lock();
+        while state.0 < n {
+            self.moved.wait(&mut state);
+        }
+    }
+
+    fn let_end(&self, n: u64) {
+        self.state.lock().1 = Some(n);
+        self.moved.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.lock();
+        state.0 += 1;
+        let me = state.0;
+        self.moved.notify_all();
+        while state.1.is_some_and(|may| me > may) {
+            self.moved.wait(&mut state);
+        }
+    }
+}
+
+struct GatedFile {
+    file: Arc<dyn File>,
+    gate: Arc<Gate>,
+}
+
+impl File for GatedFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_at(buf, offset)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.gate.pass();
+        self.file.sync()
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+}
+
+impl Disk for Gated {
+    fn open(&self, path: &str, how: Open) -> io::Result<Arc<dyn File>> {
+        let file = self.disk.open(path, how)?;
+        Ok(Arc::new(GatedFile { file, gate: self.gate.clone() }))
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+    fn create_dir(&self, dir: &str) -> io::Result<()> {
+        self.disk.create_dir(dir)
+    }
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+    fn lock(&self, path: &str) -> io::Result<Box<dyn Lock>> {
+        self.disk.lock(path)
+    }
+}
+
+fn gated(opts: Options) -> (Wal, Arc<Gate>, Arc<SimDisk>) {
+    let (disk, gate) = (SimDisk::new(1), Arc::new(Gate::default()));
+    let over = Arc::new(Gated { disk: disk.clone(), gate: gate.clone() });
+    let wal = Wal::open(over, "wal", opts, 1, 0, &mut |_| Ok(())).unwrap();
+    gate.shut();
+    (wal, gate, disk)
+}
+
+#[test]
+fn appends_go_on_during_a_sync_and_the_next_sync_serves_all_who_wait() {
+    let (wal, gate, disk) = gated(SMALL);
+    thread::scope(|s| {
+        wal.append(1, b"one").unwrap();
+        let leader = s.spawn(|| wal.wait_durable(1));
+        gate.wait_begun(1);
+        // The leader stands in the disk's sync. Nothing else stands.
+        wal.append(1, b"two").unwrap();
+        wal.append(1, b"three").unwrap();
+        let followers = [s.spawn(|| wal.wait_durable(2)), s.spawn(|| wal.wait_durable(3))];
+        assert_eq!((wal.last_lsn(), wal.durable_lsn()), (3, 0));
+        gate.let_end(1);
+        leader.join().unwrap().unwrap();
+        assert_eq!(wal.durable_lsn(), 1, "frames written after the sync began do not count");
+        gate.let_end(2);
+        for follower in followers {
+            follower.join().unwrap().unwrap();
+        }
+    });
+    assert_eq!(gate.state.lock().0, 2, "three commits, two syncs");
+    assert_eq!(lsns(&open(&disk.restart_worst()).1), [1, 2, 3]);
+}
+
+#[test]
+fn a_rotation_waits_for_the_sync_that_runs() {
+    let (wal, gate, disk) = gated(SMALL);
+    let rotated = AtomicU64::new(0);
+    thread::scope(|s| {
+        for _ in 0..3 {
+            wal.append(1, &[7; 56]).unwrap();
+        }
+        let leader = s.spawn(|| wal.wait_durable(3));
+        gate.wait_begun(1);
+        let rotating = s.spawn(|| {
+            let lsn = wal.append(1, &[7; 56]);
+            rotated.store(1, Ordering::SeqCst);
+            lsn
+        });
+        // Two syncs on one file at once would hide a failure of one of them.
+        gate.let_end(1);
+        leader.join().unwrap().unwrap();
+        gate.wait_begun(2);
+        assert_eq!(rotated.load(Ordering::SeqCst), 0);
+        gate.let_end(3); // the old segment, the new one's header
+        assert_eq!(rotating.join().unwrap().unwrap(), 4);
+    });
+    assert_eq!(lsns(&open(&disk.restart_worst()).1), [1, 2, 3]);
+}
+
+#[test]
+fn many_committers_a_reader_and_a_truncation() {
+    const EACH: u64 = 200;
+    let disk = SimDisk::new(1);
+    let (wal, _) = open(&disk);
+    let commit = Mutex::new(());
+    let mut seen = Vec::new();
+    thread::scope(|s| {
+        for t in 0..4u8 {
+            let (wal, commit) = (&wal, &commit);
+            s.spawn(move || {
+                for i in 0..EACH {
+                    let lsn = {
+                        let _lock = commit.lock();
+                        wal.append(i, &[t; 40]).unwrap()
+                    };
+                    wal.wait_durable(lsn).unwrap();
+                    assert!(wal.durable_lsn() >= lsn);
+                }
+            });
+        }
+        let mut cursor = wal.cursor(1).unwrap();
+        while (seen.len() as u64) < 4 * EACH {
+            match cursor.next().unwrap() {
+                Some(frame) => {
+                    seen.push(Kept::from(frame));
+                    if seen.len().is_multiple_of(64) {
+                        wal.truncate_below(seen.len() as Lsn).unwrap();
+                    }
+                }
+                None => thread::yield_now(),
+            }
+        }
+    });
+    let dense: Vec<Lsn> = (1..=4 * EACH).collect();
+    assert_eq!(lsns(&seen), dense);
+    assert!(seen.iter().all(|f| f.payload == [f.payload[0]; 40]));
+    assert!(wal.segments()[0].first_lsn > 600, "the log was truncated meanwhile");
+    let from = wal.segments()[0].first_lsn;
+    let (_, found) = open_from(&disk.restart_worst(), SMALL, from, 4 * EACH).unwrap();
+    assert_eq!(lsns(&found), dense[from as usize - 1..]);
+}
+
+#[test]
+fn when_a_sync_fails_nobody_is_told_of_a_frame_that_is_lost() {
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let (wal, _) = open(&disk);
+        let commit = Mutex::new(());
+        let acknowledged = AtomicU64::new(0);
+        thread::scope(|s| {
+            for _ in 0..4 {
+                s.spawn(|| {
+                    for _ in 0..50 {
+                        let Ok(lsn) = ({
+                            let _lock = commit.lock();
+                            wal.append(1, &[7; 40])
+                        }) else {
+                            return;
+                        };
+                        if wal.wait_durable(lsn).is_err() {
+                            return;
+                        }
+                        let most = acknowledged.fetch_max(lsn, Ordering::SeqCst).max(lsn);
+                        if most == 60 + seed {
+                            disk.fail_sync("wal/");
+                        }
+                    }
+                });
+            }
+        });
+        let acknowledged = acknowledged.load(Ordering::SeqCst);
+        assert_eq!(wal.durable_lsn(), acknowledged.max(wal.durable_lsn()));
+        let (_, found) = open(&disk.restart_worst());
+        assert!(found.len() as u64 >= acknowledged, "seed {seed}");
+    }
+}
