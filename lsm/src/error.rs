@@ -1,15 +1,17 @@
 //! What can go wrong, and what the caller can do about it.
 
+use crate::Lsn;
 use crate::batch::BatchError;
 
 /// An error of the key-value engine.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The batch breaks a limit; nothing changed. Change the batch.
     #[error("the batch was refused: {0}")]
     Batch(#[from] BatchError),
     /// An option is out of bounds. Change it.
-    #[error("option {name} is {value}: it must be {must}")]
+    #[error("option {name} is {value}, it must be {must}")]
     Option {
         /// Which.
         name: &'static str,
@@ -18,4 +20,63 @@ pub enum Error {
         /// What it may be.
         must: &'static str,
     },
+    /// Another process, or another store in this one, has the directory.
+    #[error(
+        "the data directory is in use: another process holds {file}; stop it, or give another \
+         directory"
+    )]
+    InUse {
+        /// The lock file.
+        file: String,
+    },
+    /// The disk refused something.
+    #[error("could not {doing} {file}: {source}")]
+    Io {
+        /// A verb.
+        doing: &'static str,
+        /// The file or directory.
+        file: String,
+        /// The disk's own words.
+        source: std::io::Error,
+    },
+    /// A newer program wrote the store. Use that.
+    #[error("{file} was written by a newer version (format {found}, known {known}): use that one")]
+    Version {
+        /// The file.
+        file: String,
+        /// The format found.
+        found: u16,
+        /// The newest known.
+        known: u16,
+    },
+    /// Bytes that were durable make no sense. Restore.
+    #[error("{file} is damaged: {what}; restore the last backup with `planctl restore`")]
+    Corrupt {
+        /// The file.
+        file: String,
+        /// What was found.
+        what: String,
+    },
+    /// A WAL frame is whole but holds no batch. Restore, or use a newer program.
+    #[error("the batch of commit {lsn} in the write-ahead log cannot be read: {source}")]
+    Frame {
+        /// The commit.
+        lsn: Lsn,
+        /// Why.
+        source: BatchError,
+    },
+    /// The write-ahead log failed. If it is poisoned, writes are refused until
+    /// the store is opened again; reads go on.
+    #[error(transparent)]
+    Wal(#[from] wal::Error),
+    /// The page file failed. Reads may be tried again.
+    #[error(transparent)]
+    Pages(#[from] btree::Error),
+    /// The value log failed. Reads may be tried again.
+    #[error(transparent)]
+    Values(#[from] vlog::Error),
+    /// Memory is full of commits that cannot be flushed; nothing changed. Reads
+    /// go on. Mend what the reason names; where it says so, restart.
+    #[error("no room for more writes, since flushing the memtables fails: {0}")]
+    Full(Box<Error>),
 }

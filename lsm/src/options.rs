@@ -1,27 +1,27 @@
 //! What a store can be told, with defaults and bounds.
 
-/// When a commit is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum SyncMode {
-    /// After fdatasync, shared by all commits waiting.
-    Sync,
-    /// Once the frame is in the kernel; [`crate::Lsm::sync`] is the timer's part.
-    #[default]
-    Async,
-}
+use crate::Error;
+
+/// The bound of [`Options::inline_max`].
+pub const MAX_INLINE: usize = 256;
 
 /// How a store is opened. Every field has a default.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// When a commit is acknowledged.
-    pub sync: SyncMode,
+    /// When a commit is acknowledged. Default: once its frame is in the kernel.
+    pub sync: wal::SyncMode,
     /// Bytes of a WAL segment. Default 16 MiB.
     pub wal_segment_bytes: u64,
+    /// Goes into every checksum of the log: a number from `platform::Entropy`, so
+    /// that no client can put bytes into a value that pass for a frame. The
+    /// default 0 is for tests.
+    pub wal_salt: u64,
     /// Bytes of memory of the active memtable set before it is frozen. Default
-    /// 16 MiB; at most `(max_frozen + 1)` times this is held, and one batch.
+    /// 16 MiB, 1 KiB to 64 GiB; at most `max_frozen + 1` times this is held, and
+    /// a batch each.
     pub memtable_bytes: usize,
     /// Frozen sets waiting for their flush before a commit flushes one itself.
-    /// Default 2, at least 1.
+    /// Default 2, 1 to 64.
     pub max_frozen: usize,
     /// Bytes of a value log segment. Default 1 GiB.
     pub vlog_segment_bytes: u64,
@@ -34,14 +34,12 @@ pub struct Options {
     pub inline_max: usize,
 }
 
-/// The bound of [`Options::inline_max`].
-pub const MAX_INLINE: usize = 256;
-
 impl Default for Options {
     fn default() -> Self {
         Options {
-            sync: SyncMode::Async,
+            sync: wal::SyncMode::Async,
             wal_segment_bytes: 16 << 20,
+            wal_salt: 0,
             memtable_bytes: 16 << 20,
             max_frozen: 2,
             vlog_segment_bytes: 1 << 30,
@@ -49,5 +47,36 @@ impl Default for Options {
             cache_bytes: 64 << 20,
             inline_max: 64,
         }
+    }
+}
+
+impl Options {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let bound = |name, value: usize, holds: bool, must| {
+            if holds { Ok(()) } else { Err(Error::Option { name, value: value as u64, must }) }
+        };
+        let memtable = (1 << 10..=64 << 30).contains(&self.memtable_bytes);
+        bound("memtable_bytes", self.memtable_bytes, memtable, "1 KiB to 64 GiB")?;
+        bound("max_frozen", self.max_frozen, (1..=64).contains(&self.max_frozen), "1 to 64")?;
+        bound("inline_max", self.inline_max, self.inline_max <= MAX_INLINE, "at most 256")
+    }
+
+    pub(crate) fn wal(&self) -> wal::Options {
+        wal::Options {
+            segment_bytes: self.wal_segment_bytes,
+            sync: self.sync,
+            salt: self.wal_salt,
+        }
+    }
+
+    pub(crate) fn vlog(&self) -> vlog::Options {
+        vlog::Options {
+            segment_bytes: self.vlog_segment_bytes,
+            buffer_bytes: self.vlog_buffer_bytes,
+        }
+    }
+
+    pub(crate) fn pages(&self) -> btree::Options {
+        btree::Options { cache_bytes: self.cache_bytes, ..btree::Options::default() }
     }
 }

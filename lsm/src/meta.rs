@@ -1,0 +1,119 @@
+//! What the page file's meta page keeps for us, switched together with the trees.
+//!
+//! What must stay true: the drawing below; 64 zero bytes are a store never
+//! flushed; a newer version is refused by number, other bytes as damage.
+//!
+//! ```text
+//!  0      4         6      8          16       20     24       32        40     64
+//! +------+---------+------+----------+--------+------+--------+---------+------+
+//! | PLKL | version | zero | flushed  | vlog   | zero | vlog   | epoch   | zero |
+//! |      | u16 = 1 | u16  | lsn, u64 | seg.   | u32  | length | of log  |      |
+//! +------+---------+------+----------+--------+------+--------+---------+------+
+//!   little-endian. `vlog segment`, `length`: where the value log ends as far as
+//!   any tree points. `epoch of log`: the life of the WAL that flushed last.
+//! ```
+
+use vlog::Tail;
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::{Error, Lsn};
+
+const MAGIC: [u8; 4] = *b"PLKL";
+const VERSION: u16 = 1;
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Raw {
+    magic: [u8; 4],
+    version: U16,
+    zero0: U16,
+    flushed: U64,
+    vlog_segment: U32,
+    zero1: U32,
+    vlog_len: U64,
+    wal_epoch: U64,
+    zero2: [u8; 24],
+}
+const _: () = assert!(size_of::<Raw>() == 64);
+
+/// See the module.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Meta {
+    /// All commits up to here are in the trees.
+    pub(crate) flushed: Lsn,
+    /// Where the value log ended then.
+    pub(crate) tail: Tail,
+    /// The WAL's epoch then.
+    pub(crate) wal_epoch: u64,
+}
+
+impl Meta {
+    pub(crate) fn encode(self) -> [u8; 64] {
+        let raw = Raw {
+            magic: MAGIC,
+            version: U16::new(VERSION),
+            zero0: U16::ZERO,
+            flushed: U64::new(self.flushed),
+            vlog_segment: U32::new(self.tail.segment),
+            zero1: U32::ZERO,
+            vlog_len: U64::new(self.tail.len),
+            wal_epoch: U64::new(self.wal_epoch),
+            zero2: [0; 24],
+        };
+        zerocopy::transmute!(raw)
+    }
+
+    pub(crate) fn decode(bytes: &[u8; 64], file: &str) -> Result<Meta, Error> {
+        if bytes == &[0; 64] {
+            return Ok(Meta::default());
+        }
+        let raw: &Raw = zerocopy::transmute_ref!(bytes);
+        let found = raw.version.get();
+        if raw.magic == MAGIC && found > VERSION {
+            return Err(Error::Version { file: file.into(), found, known: VERSION });
+        }
+        let meta = Meta {
+            flushed: raw.flushed.get(),
+            tail: Tail { segment: raw.vlog_segment.get(), len: raw.vlog_len.get() },
+            wal_epoch: raw.wal_epoch.get(),
+        };
+        if meta.encode() != *bytes {
+            let what = "the store's 64 bytes of its meta page make no sense".into();
+            return Err(Error::Corrupt { file: file.into(), what });
+        }
+        Ok(meta)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden() {
+        let meta =
+            Meta { flushed: 0x0807, tail: Tail { segment: 3, len: 0x0a09 }, wal_epoch: 0x0c };
+        let mut want = [0; 64];
+        want[..4].copy_from_slice(b"PLKL");
+        want[4] = 1;
+        want[8..10].copy_from_slice(&[0x07, 0x08]);
+        want[16] = 3;
+        want[24..26].copy_from_slice(&[0x09, 0x0a]);
+        want[32] = 0x0c;
+        assert_eq!(meta.encode(), want);
+        assert_eq!(Meta::decode(&want, "f").unwrap(), meta);
+        assert_eq!(Meta::decode(&[0; 64], "f").unwrap(), Meta::default());
+    }
+
+    #[test]
+    fn newer_and_damaged_are_refused_apart() {
+        let mut bytes = Meta::default().encode();
+        bytes[4] = 2;
+        let newer = Meta::decode(&bytes, "f").unwrap_err();
+        assert!(matches!(newer, Error::Version { found: 2, known: 1, .. }), "{newer}");
+        bytes[4] = 1;
+        bytes[63] = 1;
+        assert!(matches!(Meta::decode(&bytes, "f"), Err(Error::Corrupt { .. })));
+    }
+}
