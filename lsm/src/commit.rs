@@ -1,10 +1,15 @@
-//! One write, in order: commit lock, room in memory, LSN, WAL frame, memtables,
-//! visible LSN, durability.
+//! One write, in order: commit lock, room in memory, WAL frame (which gives the
+//! LSN), memtables, durability where the mode says so, visible.
 //!
-//! What must stay true: LSNs are dense and given under the commit lock; what
-//! fails before the WAL has the frame leaves nothing visible.
+//! What must stay true:
+//! * frames, memtable inserts and the applied LSN move under the commit lock, in
+//!   the same order; LSNs are dense;
+//! * what fails before the log has the frame leaves nothing behind. What fails
+//!   after it (only a sync can) is never visible here; whether it happened is
+//!   known when the store is opened again, since the log takes nothing more;
+//! * room is made before the lock is kept, by flushing on this thread: who
+//!   produces faster than the disk takes pays for it.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use parking_lot::MutexGuard;
@@ -15,9 +20,15 @@ use crate::{Error, Lsm, Lsn};
 
 impl Lsm {
     /// Writes a batch whole, or not at all. An empty batch writes nothing.
+    /// Returns its LSN: in sync mode when it is durable, in async mode when it
+    /// is in the kernel (a killed process loses nothing, a power cut loses at
+    /// most what came after the last [`Lsm::sync`]).
     ///
     /// # Errors
-    /// On any, nothing of the batch is visible.
+    /// On any, nothing of the batch is visible. [`Error::Batch`]: mend the batch.
+    /// [`Error::Full`]: flushing fails. [`Error::Wal`]: the log failed, writes
+    /// are refused until the store is opened again; if this very call met the
+    /// failure, its batch may be found whole then.
     pub fn commit(&self, batch: &Batch) -> Result<Lsn, Error> {
         batch.check()?;
         let lock = self.room()?;
@@ -29,7 +40,8 @@ impl Lsm {
 
     /// Runs `f` on the latest state with all other commits locked out, and
     /// writes the batch it returns: read, decide, write as one step. The
-    /// snapshot may be kept. `f` must not commit: it would wait for itself.
+    /// snapshot may be kept. `f` must not commit or flush: it would wait for
+    /// itself.
     ///
     /// Returns the LSN the outcome rests on (the batch's, or the latest if it is
     /// empty) once that is as durable as a commit, and `f`'s own result.
@@ -50,8 +62,26 @@ impl Lsm {
     }
 
     /// The commit lock, with room in the active set.
-    fn room(&self) -> Result<MutexGuard<'_, ()>, Error> {
-        Ok(self.commit.lock())
+    pub(crate) fn room(&self) -> Result<MutexGuard<'_, ()>, Error> {
+        loop {
+            let lock = self.commit.lock();
+            let version = self.version.load();
+            if !version.active.is_full(self.options.memtable_bytes) {
+                return Ok(lock);
+            }
+            if version.frozen.len() < self.options.max_frozen {
+                drop(version);
+                self.freeze();
+                return Ok(lock);
+            }
+            drop((version, lock));
+            self.flush_oldest().map_err(|error| Error::Full(Box::new(error)))?;
+            if let Err(error) = self.trim_log() {
+                // Room was made: no reason to refuse this commit. The stats have
+                // the error, the next step tries again.
+                debug_assert!(self.trim_error.lock().is_some(), "{error}");
+            }
+        }
     }
 
     /// Under the commit lock: the state with every commit written, durable or not.
@@ -66,14 +96,16 @@ impl Lsm {
         if batch.is_empty() {
             return Ok(last);
         }
-        let lsn = last + 1;
-        let version = Arc::clone(&self.version.load());
-        version.active.apply(lsn, batch.ops());
+        let lsn = self.wal.append(self.clock.wall_micros(), batch.payload())?;
+        assert_eq!(lsn, last + 1, "the log and the memtables count the same commits");
+        self.version.load().active.apply(lsn, batch.ops());
         self.applied.store(lsn, Release);
         Ok(lsn)
     }
 
+    /// Waits as the mode says, then lets snapshots see it.
     fn acknowledge(&self, lsn: Lsn) -> Result<(), Error> {
+        self.wal.acknowledge(lsn)?;
         self.visible.fetch_max(lsn, Release);
         Ok(())
     }

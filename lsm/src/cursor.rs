@@ -8,18 +8,12 @@ use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use btree::Direction;
+
 use crate::memtable::Walk;
+use crate::tree::TreeWalk;
 use crate::version::Snapshot;
 use crate::{Error, KeyspaceId};
-
-/// Which way a cursor goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Keys ascend.
-    Forward,
-    /// Keys descend.
-    Reverse,
-}
 
 /// A key and its value, lent.
 pub type Entry<'a> = (&'a [u8], &'a [u8]);
@@ -31,11 +25,51 @@ pub struct Cursor {
     lo: Bound<Box<[u8]>>,
     hi: Bound<Box<[u8]>>,
     direction: Direction,
-    sources: Vec<Walk>,
+    sources: Vec<Source>,
     /// The source whose entry is being lent.
     at: Option<usize>,
     /// Past the last entry within the bounds.
     ended: bool,
+    /// A step failed: the sources stand who knows where.
+    broken: bool,
+}
+
+/// What is merged: a memtable or the tree.
+enum Source {
+    Memory(Walk),
+    Tree(Box<TreeWalk>),
+}
+
+impl Source {
+    fn key(&self) -> Option<&[u8]> {
+        match self {
+            Source::Memory(walk) => walk.key(),
+            Source::Tree(walk) => walk.key(),
+        }
+    }
+
+    /// Whether the entry stood on says that the key was deleted.
+    fn is_delete(&self) -> bool {
+        matches!(self, Source::Memory(walk) if walk.value().is_none())
+    }
+
+    fn step(&mut self, direction: Direction) -> Result<(), Error> {
+        match (self, direction) {
+            (Source::Memory(walk), Direction::Forward) => walk.forward(),
+            (Source::Memory(walk), Direction::Reverse) => walk.back(),
+            (Source::Tree(walk), _) => walk.step()?,
+        }
+        Ok(())
+    }
+
+    fn seek(&mut self, key: &[u8], direction: Direction) -> Result<(), Error> {
+        match (self, direction) {
+            (Source::Memory(walk), Direction::Forward) => walk.seek_from(key, true),
+            (Source::Memory(walk), Direction::Reverse) => walk.seek_until(key, true),
+            (Source::Tree(walk), _) => walk.seek(key)?,
+        }
+        Ok(())
+    }
 }
 
 /// Whether `key` is on the inner side of a bound whose inner side is `inside`.
@@ -61,19 +95,26 @@ impl Cursor {
     ) -> Result<Self, Error> {
         let lsn = snapshot.lsn();
         let mut sources = Vec::new();
+        let mut dropped = false;
         for set in snapshot.version().sets() {
             let table = set.with(keyspace.0, |t| (Arc::clone(&t.entries), t.floor(lsn)));
             if let Some((entries, floor)) = table {
-                sources.push(Walk::new(entries, lsn, floor));
-                if floor > 0 {
-                    // Dropped here: older sets and the tree do not count.
-                    break;
-                }
+                sources.push(Source::Memory(Walk::new(entries, lsn, floor)));
+                // Dropped here: older sets and the tree do not count.
+                dropped = floor > 0;
+            }
+            if dropped {
+                break;
             }
         }
+        if !dropped {
+            let walk = TreeWalk::new(&snapshot.version().view, keyspace, lo, hi, direction);
+            sources.push(Source::Tree(Box::new(walk)));
+        }
         let (lo, hi) = (lo.map(Box::from), hi.map(Box::from));
-        let mut cursor = Cursor { snapshot, lo, hi, direction, sources, at: None, ended: false };
-        cursor.rewind();
+        let mut cursor =
+            Cursor { snapshot, lo, hi, direction, sources, at: None, ended: false, broken: false };
+        cursor.rewind()?;
         Ok(cursor)
     }
 
@@ -85,10 +126,21 @@ impl Cursor {
     /// Moves to the next entry; `false` at the end, where it stays.
     ///
     /// # Errors
-    /// A page that cannot be read or fails its checksum.
+    /// A page that cannot be read or fails its checksum; then
+    /// [`Error::Cursor`] until a seek succeeds.
     pub fn advance(&mut self) -> Result<bool, Error> {
+        if self.broken {
+            return Err(Error::Cursor);
+        }
+        self.broken = true;
+        let moved = self.try_advance()?;
+        self.broken = false;
+        Ok(moved)
+    }
+
+    fn try_advance(&mut self) -> Result<bool, Error> {
         if let Some(at) = self.at.take() {
-            self.pass(at);
+            self.pass(at)?;
         }
         while !self.ended {
             let Some(at) = self.nearest() else { break };
@@ -100,11 +152,11 @@ impl Cursor {
             if !inside {
                 break;
             }
-            if self.sources[at].value().is_some() {
+            if !self.sources[at].is_delete() {
                 self.at = Some(at);
                 return Ok(true);
             }
-            self.pass(at);
+            self.pass(at)?;
         }
         self.ended = true;
         Ok(false)
@@ -121,7 +173,14 @@ impl Cursor {
     /// # Errors
     /// A value that cannot be read or fails its checksum.
     pub fn value(&mut self) -> Result<&[u8], Error> {
-        Ok(self.at.and_then(|at| self.sources[at].value()).unwrap_or_default())
+        let Some(at) = self.at else { return Ok(&[]) };
+        Ok(match &mut self.sources[at] {
+            Source::Memory(walk) => walk.value().unwrap_or_default(),
+            Source::Tree(walk) => {
+                walk.load(&self.snapshot.version().values)?;
+                walk.value()
+            }
+        })
     }
 
     /// Moves to the next entry and lends it.
@@ -133,9 +192,14 @@ impl Cursor {
         if !self.advance()? {
             return Ok(None);
         }
+        self.value()?; // Loads it: both are lent below.
         let Some(at) = self.at else { return Ok(None) };
-        let source = &self.sources[at];
-        Ok(Some((source.key().unwrap_or_default(), source.value().unwrap_or_default())))
+        Ok(Some(match &self.sources[at] {
+            Source::Memory(walk) => {
+                (walk.key().unwrap_or_default(), walk.value().unwrap_or_default())
+            }
+            Source::Tree(walk) => (walk.key().unwrap_or_default(), walk.value()),
+        }))
     }
 
     /// Places the cursor before the first entry at or beyond `key` in its
@@ -148,31 +212,47 @@ impl Cursor {
             Direction::Forward => within(key, borrowed(&self.lo), Ordering::Greater),
             Direction::Reverse => within(key, borrowed(&self.hi), Ordering::Less),
         };
-        (self.at, self.ended) = (None, false);
+        (self.at, self.ended, self.broken) = (None, false, true);
         if inside_start {
             for source in &mut self.sources {
-                match self.direction {
-                    Direction::Forward => source.seek_from(key, true),
-                    Direction::Reverse => source.seek_until(key, true),
-                }
+                source.seek(key, self.direction)?;
             }
         } else {
-            self.rewind();
+            self.rewind()?;
         }
+        self.broken = false;
         Ok(())
     }
 
-    fn rewind(&mut self) {
+    fn rewind(&mut self) -> Result<(), Error> {
+        let start = match self.direction {
+            Direction::Forward => borrowed(&self.lo),
+            Direction::Reverse => borrowed(&self.hi),
+        };
         for source in &mut self.sources {
-            match (self.direction, &self.lo, &self.hi) {
-                (Direction::Forward, Bound::Unbounded, _) => source.first(),
-                (Direction::Forward, Bound::Included(key), _) => source.seek_from(key, true),
-                (Direction::Forward, Bound::Excluded(key), _) => source.seek_from(key, false),
-                (Direction::Reverse, _, Bound::Unbounded) => source.last(),
-                (Direction::Reverse, _, Bound::Included(key)) => source.seek_until(key, true),
-                (Direction::Reverse, _, Bound::Excluded(key)) => source.seek_until(key, false),
+            match (source, start, self.direction) {
+                (Source::Memory(walk), Bound::Unbounded, Direction::Forward) => walk.first(),
+                (Source::Memory(walk), Bound::Unbounded, Direction::Reverse) => walk.last(),
+                (Source::Memory(walk), Bound::Included(key), Direction::Forward) => {
+                    walk.seek_from(key, true);
+                }
+                (Source::Memory(walk), Bound::Included(key), Direction::Reverse) => {
+                    walk.seek_until(key, true);
+                }
+                (Source::Memory(walk), Bound::Excluded(key), Direction::Forward) => {
+                    walk.seek_from(key, false);
+                }
+                (Source::Memory(walk), Bound::Excluded(key), Direction::Reverse) => {
+                    walk.seek_until(key, false);
+                }
+                // It has its bounds; without one it starts at the end by itself.
+                (Source::Tree(walk), Bound::Unbounded, _) => walk.step()?,
+                (Source::Tree(walk), Bound::Included(key) | Bound::Excluded(key), _) => {
+                    walk.seek(key)?;
+                }
             }
         }
+        Ok(())
     }
 
     /// The source with the nearest key in our direction, the newest of several.
@@ -193,19 +273,12 @@ impl Cursor {
 
     /// Moves every source that stands on the key of source `at`. Those before
     /// `at` stand on other keys: it was the newest with its key.
-    fn pass(&mut self, at: usize) {
+    fn pass(&mut self, at: usize) -> Result<(), Error> {
         for older in at + 1..self.sources.len() {
             if self.sources[older].key() == self.sources[at].key() {
-                self.step(older);
+                self.sources[older].step(self.direction)?;
             }
         }
-        self.step(at);
-    }
-
-    fn step(&mut self, source: usize) {
-        match self.direction {
-            Direction::Forward => self.sources[source].forward(),
-            Direction::Reverse => self.sources[source].back(),
-        }
+        self.sources[at].step(self.direction)
     }
 }

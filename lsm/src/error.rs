@@ -75,6 +75,9 @@ pub enum Error {
     /// The value log failed. Reads may be tried again.
     #[error(transparent)]
     Values(#[from] vlog::Error),
+    /// An earlier step of the cursor failed: where it stands is not known.
+    #[error("an earlier step of this cursor failed: seek, or open another one")]
+    Cursor,
     /// Memory is full of commits that cannot be flushed; nothing changed. Reads
     /// go on. Mend what the reason names; where it says so, restart.
     #[error("no room for more writes, since flushing the memtables fails: {0}")]

@@ -27,7 +27,6 @@
 //! kept and not appended twice, and the logs and the page file refuse by
 //! themselves whatever cannot safely be repeated after a failed write or sync.
 
-use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
 

@@ -6,18 +6,23 @@
 //! * persistent state moves by one meta page write (`flush.rs`);
 //! * nothing grows without bound: a full memory makes the committing thread
 //!   flush.
-
-#![allow(dead_code)] // Until the log and the trees are wired in.
+//!
+//! On the disk: `LOCK`, `trees.pages` (the page file), `wal/`, `vlog/`.
 
 mod batch;
 mod commit;
 mod cursor;
 mod error;
+mod flush;
 mod memtable;
+mod meta;
+mod open;
 mod options;
 mod registry;
+mod segments;
 mod set;
 mod stats;
+mod tree;
 mod value;
 mod version;
 
@@ -26,27 +31,44 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Acquire;
 
 use arc_swap::ArcSwap;
+use btree::PageFile;
 use parking_lot::Mutex;
-use platform::{Clock, Disk};
+use platform::{Clock, Lock};
+use vlog::Vlog;
+use wal::Wal;
 
 pub use batch::{
     Batch, BatchError, KeyspaceId, MAX_BATCH_BYTES, MAX_KEY, MAX_KEYSPACE, Op, Ops, decode,
 };
-pub use cursor::{Cursor, Direction, Entry};
+pub use btree::Direction;
+pub use cursor::{Cursor, Entry};
 pub use error::Error;
-pub use options::{MAX_INLINE, Options, SyncMode};
+pub use flush::Step;
+pub use options::{MAX_INLINE, Options};
 pub use stats::Stats;
 pub use value::Value;
 pub use version::Snapshot;
+pub use wal::SyncMode;
 
+use flush::Flusher;
 use registry::Registry;
-use set::MemSet;
 use version::Version;
 
 /// The dense number of a commit; the first is 1.
 pub type Lsn = u64;
 
+const LOCK: &str = "LOCK";
+const PAGES: &str = "trees.pages";
+const WAL_DIR: &str = "wal";
+const VLOG_DIR: &str = "vlog";
+
+const _: () = assert!(MAX_BATCH_BYTES <= wal::MAX_PAYLOAD_BYTES);
+const _: () = assert!(MAX_KEY <= btree::MAX_KEY && MAX_KEY <= vlog::MAX_KEY_BYTES);
+const _: () = assert!(MAX_INLINE < btree::MAX_VALUE && MAX_BATCH_BYTES <= vlog::MAX_VALUE_BYTES);
+
 /// A store. All methods take `&self` and may be called from any thread.
+///
+/// Lock order: `flusher`, then `commit`. A reader takes neither.
 pub struct Lsm {
     /// One writer at a time.
     commit: Mutex<()>,
@@ -56,29 +78,21 @@ pub struct Lsm {
     /// The last commit new snapshots see: in async mode the last applied, in
     /// sync mode the last durable, so that nobody reads what a power cut undoes.
     visible: AtomicU64,
+    /// One flush at a time.
+    flusher: Mutex<Flusher>,
+    flush_error: Mutex<Option<String>>,
+    trim_error: Mutex<Option<String>>,
     registry: Arc<Registry>,
+    wal: Wal,
+    pages: PageFile,
+    values: Arc<Vlog>,
+    clock: Arc<dyn Clock>,
+    options: Options,
+    /// Released when all else is gone: fields drop in their order.
+    _lock: Box<dyn Lock>,
 }
 
 impl Lsm {
-    /// Opens the store in `disk`'s root, making it if there is none.
-    ///
-    /// # Errors
-    /// An option out of bounds.
-    pub fn open(
-        _disk: Arc<dyn Disk>,
-        _clock: Arc<dyn Clock>,
-        _options: Options,
-    ) -> Result<Lsm, Error> {
-        let version = Version { active: Arc::new(MemSet::new()), frozen: Vec::new(), flushed: 0 };
-        Ok(Lsm {
-            commit: Mutex::new(()),
-            version: ArcSwap::from_pointee(version),
-            applied: AtomicU64::new(0),
-            visible: AtomicU64::new(0),
-            registry: Registry::new(),
-        })
-    }
-
     /// The store as it is now. Lock-free; why it is right: `version.rs`.
     pub fn snapshot(&self) -> Snapshot {
         loop {
@@ -90,23 +104,39 @@ impl Lsm {
         }
     }
 
+    /// The timer's part: makes everything committed durable; returns how far.
+    ///
+    /// # Errors
+    /// The log's disk failed: writes are refused from now on, reads go on.
+    pub fn sync(&self) -> Result<Lsn, Error> {
+        Ok(self.wal.sync()?)
+    }
+
     /// The last commit.
     pub fn last_lsn(&self) -> Lsn {
         self.applied.load(Acquire)
     }
 
-    /// Figures for a dashboard.
-    pub fn stats(&self) -> Stats {
-        let version = self.version.load();
-        let (snapshots, oldest_snapshot) = self.registry.live();
-        Stats {
-            last_lsn: self.last_lsn(),
-            durable_lsn: 0,
-            flushed_lsn: version.flushed,
-            memtable_bytes: version.sets().map(|set| set.bytes()).sum(),
-            frozen: version.frozen.len(),
-            snapshots,
-            oldest_snapshot,
-        }
+    /// The last commit that survives a power cut.
+    pub fn durable_lsn(&self) -> Lsn {
+        self.wal.durable_lsn()
+    }
+
+    /// The last commit in the trees: replay starts behind it.
+    pub fn flushed_lsn(&self) -> Lsn {
+        self.version.load().flushed
+    }
+
+    /// Why writes are refused, if they are: a write or sync of the log failed.
+    pub fn poisoned(&self) -> Option<String> {
+        self.wal.poisoned()
+    }
+
+    /// Syncs and closes; the next open replays what was not flushed.
+    ///
+    /// # Errors
+    /// As [`Lsm::sync`].
+    pub fn close(self) -> Result<(), Error> {
+        self.sync().map(drop)
     }
 }

@@ -5,6 +5,9 @@ use crate::Error;
 /// The bound of [`Options::inline_max`].
 pub const MAX_INLINE: usize = 256;
 
+/// The bound of [`Options::memtable_bytes`].
+pub(crate) const MAX_MEMTABLE_BYTES: usize = 64 << 30;
+
 /// How a store is opened. Every field has a default.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -55,18 +58,14 @@ impl Options {
         let bound = |name, value: usize, holds: bool, must| {
             if holds { Ok(()) } else { Err(Error::Option { name, value: value as u64, must }) }
         };
-        let memtable = (1 << 10..=64 << 30).contains(&self.memtable_bytes);
+        let memtable = (1 << 10..=MAX_MEMTABLE_BYTES).contains(&self.memtable_bytes);
         bound("memtable_bytes", self.memtable_bytes, memtable, "1 KiB to 64 GiB")?;
         bound("max_frozen", self.max_frozen, (1..=64).contains(&self.max_frozen), "1 to 64")?;
         bound("inline_max", self.inline_max, self.inline_max <= MAX_INLINE, "at most 256")
     }
 
     pub(crate) fn wal(&self) -> wal::Options {
-        wal::Options {
-            segment_bytes: self.wal_segment_bytes,
-            sync: self.sync,
-            salt: self.wal_salt,
-        }
+        wal::Options { segment_bytes: self.wal_segment_bytes, sync: self.sync, salt: self.wal_salt }
     }
 
     pub(crate) fn vlog(&self) -> vlog::Options {

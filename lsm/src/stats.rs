@@ -1,12 +1,14 @@
 //! Figures of a running store.
 
-use crate::Lsn;
+use crate::{Error, Lsm, Lsn, segments};
 
 /// A picture of a store; the figures are read one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// The last commit.
     pub last_lsn: Lsn,
+    /// The last commit that new snapshots see.
+    pub visible_lsn: Lsn,
     /// The last commit that survives a power cut.
     pub durable_lsn: Lsn,
     /// The last commit in the trees: replay starts behind it.
@@ -19,4 +21,57 @@ pub struct Stats {
     pub snapshots: usize,
     /// The LSN of the oldest of them.
     pub oldest_snapshot: Option<Lsn>,
+    /// Bytes of the log's segments.
+    pub wal_bytes: u64,
+    /// Bytes of the page file.
+    pub page_file_bytes: u64,
+    /// Of them, bytes of pages that are free.
+    pub free_page_bytes: u64,
+    /// Bytes of records in the value log.
+    pub value_bytes: u64,
+    /// Of them, bytes that nothing points at any more.
+    pub dead_value_bytes: u64,
+    /// Page reads answered from the cache, and from the disk.
+    pub cache_hits: u64,
+    /// Page reads that went to the disk.
+    pub cache_misses: u64,
+    /// Why the last flush failed, if it did.
+    pub flush_error: Option<String>,
+    /// Why segments of the log could not be removed, if they could not.
+    pub trim_error: Option<String>,
+    /// Why writes are refused, if they are.
+    pub poisoned: Option<String>,
+}
+
+impl Lsm {
+    /// Figures for a dashboard.
+    ///
+    /// # Errors
+    /// The table of dead bytes cannot be read.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        let version = self.version.load_full();
+        let (snapshots, oldest_snapshot) = self.registry.live();
+        let usage = segments::usage(&version.view, &self.values)?;
+        let cache = self.pages.cache_stats();
+        Ok(Stats {
+            last_lsn: self.last_lsn(),
+            visible_lsn: self.visible.load(std::sync::atomic::Ordering::Acquire),
+            durable_lsn: self.durable_lsn(),
+            flushed_lsn: version.flushed,
+            memtable_bytes: version.sets().map(|set| set.bytes()).sum(),
+            frozen: version.frozen.len(),
+            snapshots,
+            oldest_snapshot,
+            wal_bytes: self.wal.total_bytes(),
+            page_file_bytes: u64::from(version.view.file_pages()) * btree::PAGE_BYTES as u64,
+            free_page_bytes: version.view.free_pages() * btree::PAGE_BYTES as u64,
+            value_bytes: usage.iter().map(|segment| segment.bytes).sum(),
+            dead_value_bytes: usage.iter().map(|segment| segment.dead).sum(),
+            cache_hits: cache.hits,
+            cache_misses: cache.misses,
+            flush_error: self.flush_error.lock().clone(),
+            trim_error: self.trim_error.lock().clone(),
+            poisoned: self.poisoned(),
+        })
+    }
 }

@@ -33,7 +33,7 @@ pub(crate) enum Cell<'a> {
 impl<'a> Cell<'a> {
     pub(crate) fn decode(keyspace: u32, bytes: &'a [u8]) -> Result<Cell<'a>, Error> {
         match bytes.split_first() {
-            Some((&INLINE, value)) => Ok(Cell::Inline(value)),
+            Some((&INLINE, value)) => Some(Cell::Inline(value)),
             Some((&POINTER, rest)) if rest.len() == Pointer::BYTES => {
                 Pointer::from_bytes(rest).map(Cell::Pointer)
             }

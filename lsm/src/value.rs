@@ -1,4 +1,7 @@
-//! A value as a reader gets it: shared with the memtable where it lies there.
+//! A value as a reader gets it: not copied from where it lies.
+//!
+//! What must stay true: it keeps the memory it lies in (a memtable's value, a
+//! page frame, the record read for it) and nothing else.
 
 use std::fmt;
 use std::ops::Deref;
@@ -6,15 +9,24 @@ use std::sync::Arc;
 
 use crate::memtable::{SMALL_VALUE, Stored};
 
-/// A value's bytes. Cheap to clone where it comes from a memtable.
+/// A value's bytes. Cheap to clone but where it comes from the value log.
 #[derive(Clone)]
 pub struct Value(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    Small { len: u8, bytes: [u8; SMALL_VALUE] },
+    Small {
+        len: u8,
+        bytes: [u8; SMALL_VALUE],
+    },
     Shared(Arc<[u8]>),
-    Owned(Vec<u8>),
+    /// A leaf's cell: the value follows its first byte.
+    Leaf(btree::Value),
+    /// The value is the last `len` bytes.
+    Record {
+        bytes: Vec<u8>,
+        len: usize,
+    },
 }
 
 impl Value {
@@ -27,18 +39,26 @@ impl Value {
         }
     }
 
-    /// The bytes as a vector, copied only if they are shared.
+    /// The value in a leaf's cell.
+    pub(crate) fn from_cell(cell: btree::Value) -> Value {
+        Value(Repr::Leaf(cell))
+    }
+
+    /// The last `len` bytes of a value log record.
+    pub(crate) fn from_record(bytes: Vec<u8>, len: usize) -> Value {
+        Value(Repr::Record { bytes, len })
+    }
+
+    /// The bytes as a vector; moved within it, not copied to a new one, if they
+    /// came from the value log.
     pub fn into_vec(self) -> Vec<u8> {
         match self.0 {
-            Repr::Owned(bytes) => bytes,
+            Repr::Record { mut bytes, len } => {
+                bytes.drain(..bytes.len() - len);
+                bytes
+            }
             other => Value(other).to_vec(),
         }
-    }
-}
-
-impl From<Vec<u8>> for Value {
-    fn from(bytes: Vec<u8>) -> Self {
-        Value(Repr::Owned(bytes))
     }
 }
 
@@ -49,7 +69,8 @@ impl Deref for Value {
         match &self.0 {
             Repr::Small { len, bytes } => &bytes[..usize::from(*len)],
             Repr::Shared(bytes) => bytes,
-            Repr::Owned(bytes) => bytes,
+            Repr::Leaf(cell) => &cell[1..],
+            Repr::Record { bytes, len } => &bytes[bytes.len() - len..],
         }
     }
 }

@@ -29,17 +29,24 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::cursor::{Cursor, Direction};
+use btree::{Direction, View};
+use vlog::Vlog;
+
+use crate::cursor::Cursor;
 use crate::registry::Registration;
 use crate::set::MemSet;
+use crate::tree::Cell;
 use crate::value::Value;
 use crate::{Error, KeyspaceId, Lsn};
 
 /// See the module.
+#[derive(Clone)]
 pub(crate) struct Version {
     pub(crate) active: Arc<MemSet>,
     /// Newest first.
     pub(crate) frozen: Vec<Arc<Frozen>>,
+    pub(crate) view: View,
+    pub(crate) values: Arc<Vlog>,
     /// All commits up to this one are in the trees, none above it.
     pub(crate) flushed: Lsn,
 }
@@ -108,7 +115,16 @@ impl Snapshot {
                 return Ok(value);
             }
         }
-        Ok(None)
+        let Some(cell) = self.version().view.get(keyspace.0, key)? else { return Ok(None) };
+        match Cell::decode(keyspace.0, &cell)? {
+            Cell::Inline(_) => Ok(Some(Value::from_cell(cell))),
+            Cell::Pointer(at) => {
+                let mut record = Vec::new();
+                let found = self.version().values.read_of(at, keyspace.0, key, &mut record)?;
+                let len = found.value.len();
+                Ok(Some(Value::from_record(record, len)))
+            }
+        }
     }
 
     /// The entries with keys within the bounds, in either order. The cursor is

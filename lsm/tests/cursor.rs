@@ -2,6 +2,8 @@
 //! bounded, with seeks, over whatever mix of memtables and trees a random
 //! workload leaves.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -14,12 +16,19 @@ const KS: [KeyspaceId; 2] = [KeyspaceId(0), KeyspaceId(7)];
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// Small enough for sets to be frozen and for leaves to split.
+fn options() -> Options {
+    Options { memtable_bytes: 4 << 10, wal_segment_bytes: 4 << 10, ..Options::default() }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Put(usize, Vec<u8>, usize),
     Delete(usize, Vec<u8>),
     Drop(usize),
     Snapshot,
+    /// After this batch: a flush of the oldest frozen set, or of everything.
+    Flush(bool),
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -35,6 +44,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..2usize, key()).prop_map(|(ks, k)| Step::Delete(ks, k)),
         1 => (0..2usize).prop_map(Step::Drop),
         1 => Just(Step::Snapshot),
+        1 => any::<bool>().prop_map(Step::Flush),
     ]
 }
 
@@ -112,12 +122,12 @@ proptest! {
         seeks in prop::collection::vec(key(), 4),
     ) {
         let disk = SimDisk::new(1);
-        let lsm = Lsm::open(disk, Arc::new(SimClock::new(0)), Options::default()).unwrap();
+        let lsm = Lsm::open(disk, Arc::new(SimClock::new(0)), options()).unwrap();
         let mut models = [Model::new(), Model::new()];
         let mut kept = Vec::new();
         for steps in batches {
             let mut batch = Batch::new();
-            let mut keep = false;
+            let (mut keep, mut flush) = (false, None);
             for (i, step) in steps.into_iter().enumerate() {
                 match step {
                     Step::Put(ks, key, len) => {
@@ -134,9 +144,15 @@ proptest! {
                         models[ks].clear();
                     }
                     Step::Snapshot => keep = true,
+                    Step::Flush(all) => flush = Some(all),
                 }
             }
             lsm.commit(&batch).unwrap();
+            match flush {
+                Some(true) => drop(lsm.flush().unwrap()),
+                Some(false) => drop(lsm.step().unwrap()),
+                None => {}
+            }
             if keep {
                 kept.push((lsm.snapshot(), models.clone()));
             }
@@ -146,6 +162,6 @@ proptest! {
         for (snapshot, models) in &kept {
             check(snapshot, models, &lo, &hi, &seeks);
         }
-        prop_assert_eq!(lsm.stats().snapshots, kept.len());
+        prop_assert_eq!(lsm.stats().unwrap().snapshots, kept.len());
     }
 }

@@ -26,6 +26,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize};
 use parking_lot::Mutex;
 
 use crate::Lsn;
+use crate::batch::MAX_BATCH_BYTES;
+use crate::options::MAX_MEMTABLE_BYTES;
 use arena::Arena;
 
 /// Levels at most: with one in four promoted, enough for 16 M entries.
@@ -171,6 +173,12 @@ pub(crate) struct Memtable {
     writer: Mutex<Writer>,
 }
 
+// No set can hold more entries than the arena: it is frozen when it is full of
+// nodes of this size, and one batch of the smallest operations may come on top.
+const _: () = assert!(size_of::<Node>() >= 64);
+const _: () =
+    assert!(MAX_MEMTABLE_BYTES / 64 + MAX_BATCH_BYTES / 13 < Arena::<Node>::CAPACITY as usize);
+
 /// The height of the n-th entry: splitmix64 of the counter, one in four promoted.
 fn height(n: u32) -> usize {
     let mut x = u64::from(n).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -181,9 +189,6 @@ fn height(n: u32) -> usize {
 }
 
 impl Memtable {
-    /// Entries one memtable can hold; a set is frozen long before.
-    pub(crate) const MAX_ENTRIES: u32 = Arena::<Node>::CAPACITY;
-
     pub(crate) fn new() -> Self {
         Memtable {
             arena: Arena::new(),
@@ -199,13 +204,8 @@ impl Memtable {
         self.bytes.load(Relaxed)
     }
 
-    /// Entries, all versions of all keys.
-    pub(crate) fn len(&self) -> u32 {
-        self.writer.lock().len
-    }
-
     /// Adds an entry: before any other of the same key with the same or an older
-    /// LSN. Callers keep below [`Self::MAX_ENTRIES`] entries and 64 KiB of key.
+    /// LSN. Keys are at most [`MAX_KEY`](crate::MAX_KEY) long.
     /// Returns the bytes of memory it took.
     pub(crate) fn insert(&self, key: &[u8], lsn: Lsn, stored: Stored) -> usize {
         let mut writer = self.writer.lock();

@@ -42,6 +42,11 @@ impl Walk {
         self.node().map(|node| &node.stored)
     }
 
+    /// The commit that wrote the entry stood on; 0 past the end.
+    pub(crate) fn lsn(&self) -> Lsn {
+        self.node().map_or(0, |node| node.lsn)
+    }
+
     /// The value of the key stood on; `None` for a delete.
     #[inline]
     pub(crate) fn value(&self) -> Option<&[u8]> {

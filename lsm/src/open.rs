@@ -1,0 +1,169 @@
+//! Opening a store: lock, page file, log, value log, replay.
+//!
+//! What must stay true:
+//! * the page file says where everything else must stand; the log is opened
+//!   before the value log, since it refuses a page file that is not its own
+//!   before anything is cut;
+//! * replay holds at most the memory a running store holds. Frames are applied
+//!   while the log is scanned, as long as they fit; the rest is read again
+//!   afterwards, flushing as it goes. Nothing is flushed during the scan: only
+//!   after it are the frames known to be durable, and the log undamaged;
+//! * nothing is visible before all is replayed.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use arc_swap::ArcSwap;
+use btree::PageFile;
+use parking_lot::Mutex;
+use platform::{Clock, Disk};
+use vlog::Vlog;
+use wal::{Frame, ReplayError, Wal};
+
+use crate::batch::decode;
+use crate::flush::Flusher;
+use crate::meta::Meta;
+use crate::options::Options;
+use crate::registry::Registry;
+use crate::set::MemSet;
+use crate::version::{Frozen, Version};
+use crate::{Error, LOCK, Lsm, Lsn, PAGES, VLOG_DIR, WAL_DIR};
+
+impl Lsm {
+    /// Opens the store in `disk`'s root, making it if there is none.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::Option`]; [`Error::Version`] for a newer
+    /// store's; damage in the log, the page file or the value log, and files
+    /// that do not belong together, by name. Nothing was changed then, but that
+    /// a torn end of the log, which was never durable, may have been cut.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<Lsm, Error> {
+        options.check()?;
+        let lock = disk.lock(LOCK).map_err(|source| match source.kind() {
+            std::io::ErrorKind::WouldBlock => Error::InUse { file: LOCK.into() },
+            _ => Error::Io { doing: "lock", file: LOCK.into(), source },
+        })?;
+        let pages = PageFile::open(Arc::clone(&disk), PAGES, options.pages())?;
+        let view = pages.view();
+        let meta = Meta::decode(view.user(), PAGES)?;
+
+        let mut replay = Replay::new(meta.flushed, &options);
+        let from = meta.flushed + 1;
+        let wal = Wal::open(
+            Arc::clone(&disk),
+            WAL_DIR,
+            options.wal(),
+            from,
+            meta.flushed,
+            &mut |frame| replay.frame(&frame).map_err(ReplayError::from),
+        )?;
+        if wal.epoch() <= meta.wal_epoch {
+            let what = format!(
+                "it names the log's epoch {}, the log in {WAL_DIR} is at {}: they do not belong \
+                 together",
+                meta.wal_epoch,
+                wal.epoch()
+            );
+            return Err(Error::Corrupt { file: PAGES.into(), what });
+        }
+        let values = Arc::new(Vlog::open(disk, VLOG_DIR, options.vlog(), meta.tail)?);
+
+        let version = Version {
+            active: replay.active,
+            frozen: replay.frozen,
+            view,
+            values: Arc::clone(&values),
+            flushed: meta.flushed,
+        };
+        let lsm = Lsm {
+            commit: Mutex::new(()),
+            version: ArcSwap::from_pointee(version),
+            applied: AtomicU64::new(replay.applied),
+            visible: AtomicU64::new(replay.applied),
+            flusher: Mutex::new(Flusher::default()),
+            flush_error: Mutex::new(None),
+            trim_error: Mutex::new(None),
+            registry: Registry::new(),
+            wal,
+            pages,
+            values,
+            clock,
+            options,
+            _lock: lock,
+        };
+        lsm.replay_rest()?;
+        Ok(lsm)
+    }
+
+    /// Replays what did not fit into memory, flushing as it goes.
+    fn replay_rest(&self) -> Result<(), Error> {
+        let last = self.wal.last_lsn();
+        let mut applied = self.applied.load(Acquire);
+        if applied == last {
+            return Ok(());
+        }
+        let mut cursor = self.wal.cursor(applied + 1)?;
+        while applied < last {
+            let Some(frame) = cursor.next()? else {
+                let what = format!("it ends at commit {applied}, a moment ago it had {last}");
+                return Err(Error::Corrupt { file: WAL_DIR.into(), what });
+            };
+            let ops =
+                decode(frame.payload).map_err(|source| Error::Frame { lsn: frame.lsn, source })?;
+            let lock = self.room()?;
+            self.version.load().active.apply(frame.lsn, ops);
+            applied = frame.lsn;
+            self.applied.store(applied, Release);
+            self.visible.store(applied, Release);
+            drop(lock);
+        }
+        Ok(())
+    }
+}
+
+/// Memtables being filled from the log.
+struct Replay {
+    memtable_bytes: usize,
+    max_frozen: usize,
+    active: Arc<MemSet>,
+    /// Newest first.
+    frozen: Vec<Arc<Frozen>>,
+    applied: Lsn,
+}
+
+impl Replay {
+    fn new(flushed: Lsn, options: &Options) -> Self {
+        Replay {
+            memtable_bytes: options.memtable_bytes,
+            max_frozen: options.max_frozen,
+            active: Arc::new(MemSet::new()),
+            frozen: Vec::new(),
+            applied: flushed,
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<(), Error> {
+        // Checked even if it is not kept: a bad one is refused before anything
+        // is changed.
+        let ops =
+            decode(frame.payload).map_err(|source| Error::Frame { lsn: frame.lsn, source })?;
+        if self.applied + 1 != frame.lsn {
+            return Ok(()); // Full since an earlier one.
+        }
+        if self.active.is_full(self.memtable_bytes) {
+            if self.frozen.len() >= self.max_frozen {
+                return Ok(());
+            }
+            let set = std::mem::replace(&mut self.active, Arc::new(MemSet::new()));
+            self.frozen.insert(0, Arc::new(Frozen { set, last: self.applied }));
+        }
+        self.active.apply(frame.lsn, ops);
+        self.applied = frame.lsn;
+        Ok(())
+    }
+}
