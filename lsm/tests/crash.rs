@@ -283,7 +283,7 @@ fn crash_everywhere(seed: u64, commits: usize, sync: SyncMode, end: &End) {
 #[test]
 fn the_workload_flushes_rotates_truncates_and_spills() {
     // Given the workload of the tests below, then it does what they are about.
-    let workload = Workload::new(1, 70);
+    let workload = Workload::new(1, 40);
     let disk = SimDisk::new(1);
     run(&disk, &workload, SyncMode::Sync);
     let files = disk.files();
@@ -292,26 +292,26 @@ fn the_workload_flushes_rotates_truncates_and_spills() {
     assert!(!segments("wal/").iter().any(|f| f.ends_with("01.wal")), "truncated: {files:?}");
     let lsm = open(&disk, SyncMode::Sync).unwrap();
     let stats = lsm.stats().unwrap();
-    assert!(stats.flushed_lsn > 40 && stats.dead_value_bytes > 0, "{stats:?}");
-    assert_same(&lsm, &workload, 70);
+    assert!(stats.flushed_lsn > 20 && stats.dead_value_bytes > 0, "{stats:?}");
+    assert_same(&lsm, &workload, 40);
 }
 
 #[test]
 fn power_cut_in_sync_mode() {
-    crash_everywhere(1, 70, SyncMode::Sync, &End::PowerCut);
-    crash_everywhere(2, 40, SyncMode::Sync, &End::PowerCut);
-    crash_everywhere(3, 40, SyncMode::Sync, &End::WorstPowerCut);
+    crash_everywhere(1, 40, SyncMode::Sync, &End::PowerCut);
+    crash_everywhere(2, 20, SyncMode::Sync, &End::PowerCut);
+    crash_everywhere(3, 20, SyncMode::Sync, &End::WorstPowerCut);
 }
 
 #[test]
 fn power_cut_in_async_mode() {
-    crash_everywhere(4, 70, SyncMode::Async, &End::PowerCut);
-    crash_everywhere(5, 40, SyncMode::Async, &End::PowerCut);
-    crash_everywhere(6, 40, SyncMode::Async, &End::WorstPowerCut);
+    crash_everywhere(4, 40, SyncMode::Async, &End::PowerCut);
+    crash_everywhere(5, 20, SyncMode::Async, &End::PowerCut);
+    crash_everywhere(6, 20, SyncMode::Async, &End::WorstPowerCut);
 }
 
 #[test]
 fn process_killed() {
-    crash_everywhere(7, 40, SyncMode::Sync, &End::Kill);
-    crash_everywhere(8, 40, SyncMode::Async, &End::Kill);
+    crash_everywhere(7, 20, SyncMode::Sync, &End::Kill);
+    crash_everywhere(8, 30, SyncMode::Async, &End::Kill);
 }
