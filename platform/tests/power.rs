@@ -83,7 +83,7 @@ fn a_sync_saves_a_cut_that_was_grown_over_again() {
     file.set_len(3).unwrap();
     file.set_len(2 * PAGE as u64).unwrap();
     file.sync().unwrap();
-    let found = disk.restart_worst().file_bytes("f").unwrap();
+    let found = disk.durable_bytes("f").unwrap();
     assert_eq!(found[..5], [9, 9, 9, 0, 0]);
     assert!(found[5..].iter().all(|byte| *byte == 0));
 }
@@ -384,9 +384,11 @@ fn corruption_is_read_and_survives_a_restart() {
     synced(&disk, "f", b"abc").unwrap();
     disk.corrupt("f", 1, 0x01).unwrap();
     assert_eq!(disk.file_bytes("f").unwrap(), b"acc");
+    assert_eq!(disk.durable_bytes("f").unwrap(), b"acc");
+    disk.open("f", Open::Write).unwrap().append(b"lost").unwrap();
     assert_eq!(disk.restart_worst().file_bytes("f").unwrap(), b"acc");
     let disk = disk.kill();
-    assert_eq!(disk.corrupt("f", 3, 1).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(disk.corrupt("f", 7, 1).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     assert_eq!(disk.corrupt("g", 0, 1).unwrap_err().kind(), io::ErrorKind::NotFound);
 }
 
