@@ -4,7 +4,8 @@
 //! * a file appears under its name whole (written aside, synced, renamed,
 //!   directory synced), so a crash while creating leaves no file or a fresh one;
 //! * the version opened is that of the valid meta page with the highest epoch;
-//!   all it vouches for is there, else opening fails: nothing is repaired.
+//!   all it vouches for is there, else opening fails: nothing is repaired;
+//! * what was opened is durable before anyone sees it.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -65,7 +66,14 @@ impl PageFile {
             source,
         };
         let file = match disk.open(path, Open::Write) {
-            Ok(file) => file,
+            Ok(file) => {
+                // A process killed in a commit may leave a version, or the file's
+                // name, that is in the kernel only. It must not be lost after it
+                // was read here: the log may be cut on the strength of it.
+                file.sync().map_err(|e| io("sync", e))?;
+                disk.sync_dir(directory(path)).map_err(|e| io("sync the directory of", e))?;
+                file
+            }
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 create(&*disk, path).map_err(|e| io("create", e))?;
                 disk.open(path, Open::Write).map_err(|e| io("open", e))?
@@ -175,7 +183,11 @@ fn create(disk: &dyn Disk, path: &str) -> std::io::Result<()> {
     }
     file.sync()?;
     disk.rename(&aside, path)?;
-    disk.sync_dir(path.rsplit_once('/').map_or("", |(dir, _)| dir))
+    disk.sync_dir(directory(path))
+}
+
+fn directory(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(dir, _)| dir)
 }
 
 /// The valid meta page with the highest epoch, and what is wrong with the other.

@@ -269,7 +269,7 @@ impl Meta {
             || has_directory != (meta.directory_height.get() > 0)
             || has_directory != (meta.trees.get() > 0)
             || meta.directory_height.get() > MAX_HEIGHT
-            || rest.iter().any(|&b| b != 0)
+            || *rest != [0; PAGE_BYTES][size_of::<Meta>()..]
         {
             return damaged("its fields contradict each other");
         }

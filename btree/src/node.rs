@@ -351,7 +351,7 @@ pub(crate) fn check_order(page: &Page) -> Result<(), String> {
     if longer {
         return Err("its prefix is not the longest its keys share".into());
     }
-    if page.bytes[node.end..].iter().any(|&b| b != 0) {
+    if page.bytes[node.end..] != [0; PAGE_BYTES][node.end..] {
         return Err("its unused bytes are not zero".into());
     }
     Ok(())

@@ -141,7 +141,7 @@ impl<'f> Write<'f> {
     }
 
     /// Removes a tree with all its entries; returns how many pages that frees.
-    /// Reads its inner pages, not its leaves.
+    /// Reads its inner pages, and its leaves if views older than the current one live.
     ///
     /// # Errors
     /// As [`Write::apply`].
@@ -155,7 +155,9 @@ impl<'f> Write<'f> {
         self.txn.usable(tree)?;
         let Some(root) = self.root(tree) else { return Ok(0) };
         let level = self.file.shared().levels(tree, &root)? - 1;
-        let pages = self.txn.free_below(root.at, tree, level)?;
+        let oldest = self.file.shared().live.lock().first().copied();
+        let older_views = oldest.is_some_and(|epoch| epoch < self.base.meta.epoch.get());
+        let pages = self.txn.free_below(root.at, tree, level, older_views)?;
         self.roots.insert(tree, None);
         Ok(pages)
     }
@@ -363,17 +365,28 @@ impl Txn<'_> {
         }
     }
 
-    fn free_below(&mut self, at: Ref, tree: u32, level: u8) -> Result<u64, Error> {
+    fn free_below(
+        &mut self,
+        at: Ref,
+        tree: u32,
+        level: u8,
+        older_views: bool,
+    ) -> Result<u64, Error> {
         if level == 0 {
-            // Not read: any view older than this commit keeps it.
-            self.free(at.page(), 0);
+            // Who wrote a leaf matters only to views older than the base: without
+            // them it is not read. One that cannot be read is kept for all views.
+            let born = match older_views {
+                true => self.load(at, tree, 0).map_or(0, |page| page.epoch()),
+                false => 0,
+            };
+            self.free(at.page(), born);
             return Ok(1);
         }
         let page = self.load(at, tree, level)?;
         let node = page.node();
         let mut pages = 1;
         for i in 0..node.len() {
-            pages += self.free_below(node.child(i), tree, level - 1)?;
+            pages += self.free_below(node.child(i), tree, level - 1, older_views)?;
         }
         self.free(at.page(), page.epoch());
         Ok(pages)

@@ -1,6 +1,8 @@
 //! Any sequence of commits over several trees behaves like a `BTreeMap` of
 //! `BTreeMap`s, reopened or not, and leaves a file without a fault.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use std::ops::Bound;

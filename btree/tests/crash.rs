@@ -1,0 +1,214 @@
+//! A crash at any call leaves the last committed version or the one being
+//! committed, whole; a failed write or sync ends writing, not reading.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use btree::{Error, Op};
+use common::*;
+use platform::sim::SimDisk;
+
+/// Five commits: two trees grow past one page, one shrinks, one goes.
+fn changes() -> Vec<Change> {
+    let put = |keys: std::ops::Range<u32>, value: u8| {
+        keys.map(move |k| (k.to_be_bytes().to_vec(), Some(vec![value; 40])))
+    };
+    let delete = |keys: std::ops::Range<u32>| keys.map(|k| (k.to_be_bytes().to_vec(), None));
+    vec![
+        Change::from([(1, put(0..150, 1).collect()), (2, put(0..10, 1).collect())]),
+        Change::from([(1, put(100..250, 2).collect())]),
+        Change::from([(1, delete(0..200).collect()), (3, put(0..90, 3).collect())]),
+        Change::from([(2, delete(0..10).collect()), (3, put(40..50, 4).collect())]),
+        Change::from([(1, put(0..100, 5).collect()), (2, put(5..7, 5).collect())]),
+    ]
+}
+
+/// Opens and commits until the disk fails; returns how many commits succeeded.
+fn run(disk: &std::sync::Arc<SimDisk>, from: usize, models: &[Trees]) -> usize {
+    let Ok(file) = open(disk.clone()) else { return from };
+    for (n, change) in changes().iter().enumerate().skip(from) {
+        if commit(&file, change, n as u8 + 1, &models[n]).is_err() {
+            assert!(file.poisoned().is_some());
+            return n;
+        }
+    }
+    changes().len()
+}
+
+/// `models()[n]` is what n commits make.
+fn models() -> Vec<Trees> {
+    let mut models = vec![Trees::new()];
+    for change in changes() {
+        let mut next = models.last().unwrap().clone();
+        apply_to_model(&mut next, &change);
+        models.push(next);
+    }
+    models
+}
+
+/// Opens what a crash left after `done` commits; returns which version it is.
+fn found(disk: &std::sync::Arc<SimDisk>, done: usize, models: &[Trees]) -> usize {
+    let file = open(disk.clone()).unwrap();
+    let view = file.view();
+    let version = usize::from(view.user()[0]);
+    assert!(view.user().iter().all(|&b| usize::from(b) == version));
+    assert!(version == done || version == done + 1, "{version} after {done}");
+    assert_eq!(contents(&view).unwrap(), models[version]);
+    assert_clean(&file);
+    version
+}
+
+#[test]
+fn a_crash_at_any_call_leaves_a_whole_version() {
+    let models = models();
+    let calls = {
+        let disk = SimDisk::new(0);
+        assert_eq!(run(&disk, 0, &models), changes().len());
+        disk.calls()
+    };
+    let mut later = 0;
+    for call in 1..=calls {
+        for seed in 0..4 {
+            // given: the machine stops at that call
+            let disk = SimDisk::new(seed * 1000 + call);
+            disk.crash_after(call);
+            let done = run(&disk, 0, &models);
+            // when: it comes back, or only the process was killed
+            let disk = match seed {
+                0 => disk.restart_worst(),
+                1 => disk.kill(),
+                _ => disk.restart(),
+            };
+            let version = found(&disk, done, &models);
+            later += usize::from(version > done);
+            // then: it goes on from there, through a second crash on the way
+            disk.crash_after(call % 7 + 1);
+            let done = run(&disk, version, &models);
+            let disk = disk.restart();
+            let version = found(&disk, done, &models);
+            assert_eq!(run(&disk, version, &models), changes().len());
+        }
+    }
+    assert!(later > 0, "some crash came after the switch and before its sync returned");
+}
+
+#[test]
+fn what_was_opened_after_a_kill_is_durable() {
+    let models = models();
+    for call in 1.. {
+        // given: the process killed at that call, its writes in the kernel only
+        let disk = SimDisk::new(call);
+        disk.crash_after(call);
+        let done = run(&disk, 0, &models);
+        if done == changes().len() {
+            break;
+        }
+        let disk = disk.kill();
+        // when: it starts again, reads, and the power fails
+        let version = found(&disk, done, &models);
+        let disk = disk.restart_worst();
+        // then: what it read is still there
+        assert_eq!(found(&disk, done, &models), version, "call {call}");
+    }
+}
+
+#[test]
+fn an_acknowledged_commit_survives_the_worst_restart() {
+    let models = models();
+    let mut disk = SimDisk::new(3);
+    for n in 0..changes().len() {
+        let file = open(disk.clone()).unwrap();
+        commit(&file, &changes()[n], n as u8 + 1, &models[n]).unwrap();
+        drop(file);
+        disk = disk.restart_worst();
+        let file = open(disk.clone()).unwrap();
+        assert_eq!(contents(&file.view()).unwrap(), models[n + 1]);
+    }
+}
+
+#[test]
+fn a_failed_sync_ends_writing_and_not_reading() {
+    let models = models();
+    // The first sync of a commit (data) and the second (meta).
+    for syncs_before in 0..2 {
+        // given: a file with one commit
+        let disk = SimDisk::new(9);
+        let file = open(disk.clone()).unwrap();
+        commit(&file, &changes()[0], 1, &models[0]).unwrap();
+        let old = file.view();
+        // when: a sync of the next one fails
+        let mut write = file.begin();
+        write.apply(1, [(b"new", Op::Put(b"1"))], &mut |_, _| {}).unwrap();
+        if syncs_before == 0 {
+            disk.fail_sync(PATH);
+            assert!(matches!(write.commit().unwrap_err(), Error::Io { .. }));
+        } else {
+            // Write data, sync, write meta: the fourth call is the sync of the meta page.
+            disk.crash_after(4);
+            assert!(matches!(write.commit().unwrap_err(), Error::Io { .. }));
+        }
+        disk.clear_faults();
+        // then: reads go on from the version before, writes are refused and say why
+        assert!(file.poisoned().unwrap().contains("sync"));
+        assert_eq!(file.view().epoch(), old.epoch());
+        if syncs_before == 0 {
+            assert_eq!(contents(&file.view()).unwrap(), models[1]);
+        }
+        let mut write = file.begin();
+        let refused = write.apply(1, [(b"new", Op::Put(b"1"))], &mut |_, _| {});
+        assert!(matches!(refused, Err(Error::Poisoned { .. })));
+        assert!(matches!(write.commit(), Err(Error::Poisoned { .. })));
+        let mut write = file.begin();
+        write.set_user([9; 64]);
+        let error = write.commit().unwrap_err().to_string();
+        assert!(error.contains("takes no more writes"), "{error}");
+        // and a restart finds a whole version
+        drop(file);
+        drop(old);
+        let found = open(disk.restart()).unwrap();
+        assert_clean(&found);
+    }
+}
+
+#[test]
+fn a_full_disk_ends_writing_and_not_reading() {
+    let models = models();
+    let disk = SimDisk::new(9);
+    let file = open(disk.clone()).unwrap();
+    commit(&file, &changes()[0], 1, &models[0]).unwrap();
+    disk.set_budget(Some(1000));
+    assert!(commit(&file, &changes()[1], 2, &models[1]).is_err());
+    assert_eq!(contents(&file.view()).unwrap(), models[1]);
+    disk.set_budget(None);
+    assert!(matches!(file.begin().commit(), Err(Error::Poisoned { .. })));
+    drop(file);
+    let file = open(disk).unwrap();
+    assert_eq!(contents(&file.view()).unwrap(), models[1]);
+    assert_clean(&file);
+}
+
+#[test]
+fn pages_written_early_are_not_reachable() {
+    // given: a transaction many times larger than what it may hold in memory
+    let disk = SimDisk::new(4);
+    let file = open(disk.clone()).unwrap();
+    commit(&file, &changes()[0], 1, &Trees::new()).unwrap();
+    let before = contents(&file.view()).unwrap();
+    let mut write = file.begin();
+    let ops = |value: u8| (0u32..20_000).map(move |i| (i.to_be_bytes(), Op::Put([value; 30])));
+    let calls = disk.calls();
+    write.apply(1, ops(1), &mut |_, _| {}).unwrap();
+    write.apply(1, ops(2), &mut |_, _| {}).unwrap();
+    assert!(disk.calls() > calls, "pages were written early");
+    // when: power is lost before the commit
+    let crashed = disk.snapshot().restart();
+    // then: nothing of it is there
+    let found = open(crashed).unwrap();
+    assert_eq!(contents(&found.view()).unwrap(), before);
+    assert_clean(&found);
+    // and committed, all of it is
+    let view = write.commit().unwrap();
+    assert_eq!(view.len(1), 20_000);
+    assert_eq!(view.get(1, &7u32.to_be_bytes()).unwrap().as_deref(), Some(&[2; 30][..]));
+    assert_clean(&file);
+}

@@ -1,0 +1,211 @@
+//! Every byte of a file that matters is guarded: a changed one is an error or
+//! changes nothing; wrong data is never served.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::ops::Bound::Unbounded;
+
+use btree::{Direction, Error, PAGE_BYTES};
+use common::*;
+use platform::sim::SimDisk;
+use platform::{Disk, Open};
+
+/// Two commits, so that both meta pages matter, and a tree of two levels.
+fn small_file() -> (std::sync::Arc<SimDisk>, Vec<Trees>) {
+    let disk = SimDisk::new(1);
+    let file = open(disk.clone()).unwrap();
+    let mut models = vec![Trees::new()];
+    for n in 1..=3u8 {
+        let ops = (0..20u32).map(|k| (k.to_be_bytes().to_vec(), Some(vec![n; 300])));
+        let change = Change::from([(1, ops.collect()), (u32::from(n), Default::default())]);
+        let mut model = models.last().unwrap().clone();
+        commit(&file, &change, n, &model).unwrap();
+        apply_to_model(&mut model, &change);
+        models.push(model);
+    }
+    (disk, models)
+}
+
+#[test]
+fn every_changed_byte_is_found_or_harmless() {
+    let (disk, models) = small_file();
+    let bytes = disk.file_bytes(PATH).unwrap();
+    let mut found = 0;
+    for offset in 0..bytes.len() as u64 {
+        let xor = 1 << (offset % 8);
+        disk.corrupt(PATH, offset, xor).unwrap();
+        let outcome = open(disk.clone()).and_then(|file| {
+            let view = file.view();
+            // `verify` reads as much again: not for every byte.
+            let clean = offset % 16 != 0 || file.verify().is_clean();
+            Ok((view.user()[0], contents(&view)?, clean))
+        });
+        match outcome {
+            // The newest version, or the one before if the newest meta page is hit.
+            Ok((n, trees, clean)) => {
+                let page = offset / PAGE_BYTES as u64;
+                assert!(n == 3 || (n == 2 && page < 2), "version {n} at {offset}");
+                assert_eq!(trees, models[usize::from(n)], "offset {offset}");
+                assert!(clean || page >= 2, "offset {offset}");
+            }
+            Err(Error::Corrupt { .. }) => found += 1,
+            Err(e) => panic!("offset {offset}: {e}"),
+        }
+        disk.corrupt(PATH, offset, xor).unwrap();
+    }
+    assert!(found >= 4 * PAGE_BYTES, "only {found} of {} changes found", bytes.len());
+    assert_eq!(disk.file_bytes(PATH).unwrap(), bytes);
+}
+
+#[test]
+fn an_old_page_at_the_right_place_is_found() {
+    // given: the file as it was one commit of the same pages ago
+    let (disk, _) = small_file();
+    let old = disk.file_bytes(PATH).unwrap();
+    let file = open(disk.clone()).unwrap();
+    for n in 4..=9 {
+        let ops = (0..20u32).map(|k| (k.to_be_bytes().to_vec(), Some(vec![n; 300])));
+        let mut write = file.begin();
+        write.apply(1, ops.map(|(k, v)| (k, btree::Op::Put(v.unwrap()))), &mut |_, _| {}).unwrap();
+        write.commit().unwrap();
+    }
+    drop(file);
+    let new = disk.file_bytes(PATH).unwrap();
+    // when: any one page goes back to what it was (a write the disk lost)
+    let raw = disk.open(PATH, Open::Write).unwrap();
+    for page in 2..old.len() / PAGE_BYTES {
+        let at = page * PAGE_BYTES..(page + 1) * PAGE_BYTES;
+        if old[at.clone()] == new[at.clone()] {
+            continue;
+        }
+        raw.write_at(&old[at.clone()], at.start as u64).unwrap();
+        // then: it is an error, or the page was not in use
+        if let Ok(file) = open(disk.clone()) {
+            let view = file.view();
+            if let Ok(trees) = contents(&view) {
+                assert!(trees[&1].values().all(|v| v == &vec![9; 300]), "page {page}");
+            }
+        }
+        raw.write_at(&new[at.clone()], at.start as u64).unwrap();
+    }
+    // and a page written to another's place is found as well
+    raw.write_at(&new[2 * PAGE_BYTES..3 * PAGE_BYTES], 3 * PAGE_BYTES as u64).unwrap();
+    let moved = open(disk.clone()).map(|f| f.verify());
+    if let Ok(report) = moved {
+        assert!(report.faults.iter().all(|f| f.place.page == 3), "{report:?}");
+    }
+}
+
+#[test]
+fn a_cursor_skips_nothing_it_could_not_read() {
+    // given: a cursor without a cache, and a leaf that fails when it gets there
+    let disk = SimDisk::new(1);
+    let options = btree::Options { cache_bytes: 0, ..options() };
+    let file = btree::PageFile::open(disk.clone(), PATH, options).unwrap();
+    let ops = (0..400u32).map(|k| (k.to_be_bytes().to_vec(), Some(vec![7; 30])));
+    commit(&file, &Change::from([(1, ops.collect())]), 1, &Trees::new()).unwrap();
+    let view = file.view();
+    for direction in [Direction::Forward, Direction::Reverse] {
+        for page in 2..u64::from(view.file_pages()) {
+            let mut cursor = view.range(1, Unbounded, Unbounded, direction);
+            cursor.next().unwrap().unwrap();
+            disk.corrupt(PATH, page * 4096 + 50, 1).unwrap();
+            let (mut given, mut failed) = (1, 0);
+            // when: it fails twice and the disk then recovers
+            loop {
+                match cursor.next() {
+                    Ok(Some(_)) => given += 1,
+                    Ok(None) => break,
+                    Err(_) => failed += 1,
+                }
+                if failed == 2 {
+                    disk.corrupt(PATH, page * 4096 + 50, 1).unwrap();
+                    failed += 1;
+                }
+            }
+            if failed == 0 {
+                disk.corrupt(PATH, page * 4096 + 50, 1).unwrap();
+            }
+            // then: every entry was given once
+            assert_eq!(given, 400, "page {page}");
+        }
+    }
+}
+
+#[test]
+fn errors_name_file_page_and_tree() {
+    let (disk, _) = small_file();
+    let file = open(disk.clone()).unwrap();
+    // given: the last leaf of tree 1 damaged (found by trying)
+    let pages = file.verify().pages;
+    drop(file);
+    let mut messages = Vec::new();
+    for page in 2..pages {
+        let offset = u64::from(page) * PAGE_BYTES as u64 + 100;
+        disk.corrupt(PATH, offset, 1).unwrap();
+        if let Ok(file) = open(disk.clone())
+            && let Err(e) = contents(&file.view())
+        {
+            let faults = file.verify().faults;
+            assert!(faults.iter().any(|f| f.place.page == page && f.place.tree == Some(1)));
+            messages.push((page, e.to_string()));
+        }
+        disk.corrupt(PATH, offset, 1).unwrap();
+    }
+    assert!(!messages.is_empty());
+    for (page, message) in messages {
+        let start = format!("{PATH}, page {page} (offset {}) of tree 1 is damaged", page * 4096);
+        assert!(message.starts_with(&start), "{message}");
+        assert!(message.contains("restore"), "{message}");
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_by_name() {
+    // given: version 2 in a meta page that checks
+    let (disk, _) = small_file();
+    let mut page = disk.file_bytes(PATH).unwrap()[..PAGE_BYTES].to_vec();
+    page[16] = 2;
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+    digest.update(&[0; 8]);
+    digest.update(&page[8..]);
+    page[..8].copy_from_slice(&digest.finalize().to_le_bytes());
+    disk.open(PATH, Open::Write).unwrap().write_at(&page, 0).unwrap();
+    // when, then
+    let error = open(disk).unwrap_err();
+    assert!(matches!(error, Error::Version { found: 2, supported: 1, .. }), "{error}");
+    assert!(error.to_string().contains("run the newer release"), "{error}");
+}
+
+#[test]
+fn a_file_without_a_valid_meta_page_is_refused() {
+    let (disk, _) = small_file();
+    disk.corrupt(PATH, 30, 1).unwrap();
+    disk.corrupt(PATH, 4096 + 30, 1).unwrap();
+    let error = open(disk.clone()).unwrap_err().to_string();
+    assert!(error.contains("neither meta page is valid"), "{error}");
+    // Cut short, by any amount, it is refused too.
+    let (disk, _) = small_file();
+    let raw = disk.open(PATH, Open::Write).unwrap();
+    raw.set_len(raw.len().unwrap() - 1).unwrap();
+    let error = open(disk.clone()).unwrap_err().to_string();
+    assert!(error.contains("its meta page says"), "{error}");
+    raw.set_len(0).unwrap();
+    assert!(matches!(open(disk).unwrap_err(), Error::Corrupt { .. }));
+}
+
+#[test]
+fn a_damaged_newest_meta_page_is_told() {
+    let (disk, models) = small_file();
+    assert_eq!(open(disk.clone()).unwrap().damaged_meta(), None);
+    // Epoch 4 is in page 0.
+    disk.corrupt(PATH, 80, 1).unwrap();
+    let file = open(disk).unwrap();
+    assert!(file.damaged_meta().unwrap().contains("meta page 0 is damaged"));
+    assert_eq!(contents(&file.view()).unwrap(), models[2]);
+    // It goes on from there, over the damaged page.
+    let change = Change::from([(9, [(b"k".to_vec(), Some(vec![1]))].into())]);
+    commit(&file, &change, 4, &models[2]).unwrap();
+    assert_clean(&file);
+}
