@@ -1,0 +1,242 @@
+//! Who has failed to authenticate too often, and for how long it must wait.
+//!
+//! What must stay true: what is locked is an address, never an account, so a
+//! stranger can lock out nobody but those who share its address. A success
+//! forgives only the failures of the same user: who owns one account cannot use
+//! it to guess at another for ever. The table is bounded. No clock in here: `now`
+//! is given.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+/// Addresses remembered at most. Beyond, the one that matters least is forgotten.
+const TABLE: usize = 4096;
+/// However often it doubled, a lock does not last longer.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// `security.*` of db.yaml.
+#[derive(Clone, Copy, Debug)]
+pub struct LockoutOptions {
+    /// Failures from one address, within the duration of its next lock, that lock it. 0 is
+    /// taken as 1.
+    pub max_failed_attempts: u32,
+    /// How long the first lock lasts.
+    pub lockout_duration: Duration,
+    /// How many times longer each next lock of the same address lasts.
+    pub lockout_multiplier: u32,
+}
+
+impl Default for LockoutOptions {
+    fn default() -> Self {
+        LockoutOptions {
+            max_failed_attempts: 5,
+            lockout_duration: Duration::from_millis(900_000),
+            lockout_multiplier: 2,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Recent failures: when, and a hash of the user tried.
+    failures: Vec<(Instant, u64)>,
+    /// Locks so far.
+    locks: u32,
+    locked_until: Option<Instant>,
+    /// Nothing to remember from then on.
+    forget_at: Instant,
+}
+
+/// The table.
+#[derive(Debug)]
+pub(crate) struct Lockout {
+    options: LockoutOptions,
+    entries: BTreeMap<IpAddr, Entry>,
+}
+
+/// Addresses that one party commonly holds together count as one: an IPv6 /64.
+fn party(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
+    }
+}
+
+fn hash(user: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    user.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Lockout {
+    pub(crate) fn new(options: LockoutOptions) -> Self {
+        Lockout { options, entries: BTreeMap::new() }
+    }
+
+    /// How long `address` must still wait, if it is locked.
+    pub(crate) fn locked(&self, address: IpAddr, now: Instant) -> Option<Duration> {
+        let until = self.entries.get(&party(address))?.locked_until?;
+        until.checked_duration_since(now).filter(|left| !left.is_zero())
+    }
+
+    /// Somebody at `address` failed to be `user`. Says how long it is locked, if
+    /// this was one failure too many.
+    pub(crate) fn failed(&mut self, address: IpAddr, user: &str, now: Instant) -> Option<Duration> {
+        let address = party(address);
+        self.make_room(address, now);
+        let (base, multiplier) = (self.options.lockout_duration, self.options.lockout_multiplier);
+        let duration = |locks: u32| {
+            multiplier
+                .checked_pow(locks)
+                .and_then(|times| base.checked_mul(times))
+                .map_or(LONGEST, |longer| longer.clamp(base.min(LONGEST), LONGEST))
+        };
+        let entry = self.entries.entry(address).or_insert_with(|| Entry {
+            failures: Vec::new(),
+            locks: 0,
+            locked_until: None,
+            forget_at: now,
+        });
+        let next = duration(entry.locks);
+        entry.failures.retain(|(at, _)| now.saturating_duration_since(*at) < next);
+        entry.failures.push((now, hash(user)));
+        if (entry.failures.len() as u64) < u64::from(self.options.max_failed_attempts.max(1)) {
+            entry.forget_at = entry.forget_at.max(now + next);
+            return None;
+        }
+        entry.failures.clear();
+        entry.locks = entry.locks.saturating_add(1);
+        entry.locked_until = Some(now + next);
+        // A quiet time as long as the lock itself earns a clean slate.
+        entry.forget_at = now + next + next;
+        Some(next)
+    }
+
+    /// `user` authenticated from `address`.
+    pub(crate) fn succeeded(&mut self, address: IpAddr, user: &str) {
+        if let Some(entry) = self.entries.get_mut(&party(address)) {
+            let user = hash(user);
+            entry.failures.retain(|(_, failed)| *failed != user);
+        }
+    }
+
+    fn make_room(&mut self, address: IpAddr, now: Instant) {
+        if let Some(entry) = self.entries.get(&address)
+            && entry.forget_at <= now
+        {
+            self.entries.remove(&address);
+        }
+        if self.entries.len() < TABLE || self.entries.contains_key(&address) {
+            return;
+        }
+        self.entries.retain(|_, entry| entry.forget_at > now);
+        if self.entries.len() < TABLE {
+            return;
+        }
+        let least =
+            self.entries.iter().min_by_key(|(_, e)| (e.locked_until.is_some(), e.forget_at));
+        if let Some(least) = least.map(|(address, _)| *address) {
+            self.entries.remove(&least);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn table() -> (Lockout, Instant) {
+        let options = LockoutOptions {
+            max_failed_attempts: 3,
+            lockout_duration: MINUTE,
+            lockout_multiplier: 2,
+        };
+        (Lockout::new(options), Instant::now())
+    }
+
+    fn fail(table: &mut Lockout, times: usize, now: Instant) -> Option<Duration> {
+        (0..times).map(|_| table.failed(A, "admin", now)).last().flatten()
+    }
+
+    #[test]
+    fn the_third_failure_locks_the_address_and_no_other() {
+        let (mut table, now) = table();
+        assert_eq!(fail(&mut table, 2, now), None);
+        assert_eq!(table.locked(A, now), None);
+        assert_eq!(fail(&mut table, 1, now), Some(MINUTE));
+        assert_eq!(table.locked(A, now), Some(MINUTE));
+        assert_eq!(table.locked(B, now), None);
+        assert_eq!(table.locked(A, now + MINUTE), None);
+    }
+
+    #[test]
+    fn each_next_lock_doubles_until_a_quiet_time() {
+        let (mut table, now) = table();
+        fail(&mut table, 3, now);
+        assert_eq!(fail(&mut table, 3, now + MINUTE), Some(2 * MINUTE));
+        assert_eq!(fail(&mut table, 3, now + 3 * MINUTE), Some(4 * MINUTE));
+        assert_eq!(fail(&mut table, 3, now + 11 * MINUTE), Some(MINUTE), "forgotten");
+    }
+
+    #[test]
+    fn failures_far_apart_do_not_add_up() {
+        let (mut table, now) = table();
+        for n in 0..9 {
+            assert_eq!(fail(&mut table, 1, now + n * MINUTE / 2), None, "failure {n}");
+        }
+    }
+
+    #[test]
+    fn a_success_forgives_its_own_user_only() {
+        let (mut table, now) = table();
+        table.failed(A, "admin", now);
+        table.failed(A, "admin", now);
+        table.succeeded(A, "mallory");
+        assert!(table.failed(A, "admin", now).is_some());
+        let (mut table, now) = self::table();
+        table.failed(A, "admin", now);
+        table.failed(A, "admin", now);
+        table.succeeded(A, "admin");
+        assert!(table.failed(A, "admin", now).is_none());
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_count_as_one() {
+        let (mut table, now) = table();
+        for host in ["2001:db8::1", "2001:db8::2", "2001:db8::3"] {
+            table.failed(host.parse().unwrap(), "admin", now);
+        }
+        assert!(table.locked("2001:db8::9".parse().unwrap(), now).is_some());
+        assert!(table.locked("2001:db8:0:1::9".parse().unwrap(), now).is_none());
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_keeps_the_locked() {
+        let (mut table, now) = table();
+        fail(&mut table, 3, now);
+        for n in 0..4_500u32 {
+            table.failed(IpAddr::V4((0x0a00_0000 + n).into()), "admin", now);
+        }
+        assert_eq!(table.entries.len(), TABLE);
+        assert!(table.locked(A, now).is_some());
+    }
+
+    #[test]
+    fn extreme_options_neither_panic_nor_lock_for_ever() {
+        let options = LockoutOptions {
+            max_failed_attempts: 0,
+            lockout_duration: Duration::from_secs(u64::MAX),
+            lockout_multiplier: u32::MAX,
+        };
+        let (mut table, now) = (Lockout::new(options), Instant::now());
+        for _ in 0..40 {
+            assert_eq!(table.failed(A, "admin", now), Some(LONGEST));
+        }
+    }
+}

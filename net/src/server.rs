@@ -1,0 +1,178 @@
+//! What both listeners share: bind, accept within a bound, drain.
+//!
+//! What must stay true: a connection is accepted only once there is a place for
+//! it; until then it waits in the kernel's queue, where it costs us nothing. A
+//! failed accept (no file descriptors left) is waited out, never spun on. Every
+//! connection's task is owned by the listener: when [`Server::drain`] returns,
+//! none is left.
+
+use crate::stream::Stream;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+/// How the bytes of a listener travel. There is no default: leaving TLS out is
+/// somebody's decision.
+#[derive(Clone, Debug)]
+pub enum Security {
+    /// TLS 1.3: [`crate::tls::Identity::wire`] or [`crate::tls::Identity::http`].
+    Tls(Arc<rustls::ServerConfig>),
+    /// `tls.enabled: false`.
+    Plaintext,
+}
+
+/// The address could not be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}; {}", advice(source))]
+pub struct ListenError {
+    /// Where.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there: stop it, or set another port",
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address: set one it has",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege: set another port",
+        _ => "set another address or port",
+    }
+}
+
+/// A listener at work. Dropped, it drains by itself in the background.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    closing: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// Where it listens: the port the system chose, if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts no more, lets what is in flight finish, closes the connections.
+    /// What has not finished within the listener's drain timeout is cut off.
+    pub async fn drain(self) {
+        self.closing.send_replace(true);
+        if let Err(error) = self.accepting.await {
+            tracing::error!(address = %self.address, %error, "the listener's task failed");
+        }
+    }
+}
+
+/// One accepted connection, with its place among the bounded many.
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// Dropped, it lets another connection in.
+    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) closing: Closing,
+}
+
+/// Tells a connection that the listener drains.
+#[derive(Clone, Debug)]
+pub(crate) struct Closing(watch::Receiver<bool>);
+
+impl Closing {
+    /// Returns once the listener drains (or was dropped). May be polled again.
+    pub(crate) async fn wait(&mut self) {
+        // An Err is a dropped Server: that is the end as well.
+        self.0.wait_for(|closing| *closing).await.ok();
+    }
+}
+
+/// Listens on `address` and gives each connection to `serve`, on a task of its own.
+pub(crate) async fn listen<F>(
+    address: SocketAddr,
+    places: usize,
+    drain_timeout: Duration,
+    serve: impl Fn(Accepted) -> F + Send + 'static,
+) -> Result<Server, ListenError>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let failed = |source| ListenError { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let (closing, receiver) = watch::channel(false);
+    let places = Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
+    let accepting = tokio::spawn(async move {
+        let mut tasks = JoinSet::new();
+        let mut closing = Closing(receiver.clone());
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = closing.wait() => break,
+                Some(ended) = tasks.join_next() => { report(ended); continue }
+                accepted = accept(&listener, &places) => accepted,
+            };
+            let (stream, peer, place) = accepted;
+            // Replies are written whole: waiting to fill a segment only delays them.
+            if stream.set_nodelay(true).is_ok() {
+                let closing = Closing(receiver.clone());
+                tasks.spawn(serve(Accepted { stream, peer, place, closing }));
+            }
+        }
+        drop(listener);
+        let all = async {
+            while let Some(ended) = tasks.join_next().await {
+                report(ended);
+            }
+        };
+        if tokio::time::timeout(drain_timeout, all).await.is_err() {
+            tracing::warn!(%address, connections = tasks.len(), "drain timeout passed: cutting off");
+            tasks.shutdown().await;
+        }
+    });
+    Ok(Server { address, closing, accepting })
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection's task panicked; only that connection is lost");
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return (stream, peer, place),
+            // The connection was gone before we came to it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::error!(%error, "cannot accept connections; raise the limit on open files");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// The handshake, if there is one. `alpn` must be agreed on where it is given.
+pub(crate) async fn secure(
+    stream: TcpStream,
+    security: &Security,
+    alpn: Option<&[u8]>,
+) -> io::Result<Stream> {
+    let Security::Tls(config) = security else { return Ok(Stream::Plain(stream)) };
+    let stream = TlsAcceptor::from(config.clone()).accept(stream).await?;
+    if alpn.is_some() && stream.get_ref().1.alpn_protocol() != alpn {
+        // Else a browser could be made to speak to us in HTTP.
+        return Err(io::Error::other("the client did not ask for the protocol spoken here"));
+    }
+    Ok(Stream::Tls(Box::new(stream.into())))
+}

@@ -1,0 +1,66 @@
+//! What the tests of the edge share: an identity, and a patient wait.
+#![allow(dead_code)] // Each test binary uses a part.
+
+use net::tls::Identity;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Any free port of loopback.
+pub(crate) fn anywhere() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+pub(crate) fn identity() -> Identity {
+    let dir = tempfile::tempdir().unwrap();
+    Identity::load_or_create(dir.path(), &[]).unwrap()
+}
+
+/// Only a hang reaches this; nothing waits for it to pass.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), what).await.expect("took too long")
+}
+
+/// Sends bytes on a bare socket and reads until the server closes.
+pub(crate) async fn talk(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    soon(async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        until_closed(&mut stream).await
+    })
+    .await
+}
+
+/// What comes until the connection ends, however it ends.
+pub(crate) async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    soon(stream.read_to_end(&mut all)).await.ok();
+    all
+}
+
+/// A ClientHello that offers TLS 1.2 and nothing newer.
+pub(crate) fn hello_of_tls12() -> Vec<u8> {
+    let mut hello = vec![3, 3]; // client_version 1.2
+    hello.extend_from_slice(&[7; 32]); // random
+    hello.push(0); // no session id
+    hello.extend_from_slice(&[0, 2, 0xc0, 0x2b]); // ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+    hello.extend_from_slice(&[1, 0]); // no compression
+    let extensions: &[u8] = &[
+        0, 10, 0, 4, 0, 2, 0, 23, // supported_groups: secp256r1
+        0, 11, 0, 2, 1, 0, // ec_point_formats: uncompressed
+        0, 13, 0, 4, 0, 2, 4, 3, // signature_algorithms: ecdsa_secp256r1_sha256
+    ];
+    hello.extend_from_slice(&(extensions.len() as u16).to_be_bytes());
+    hello.extend_from_slice(extensions);
+    let mut message = vec![1, 0];
+    message.extend_from_slice(&(hello.len() as u16).to_be_bytes());
+    message.extend_from_slice(&hello);
+    let mut record = vec![22, 3, 1];
+    record.extend_from_slice(&(message.len() as u16).to_be_bytes());
+    record.extend_from_slice(&message);
+    record
+}
+
+/// The alert that refuses a protocol version: fatal, 70.
+pub(crate) const PROTOCOL_VERSION_ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 70];
