@@ -3,6 +3,8 @@
 //! Timeouts under test are configured short and observed by what closes, never
 //! by a clock.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
+
 mod common;
 
 use common::*;
