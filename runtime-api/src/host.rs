@@ -1,0 +1,54 @@
+//! What the host does for a guest: implemented in `bins` over the engine.
+//!
+//! Every method may be called from several pool threads at once. A packet in
+//! means a packet out: an error is a reply that says so, never a trap.
+
+/// How important a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// 0
+    Error,
+    /// 1
+    Warn,
+    /// 2
+    Info,
+    /// 3
+    Debug,
+    /// 4 and anything else
+    Trace,
+}
+
+impl LogLevel {
+    /// The level of a guest's number.
+    pub fn from_guest(level: i32) -> Self {
+        match level {
+            0 => Self::Error,
+            1 => Self::Warn,
+            2 => Self::Info,
+            3 => Self::Debug,
+            _ => Self::Trace,
+        }
+    }
+}
+
+/// The other side of the imports.
+pub trait Host: Send + Sync + 'static {
+    /// Runs one request packet against the engine; appends the reply packet to
+    /// `reply`, which comes empty.
+    fn request(&self, packet: &[u8], reply: &mut Vec<u8>);
+
+    /// Calls the upstream service `name` with an encoded request; appends the
+    /// reply packet to `reply`, which comes empty. As long as no upstream is
+    /// configured the answer is the error packet that says so.
+    fn call_service(&self, name: &str, packet: &[u8], reply: &mut Vec<u8>);
+
+    /// One line of the guest's log, without its line end. Never longer than
+    /// [`crate::abi::MAX_LOG_LINE_BYTES`] of the guest's bytes.
+    fn log(&self, level: LogLevel, line: &str);
+
+    /// Wall time in microseconds since 1970-01-01T00:00:00Z.
+    fn now_micros(&self) -> u64;
+
+    /// Fills `out` with random bytes.
+    fn random(&self, out: &mut [u8]);
+}

@@ -1,0 +1,2 @@
+//! pool
+pub struct Pool; pub struct PoolOptions;

@@ -1,0 +1,341 @@
+//! One instance's host side: its budget, its pending reply, its imports.
+//!
+//! What must stay true:
+//! * A range is checked before anything happens: an operation with a bad reply
+//!   buffer is never run, so a write cannot commit and then be reported as failed.
+//! * An operation runs once. A reply that did not fit waits here for
+//!   `host_read`; asking again is the guest's own new operation.
+//! * Nothing of one call is here in the next: [`HostState::begin`] clears all.
+//!
+//! Fuel is a ledger. A backend is granted slices of it ([`HostState::grant`]) and
+//! gives back what it did not use ([`HostState::settle`]); each grant looks at the
+//! clock. So a call ends by fuel exactly and by deadline within one slice.
+
+use std::sync::Arc;
+
+use platform::Clock;
+
+use crate::memory::{Region, region};
+use crate::{CallReport, GuestMemory, Host, Limits, LogLevel, Trap, TrapKind, abi};
+
+/// Capacity of a scratch buffer that is kept from call to call.
+const KEEP_BYTES: usize = 1 << 20;
+
+/// What a backend's store carries for an instance.
+pub struct HostState {
+    host: Arc<dyn Host>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    fuel_left: u64,
+    started: u64,
+    host_calls: u32,
+    log_left: u32,
+    /// The guest asked for memory past its limit; an abort that follows is put down to it.
+    memory_denied: bool,
+    /// Scratch for what the guest sends.
+    packet: Vec<u8>,
+    name: Vec<u8>,
+    /// The reply that did not fit and waits for `host_read`, else empty.
+    pending: Vec<u8>,
+}
+
+impl HostState {
+    /// The state of a new instance. Call [`HostState::begin`] before any call.
+    pub fn new(host: Arc<dyn Host>, clock: Arc<dyn Clock>, limits: Limits) -> Self {
+        Self {
+            host,
+            clock,
+            limits,
+            fuel_left: 0,
+            started: 0,
+            host_calls: 0,
+            log_left: 0,
+            memory_denied: false,
+            packet: Vec::new(),
+            name: Vec::new(),
+            pending: Vec::new(),
+        }
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Starts the budget of a call.
+    pub fn begin(&mut self) {
+        self.fuel_left = self.limits.fuel;
+        self.started = self.clock.monotonic_nanos();
+        self.host_calls = 0;
+        self.log_left = self.limits.log_bytes;
+        self.memory_denied = false;
+        self.clear();
+    }
+
+    /// What the call has used; `memory_bytes` is the backend's to know.
+    pub fn report(&self, memory_bytes: u64) -> CallReport {
+        CallReport {
+            fuel: self.limits.fuel.saturating_sub(self.fuel_left),
+            nanos: self.clock.monotonic_nanos().saturating_sub(self.started),
+            host_calls: self.host_calls,
+            memory_bytes,
+        }
+    }
+
+    /// Forgets the call's bytes; keeps capacity up to a bound.
+    pub fn clear(&mut self) {
+        for buffer in [&mut self.packet, &mut self.name, &mut self.pending] {
+            buffer.clear();
+            buffer.shrink_to(KEEP_BYTES);
+        }
+    }
+
+    /// A slice of fuel for the backend: `slice` units, at least `needed`, at most
+    /// what is left.
+    ///
+    /// # Errors
+    /// The deadline has passed, or less than `needed` (or nothing) is left.
+    pub fn grant(&mut self, needed: u64, slice: u64) -> Result<u64, Trap> {
+        self.check_deadline()?;
+        if self.fuel_left < needed.max(1) {
+            return Err(Trap::new(
+                TrapKind::OutOfFuel,
+                format!(
+                    "the guest used up its {} units of work for one call; look for an endless loop, do less per request, or raise wasm.fuel",
+                    self.limits.fuel
+                ),
+            ));
+        }
+        let granted = slice.max(needed).min(self.fuel_left);
+        self.fuel_left -= granted;
+        Ok(granted)
+    }
+
+    /// Takes back fuel that was granted and not used.
+    pub fn settle(&mut self, unused: u64) {
+        self.fuel_left = self.fuel_left.saturating_add(unused).min(self.limits.fuel);
+    }
+
+    /// Whether linear memory may have `bytes` bytes. A refusal is remembered:
+    /// see [`HostState::explain`].
+    pub fn allow_memory(&mut self, bytes: u64) -> bool {
+        let allowed = bytes <= self.limits.memory_bytes;
+        self.memory_denied |= !allowed;
+        allowed
+    }
+
+    /// Gives a trap its true cause: a guest that panics after its allocator was
+    /// refused memory ran out of memory.
+    pub fn explain(&self, trap: Trap) -> Trap {
+        if self.memory_denied && trap.kind() == TrapKind::Unreachable {
+            return self.out_of_memory();
+        }
+        trap
+    }
+
+    /// The trap for a guest that needs more memory than it may have.
+    pub fn out_of_memory(&self) -> Trap {
+        Trap::new(
+            TrapKind::Memory,
+            format!(
+                "the guest needs more than its {} bytes of memory; hold less at once or raise wasm.memory",
+                self.limits.memory_bytes
+            ),
+        )
+    }
+
+    fn check_deadline(&self) -> Result<(), Trap> {
+        let spent = self.clock.monotonic_nanos().saturating_sub(self.started);
+        if spent < self.limits.deadline_nanos {
+            return Ok(());
+        }
+        Err(Trap::new(
+            TrapKind::Deadline,
+            format!(
+                "the guest ran {} ms, its deadline is {} ms; do less per request or raise wasm.deadline_in_ms",
+                spent / 1_000_000,
+                self.limits.deadline_nanos / 1_000_000
+            ),
+        ))
+    }
+
+    /// Counts a host call.
+    fn enter(&mut self) -> Result<(), Trap> {
+        self.check_deadline()?;
+        if self.host_calls >= self.limits.host_calls {
+            return Err(Trap::new(
+                TrapKind::HostCalls,
+                format!(
+                    "the guest called the host more than {} times in one call; batch its operations",
+                    self.limits.host_calls
+                ),
+            ));
+        }
+        self.host_calls += 1;
+        Ok(())
+    }
+
+    fn check_packet(&self, who: &str, packet: Region) -> Result<(), Trap> {
+        if packet.len() <= self.limits.request_bytes {
+            return Ok(());
+        }
+        Err(Trap::new(
+            TrapKind::RequestTooLarge,
+            format!(
+                "{who}: a packet of {} bytes is over the limit of {}; split it",
+                packet.len(),
+                self.limits.request_bytes
+            ),
+        ))
+    }
+
+    /// Hands the reply over: into the guest's buffer if it fits, else it waits.
+    fn deliver<M: GuestMemory + ?Sized>(&mut self, memory: &mut M, out: Region) -> Result<i64, Trap> {
+        let total = self.pending.len();
+        if total <= out.len() as usize {
+            out.write(memory, &self.pending)?;
+            self.pending.clear();
+        }
+        i64::try_from(total)
+            .map_err(|_| Trap::new(TrapKind::Host, "the host's reply is larger than any memory"))
+    }
+
+    /// The import `host_request`: one operation on the engine.
+    ///
+    /// # Errors
+    /// A bad range, a packet over the limit, too many calls, the deadline.
+    pub fn host_request<M: GuestMemory + ?Sized>(
+        &mut self,
+        memory: &mut M,
+        (ptr, len): (i32, i32),
+        (out, cap): (i32, i32),
+    ) -> Result<i64, Trap> {
+        self.enter()?;
+        let packet = region(memory, "host_request", "the request", ptr, len)?;
+        let out = region(memory, "host_request", "the reply buffer", out, cap)?;
+        self.check_packet("host_request", packet)?;
+        packet.read_into(memory, &mut self.packet)?;
+        self.pending.clear();
+        self.host.request(&self.packet, &mut self.pending);
+        self.deliver(memory, out)
+    }
+
+    /// The import `host_call_service`: one call of an upstream.
+    ///
+    /// # Errors
+    /// As for [`HostState::host_request`].
+    pub fn host_call_service<M: GuestMemory + ?Sized>(
+        &mut self,
+        memory: &mut M,
+        (name_ptr, name_len): (i32, i32),
+        (ptr, len): (i32, i32),
+        (out, cap): (i32, i32),
+    ) -> Result<i64, Trap> {
+        const WHO: &str = "host_call_service";
+        self.enter()?;
+        let name = region(memory, WHO, "the service's name", name_ptr, name_len)?;
+        let packet = region(memory, WHO, "the request", ptr, len)?;
+        let out = region(memory, WHO, "the reply buffer", out, cap)?;
+        self.check_packet(WHO, name)?;
+        self.check_packet(WHO, packet)?;
+        name.read_into(memory, &mut self.name)?;
+        packet.read_into(memory, &mut self.packet)?;
+        self.pending.clear();
+        // A name that is not UTF-8 is a name nobody has: the host says so.
+        let name = String::from_utf8_lossy(&self.name);
+        self.host.call_service(&name, &self.packet, &mut self.pending);
+        self.deliver(memory, out)
+    }
+
+    /// The import `host_read`: a part of the reply that did not fit.
+    ///
+    /// # Errors
+    /// A bad range, too many calls, the deadline.
+    pub fn host_read<M: GuestMemory + ?Sized>(
+        &mut self,
+        memory: &mut M,
+        offset: i32,
+        (ptr, len): (i32, i32),
+    ) -> Result<i64, Trap> {
+        self.enter()?;
+        let out = region(memory, "host_read", "the buffer", ptr, len)?;
+        let from = (offset.cast_unsigned() as usize).min(self.pending.len());
+        let rest = &self.pending[from..];
+        let part = &rest[..rest.len().min(out.len() as usize)];
+        out.write(memory, part)?;
+        Ok(i64::try_from(part.len()).expect("a part is no longer than its 32-bit region"))
+    }
+
+    /// The import `host_log`: one line.
+    ///
+    /// # Errors
+    /// A bad range, too many calls, the deadline.
+    pub fn host_log<M: GuestMemory + ?Sized>(
+        &mut self,
+        memory: &M,
+        level: i32,
+        (ptr, len): (i32, i32),
+    ) -> Result<(), Trap> {
+        self.enter()?;
+        let line = region(memory, "host_log", "the line", ptr, len)?;
+        if self.log_left == 0 {
+            return Ok(());
+        }
+        let cut = line.len().min(abi::MAX_LOG_LINE_BYTES).min(self.log_left);
+        // Read no more than is kept: the region's head.
+        let head = region(memory, "host_log", "the line", ptr, cut.cast_signed())?;
+        head.read_into(memory, &mut self.packet)?;
+        let text = String::from_utf8_lossy(&self.packet);
+        self.host.log(LogLevel::from_guest(level), text.trim_end_matches(['\n', '\r']));
+        // An empty line costs a byte too, so that the count of lines is bounded as well.
+        self.log_left -= cut.max(1);
+        if self.log_left == 0 {
+            self.host.log(
+                LogLevel::Warn,
+                "the guest's log is full for this call; the rest of its lines is dropped",
+            );
+        }
+        Ok(())
+    }
+
+    /// The import `host_now`: wall time in microseconds.
+    ///
+    /// # Errors
+    /// Too many calls, the deadline.
+    pub fn host_now(&mut self) -> Result<i64, Trap> {
+        self.enter()?;
+        Ok(self.host.now_micros().cast_signed())
+    }
+
+    /// The import `host_random`: fills a buffer.
+    ///
+    /// # Errors
+    /// A bad range or one over [`abi::MAX_RANDOM_BYTES`], too many calls, the deadline.
+    pub fn host_random<M: GuestMemory + ?Sized>(
+        &mut self,
+        memory: &mut M,
+        (ptr, len): (i32, i32),
+    ) -> Result<(), Trap> {
+        self.enter()?;
+        let mut rest = region(memory, "host_random", "the buffer", ptr, len)?;
+        if rest.len() > abi::MAX_RANDOM_BYTES {
+            return Err(Trap::new(
+                TrapKind::RequestTooLarge,
+                format!(
+                    "host_random gives at most {} bytes at once, {} were asked for; seed a generator with a few",
+                    abi::MAX_RANDOM_BYTES,
+                    rest.len()
+                ),
+            ));
+        }
+        let mut bytes = [0; 256];
+        while rest.len() > 0 {
+            let n = rest.len().min(256);
+            let part = &mut bytes[..n as usize];
+            self.host.random(part);
+            rest.write(memory, part)?;
+            rest = rest.skip(n);
+        }
+        Ok(())
+    }
+}
