@@ -36,7 +36,10 @@ pub enum CompileError {
     #[error("the module imports what no Planck host has: {}; see docs/abi.md", .0.join("; "))]
     Imports(Vec<String>),
     /// Built for another version of the ABI.
-    #[error("the module speaks ABI version {found}, this host speaks {}: build it with a matching SDK", crate::abi::VERSION)]
+    #[error(
+        "the module speaks ABI version {found}, this host speaks {}: build it with a matching SDK",
+        crate::abi::VERSION
+    )]
     AbiVersion {
         /// What `planck_abi` returns.
         found: i32,

@@ -3,6 +3,8 @@
 //! Every method may be called from several pool threads at once. A packet in
 //! means a packet out: an error is a reply that says so, never a trap.
 
+use proto::{ReplyWriter, Status};
+
 /// How important a log line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
@@ -38,9 +40,18 @@ pub trait Host: Send + Sync + 'static {
     fn request(&self, packet: &[u8], reply: &mut Vec<u8>);
 
     /// Calls the upstream service `name` with an encoded request; appends the
-    /// reply packet to `reply`, which comes empty. As long as no upstream is
-    /// configured the answer is the error packet that says so.
-    fn call_service(&self, name: &str, packet: &[u8], reply: &mut Vec<u8>);
+    /// reply packet to `reply`, which comes empty. This default is the host that
+    /// has no upstreams: every name is refused.
+    fn call_service(&self, name: &str, packet: &[u8], reply: &mut Vec<u8>) {
+        let _unused = packet;
+        let shown: String = name.chars().take(64).collect();
+        ReplyWriter::new(0, reply).error(
+            Status::NoSuchUpstream,
+            &format!(
+                "the service '{shown}' is not on the allowlist; add it to upstreams in service.yaml"
+            ),
+        );
+    }
 
     /// One line of the guest's log, without its line end. Never longer than
     /// [`crate::abi::MAX_LOG_LINE_BYTES`] of the guest's bytes.

@@ -105,7 +105,9 @@ fn check_header(wasm: &[u8]) -> Result<(), CompileError> {
         return not("the file is empty");
     }
     if magic != &b"\0asm"[..magic.len()] {
-        return not("it does not begin with the bytes 00 61 73 6d; give the .wasm file the build made");
+        return not(
+            "it does not begin with the bytes 00 61 73 6d; give the .wasm file the build made",
+        );
     }
     match rest.get(..4) {
         None => Err(CompileError::Truncated { offset: wasm.len() }),
@@ -206,8 +208,12 @@ impl Found {
         };
         let declared = types[types.core_type_at_in_module(index)].unwrap_func();
         if !matches(declared, import.signature()) {
-            self.import_faults
-                .push(format!("{module}.{name} as {declared}, it is {}", import.signature()));
+            self.import_faults.push(format!(
+                "{module}.{name} as ({} parameters, {} results), it is {}",
+                declared.params().len(),
+                declared.results().len(),
+                import.signature()
+            ));
             return;
         }
         self.imports.push(import);
@@ -278,13 +284,16 @@ impl Found {
         if !self.import_faults.is_empty() {
             return Err(CompileError::Imports(self.import_faults));
         }
-        if !self.has_memory {
+        let named = |faults: &[String], name: &str| {
+            faults
+                .iter()
+                .any(|fault| fault.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))
+        };
+        if !self.has_memory && !named(&self.export_faults, abi::MEMORY) {
             self.export_faults.push(format!("{} is missing", abi::MEMORY));
         }
         for export in Export::ALL {
-            let named = self.export_faults.iter().any(|fault| {
-                fault.strip_prefix(export.name()).is_some_and(|rest| rest.starts_with(' '))
-            });
+            let named = named(&self.export_faults, export.name());
             if export.required() && !named && !self.exports.contains(&export) {
                 self.export_faults.push(format!(
                     "{} is missing, a function {}",
@@ -308,8 +317,7 @@ impl Found {
                 abi::MAX_MEMORY_BYTES
             )));
         }
-        if self.tables > abi::MAX_TABLES
-            || self.table_elements > u64::from(abi::MAX_TABLE_ELEMENTS)
+        if self.tables > abi::MAX_TABLES || self.table_elements > u64::from(abi::MAX_TABLE_ELEMENTS)
         {
             return Err(CompileError::TooLarge(format!(
                 "{} tables, the largest of {} elements; at most {} of {} are possible",

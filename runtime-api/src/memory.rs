@@ -22,7 +22,7 @@ pub trait GuestMemory {
 }
 
 /// A memory that can be seen as a slice.
-impl GuestMemory for [u8] {
+impl GuestMemory for &mut [u8] {
     fn size(&self) -> u64 {
         self.len() as u64
     }
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     fn check(size: usize, ptr: i32, len: i32) -> Option<Region> {
-        region(&vec![0; size][..], "test", "bytes", ptr, len).ok()
+        region(&&mut vec![0; size][..], "test", "bytes", ptr, len).ok()
     }
 
     #[test]
@@ -154,13 +154,13 @@ mod tests {
 
     #[test]
     fn a_region_copies_what_it_covers() {
-        let memory: &mut [u8] = &mut [1, 2, 3, 4, 5];
+        let memory: &mut &mut [u8] = &mut &mut [1, 2, 3, 4, 5][..];
         let mut out = vec![9; 40];
         let middle = region(memory, "t", "b", 1, 3).unwrap();
         middle.read_into(memory, &mut out).unwrap();
         assert_eq!(out, [2, 3, 4]);
         middle.skip(1).write(memory, &[7, 8]).unwrap();
-        assert_eq!(memory, [1, 2, 7, 8, 5]);
+        assert_eq!(**memory, [1, 2, 7, 8, 5]);
         assert_eq!(middle.skip(9).len(), 0);
     }
 }

@@ -190,7 +190,11 @@ impl HostState {
     }
 
     /// Hands the reply over: into the guest's buffer if it fits, else it waits.
-    fn deliver<M: GuestMemory + ?Sized>(&mut self, memory: &mut M, out: Region) -> Result<i64, Trap> {
+    fn deliver<M: GuestMemory + ?Sized>(
+        &mut self,
+        memory: &mut M,
+        out: Region,
+    ) -> Result<i64, Trap> {
         let total = self.pending.len();
         if total <= out.len() as usize {
             out.write(memory, &self.pending)?;

@@ -1,0 +1,233 @@
+//! Calls that go well: requests, replies, imports, statics.
+
+use proto::{Reply, Status};
+
+use super::guests::{echo, guest};
+use super::rig::{Rig, ask, reply_bytes};
+use super::{Make, TestHost};
+use crate::{Instance, LogLevel, TrapKind, abi};
+
+/// Whatever goes in comes out, from nothing to more than a first buffer holds.
+pub fn echoes_requests_of_any_size(make: Make<'_>) {
+    let mut instance = Rig::new(make).start(&echo());
+    for len in [0, 1, 4_096, 4_097, 3, 200_000, 10] {
+        let request: Vec<u8> = (0..len).map(|i| (i % 253) as u8).collect();
+        assert_eq!(ask(&mut *instance, &request), request, "{len} bytes");
+    }
+}
+
+/// The start section, then `_initialize`, then `init`, each once.
+pub fn start_initialize_and_init_run_once_in_order(make: Make<'_>) {
+    let wat = guest(
+        r#"(global $order (mut i64) (i64.const 0))
+           (func $note (param i64)
+             (global.set $order (i64.add (i64.mul (global.get $order) (i64.const 10)) (local.get 0))))
+           (func $first (call $note (i64.const 1)))
+           (start $first)
+           (func (export "_initialize") (call $note (i64.const 2)))
+           (func (export "init") (call $note (i64.const 3)) (call $log (i32.const 2) (i32.const 0) (i32.const 0)))"#,
+        "(call $u64 (global.get $order))",
+    );
+    let rig = Rig::new(make);
+    let mut instance = rig.start(&wat);
+    assert_eq!(ask(&mut *instance, b""), 123_u64.to_le_bytes());
+    assert_eq!(ask(&mut *instance, b""), 123_u64.to_le_bytes());
+    assert_eq!(rig.host.logged().len(), 1, "init may use the host");
+}
+
+/// `process` sends its request on and answers the reply, which fits 1 KiB.
+pub fn a_small_reply_comes_in_one_crossing(make: Make<'_>) {
+    let wat = guest(
+        "",
+        "(call $pack (i32.const 1024) (i32.wrap_i64
+           (call $request (local.get $ptr) (local.get $len) (i32.const 1024) (i32.const 1024))))",
+    );
+    let rig = Rig::new(make);
+    let mut instance = rig.start(&wat);
+    for n in [0_u32, 1, 1_000, 1_024] {
+        assert_eq!(ask(&mut *instance, &n.to_le_bytes()), reply_bytes(n), "{n} bytes");
+    }
+    assert_eq!(rig.host.requests(), 4);
+    assert_eq!(instance.last_call().host_calls, 1);
+}
+
+/// A buffer of 16 bytes, a reply of 1000: fetched 100 at a time, the operation run once.
+pub fn a_large_reply_is_read_in_parts_and_run_once(make: Make<'_>) {
+    let wat = guest(
+        "",
+        "(local $total i32) (local $at i32)
+         ;; a mark that an unfitting reply must not overwrite
+         (i64.store (i32.const 1024) (i64.const 0x1122334455667788))
+         (local.set $total (i32.wrap_i64
+           (call $request (local.get $ptr) (local.get $len) (i32.const 1024) (i32.const 16))))
+         (if (i64.ne (i64.load (i32.const 1024)) (i64.const 0x1122334455667788)) (then (unreachable)))
+         (loop $more
+           (local.set $at (i32.add (local.get $at) (i32.wrap_i64
+             (call $read (local.get $at) (i32.add (i32.const 2048) (local.get $at)) (i32.const 100)))))
+           (br_if $more (i32.lt_u (local.get $at) (local.get $total))))
+         ;; at the end and far past it there is nothing more
+         (if (i64.ne (call $read (local.get $at) (i32.const 0) (i32.const 9)) (i64.const 0)) (then (unreachable)))
+         (if (i64.ne (call $read (i32.const -1) (i32.const 0) (i32.const 9)) (i64.const 0)) (then (unreachable)))
+         (call $pack (i32.const 2048) (local.get $total))",
+    );
+    let rig = Rig::new(make);
+    let mut instance = rig.start(&wat);
+    assert_eq!(ask(&mut *instance, &1_000_u32.to_le_bytes()), reply_bytes(1_000));
+    assert_eq!(rig.host.requests(), 1);
+    assert_eq!(instance.last_call().host_calls, 1 + 10 + 2);
+}
+
+/// Bytes that waited for one call's `host_read` are gone in the next, and a reply
+/// that fitted leaves nothing to read.
+pub fn a_pending_reply_ends_with_its_call(make: Make<'_>) {
+    let wat = guest(
+        "",
+        "(if (i32.eqz (local.get $len)) (then (return (call $u64 (call $read (i32.const 0) (i32.const 0) (i32.const 9))))))
+         (drop (call $request (local.get $ptr) (local.get $len) (i32.const 1024) (i32.const 64)))
+         (call $u64 (call $read (i32.const 0) (i32.const 0) (i32.const 9)))",
+    );
+    let mut instance = Rig::new(make).start(&wat);
+    let read = |instance: &mut dyn Instance, request: &[u8]| {
+        u64::from_le_bytes(ask(instance, request).try_into().expect("eight bytes"))
+    };
+    assert_eq!(read(&mut *instance, &500_u32.to_le_bytes()), 9, "it waits");
+    assert_eq!(read(&mut *instance, b""), 0, "a new call has none");
+    assert_eq!(read(&mut *instance, &64_u32.to_le_bytes()), 0, "it fitted");
+}
+
+/// The three small imports.
+pub fn log_now_and_random_reach_the_host(make: Make<'_>) {
+    let wat = guest(
+        r#"(data (i32.const 128) "careful\n")"#,
+        "(call $log (i32.const 1) (i32.const 128) (i32.const 8))
+         (call $log (i32.const 77) (local.get $ptr) (local.get $len))
+         (i64.store (i32.const 64) (call $now))
+         (call $random (i32.const 72) (i32.const 300))
+         (call $pack (i32.const 64) (i32.const 308))",
+    );
+    let rig = Rig::new(make);
+    let mut instance = rig.start(&wat);
+    let response = ask(&mut *instance, b"\xff!");
+    let random: Vec<u8> = (0..300_u32).map(|i| i as u8).collect();
+    assert_eq!(response[..8], 1_700_000_000_123_456_u64.to_le_bytes());
+    assert_eq!(response[8..], random);
+    assert_eq!(
+        rig.host.logged(),
+        [(LogLevel::Warn, "careful".to_owned()), (LogLevel::Trace, "\u{fffd}!".to_owned())]
+    );
+}
+
+/// A long line is cut, many lines end with one note, and the next call logs again.
+pub fn log_is_bounded(make: Make<'_>) {
+    let wat = guest(
+        "",
+        "(local $i i32)
+         (loop $again
+           (call $log (i32.const 2) (i32.const 0) (i32.const 60000))
+           (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))
+         (call $pack (i32.const 0) (i32.const 0))",
+    );
+    let line = abi::MAX_LOG_LINE_BYTES;
+    let rig = Rig::new(make).with(|limits| limits.log_bytes = 2 * line + 10);
+    let mut instance = rig.start(&wat);
+    let lengths = |host: &TestHost| -> Vec<usize> {
+        host.logged()
+            .iter()
+            .filter(|(level, _)| *level == LogLevel::Info)
+            .map(|(_, l)| l.len())
+            .collect()
+    };
+    ask(&mut *instance, b"");
+    assert_eq!(lengths(&rig.host), [line as usize, line as usize, 10]);
+    assert_eq!(rig.host.logged().len(), 4, "and the note");
+    ask(&mut *instance, b"");
+    assert_eq!(lengths(&rig.host).len(), 6);
+}
+
+/// No upstreams: the reply is a packet that says so, not a trap.
+pub fn a_service_nobody_allowed_is_refused_in_a_packet(make: Make<'_>) {
+    let wat = guest(
+        r#"(data (i32.const 128) "billing")"#,
+        "(call $pack (i32.const 1024) (i32.wrap_i64 (call $service
+           (i32.const 128) (i32.const 7) (local.get $ptr) (local.get $len) (i32.const 1024) (i32.const 1024))))",
+    );
+    let reply = Rig::new(make).once(&wat, b"GET /").expect("a reply");
+    let (_, reply) = Reply::decode(&reply).expect("a reply packet");
+    let Reply::Error { status, message } = reply else { panic!("{reply:?}") };
+    assert_eq!(status, Status::NoSuchUpstream);
+    assert!(message.contains("'billing' is not on the allowlist"), "{message}");
+}
+
+/// One `alloc` serves requests until one is larger.
+pub fn the_request_buffer_is_kept_and_grows(make: Make<'_>) {
+    // Answers where its request lies.
+    let wat = guest("", "(call $u64 (i64.extend_i32_u (local.get $ptr)))");
+    let mut instance = Rig::new(make).start(&wat);
+    let mut at = |len: usize| {
+        let answer = ask(&mut *instance, &vec![1; len]);
+        u64::from_le_bytes(answer.try_into().expect("eight bytes"))
+    };
+    let first = at(0);
+    assert_eq!((at(10), at(4_096)), (first, first));
+    let second = at(5_000);
+    assert_eq!(second, first + 4_096, "the bump allocator's next");
+    assert_eq!((at(8_192), at(1)), (second, second));
+}
+
+/// `free` gets every response and every outgrown buffer, once.
+pub fn responses_are_freed_when_free_is_exported(make: Make<'_>) {
+    let wat = guest(
+        r#"(global $freed (mut i64) (i64.const 0))
+           (func (export "free") (param $ptr i32) (param $len i32)
+             (global.set $freed (i64.add (global.get $freed) (i64.extend_i32_u (local.get $len)))))"#,
+        "(call $u64 (global.get $freed))",
+    );
+    let mut instance = Rig::new(make).start(&wat);
+    let mut freed = |len: usize| {
+        let answer = ask(&mut *instance, &vec![1; len]);
+        u64::from_le_bytes(answer.try_into().expect("eight bytes"))
+    };
+    assert_eq!(freed(0), 0);
+    assert_eq!(freed(0), 8, "the first response");
+    assert_eq!(freed(5_000), 8 + 8 + 4_096, "the second, and the outgrown buffer");
+}
+
+const COUNTER: &str = r"(global $count (mut i64) (i64.const 0))";
+const COUNT_OR_DIE: &str = "
+  (global.set $count (i64.add (global.get $count) (i64.const 1)))
+  (i64.store (i32.const 3000) (global.get $count))
+  (if (i32.eq (local.get $len) (i32.const 13)) (then (unreachable)))
+  (call $u64 (i64.load (i32.const 3000)))";
+
+/// A guest's own statics live from call to call; a trap ends them with the
+/// instance, which refuses to run again; the next instance starts from nothing.
+pub fn statics_persist_and_a_fresh_instance_is_clean(make: Make<'_>) {
+    let rig = Rig::new(make);
+    let wat = guest(COUNTER, COUNT_OR_DIE);
+    let mut instance = rig.start(&wat);
+    for n in 1..4_u64 {
+        assert_eq!(ask(&mut *instance, b""), n.to_le_bytes());
+    }
+    let mut response = b"stale".to_vec();
+    let trap = instance.process(&[0; 13], &mut response).expect_err("13 bytes kill it");
+    assert_eq!((trap.kind(), response.len()), (TrapKind::Unreachable, 0));
+    let trap = instance.process(b"", &mut response).expect_err("it is dead");
+    assert_eq!(trap.kind(), TrapKind::Host);
+    assert_eq!(ask(&mut *rig.start(&wat), b""), 1_u64.to_le_bytes());
+}
+
+/// `process` may end a call itself; nothing died.
+pub fn a_negative_status_ends_the_call_and_keeps_the_instance(make: Make<'_>) {
+    let wat = guest(
+        COUNTER,
+        "(global.set $count (i64.add (global.get $count) (i64.const 1)))
+         (if (local.get $len) (then (return (i64.sub (i64.const 0) (i64.extend_i32_u (local.get $len))))))
+         (call $u64 (global.get $count))",
+    );
+    let mut instance = Rig::new(make).start(&wat);
+    let mut response = b"stale".to_vec();
+    let trap = instance.process(b"seven b", &mut response).expect_err("a status");
+    assert_eq!((trap.kind(), trap.status(), response.len()), (TrapKind::Aborted, -7, 0));
+    assert!(!trap.kind().kills());
+    assert_eq!(ask(&mut *instance, b""), 2_u64.to_le_bytes());
+}

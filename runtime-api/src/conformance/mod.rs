@@ -1,0 +1,95 @@
+//! The suite every backend runs.
+//!
+//! What must stay true: a case knows no backend. Where two backends could differ,
+//! the case pins what both must do; [`transcript`] pins one hash over many
+//! programs and inputs, so that the same inputs give the same replies on both.
+//! What is allowed to differ is only how much fuel a program costs.
+//!
+//! A backend mounts it with one line:
+//!
+//! ```ignore
+//! runtime_api::conformance_suite!(|clock| Box::new(MyRuntime::new(clock)));
+//! ```
+
+pub mod calls;
+mod guests;
+pub mod limits;
+pub mod modules;
+pub mod pointers;
+mod rig;
+pub mod transcript;
+pub mod traps;
+
+use std::sync::Arc;
+
+use platform::Clock;
+
+pub use guests::guest;
+pub use rig::{Rig, StepClock, TestHost};
+
+use crate::Runtime;
+
+/// Makes a runtime that measures its deadlines on the given clock.
+pub type Make<'a> = &'a dyn Fn(Arc<dyn Clock>) -> Box<dyn Runtime>;
+
+/// Mounts every case as a test. Takes an expression of type `Fn(Arc<dyn Clock>) -> Box<dyn Runtime>`.
+#[macro_export]
+macro_rules! conformance_suite {
+    ($make:expr) => {
+        $crate::conformance_tests! { $make;
+            calls: echoes_requests_of_any_size
+            calls: start_initialize_and_init_run_once_in_order
+            calls: a_small_reply_comes_in_one_crossing
+            calls: a_large_reply_is_read_in_parts_and_run_once
+            calls: a_pending_reply_ends_with_its_call
+            calls: log_now_and_random_reach_the_host
+            calls: log_is_bounded
+            calls: a_service_nobody_allowed_is_refused_in_a_packet
+            calls: the_request_buffer_is_kept_and_grows
+            calls: responses_are_freed_when_free_is_exported
+            calls: statics_persist_and_a_fresh_instance_is_clean
+            calls: a_negative_status_ends_the_call_and_keeps_the_instance
+            pointers: imports_refuse_ranges_outside_memory
+            pointers: nothing_runs_when_the_reply_buffer_is_bad
+            pointers: process_refuses_ranges_outside_memory
+            pointers: alloc_must_give_room
+            pointers: ranges_up_to_the_last_byte_are_fine
+            traps: each_trap_has_its_kind_and_kills_only_its_instance
+            traps: endless_recursion_is_a_stack_overflow
+            traps: a_trap_while_starting_is_reported
+            limits: loops_end_by_fuel
+            limits: loops_end_by_deadline_with_endless_fuel
+            limits: host_calls_end_by_deadline
+            limits: bulk_operations_cost_what_they_move
+            limits: memory_grows_to_its_cap_and_no_further
+            limits: a_guest_that_dies_of_a_refused_growth_is_out_of_memory
+            limits: a_module_that_starts_too_large_is_refused
+            limits: responses_requests_and_host_calls_are_bounded
+            limits: the_same_call_costs_the_same_fuel
+            modules: missing_exports_are_named
+            modules: exports_of_another_shape_are_named
+            modules: unknown_imports_are_named
+            modules: every_truncation_is_refused
+            modules: other_files_are_refused
+            modules: another_abi_version_is_refused
+            modules: features_outside_the_set_are_refused
+            modules: too_large_modules_are_refused
+            transcript: nans_are_canonical
+            transcript: the_same_inputs_give_the_same_replies
+        }
+    };
+}
+
+/// One test per case: the other half of [`conformance_suite!`](crate::conformance_suite).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_tests {
+    ($make:expr; $($group:ident: $case:ident)*) => {
+        $(
+            #[test]
+            fn $case() {
+                $crate::conformance::$group::$case(&$make);
+            }
+        )*
+    };
+}

@@ -1,0 +1,188 @@
+//! What the cases run on: a host that records, a clock that steps, a runtime.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use platform::Clock;
+
+use super::Make;
+use crate::{CompileError, Host, Instance, Limits, LogLevel, Module, Runtime, Trap};
+
+/// A clock that moves by a fixed step at every reading and never by itself, so
+/// that a deadline strikes after the same number of looks on every machine.
+#[derive(Debug)]
+pub struct StepClock {
+    now: AtomicU64,
+    step: u64,
+}
+
+impl StepClock {
+    /// Moves `step` nanoseconds a reading.
+    pub fn new(step: u64) -> Arc<Self> {
+        Arc::new(Self { now: AtomicU64::new(0), step })
+    }
+
+    /// Moves it by hand.
+    pub fn advance(&self, nanos: u64) {
+        self.now.fetch_add(nanos, Ordering::SeqCst);
+    }
+}
+
+impl Clock for StepClock {
+    fn wall_micros(&self) -> u64 {
+        self.now.load(Ordering::SeqCst) / 1_000
+    }
+
+    fn monotonic_nanos(&self) -> u64 {
+        self.now.fetch_add(self.step, Ordering::SeqCst)
+    }
+}
+
+/// A host whose replies are a function of the packet, and that counts and records.
+///
+/// A packet of four little-endian bytes `n` gets `n` bytes, byte `i` being
+/// `(7 i + n) mod 251`; any other packet is echoed.
+#[derive(Debug, Default)]
+pub struct TestHost {
+    requests: AtomicU32,
+    logged: Mutex<Vec<(LogLevel, String)>>,
+    random: AtomicU32,
+}
+
+/// The bytes a [`TestHost`] answers to `n`.
+pub(super) fn reply_bytes(n: u32) -> Vec<u8> {
+    (0..n).map(|i| ((7 * u64::from(i) + u64::from(n)) % 251) as u8).collect()
+}
+
+impl TestHost {
+    /// Requests it has run.
+    pub fn requests(&self) -> u32 {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    /// Lines it was given.
+    pub fn logged(&self) -> Vec<(LogLevel, String)> {
+        self.logged.lock().clone()
+    }
+}
+
+impl Host for TestHost {
+    fn request(&self, packet: &[u8], reply: &mut Vec<u8>) {
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        match packet.try_into() {
+            Ok(n) => reply.extend_from_slice(&reply_bytes(u32::from_le_bytes(n))),
+            Err(_) => reply.extend_from_slice(packet),
+        }
+    }
+
+    fn log(&self, level: LogLevel, line: &str) {
+        self.logged.lock().push((level, line.to_owned()));
+    }
+
+    fn now_micros(&self) -> u64 {
+        1_700_000_000_123_456
+    }
+
+    fn random(&self, out: &mut [u8]) {
+        for byte in out {
+            *byte = self.random.fetch_add(1, Ordering::SeqCst) as u8;
+        }
+    }
+}
+
+/// A runtime with its host.
+pub struct Rig {
+    /// The backend.
+    pub runtime: Box<dyn Runtime>,
+    /// The host its instances call.
+    pub host: Arc<TestHost>,
+    /// Limits for the next instance.
+    pub limits: Limits,
+}
+
+impl Rig {
+    /// A rig whose deadlines never strike: its clock stands still.
+    pub fn new(make: Make<'_>) -> Self {
+        Self::stepping(make, 0)
+    }
+
+    /// A rig whose clock moves `step` nanoseconds whenever it is read.
+    pub fn stepping(make: Make<'_>, step: u64) -> Self {
+        let limits = Limits {
+            fuel: 100_000_000,
+            deadline_nanos: 1_000_000_000,
+            memory_bytes: 4 << 20,
+            ..Limits::default()
+        };
+        Self { runtime: make(StepClock::new(step)), host: Arc::default(), limits }
+    }
+
+    /// The same rig with other limits.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.limits);
+        self
+    }
+
+    /// Compiles text.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub fn compile(&self, wat: &str) -> Result<Arc<dyn Module>, CompileError> {
+        self.runtime.compile(&binary(wat))
+    }
+
+    /// Why text does not compile.
+    pub fn refusal(&self, wat: &str) -> CompileError {
+        match self.compile(wat) {
+            Ok(_) => panic!("this must be refused:\n{wat}"),
+            Err(error) => error,
+        }
+    }
+
+    /// Compiles text that must compile and starts it.
+    ///
+    /// # Errors
+    /// The trap of starting it.
+    pub fn try_start(&self, wat: &str) -> Result<Box<dyn Instance>, Trap> {
+        let module = self.compile(wat).unwrap_or_else(|error| panic!("{error}\n{wat}"));
+        module.instantiate(Arc::clone(&self.host) as Arc<dyn Host>, &self.limits)
+    }
+
+    /// Compiles and starts text that must start.
+    pub fn start(&self, wat: &str) -> Box<dyn Instance> {
+        self.try_start(wat).unwrap_or_else(|trap| panic!("{trap}\n{wat}"))
+    }
+
+    /// One call on a fresh instance.
+    ///
+    /// # Errors
+    /// The trap of starting or calling it.
+    pub fn once(&self, wat: &str, request: &[u8]) -> Result<Vec<u8>, Trap> {
+        let mut response = Vec::new();
+        self.try_start(wat)?.process(request, &mut response)?;
+        Ok(response)
+    }
+
+    /// The trap of one call on a fresh instance.
+    pub fn trap(&self, wat: &str, request: &[u8]) -> Trap {
+        match self.once(wat, request) {
+            Ok(response) => panic!("this must trap, it answered {response:?}\n{wat}"),
+            Err(trap) => trap,
+        }
+    }
+}
+
+/// Text to binary.
+pub(super) fn binary(wat: &str) -> Vec<u8> {
+    wat::parse_str(wat).unwrap_or_else(|error| panic!("{error}\n{wat}"))
+}
+
+/// One call that must succeed.
+pub(super) fn ask(instance: &mut dyn Instance, request: &[u8]) -> Vec<u8> {
+    // Stale bytes: a response must replace them.
+    let mut response = b"stale".to_vec();
+    instance.process(request, &mut response).unwrap_or_else(|trap| panic!("{trap}"));
+    response
+}

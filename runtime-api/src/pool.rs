@@ -1,2 +1,0 @@
-//! pool
-pub struct Pool; pub struct PoolOptions;

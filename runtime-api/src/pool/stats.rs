@@ -1,0 +1,46 @@
+//! What a pool counts.
+
+use crate::TrapKind;
+
+/// Gauges and counters of a pool, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolStats {
+    /// Instances alive.
+    pub instances: usize,
+    /// Jobs running.
+    pub busy: usize,
+    /// Jobs waiting.
+    pub waiting: usize,
+    /// Calls that ended, well or not.
+    pub calls: u64,
+    /// Calls that ended in a trap, by [`TrapKind::index`].
+    pub traps: [u64; TrapKind::ALL.len()],
+    /// Jobs that were never run: queue full, waited too long, closed.
+    pub refused: u64,
+    /// Instances made since the start.
+    pub made: u64,
+    /// Instances that could not be made.
+    pub failed_starts: u64,
+    /// Why the last of those could not.
+    pub last_failed_start: Option<String>,
+    /// Instances replaced because they held too much memory.
+    pub recycled: u64,
+    /// Time a call takes of late, in nanoseconds: a moving mean over about 16 calls.
+    pub mean_call_nanos: u64,
+}
+
+impl PoolStats {
+    /// How often calls ended by a trap of that kind.
+    pub fn trapped(&self, kind: TrapKind) -> u64 {
+        self.traps[kind.index()]
+    }
+
+    pub(super) fn count(&mut self, outcome: Result<(), TrapKind>, nanos: u64) {
+        self.calls += 1;
+        if let Err(kind) = outcome {
+            self.traps[kind.index()] += 1;
+        }
+        let mean = self.mean_call_nanos;
+        self.mean_call_nanos = if self.calls == 1 { nanos } else { mean - mean / 16 + nanos / 16 };
+    }
+}
