@@ -10,6 +10,7 @@
 pub mod codec;
 pub mod doc;
 pub mod http;
+pub mod json;
 pub mod key;
 pub mod order;
 pub mod packet;

@@ -249,7 +249,6 @@ impl ValueBuf {
     }
 
     /// Takes over a checked document of one field.
-    #[allow(dead_code)] // the JSON reader makes them
     pub(crate) fn from_only_field(doc: Vec<u8>) -> ValueBuf {
         ValueBuf { doc }
     }
