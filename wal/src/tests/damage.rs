@@ -115,6 +115,21 @@ fn damage_is_named_by_file_offset_and_lsn() {
 }
 
 #[test]
+fn damage_to_the_last_frame_is_named_when_the_page_file_has_applied_it() {
+    let sample = sample();
+    let (file, offset, ..) = sample.places[9].clone();
+    sample.disk.corrupt(&file, offset + 64, 1).unwrap();
+    match open_from(&sample.disk, SMALL, 1, 10) {
+        Err(Error::Corrupt { lsn: 10, offset: at, why, .. }) => {
+            assert_eq!(at, offset);
+            assert!(why.contains("payload does not match its checksum"), "{why}");
+            assert!(why.contains("frames up to 10 have been applied"), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_log_cut_at_any_byte_of_its_last_segment_keeps_the_whole_frames_before() {
     let sample = sample();
     let last_file = sample.places.last().unwrap().0.clone();
@@ -132,7 +147,8 @@ fn a_log_cut_at_any_byte_of_its_last_segment_keeps_the_whole_frames_before() {
 fn an_earlier_segment_cut_zeroed_or_gone_is_damage() {
     let sample = sample();
     let (first, second) = (segment_path(1), segment_path(2));
-    let cases: [(&str, &dyn Fn(&SimDisk)); 5] = [
+    type Harm<'a> = &'a dyn Fn(&SimDisk);
+    let cases: [(&str, Harm<'_>); 5] = [
         ("cut at a frame", &|d| {
             let at = sample.places[1].1;
             d.open(&first, Open::Write).unwrap().set_len(at).unwrap();
