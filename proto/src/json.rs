@@ -32,12 +32,14 @@
 mod base64;
 mod error;
 mod extended;
+mod many;
 mod read;
 mod time;
 mod write;
 
 pub use error::JsonError;
-pub use read::{Documents, Limits, parse_documents, parse_json, parse_json_value, parse_json_with};
+pub use many::{Documents, parse_documents};
+pub use read::{Limits, parse_json, parse_json_value, parse_json_with};
 pub use time::{date_time_from_text, date_time_to_text};
 pub use write::{
     Sink, to_json, to_json_pretty, write_json, write_json_pretty, write_row, write_value,

@@ -206,7 +206,8 @@ fn integer(piece: Piece<'_>) -> Option<i64> {
 /// A double in quotes: JSON's numbers and three names, not all that Rust reads.
 fn double(text: &str) -> Option<f64> {
     match text {
-        "NaN" => Some(f64::NAN),
+        // The bson crate writes the second for a NaN with its sign bit set.
+        "NaN" | "-NaN" => Some(f64::NAN),
         "Infinity" => Some(f64::INFINITY),
         "-Infinity" => Some(f64::NEG_INFINITY),
         _ if text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) => {

@@ -44,83 +44,6 @@ pub fn parse_json_value(text: &str, limits: Limits) -> Result<ValueBuf, JsonErro
     Ok(ValueBuf::from_only_field(reader.finish(out, 0)?))
 }
 
-/// Reads many documents: objects after each other, one a line or not, or one array
-/// of objects. Stops after the first error.
-pub fn parse_documents(text: &str, limits: Limits) -> Documents<'_> {
-    Documents { reader: Reader::new(text, limits), state: State::Start }
-}
-
-/// Documents of one text, as [`parse_documents`] finds them.
-pub struct Documents<'t> {
-    reader: Reader<'t>,
-    state: State,
-}
-
-#[derive(Clone, Copy)]
-enum State {
-    Start,
-    /// Between objects after each other.
-    Lines,
-    /// In an array, with its first item still to come or not.
-    Array {
-        first: bool,
-    },
-    Done,
-}
-
-impl Documents<'_> {
-    /// How many bytes of the text are read.
-    pub fn offset(&self) -> usize {
-        self.reader.at
-    }
-
-    fn step(&mut self) -> Result<Option<Vec<u8>>, JsonError> {
-        let reader = &mut self.reader;
-        reader.space();
-        if let State::Start = self.state {
-            self.state = State::Lines;
-            if reader.take(b'[') {
-                self.state = State::Array { first: true };
-                reader.space();
-            }
-        }
-        if let State::Array { first } = self.state {
-            if reader.take(b']') {
-                // A comma before the bracket was refused where it stood.
-                self.state = State::Done;
-                reader.end()?;
-                return Ok(None);
-            }
-            if !first {
-                reader.expect(b',', "a comma or ] after an item")?;
-                reader.space();
-            }
-            self.state = State::Array { first: false };
-            return reader.document().map(Some);
-        }
-        if reader.peek().is_none() {
-            self.state = State::Done;
-            return Ok(None);
-        }
-        reader.document().map(Some)
-    }
-}
-
-impl Iterator for Documents<'_> {
-    type Item = Result<Vec<u8>, JsonError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let State::Done = self.state {
-            return None;
-        }
-        let step = self.step().transpose();
-        if !matches!(step, Some(Ok(_))) {
-            self.state = State::Done;
-        }
-        step
-    }
-}
-
 /// The text and how far it is read.
 pub(super) struct Reader<'t> {
     pub(super) text: &'t str,
@@ -129,13 +52,13 @@ pub(super) struct Reader<'t> {
 }
 
 impl<'t> Reader<'t> {
-    fn new(text: &'t str, limits: Limits) -> Reader<'t> {
+    pub(super) fn new(text: &'t str, limits: Limits) -> Reader<'t> {
         // A byte order mark says nothing of UTF-8, yet some editors write it.
         let at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
         Reader { text, at, limits }
     }
 
-    fn document(&mut self) -> Result<Vec<u8>, JsonError> {
+    pub(super) fn document(&mut self) -> Result<Vec<u8>, JsonError> {
         self.space();
         let start = self.at;
         if self.peek() != Some(b'{') {
@@ -153,7 +76,7 @@ impl<'t> Reader<'t> {
         out.finish().map_err(|e: DocError| JsonError::at(self.text, start, e.to_string()))
     }
 
-    fn end(&mut self) -> Result<(), JsonError> {
+    pub(super) fn end(&mut self) -> Result<(), JsonError> {
         self.space();
         match self.peek() {
             None => Ok(()),
