@@ -1,0 +1,185 @@
+//! A parsed query and its parameters become a plan.
+//!
+//! Invariant: a plan holds values only; every parameter was given, had a type
+//! that fits its place, and was used.
+
+use crate::pql::ast::{
+    Aggregate, Comparison, Expr, KeyOperand, Operand, Order, Output, Path, Query, Select, Verb,
+};
+use crate::query::predicate::{Predicate, Test};
+use proto::Key;
+use proto::doc::{Doc, Value, ValueBuf};
+use regex::RegexBuilder;
+
+/// The most a compiled pattern may take, in bytes.
+const MAX_PATTERN_BYTES: usize = 1 << 20;
+
+/// What to do, with all values in place.
+#[derive(Debug)]
+pub enum Plan {
+    /// The document under a key.
+    Get(Key),
+    /// Adds this document: BSON.
+    Insert(Vec<u8>),
+    /// Chooses documents.
+    Select(SelectPlan),
+}
+
+/// A [`Select`] with all values in place.
+#[derive(Debug)]
+pub struct SelectPlan {
+    /// Which documents; `None` chooses all.
+    pub filter: Option<Predicate>,
+    /// How the result is ordered.
+    pub order: Vec<Order>,
+    /// Rows to leave out.
+    pub skip: u64,
+    /// Rows to give at most.
+    pub limit: Option<u64>,
+    /// What becomes of them.
+    pub output: Outcome,
+}
+
+/// An [`Output`] with all values in place.
+#[derive(Debug)]
+#[allow(missing_docs)] // As in `Output`.
+pub enum Outcome {
+    Documents,
+    Pluck(Vec<Path>),
+    Count,
+    Group { by: Vec<Path>, aggregates: Vec<Aggregate> },
+    Set(Vec<u8>),
+    Delete,
+}
+
+/// Puts `parameters`, a document of fields "1", "2", .., into `query`.
+///
+/// # Errors
+/// What does not fit, in words.
+pub fn bind(query: &Query, parameters: Option<Doc<'_>>) -> Result<Plan, String> {
+    let given = Given { parameters };
+    given.check(query.parameters)?;
+    Ok(match &query.verb {
+        Verb::Get(KeyOperand::Key(key)) => Plan::Get(*key),
+        Verb::Get(KeyOperand::Parameter(n)) => Plan::Get(given.key(*n)?),
+        Verb::Insert(operand) => Plan::Insert(given.document(operand, "insert")?),
+        Verb::Select(select) => Plan::Select(given.select(select)?),
+    })
+}
+
+struct Given<'a> {
+    parameters: Option<Doc<'a>>,
+}
+
+impl Given<'_> {
+    fn check(&self, wanted: u16) -> Result<(), String> {
+        let given = self.parameters.map_or(0, |doc| doc.iter().count());
+        for n in 1..=wanted {
+            self.value(n)?;
+        }
+        if given == usize::from(wanted) {
+            return Ok(());
+        }
+        Err(format!("the query uses {wanted} parameters and {given} were given: give as many as it uses"))
+    }
+
+    fn value(&self, n: u16) -> Result<Value<'_>, String> {
+        let value = self.parameters.as_ref().and_then(|doc| doc.get(&n.to_string()));
+        value.ok_or_else(|| format!("parameter ${n} is not given: give values for $1 to ${n}"))
+    }
+
+    fn operand(&self, operand: &Operand) -> Result<ValueBuf, String> {
+        match operand {
+            Operand::Value(value) => Ok(value.clone()),
+            Operand::Parameter(n) => {
+                ValueBuf::new(self.value(*n)?).map_err(|e| format!("parameter ${n}: {e}"))
+            }
+        }
+    }
+
+    fn key(&self, n: u16) -> Result<Key, String> {
+        let value = self.value(n)?;
+        let text = value.as_str().ok_or_else(|| wrong_type(&value, "get", "a string of 32 hexadecimal digits"))?;
+        text.parse().map_err(|e| format!("parameter ${n}: {e}"))
+    }
+
+    fn document(&self, operand: &Operand, step: &str) -> Result<Vec<u8>, String> {
+        let value = self.operand(operand)?;
+        match value.get() {
+            Value::Doc(doc) => Ok(doc.as_bytes().to_vec()),
+            other => Err(wrong_type(&other, step, "a document")),
+        }
+    }
+
+    fn count(&self, operand: &Operand, step: &str) -> Result<u64, String> {
+        let value = self.operand(operand)?;
+        let number = value.get().as_i64().and_then(|n| u64::try_from(n).ok());
+        number.ok_or_else(|| wrong_type(&value.get(), step, "a whole number, 0 or more"))
+    }
+
+    fn text(&self, operand: &Operand, operator: &str) -> Result<String, String> {
+        let value = self.operand(operand)?;
+        let text = value.get().as_str().map(str::to_owned);
+        text.ok_or_else(|| wrong_type(&value.get(), operator, "a string"))
+    }
+
+    fn select(&self, select: &Select) -> Result<SelectPlan, String> {
+        let output = match &select.output {
+            Output::Documents => Outcome::Documents,
+            Output::Pluck(paths) => Outcome::Pluck(paths.clone()),
+            Output::Count => Outcome::Count,
+            Output::Group { by, aggregates } => {
+                Outcome::Group { by: by.clone(), aggregates: aggregates.clone() }
+            }
+            Output::Set(operand) => Outcome::Set(self.document(operand, "set")?),
+            Output::Delete => Outcome::Delete,
+        };
+        Ok(SelectPlan {
+            filter: select.filter.as_ref().map(|expr| self.predicate(expr)).transpose()?,
+            order: select.order.clone(),
+            skip: select.skip.as_ref().map_or(Ok(0), |n| self.count(n, "skip"))?,
+            limit: select.limit.as_ref().map(|n| self.count(n, "limit")).transpose()?,
+            output,
+        })
+    }
+
+    fn predicate(&self, expr: &Expr) -> Result<Predicate, String> {
+        let all = |exprs: &[Expr]| exprs.iter().map(|e| self.predicate(e)).collect::<Result<_, _>>();
+        let test = |path: &Path, test| Predicate::Field(path.clone(), test);
+        Ok(match expr {
+            Expr::And(exprs) => Predicate::And(all(exprs)?),
+            Expr::Or(exprs) => Predicate::Or(all(exprs)?),
+            Expr::Not(expr) => Predicate::Not(Box::new(self.predicate(expr)?)),
+            // `!=` is exactly "not =": true also where the field is missing.
+            Expr::Compare(path, Comparison::NotEqual, operand) => {
+                let equal = test(path, Test::Compare(Comparison::Equal, self.operand(operand)?));
+                Predicate::Not(Box::new(equal))
+            }
+            Expr::Compare(path, comparison, operand) => {
+                test(path, Test::Compare(*comparison, self.operand(operand)?))
+            }
+            Expr::In(path, operands) => {
+                let values = operands.iter().map(|o| self.operand(o)).collect::<Result<_, _>>()?;
+                test(path, Test::In(values))
+            }
+            Expr::Between(path, low, high) => {
+                test(path, Test::Between(self.operand(low)?, self.operand(high)?))
+            }
+            Expr::Contains(path, operand) => test(path, Test::Contains(self.operand(operand)?)),
+            Expr::StartsWith(path, operand) => {
+                test(path, Test::StartsWith(self.text(operand, "startsWith")?))
+            }
+            Expr::Matches(path, operand) => {
+                let pattern = self.text(operand, "~")?;
+                let regex = RegexBuilder::new(&pattern).size_limit(MAX_PATTERN_BYTES).build();
+                let regex = regex.map_err(|e| format!("~ takes a regular expression: {e}"))?;
+                test(path, Test::Matches(regex))
+            }
+            Expr::Exists(path) => test(path, Test::Exists),
+        })
+    }
+}
+
+fn wrong_type(value: &Value<'_>, place: &str, wanted: &str) -> String {
+    format!("{place} takes {wanted}, not {}", value.type_name())
+}

@@ -1,0 +1,132 @@
+//! Whether a document meets a condition.
+//!
+//! What must stay true:
+//! * A comparison holds only between values of one kind (numbers with numbers,
+//!   strings with strings, ..); a missing field meets no comparison, and null
+//!   equals null alone. `!=` is exactly "not `=`".
+//! * Where a path leads to an array, a test holds if it holds for the array or
+//!   for one of its items, as a multikey index would find it.
+//! * `key` is the primary key: a string of 32 lower-case hexadecimal digits.
+
+use crate::pql::ast::{Comparison, Path};
+use proto::Key;
+use proto::doc::{Arrays, Doc, Value, ValueBuf};
+use proto::order;
+use regex::Regex;
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+
+/// A condition with all values in place.
+#[derive(Debug)]
+pub enum Predicate {
+    /// All hold.
+    And(Vec<Predicate>),
+    /// At least one holds.
+    Or(Vec<Predicate>),
+    /// It does not hold.
+    Not(Box<Predicate>),
+    /// A test of one field.
+    Field(Path, Test),
+}
+
+/// A test of one value.
+#[derive(Debug)]
+pub enum Test {
+    /// Compares, with any comparison but `!=`.
+    Compare(Comparison, ValueBuf),
+    /// Equals one of these.
+    In(Vec<ValueBuf>),
+    /// Lies between these, ends included.
+    Between(ValueBuf, ValueBuf),
+    /// A string that holds this one; an array that has this item.
+    Contains(ValueBuf),
+    /// A string that begins so.
+    StartsWith(String),
+    /// A string in which the pattern is found.
+    Matches(Regex),
+    /// Any value, null too.
+    Exists,
+}
+
+impl Predicate {
+    /// Whether the document under `key` meets it.
+    pub fn holds(&self, key: Key, doc: Doc<'_>) -> bool {
+        match self {
+            Predicate::And(all) => all.iter().all(|p| p.holds(key, doc)),
+            Predicate::Or(any) => any.iter().any(|p| p.holds(key, doc)),
+            Predicate::Not(p) => !p.holds(key, doc),
+            Predicate::Field(path, test) => field_holds(path, test, key, doc),
+        }
+    }
+}
+
+fn field_holds(path: &Path, test: &Test, key: Key, doc: Doc<'_>) -> bool {
+    if path.is_key() {
+        return test.holds(Value::String(&key.to_string()));
+    }
+    if !path.0.contains('.') {
+        // The common case: one field, found by its name alone.
+        return match doc.get(&path.0) {
+            None => false,
+            Some(Value::Array(items)) => {
+                test.holds_for_array(Value::Array(items))
+                    || items.iter().any(|item| test.holds(item))
+            }
+            Some(value) => test.holds(value),
+        };
+    }
+    let found = doc.visit(&path.0, Arrays::Both, &mut |value| {
+        let holds = match value {
+            Value::Array(_) => test.holds_for_array(value),
+            other => test.holds(other),
+        };
+        if holds { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    found.is_break()
+}
+
+impl Test {
+    fn holds(&self, value: Value<'_>) -> bool {
+        match self {
+            Test::Compare(comparison, with) => compares(value, *comparison, with.get()),
+            Test::In(values) => values.iter().any(|v| compares(value, Comparison::Equal, v.get())),
+            Test::Between(low, high) => {
+                compares(value, Comparison::GreaterOrEqual, low.get())
+                    && compares(value, Comparison::LessOrEqual, high.get())
+            }
+            Test::Contains(part) => match (value, part.get()) {
+                (Value::String(text), Value::String(part)) => text.contains(part),
+                _ => false,
+            },
+            Test::StartsWith(start) => value.as_str().is_some_and(|text| text.starts_with(start)),
+            Test::Matches(pattern) => value.as_str().is_some_and(|text| pattern.is_match(text)),
+            Test::Exists => true,
+        }
+    }
+
+    /// For an array as one value. `contains` asks its items for equality; the
+    /// string tests then also hold for items, which the caller tries.
+    fn holds_for_array(&self, array: Value<'_>) -> bool {
+        match (self, array) {
+            (Test::Contains(part), Value::Array(items)) => {
+                items.iter().any(|item| compares(item, Comparison::Equal, part.get()))
+            }
+            _ => self.holds(array),
+        }
+    }
+}
+
+fn compares(left: Value<'_>, comparison: Comparison, right: Value<'_>) -> bool {
+    if !order::same_class(left, right) {
+        return false;
+    }
+    let order = order::compare(Some(left), Some(right));
+    match comparison {
+        Comparison::Equal => order == Ordering::Equal,
+        Comparison::NotEqual => order != Ordering::Equal,
+        Comparison::Greater => order == Ordering::Greater,
+        Comparison::GreaterOrEqual => order != Ordering::Less,
+        Comparison::Less => order == Ordering::Less,
+        Comparison::LessOrEqual => order != Ordering::Greater,
+    }
+}
