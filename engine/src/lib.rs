@@ -1,3 +1,4 @@
 //! Catalog, documents, PQL and the one dispatch path.
 
 pub mod pql;
+pub mod query;

@@ -1,0 +1,207 @@
+//! Queries against a small store, answers written by hand.
+
+use super::*;
+use crate::pql::parse;
+use lsm::{Batch, Lsm, Options};
+use platform::sim::{SimClock, SimDisk};
+use proto::doc::DocBuf;
+use proto::{Reply, ReplyWriter, json};
+use std::sync::Arc;
+
+const STORE: KeyspaceId = KeyspaceId(7);
+const LIMITS: Limits = Limits { memory: 1 << 20, reply: 1 << 20 };
+
+/// A store of these documents, under keys 0, 1, ..; the first half flushed.
+fn store(documents: &[&str]) -> Lsm {
+    let lsm = Lsm::open(SimDisk::new(1), Arc::new(SimClock::new(0)), Options::default()).unwrap();
+    for (number, text) in documents.iter().enumerate() {
+        let mut batch = Batch::new();
+        let document = json::parse(text).unwrap();
+        batch.put(STORE, &Key(number as u128).to_bytes(), &document);
+        lsm.commit(&batch).unwrap();
+        if number == documents.len() / 2 {
+            lsm.flush().unwrap();
+        }
+    }
+    lsm
+}
+
+fn run(lsm: &Lsm, text: &str, limits: Limits) -> Result<Vec<String>, QueryError> {
+    let query = parse(text).unwrap_or_else(|e| panic!("{e}"));
+    let Plan::Select(plan) = bind(&query, None).unwrap() else { panic!("{text}") };
+    let snapshot = lsm.snapshot();
+    let mut packet = Vec::new();
+    select(Scope { snapshot: &snapshot, keyspace: STORE, limits }, &plan, ReplyWriter::new(0, &mut packet))?;
+    Ok(match Reply::decode(&packet).unwrap().1 {
+        Reply::Count(n) => vec![n.to_string()],
+        Reply::Rows(rows) => rows
+            .iter()
+            .map(|(key, doc)| {
+                let mut text = String::new();
+                json::write(Doc::parse(doc).unwrap(), &mut text);
+                key.map_or(text.clone(), |key| format!("{} {text}", key.0))
+            })
+            .collect(),
+        other => panic!("{other:?}"),
+    })
+}
+
+fn ask(lsm: &Lsm, text: &str) -> Vec<String> {
+    run(lsm, text, LIMITS).unwrap_or_else(|e| panic!("{text}: {e:?}"))
+}
+
+/// The keys of the documents a condition holds for, as digits.
+fn met(lsm: &Lsm, condition: &str) -> String {
+    let rows = ask(lsm, &format!("s.filter({condition})"));
+    rows.iter().map(|row| row.split(' ').next().unwrap()).collect()
+}
+
+#[test]
+fn every_operator_on_every_kind_of_value() {
+    let lsm = store(&[
+        r#"{"a": 1}"#,
+        r#"{"a": 2.0}"#,
+        r#"{"a": "two"}"#,
+        r#"{"a": null}"#,
+        r#"{}"#,
+        r#"{"a": [1, "two", null]}"#,
+        r#"{"a": {"b": 2}}"#,
+        r#"{"a": [{"b": 2}, {"b": 3}]}"#,
+        r#"{"a": true}"#,
+    ]);
+    for (condition, expected) in [
+        ("a = 2", "1"),
+        ("a = 1.0", "05"),
+        ("a != 1", "1234678"),
+        ("a = null", "35"),
+        ("a != null", "0124678"),
+        ("a exists", "01235678"),
+        ("not a exists", "4"),
+        ("a > 0", "015"),
+        ("a >= 2", "1"),
+        ("a < 2", "05"),
+        ("a <= 'two'", "25"),
+        ("a in [2, 'two', true]", "1258"),
+        ("a in []", ""),
+        ("a between 1 and 2", "015"),
+        ("a contains 'w'", "25"),
+        ("a contains 1", "5"),
+        ("a startsWith 'tw'", "25"),
+        ("a ~ '^t.o$'", "25"),
+        ("a.b = 2", "67"),
+        ("a.b > 2", "7"),
+        ("a.1.b = 3", "7"),
+        ("a = {b: 2}", "67"),
+        ("a = [1, 'two', null]", "5"),
+        ("a = true or a = 1", "058"),
+        ("(a = 1 or a = 2) and not a = 2", "05"),
+        ("key = '00000000000000000000000000000004'", "4"),
+        ("key > '00000000000000000000000000000006'", "78"),
+    ] {
+        assert_eq!(met(&lsm, condition), expected, "{condition}");
+    }
+}
+
+#[test]
+fn order_skip_limit_and_pluck() {
+    let lsm = store(&[
+        r#"{"n": 3, "t": "c"}"#,
+        r#"{"n": 1, "t": "a"}"#,
+        r#"{"t": "d"}"#,
+        r#"{"n": 3, "t": "b"}"#,
+        r#"{"n": null}"#,
+    ]);
+    let keys = |text: &str| -> String {
+        ask(&lsm, text).iter().map(|row| row.split(' ').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(keys("s.orderBy(n)"), "24103");
+    assert_eq!(keys("s.orderBy(n, desc)"), "03142");
+    assert_eq!(keys("s.orderBy(n desc, t)"), "30142");
+    assert_eq!(keys("s.orderBy(n).skip(1).limit(2)"), "41");
+    assert_eq!(keys("s.skip(1).limit(2)"), "12");
+    assert_eq!(keys("s.limit(0)"), "");
+    assert_eq!(keys("s.orderBy(key desc).limit(2)"), "43");
+    assert_eq!(ask(&lsm, "s.filter(n = 3).pluck(t, x)"), [r#"{"t":"c"}"#, r#"{"t":"b"}"#]);
+    assert_eq!(ask(&lsm, "s.count()"), ["5"]);
+    assert_eq!(ask(&lsm, "s.filter(n exists).count()"), ["4"]);
+    assert_eq!(ask(&lsm, "s.skip(3).limit(9).count()"), ["2"]);
+    assert_eq!(ask(&lsm, "s.limit(0).count()"), ["0"]);
+}
+
+#[test]
+fn groups() {
+    let lsm = store(&[
+        r#"{"g": "x", "n": 1}"#,
+        r#"{"g": "y", "n": 2.5}"#,
+        r#"{"g": "x", "n": 3}"#,
+        r#"{"n": "text"}"#,
+        r#"{"g": "y", "n": null}"#,
+        r#"{"g": "y"}"#,
+    ]);
+    assert_eq!(
+        ask(&lsm, "s.groupBy(g).aggregate(rows: count(), n: count(n), sum: sum(n), avg: avg(n), min: min(n), max: max(n))"),
+        [
+            r#"{"rows":1,"n":1,"sum":0,"avg":null,"min":"text","max":"text"}"#,
+            r#"{"g":"x","rows":2,"n":2,"sum":4,"avg":2.0,"min":1,"max":3}"#,
+            r#"{"g":"y","rows":3,"n":1,"sum":2.5,"avg":2.5,"min":2.5,"max":2.5}"#,
+        ]
+    );
+    assert_eq!(
+        ask(&lsm, "s.groupBy(g).aggregate(c: count()).orderBy(c, desc).limit(2)"),
+        [r#"{"g":"y","c":3}"#, r#"{"g":"x","c":2}"#]
+    );
+    assert_eq!(ask(&lsm, "s.filter(n > 0).aggregate(t: sum(n))"), [r#"{"t":6.5}"#]);
+    assert_eq!(ask(&lsm, "s.filter(n > 100).aggregate(c: count(), t: max(n))"), [r#"{"c":0,"t":null}"#]);
+    assert_eq!(ask(&lsm, "s.filter(n > 100).groupBy(g).aggregate(c: count())"), Vec::<String>::new());
+}
+
+#[test]
+fn sums_stay_exact() {
+    let lsm = store(&[r#"{"n": 9223372036854775807}"#, r#"{"n": -1}"#, r#"{"x": 1e16}"#, r#"{"x": 1.0}"#, r#"{"x": -1e16}"#]);
+    assert_eq!(ask(&lsm, "s.aggregate(n: sum(n), x: sum(x))"), [r#"{"n":9223372036854775806,"x":1.0}"#]);
+}
+
+#[test]
+fn passing_a_bound_is_an_error_by_name() {
+    let documents: Vec<String> = (0..40).map(|n| format!(r#"{{"n": {n}, "pad": "{}"}}"#, "x".repeat(100))).collect();
+    let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
+    let lsm = store(&documents);
+    let refused = |text: &str, memory, reply| match run(&lsm, text, Limits { memory, reply }) {
+        Err(QueryError::Refused(status, _)) => Some(status),
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => None,
+    };
+    let much = 1 << 20;
+    assert_eq!(refused("s.orderBy(n)", 2000, much), Some(Status::QueryMemory));
+    assert_eq!(refused("s.groupBy(n).aggregate(c: count())", 2000, much), Some(Status::QueryMemory));
+    assert_eq!(refused("s", much, 2000), Some(Status::ResultTooLarge));
+    assert_eq!(refused("s.limit(5)", 0, 2000), None);
+    assert_eq!(refused("s.filter(n < 3).orderBy(n)", 2000, much), None);
+}
+
+#[test]
+fn a_limited_sort_keeps_few_rows() {
+    let documents: Vec<String> = (0..5000).map(|n| format!(r#"{{"n": {}}}"#, (n * 7919) % 5000)).collect();
+    let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
+    let lsm = store(&documents);
+    let limits = Limits { memory: 200_000, reply: 1 << 20 };
+    let rows = run(&lsm, "s.orderBy(n desc).skip(1).limit(3).pluck(n)", limits).unwrap();
+    assert_eq!(rows, [r#"{"n":4998}"#, r#"{"n":4997}"#, r#"{"n":4996}"#]);
+    assert!(run(&lsm, "s.orderBy(n desc).pluck(n)", limits).is_err(), "all rows do not fit");
+}
+
+#[test]
+fn parameters_fit_or_are_refused() {
+    let mut given = DocBuf::new();
+    given.push("1", "x").push("2", 5);
+    let given = given.finish().unwrap();
+    let given = Some(Doc::trusted(&given));
+    let refused = |text: &str| bind(&parse(text).unwrap(), given).expect_err(text);
+    assert!(bind(&parse("s.filter(a = $1).limit($2)").unwrap(), given).is_ok());
+    assert!(refused("s.filter(a = $1)").contains("uses 1 parameters and 2 were given"));
+    assert!(refused("s.filter(a = $3)").contains("parameter $3 is not given"));
+    assert!(refused("s.filter(a = $2).limit($1)").contains("limit takes a whole number"));
+    assert!(refused("s.filter(a ~ $2 and b = $1)").contains("~ takes a string, not"));
+    assert!(refused("s.filter(b = $2).set($1)").contains("set takes a document"));
+    assert!(bind(&parse("s.filter(a ~ '(')").unwrap(), None).unwrap_err().contains("regular expression"));
+}
