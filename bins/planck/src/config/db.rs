@@ -1,0 +1,141 @@
+//! `db.yaml`: storage, durability, the wire, limits.
+
+use super::kinds::{FilePath, Number, Size};
+use super::table::settings;
+use std::net::{IpAddr, Ipv4Addr};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const DAY: u64 = 86_400_000;
+
+type Port = Number<0, 65535>;
+type MaxSessions = Number<1, 65536>;
+type Interval = Number<0, 60_000>;
+type Memtable = Size<{ 64 * KIB }, { 4 * GIB }>;
+type VlogBuffer = Size<{ 64 * KIB }, { 256 * MIB }>;
+type VlogSegment = Size<{ MIB }, { 4 * GIB - 1 }>;
+type WalSegment = Size<{ 64 * KIB }, { GIB }>;
+type Pool = Size<{ 256 * KIB }, { 256 * GIB }>;
+type Message = Size<{ 64 * KIB }, { 64 * MIB }>;
+type Document = Size<{ KIB }, { 16 * MIB }>;
+type QueryMemory = Size<{ MIB }, { 64 * GIB }>;
+type Batch = Number<1, 1_000_000>;
+type Idle = Number<100, { 365 * DAY }>;
+type Attempts = Number<1, 1000>;
+type Lockout = Number<1000, { 30 * DAY }>;
+type Multiplier = Number<1, 10>;
+
+settings! {
+    /// Everything `db.yaml` may say.
+    Db {
+        address: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "127.0.0.1", "an IP address; 0.0.0.0 for all", "where the wire listens";
+        port: Port = Port::of(24010), 24010, Port::allowed(), "its port; 0 picks a free one and prints it";
+        max_sessions: MaxSessions = MaxSessions::of(128), 128, MaxSessions::allowed(), "wire sessions at once; one more is refused";
+        allowed_ips: Vec<net::AddressRange> = Vec::new(), "[] (all)", "a list of addresses or ranges, such as 10.0.0.0/8", "who may open a wire session";
+        group session: Session;
+        group buffers: Buffers;
+        group durability: Durability;
+        group file_sizes: FileSizes;
+        group index: Index;
+        group limits: Limits;
+        group security: Security;
+        group tls: Tls;
+        group logging: Logging;
+    }
+}
+
+settings! {
+    /// Wire sessions.
+    Session {
+        idle_timeout_ms: Idle = Idle::of(7 * DAY), "604800000 (7 days)", Idle::allowed(), "a session without a request for so long is closed";
+    }
+}
+
+settings! {
+    /// Memory for writes.
+    Buffers {
+        memtable: Memtable = Memtable::of(16 * MIB), "16MiB", Memtable::allowed(), "writes kept in memory before a flush; up to three times as much while flushes are due";
+        vlog: VlogBuffer = VlogBuffer::of(4 * MIB), "4MiB", VlogBuffer::allowed(), "bytes the flush gathers for one write to the value log";
+    }
+}
+
+settings! {
+    /// What an acknowledged write survives.
+    Durability {
+        flush_interval_in_ms: Interval = Interval::of(1000), 1000, Interval::allowed(), "0: a write is acknowledged after fdatasync; else the log is synced this often, and a power cut loses at most the last interval (a killed process loses nothing)";
+    }
+}
+
+settings! {
+    /// Sizes of segment files.
+    FileSizes {
+        vlog: VlogSegment = VlogSegment::of(GIB), "1GiB", VlogSegment::allowed(), "a segment of the value log";
+        wal: WalSegment = WalSegment::of(16 * MIB), "16MiB", WalSegment::allowed(), "a segment of the write-ahead log";
+    }
+}
+
+settings! {
+    /// Trees.
+    Index {
+        group primary: Primary;
+    }
+}
+
+settings! {
+    /// The primary index.
+    Primary {
+        pool_size: Pool = Pool::of(64 * MIB), "64MiB", Pool::allowed(), "memory for pages of the tree file";
+    }
+}
+
+settings! {
+    /// What one request may ask for.
+    Limits {
+        max_batch_size: Batch = Batch::of(10_000), 10000, Batch::allowed(), "documents in one batch";
+        max_message_size: Message = Message::of(16 * MIB), "16MiB", Message::allowed(), "bytes of one request or reply";
+        max_document_size: Document = Document::of(4 * MIB), "4MiB", Document::allowed(), "bytes of one document; at most half of max_message_size";
+        query_memory: QueryMemory = QueryMemory::of(64 * MIB), "64MiB", QueryMemory::allowed(), "bytes one query may sort or group in";
+    }
+}
+
+settings! {
+    /// Failed log-ins.
+    Security {
+        max_failed_attempts: Attempts = Attempts::of(5), 5, Attempts::allowed(), "failed log-ins from one address before it is locked out";
+        lockout_duration_ms: Lockout = Lockout::of(900_000), "900000 (15 minutes)", Lockout::allowed(), "how long, the first time";
+        lockout_multiplier: Multiplier = Multiplier::of(2), 2, Multiplier::allowed(), "how many times longer each further time";
+    }
+}
+
+settings! {
+    /// TLS 1.3.
+    Tls {
+        enabled: bool = true, "true", "true or false", "false sends everything, keys too, in the clear: only behind a proxy or on loopback";
+        cert_file: Option<FilePath> = None, "(self-signed, in tls/)", FilePath::allowed(), "your own certificate chain, PEM";
+        key_file: Option<FilePath> = None, "(self-signed, in tls/)", FilePath::allowed(), "its private key, PEM";
+    }
+}
+
+settings! {
+    /// The log on standard error.
+    Logging {
+        level: Level = Level::Info, "info", "error, warn, info, debug or trace", "how much is logged";
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Only what failed.
+    Error,
+    /// And what looks wrong.
+    Warn,
+    /// And what an operator wants to know.
+    Info,
+    /// And what a developer wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}

@@ -1,0 +1,159 @@
+//! The two files, `db.yaml` and `service.yaml`.
+//!
+//! Invariant: both are optional and every setting has a safe default; a setting
+//! that is unknown or out of bounds stops the start, named with its file, its line
+//! and what is allowed. The environment changes nothing.
+
+pub mod db;
+mod kinds;
+pub mod service;
+pub mod table;
+
+pub use db::Db;
+pub use service::Service;
+
+use serde::de::DeserializeOwned;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The largest file read.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Why the configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file is there but cannot be read.
+    #[error("{}: cannot be read: {error}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A file says something that is not allowed.
+    #[error("{}: {message}", path.display())]
+    Invalid {
+        /// Which.
+        path: PathBuf,
+        /// What, where, and what is allowed.
+        message: String,
+    },
+}
+
+/// Everything the two files say, or defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The service's directory.
+    pub dir: PathBuf,
+    /// `db.yaml`.
+    pub db: Db,
+    /// `service.yaml`, if there is one: without it there is no HTTP listener.
+    pub service: Option<Service>,
+}
+
+impl Config {
+    /// Reads both files in `dir`.
+    ///
+    /// # Errors
+    /// What is wrong, where, and what is allowed.
+    pub fn load(dir: &Path) -> Result<Config, ConfigError> {
+        let path = |file: &str| dir.join(file);
+        let db = read::<Db>(&path("db.yaml"))?.unwrap_or_default();
+        check_db(&db).map_err(|message| ConfigError::Invalid { path: path("db.yaml"), message })?;
+        let service = read::<Service>(&path("service.yaml"))?;
+        if let Some(service) = &service {
+            check_service(service)
+                .map_err(|message| ConfigError::Invalid { path: path("service.yaml"), message })?;
+        }
+        Ok(Config { dir: dir.to_path_buf(), db, service })
+    }
+
+    /// A path of a setting: relative ones begin in the service's directory.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.dir.join(path)
+    }
+
+    /// Where the guest's module lies.
+    pub fn module(&self, service: &Service) -> PathBuf {
+        let default = || format!("wasm/planck.{}.wasm", service.name);
+        self.path(&service.wasm.module.as_ref().map_or_else(default, |path| path.0.clone()))
+    }
+}
+
+/// Reads one file; `None` if there is none. An empty file, or one of comments
+/// only, sets nothing.
+fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<Option<T>, ConfigError> {
+    let failed = |error| ConfigError::Read { path: path.to_path_buf(), error };
+    let invalid = |message| ConfigError::Invalid { path: path.to_path_buf(), message };
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+        Ok(about) if about.len() > MAX_FILE => {
+            return Err(invalid(format!("it has {} bytes, {MAX_FILE} are allowed", about.len())));
+        }
+        Ok(_) => {}
+    }
+    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    if text.lines().all(blank) {
+        return Ok(Some(T::default()));
+    }
+    serde_yaml::from_str(&text).map(Some).map_err(|error| invalid(say(&error)))
+}
+
+/// `error` with its line in front.
+fn say(error: &serde_yaml::Error) -> String {
+    let text = error.to_string();
+    match error.location() {
+        Some(place) => {
+            let suffix = format!(" at line {} column {}", place.line(), place.column());
+            let text = text.strip_suffix(&suffix).unwrap_or(&text);
+            format!("line {}, column {}: {text}", place.line(), place.column())
+        }
+        None => text,
+    }
+}
+
+fn check_tls(tls: &db::Tls) -> Result<(), String> {
+    if tls.cert_file.is_some() != tls.key_file.is_some() {
+        return Err("tls.cert_file and tls.key_file belong together: set both or none".to_owned());
+    }
+    if !tls.enabled && tls.cert_file.is_some() {
+        return Err("tls.enabled is false, yet tls.cert_file is set: remove one of them".to_owned());
+    }
+    Ok(())
+}
+
+fn check_db(db: &Db) -> Result<(), String> {
+    if db.limits.max_document_size.get() > db.limits.max_message_size.get() / 2 {
+        return Err(format!(
+            "limits.max_document_size is {}: it may be at most half of limits.max_message_size ({})",
+            db.limits.max_document_size, db.limits.max_message_size
+        ));
+    }
+    check_tls(&db.tls)
+}
+
+fn check_service(service: &Service) -> Result<(), String> {
+    let wasm = &service.wasm;
+    if wasm.min_instances.get() > wasm.max_instances.get() {
+        return Err(format!(
+            "wasm.min_instances is {} and wasm.max_instances {}: the minimum may be at most the maximum",
+            wasm.min_instances, wasm.max_instances
+        ));
+    }
+    check_tls(&service.tls)
+}
+
+/// The reference of all settings, as Markdown.
+pub fn reference() -> String {
+    format!(
+        "# Settings\n\nBoth files are optional, and so is every setting. Unknown settings are refused. \
+         Sizes take a unit: B, KiB, MiB or GiB. Printed by `planck --settings`.\n\n{}\n{}",
+        table::reference::<Db>("db.yaml"),
+        table::reference::<Service>("service.yaml")
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! `service.yaml`: identity, HTTP, the guest.
+
+use super::db::Tls;
+use super::kinds::{FilePath, Name, Number, Size, Text};
+use super::table::settings;
+use std::net::{IpAddr, Ipv4Addr};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+type Port = Number<0, 65535>;
+type Connections = Number<1, 1_000_000>;
+type Header = Number<1024, 1_048_576>;
+type Body = Size<KIB, { 64 * MIB }>;
+type Idle = Number<100, 3_600_000>;
+type Drain = Number<0, 600_000>;
+type Instances = Number<1, 1024>;
+type Memory = Size<{ 64 * KIB }, { 4096 * MIB }>;
+type Deadline = Number<1, 3_600_000>;
+type Fuel = Number<1000, { u64::MAX }>;
+type Queue = Number<1, 1_000_000>;
+type Wait = Number<1, 600_000>;
+
+settings! {
+    /// Everything `service.yaml` may say.
+    Service {
+        name: Name = Name("service".to_owned()), "service", Name::allowed(), "what the service is called";
+        description: Text<1000> = Text(String::new()), "(none)", Text::<1000>::allowed(), "what it is for; shown at start";
+        group tls: Tls;
+        group http: Http;
+        group wasm: Wasm;
+    }
+}
+
+settings! {
+    /// The HTTP listener.
+    Http {
+        host: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "127.0.0.1", "an IP address; 0.0.0.0 for all", "where HTTP listens";
+        port: Port = Port::of(3010), 3010, Port::allowed(), "its port; 0 picks a free one and prints it";
+        max_connections: Connections = Connections::of(10_000), 10000, Connections::allowed(), "connections at once";
+        max_header_size: Header = Header::of(8192), 8192, Header::allowed(), "bytes of a request's head";
+        max_body_size: Body = Body::of(MIB), "1MiB", Body::allowed(), "bytes of a request's body";
+        idle_timeout_ms: Idle = Idle::of(30_000), 30000, Idle::allowed(), "how long a connection may say nothing, or take to send a head";
+        drain_timeout_ms: Drain = Drain::of(5000), 5000, Drain::allowed(), "how long requests may take to end once the service stops";
+        static_dir: Option<FilePath> = None, "(none)", FilePath::allowed(), "files served as they are, before the guest is asked";
+    }
+}
+
+settings! {
+    /// The guest.
+    Wasm {
+        enabled: bool = true, "true", "true or false", "whether requests go to a guest at all";
+        module: Option<FilePath> = None, "wasm/planck.&lt;name&gt;.wasm", FilePath::allowed(), "the guest's module";
+        runtime: Runtime = Runtime::Wasmer, "wasmer", "wasmer or wasmi", "wasmer compiles to machine code; wasmi interprets, slowly and repeatably";
+        min_instances: Instances = Instances::of(2), 2, Instances::allowed(), "instances kept ready";
+        max_instances: Instances = Instances::of(8), 8, Instances::allowed(), "instances at most; at least min_instances";
+        autoscale: bool = false, "false", "true or false", "whether instances above the minimum go again when idle";
+        max_queue: Queue = Queue::of(1024), 1024, Queue::allowed(), "requests that may wait for an instance; one more gets 503";
+        max_wait_in_ms: Wait = Wait::of(5000), 5000, Wait::allowed(), "how long one may wait; then it gets 503";
+        memory: Memory = Memory::of(64 * MIB), "64MiB", Memory::allowed(), "memory one instance may grow to";
+        deadline_in_ms: Deadline = Deadline::of(5000), 5000, Deadline::allowed(), "how long one call may take";
+        fuel: Fuel = Fuel::of(2_000_000_000), 2000000000, Fuel::allowed(), "metered work of one call: about one unit an instruction";
+    }
+}
+
+/// What runs the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// JIT.
+    Wasmer,
+    /// Interpreter.
+    Wasmi,
+}
