@@ -16,7 +16,7 @@ lint: ## formatting, clippy and shellcheck, warnings refused
 	@scripts/lint
 
 fmt: ## formats the code
-	@cargo fmt --all
+	@cargo fmt --all && cargo fmt --manifest-path examples/flights/Cargo.toml
 
 bench: ## the criterion benches beside each crate
 	@cargo bench --locked --workspace

@@ -1,1 +1,189 @@
-//! What the end-to-end tests share: a built `planck`, run as a process.
+//! What the end-to-end tests share: a built `planck` run as a process in a
+//! directory of its own, and `planctl` run against it.
+//!
+//! Invariant: no process outlives its test: [`Planck`] kills its own when dropped.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// How long a start may take: a debug build compiles its guest slowly.
+const START: Duration = Duration::from_secs(120);
+
+/// A program of this workspace, as `cargo test --workspace` built it.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let folder = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps");
+    let path = folder.join(name);
+    assert!(path.exists(), "{} is not built: run `cargo build --workspace`", path.display());
+    path
+}
+
+/// The repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is a folder of it").to_path_buf()
+}
+
+/// The flights guest, as `scripts/build-guest examples/flights` built it.
+pub fn flights_module() -> PathBuf {
+    let target = program("planck").ancestors().nth(2).expect("target/PROFILE/planck").to_path_buf();
+    let path = target.join("guest/flights.wasm");
+    assert!(path.exists(), "{} is not built: run `scripts/build-guest examples/flights`", path.display());
+    path
+}
+
+/// A directory for a service, with both files.
+pub fn service_dir(db_yaml: &str, service_yaml: Option<&str>) -> tempfile::TempDir {
+    let dir = tempfile::Builder::new().prefix("planck-test-").tempdir().expect("a temporary directory");
+    fs::write(dir.path().join("db.yaml"), db_yaml).expect("db.yaml");
+    if let Some(text) = service_yaml {
+        fs::write(dir.path().join("service.yaml"), text).expect("service.yaml");
+    }
+    dir
+}
+
+/// A running `planck`.
+pub struct Planck {
+    child: Child,
+    lines: Receiver<String>,
+    /// Where the wire listens.
+    pub wire: SocketAddr,
+    /// Where HTTP listens, if it does.
+    pub http: Option<SocketAddr>,
+    /// Its directory.
+    pub dir: PathBuf,
+}
+
+impl Planck {
+    /// Starts `planck --dir dir` and waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// All it printed, if it ends instead.
+    pub fn start(dir: &Path) -> Result<Planck, String> {
+        let mut child = Command::new(program("planck"))
+            .arg("--dir")
+            .arg(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("planck starts");
+        let lines = collect(&mut child);
+        let (mut wire, mut http, mut said) = (None, None, String::new());
+        loop {
+            let Ok(line) = lines.recv_timeout(START) else {
+                let status = child.wait().map_or_else(|e| e.to_string(), |s| s.to_string());
+                return Err(format!("planck ended with {status}:\n{said}"));
+            };
+            said += &line;
+            said.push('\n');
+            if let Some(rest) = line.strip_prefix("planck: wire listening on ") {
+                wire = rest.split(' ').next().and_then(|address| address.parse().ok());
+            }
+            if let Some(rest) = line.strip_prefix("planck: http listening on ") {
+                let address = rest.split("://").nth(1).unwrap_or(rest);
+                http = address.split(' ').next().and_then(|address| address.parse().ok());
+            }
+            if line == "planck: ready" {
+                break;
+            }
+        }
+        let wire = wire.expect("planck names its wire address before it is ready");
+        Ok(Planck { child, lines, wire, http, dir: dir.to_path_buf() })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it is ours");
+    }
+
+    /// SIGTERM; the exit code, and the lines it printed since it was ready.
+    pub fn stop(mut self) -> (Option<i32>, Vec<String>) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(sent.success(), "planck has gone before it was stopped");
+        let status = self.child.wait().expect("it is ours");
+        (status.code(), self.lines.iter().collect())
+    }
+
+    /// Runs `planctl` against it.
+    pub fn planctl(&self, arguments: &[&str]) -> Output {
+        Command::new(program("planctl"))
+            .args(arguments)
+            .arg("--dir")
+            .arg(&self.dir)
+            .stdin(Stdio::null())
+            .output()
+            .expect("planctl runs")
+    }
+
+    /// Runs `planctl`, expects success, and gives what it printed.
+    pub fn planctl_ok(&self, arguments: &[&str]) -> String {
+        let output = self.planctl(arguments);
+        let (out, err) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "planctl {arguments:?}: {}\n{out}{err}", output.status);
+        out.trim_end().to_owned()
+    }
+
+    /// A plain HTTP/1.1 request on a connection of its own: status and body.
+    pub fn request(&self, method: &str, target: &str, body: &str) -> (u16, String) {
+        let address = self.http.expect("HTTP is on");
+        let mut stream = TcpStream::connect(address).expect("HTTP listens");
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+             content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).expect("the request is taken");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("the answer ends");
+        let answer = String::from_utf8_lossy(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+        (status, body.to_owned())
+    }
+
+    /// GET: status and body.
+    pub fn get(&self, target: &str) -> (u16, String) {
+        self.request("GET", target, "")
+    }
+}
+
+impl Drop for Planck {
+    fn drop(&mut self) {
+        // It may have ended already; either way it is gone afterwards.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The lines of both outputs, until the process ends.
+fn collect(child: &mut Child) -> Receiver<String> {
+    let (sender, lines) = channel();
+    let outputs: [Option<Box<dyn Read + Send>>; 2] = [
+        child.stdout.take().map(|out| Box::new(out) as Box<dyn Read + Send>),
+        child.stderr.take().map(|err| Box::new(err) as Box<dyn Read + Send>),
+    ];
+    for output in outputs.into_iter().flatten() {
+        let sender = sender.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    lines
+}
