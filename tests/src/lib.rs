@@ -32,13 +32,18 @@ pub fn root() -> PathBuf {
 pub fn flights_module() -> PathBuf {
     let target = program("planck").ancestors().nth(2).expect("target/PROFILE/planck").to_path_buf();
     let path = target.join("guest/flights.wasm");
-    assert!(path.exists(), "{} is not built: run `scripts/build-guest examples/flights`", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: run `scripts/build-guest examples/flights`",
+        path.display()
+    );
     path
 }
 
 /// A directory for a service, with both files.
 pub fn service_dir(db_yaml: &str, service_yaml: Option<&str>) -> tempfile::TempDir {
-    let dir = tempfile::Builder::new().prefix("planck-test-").tempdir().expect("a temporary directory");
+    let dir =
+        tempfile::Builder::new().prefix("planck-test-").tempdir().expect("a temporary directory");
     fs::write(dir.path().join("db.yaml"), db_yaml).expect("db.yaml");
     if let Some(text) = service_yaml {
         fs::write(dir.path().join("service.yaml"), text).expect("service.yaml");

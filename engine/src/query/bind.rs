@@ -80,7 +80,9 @@ impl Given<'_> {
         if given == usize::from(wanted) {
             return Ok(());
         }
-        Err(format!("the query uses {wanted} parameters and {given} were given: give as many as it uses"))
+        Err(format!(
+            "the query uses {wanted} parameters and {given} were given: give as many as it uses"
+        ))
     }
 
     fn value(&self, n: u16) -> Result<Value<'_>, String> {
@@ -99,7 +101,9 @@ impl Given<'_> {
 
     fn key(&self, n: u16) -> Result<Key, String> {
         let value = self.value(n)?;
-        let text = value.as_str().ok_or_else(|| wrong_type(&value, "get", "a string of 32 hexadecimal digits"))?;
+        let text = value
+            .as_str()
+            .ok_or_else(|| wrong_type(&value, "get", "a string of 32 hexadecimal digits"))?;
         text.parse().map_err(|e| format!("parameter ${n}: {e}"))
     }
 
@@ -144,7 +148,8 @@ impl Given<'_> {
     }
 
     fn predicate(&self, expr: &Expr) -> Result<Predicate, String> {
-        let all = |exprs: &[Expr]| exprs.iter().map(|e| self.predicate(e)).collect::<Result<_, _>>();
+        let all =
+            |exprs: &[Expr]| exprs.iter().map(|e| self.predicate(e)).collect::<Result<_, _>>();
         let test = |path: &Path, test| Predicate::Field(path.clone(), test);
         Ok(match expr {
             Expr::And(exprs) => Predicate::And(all(exprs)?),

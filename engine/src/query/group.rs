@@ -43,14 +43,20 @@ impl<'p> Groups<'p> {
         Group { values, figures }
     }
 
-    pub(super) fn add(&mut self, key: Key, doc: Doc<'_>, budget: &mut Budget) -> Result<(), QueryError> {
+    pub(super) fn add(
+        &mut self,
+        key: Key,
+        doc: Doc<'_>,
+        budget: &mut Budget,
+    ) -> Result<(), QueryError> {
         let text = key.to_string();
         self.scratch.clear();
         for path in self.by {
             order::order_key(field(path, &text, doc), &mut self.scratch);
         }
         if !self.groups.contains_key(&self.scratch) {
-            let mut size = OVERHEAD + self.scratch.len() + self.aggregates.len() * size_of::<Figure>();
+            let mut size =
+                OVERHEAD + self.scratch.len() + self.aggregates.len() * size_of::<Figure>();
             let mut values = Vec::with_capacity(self.by.len());
             for path in self.by {
                 let value = field(path, &text, doc).map(ValueBuf::new).transpose();
@@ -85,7 +91,9 @@ impl<'p> Groups<'p> {
             for (aggregate, figure) in aggregates.iter().zip(&group.figures) {
                 figure.write(&aggregate.alias, &mut row);
             }
-            row.finish().map_err(|e| QueryError::bad(format!("a group cannot be shown: {e}; use other aliases")))
+            row.finish().map_err(|e| {
+                QueryError::bad(format!("a group cannot be shown: {e}; use other aliases"))
+            })
         };
         self.groups.into_values().map(document).collect()
     }
@@ -112,7 +120,9 @@ struct Sum {
 impl Sum {
     fn add(&mut self, value: Value<'_>) {
         match value {
-            Value::Int32(_) | Value::Int64(_) => self.whole += i128::from(value.as_i64().unwrap_or(0)),
+            Value::Int32(_) | Value::Int64(_) => {
+                self.whole += i128::from(value.as_i64().unwrap_or(0))
+            }
             other => {
                 let Some(number) = other.as_f64() else { return };
                 self.floats = true;
@@ -135,7 +145,9 @@ impl Sum {
 
     fn value(&self) -> Value<'static> {
         match i64::try_from(self.whole) {
-            Ok(whole) if !self.floats => i32::try_from(whole).map_or(Value::Int64(whole), Value::Int32),
+            Ok(whole) if !self.floats => {
+                i32::try_from(whole).map_or(Value::Int64(whole), Value::Int32)
+            }
             _ => Value::Double(self.float()),
         }
     }
@@ -158,7 +170,12 @@ impl Figure {
         }
     }
 
-    fn add(&mut self, value: Option<Value<'_>>, key: Key, budget: &mut Budget) -> Result<(), QueryError> {
+    fn add(
+        &mut self,
+        value: Option<Value<'_>>,
+        key: Key,
+        budget: &mut Budget,
+    ) -> Result<(), QueryError> {
         let Some(value) = value.filter(|value| *value != Value::Null) else { return Ok(()) };
         match self {
             Figure::Count(n) => *n += 1,

@@ -88,7 +88,10 @@ impl Budget {
             "group" => "group by fields of fewer values, or filter first",
             _ => "add a limit(n), pluck fewer documents with filter(..), or order by nothing",
         };
-        let message = format!("to {to}, this query needs more than the {} bytes it may use: {advice}", self.limit);
+        let message = format!(
+            "to {to}, this query needs more than the {} bytes it may use: {advice}",
+            self.limit
+        );
         Err(QueryError::Refused(Status::QueryMemory, message))
     }
 

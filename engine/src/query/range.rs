@@ -142,9 +142,14 @@ mod tests {
 
     #[test]
     fn other_conditions_do_not() {
-        for expr in ["a = 1", "key = 5", "not key = '00000000000000000000000000000005'", "key ~ '^a'",
-            "key = '00000000000000000000000000000005' or a = 1", "key > 'zz'"]
-        {
+        for expr in [
+            "a = 1",
+            "key = 5",
+            "not key = '00000000000000000000000000000005'",
+            "key ~ '^a'",
+            "key = '00000000000000000000000000000005' or a = 1",
+            "key > 'zz'",
+        ] {
             assert_eq!(range(expr), (0, u128::MAX), "{expr}");
         }
     }

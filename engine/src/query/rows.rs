@@ -16,7 +16,11 @@ const ROW_OVERHEAD: usize = 80;
 ///
 /// # Errors
 /// Nothing was written then.
-pub fn select(scope: Scope<'_>, plan: &SelectPlan, reply: ReplyWriter<'_>) -> Result<(), QueryError> {
+pub fn select(
+    scope: Scope<'_>,
+    plan: &SelectPlan,
+    reply: ReplyWriter<'_>,
+) -> Result<(), QueryError> {
     match &plan.output {
         Outcome::Count => count(scope, plan).map(|n| reply.count(n)),
         Outcome::Group { by, aggregates } => {
@@ -34,9 +38,9 @@ pub fn select(scope: Scope<'_>, plan: &SelectPlan, reply: ReplyWriter<'_>) -> Re
         Outcome::Documents => write(reply.rows(true), scope.limits.reply, |out| {
             each(scope, plan, |key, doc| out.push(key, doc.as_bytes()))
         }),
-        Outcome::Set(_) | Outcome::Delete => {
-            Err(QueryError::bad("a query that changes documents cannot run as one that reads".to_owned()))
-        }
+        Outcome::Set(_) | Outcome::Delete => Err(QueryError::bad(
+            "a query that changes documents cannot run as one that reads".to_owned(),
+        )),
     }
 }
 
@@ -257,7 +261,8 @@ fn pluck(paths: &[Path], key: Key, doc: Doc<'_>) -> Result<Vec<u8>, QueryError> 
 
 fn key_of(bytes: &[u8]) -> Result<Key, QueryError> {
     let bytes = bytes.try_into().map_err(|_| {
-        let message = format!("a key of {} bytes stands in a store, where keys have 16", bytes.len());
+        let message =
+            format!("a key of {} bytes stands in a store, where keys have 16", bytes.len());
         QueryError::Refused(Status::Corrupt, message)
     })?;
     Ok(Key::from_bytes(bytes))
