@@ -10,6 +10,8 @@
 //! On the disk: `LOCK`, `trees.pages` (the page file), `wal/`, `vlog/`.
 
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 mod commit;
 mod cursor;
 mod error;
