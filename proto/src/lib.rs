@@ -2,11 +2,14 @@
 //!
 //! Everything that crosses a boundary of Planck is laid out here and nowhere
 //! else: wire packets ([`packet`], [`request`], [`reply`]), what a guest is
-//! given and gives back for an HTTP request ([`http`]), keys and statuses.
+//! given and gives back for an HTTP request ([`http`]), keys and statuses,
+//! documents ([`doc`]) with their order ([`order`]), their text ([`json`]) and
+//! their Rust types ([`bridge`]).
 //! The crate builds for wasm32, so the server, its clients and the guests read
 //! the same lines. All integers are little-endian, but keys, whose bytes sort.
 #![forbid(unsafe_code)]
 
+pub mod bridge;
 pub mod codec;
 pub mod doc;
 pub mod http;

@@ -84,6 +84,13 @@ pub struct Regex<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId(pub [u8; 12]);
 
+impl std::fmt::Display for ObjectId {
+    /// 24 hex digits.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 impl<'a> Value<'a> {
     /// The value's type as a word of messages, such as `"int32"` or `"document"`.
     pub fn type_name(&self) -> &'static str {

@@ -151,7 +151,7 @@ impl<S: Sink> Writer<'_, S> {
             Value::String(text) => self.string(text),
             Value::Doc(doc) => self.doc(doc, depth),
             Value::Array(array) => self.array(array, depth),
-            Value::ObjectId(id) => self.wrapped("$oid", &hex(&id.0)),
+            Value::ObjectId(id) => self.wrapped("$oid", &id.to_string()),
             Value::DateTime(millis) => match date_time_to_text(millis) {
                 Some(text) => self.wrapped("$date", &text),
                 None => {
@@ -212,8 +212,4 @@ impl<S: Sink> Writer<'_, S> {
         self.out.put(&text[start..]);
         self.out.put_char('"');
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
