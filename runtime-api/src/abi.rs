@@ -8,6 +8,8 @@
 pub const VERSION: i32 = 1;
 /// The module every import comes from.
 pub const IMPORT_MODULE: &str = "planck";
+/// Beginning of the export names the host adds itself; a guest may not use it.
+pub const RESERVED: &str = "planck:";
 /// Name of the memory export.
 pub const MEMORY: &str = "memory";
 /// Bytes of a WebAssembly page.

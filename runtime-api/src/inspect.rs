@@ -17,6 +17,7 @@ use wasmparser::{
 
 use crate::CompileError;
 use crate::abi::{self, Export, Import, Signature, Ty};
+use crate::edit::{Edit, Section};
 
 /// What is known of a vetted module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,8 +144,6 @@ struct Found {
     abi_function: Option<u32>,
     abi_version: Option<i32>,
     start: Option<u32>,
-    start_range: Option<std::ops::Range<usize>>,
-    export_range: Option<std::ops::Range<usize>>,
 }
 
 impl Found {
@@ -170,16 +169,12 @@ impl Found {
                 }
             }
             Payload::ExportSection(section) => {
-                self.export_range = Some(section.range());
                 for export in section.clone() {
                     let export = export.map_err(refused)?;
                     self.export(export.name, export.kind, export.index, types);
                 }
             }
-            Payload::StartSection { func, range } => {
-                self.start = Some(*func);
-                self.start_range = Some(range.clone());
-            }
+            Payload::StartSection { func, .. } => self.start = Some(*func),
             Payload::CodeSectionEntry(body) => {
                 let index = self.imported_functions + self.bodies;
                 self.bodies += 1;
@@ -227,13 +222,13 @@ impl Found {
             }
             return;
         }
-        let Some(export) = Export::ALL.into_iter().find(|export| export.name() == name) else {
-            return;
-        };
-        if export == Export::Start {
+        if name.starts_with(abi::RESERVED) {
             self.export_faults.push(format!("{name} is a name the host keeps for itself"));
             return;
         }
+        let Some(export) = Export::ALL.into_iter().find(|export| export.name() == name) else {
+            return;
+        };
         let exported = wasmparser::Export { name, kind, index };
         let fits = match types.entity_type_from_export(&exported) {
             Some(EntityType::Func(id)) => matches(types[id].unwrap_func(), export.signature()),
@@ -339,70 +334,14 @@ impl Found {
 
     /// The module with its start section made the export `planck:start`.
     fn without_start(&mut self, wasm: &[u8]) -> Vec<u8> {
-        let (Some(start), Some(start_range), Some(exports)) =
-            (self.start, self.start_range.clone(), self.export_range.clone())
-        else {
-            return wasm.to_vec();
-        };
+        let Some(start) = self.start else { return wasm.to_vec() };
         self.exports.push(Export::Start);
-        // The ranges cover a section's content; its id and length stand before.
-        let (count, count_bytes) = leb_read(&wasm[exports.clone()]);
-        let mut content = leb(count + 1);
-        content.extend_from_slice(&wasm[exports.start + count_bytes..exports.end]);
-        let name = Export::Start.name();
-        content.extend_from_slice(&leb(name.len() as u32));
-        content.extend_from_slice(name.as_bytes());
-        content.push(0); // a function
-        content.extend_from_slice(&leb(start));
-
-        let mut out = wasm[..section_start(wasm, exports.start)].to_vec();
-        out.push(7);
-        out.extend_from_slice(&leb(content.len() as u32));
-        out.extend_from_slice(&content);
-        // The start section comes after the exports; custom sections may lie between.
-        out.extend_from_slice(&wasm[exports.end..section_start(wasm, start_range.start)]);
-        out.extend_from_slice(&wasm[start_range.end..]);
-        out
-    }
-}
-
-/// Where the section whose content starts at `content` begins: sections are
-/// walked from the front, since their lengths are of variable size.
-fn section_start(wasm: &[u8], content: usize) -> usize {
-    let mut at = 8;
-    while at < wasm.len() {
-        let (len, len_bytes) = leb_read(&wasm[at + 1..]);
-        let body = at + 1 + len_bytes;
-        if body == content {
-            return at;
-        }
-        at = body + len as usize;
-    }
-    // The validator has walked the same sections and named this one.
-    unreachable!("a section the parser reported is in the module")
-}
-
-fn leb_read(bytes: &[u8]) -> (u32, usize) {
-    let mut value = 0;
-    for (i, byte) in bytes.iter().take(5).enumerate() {
-        value |= u32::from(byte & 0x7f) << (7 * i);
-        if byte & 0x80 == 0 {
-            return (value, i + 1);
-        }
-    }
-    (value, bytes.len().min(5))
-}
-
-fn leb(mut value: u32) -> Vec<u8> {
-    let mut out = Vec::with_capacity(5);
-    loop {
-        let byte = (value & 0x7f) as u8;
-        value >>= 7;
-        if value == 0 {
-            out.push(byte);
-            return out;
-        }
-        out.push(byte | 0x80);
+        let edited = Edit::new(wasm).and_then(|mut edit| {
+            edit.remove(Section::Start);
+            edit.export(Export::Start.name(), 0, start)?;
+            Some(edit.to_bytes())
+        });
+        edited.expect("the validator has read the same sections")
     }
 }
 

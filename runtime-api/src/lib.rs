@@ -18,8 +18,9 @@
 //! ```
 
 pub mod abi;
-#[cfg(feature = "conformance")]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod edit;
 mod error;
 mod guest;
 mod host;

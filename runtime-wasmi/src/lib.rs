@@ -144,11 +144,10 @@ impl ResourceLimiter for Data {
         &mut self,
         _current: usize,
         desired: usize,
-        maximum: Option<usize>,
+        _maximum: Option<usize>,
     ) -> Result<bool, LimiterError> {
-        // Past the module's own maximum is the module's own refusal, not our limit's.
-        let within = maximum.is_none_or(|maximum| desired <= maximum);
-        Ok(within && self.state.allow_memory(desired as u64))
+        // The module's own maximum is compared by wasmi, after this.
+        Ok(self.state.allow_memory(desired as u64))
     }
 
     fn table_growing(

@@ -37,6 +37,10 @@ pub fn exports_of_another_shape_are_named(make: Make<'_>) {
             "_initialize must be a function ()",
         ),
         (r#"(func (export "planck:start"))"#, "planck:start is a name the host keeps for itself"),
+        (
+            r#"(global (export "planck:fuel") (mut i64) (i64.const 9))"#,
+            "planck:fuel is a name the host keeps for itself",
+        ),
     ] {
         let refusal = rig.refusal(&guest(more, "(i64.const 0)"));
         assert_eq!(refusal, CompileError::Exports(vec![said.to_owned()]));
