@@ -2,17 +2,18 @@
 //!
 //! What must stay true: this crate knows bytes, sockets and limits; it knows
 //! neither the engine nor the runtimes. `bins` implement [`wire::WireHandler`]
-//! and `HttpHandler` over them. Everything a stranger can send is bounded
+//! and [`http::HttpHandler`] over them. Everything a stranger can send is bounded
 //! in bytes, in number and in time before anybody looks at what it means.
 //!
 //! * [`tls`]: the certificate, its fingerprint, TLS 1.3 and nothing else.
 //! * [`wire`]: packets over TCP, for clients with a key.
-//! * `http`: HTTP/1.1 and HTTP/2, for the guests, and static files.
+//! * [`http`]: HTTP/1.1 and HTTP/2, for the guests, and static files.
 //! * [`client`]: the other end of the wire.
 #![forbid(unsafe_code)]
 
 mod address;
 pub mod client;
+pub mod http;
 mod lockout;
 mod server;
 mod stream;

@@ -1,0 +1,304 @@
+//! What a handler is given and gives back, free of sockets.
+//!
+//! What must stay true: a response of a guest reaches the client only if every
+//! header is one HTTP allows; what concerns the connection alone (RFC 9110, 7.6.1)
+//! is ours, never the guest's; the length told is the length of the body.
+
+use super::body::ResponseBody;
+use bytes::Bytes;
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Response, StatusCode};
+use proto::Status;
+use proto::codec::DecodeError;
+use proto::http::{HeadersBuf, HttpResponse, write_request, write_response};
+use std::net::SocketAddr;
+
+/// Headers of a response at most; more is a fault of the guest.
+const MAX_RESPONSE_HEADERS: usize = 512;
+
+/// One whole request.
+#[derive(Clone, Debug)]
+pub struct GuestRequest {
+    /// `GET`, `POST`, ...
+    pub method: Method,
+    /// Path and query as the client sent them.
+    pub target: String,
+    /// Who asks.
+    pub peer: SocketAddr,
+    /// Without those of the connection; `host` is there in HTTP/2 too.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl GuestRequest {
+    /// As a guest reads it: see [`proto::http`]. Headers over 65,535 bytes are left
+    /// out; the listener refuses requests that have any.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut headers = HeadersBuf::new();
+        let fit =
+            self.headers.iter().all(|(name, value)| headers.push(name.as_str(), value.as_bytes()));
+        if !fit {
+            tracing::warn!(target = %self.target, "a request's headers were cut for the guest");
+        }
+        let mut out = Vec::with_capacity(self.body.len() + self.target.len() + 1024);
+        let peer = self.peer.to_string();
+        write_request(&mut out, self.method.as_str(), &self.target, &peer, &headers, &self.body);
+        out
+    }
+}
+
+/// One whole response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestResponse {
+    /// 200 to 599.
+    pub status: u16,
+    /// Name and value of each.
+    pub headers: Vec<(String, Bytes)>,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl GuestResponse {
+    /// What a guest wrote: see [`proto::http`]. The body is not copied.
+    pub fn decode(bytes: Vec<u8>) -> Result<GuestResponse, DecodeError> {
+        let bytes = Bytes::from(bytes);
+        let response = HttpResponse::decode(&bytes)?;
+        let headers = response
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_owned(), bytes.slice_ref(value)))
+            .collect();
+        Ok(GuestResponse { status: response.status, headers, body: bytes.slice_ref(response.body) })
+    }
+
+    /// As a guest would have written it.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut headers = HeadersBuf::new();
+        let fit = self.headers.iter().all(|(name, value)| headers.push(name, value));
+        debug_assert!(fit, "headers of a response fit its layout");
+        let mut out = Vec::with_capacity(self.body.len() + 256);
+        write_response(&mut out, self.status, &headers, &self.body);
+        out
+    }
+
+    /// A response with a body of a type.
+    pub fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> GuestResponse {
+        let headers =
+            vec![("content-type".to_owned(), Bytes::from_static(content_type.as_bytes()))];
+        GuestResponse { status, headers, body: body.into() }
+    }
+
+    /// A failure, as a problem document (RFC 9457) with the stable code.
+    pub fn problem(status: Status, detail: &str) -> GuestResponse {
+        GuestResponse::problem_as(status.http(), status, detail)
+    }
+
+    pub(super) fn problem_as(http: u16, status: Status, detail: &str) -> GuestResponse {
+        let title = StatusCode::from_u16(http).ok().and_then(|status| status.canonical_reason());
+        let mut body = String::from("{\"type\":\"about:blank\",\"title\":");
+        push_json(&mut body, title.unwrap_or("Error"));
+        body.push_str(&format!(",\"status\":{http},\"code\":\"{status}\",\"detail\":"));
+        push_json(&mut body, detail);
+        body.push_str("}\n");
+        let response = GuestResponse::new(http, "application/problem+json", body);
+        match status {
+            Status::Busy => response.with_header("retry-after", "1"),
+            _ => response,
+        }
+    }
+
+    /// With one header more.
+    pub fn with_header(mut self, name: &str, value: impl Into<Bytes>) -> GuestResponse {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+fn push_json(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if (c as u32) < 0x20 => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+/// Headers of one connection, not of the message.
+const OF_THE_CONNECTION: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Removes what concerns the connection only, and what `connection` names.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all("connection")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in OF_THE_CONNECTION {
+        headers.remove(name);
+    }
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+/// The response as hyper sends it; the guest's faults become a 500 and a line in the log.
+pub(super) fn finish(response: GuestResponse, head: bool, target: &str) -> Response<ResponseBody> {
+    match build(response, head) {
+        Ok(response) => response,
+        Err(fault) => {
+            let status = Status::Internal;
+            tracing::error!(
+                code = %status, target, fault,
+                "the guest's response cannot be sent; correct the guest"
+            );
+            let detail =
+                "the service gave a response that HTTP does not allow; see the server's log";
+            build(GuestResponse::problem(status, detail), head)
+                .expect("a problem document is a valid response")
+        }
+    }
+}
+
+fn build(response: GuestResponse, head: bool) -> Result<Response<ResponseBody>, String> {
+    let GuestResponse { status, headers, body } = response;
+    let status = StatusCode::from_u16(status)
+        .ok()
+        .filter(|status| (200..=599).contains(&status.as_u16()))
+        .ok_or_else(|| format!("the status {status} is not between 200 and 599"))?;
+    if headers.len() > MAX_RESPONSE_HEADERS {
+        return Err(format!(
+            "it has {} headers, {MAX_RESPONSE_HEADERS} are allowed",
+            headers.len()
+        ));
+    }
+    let mut map = HeaderMap::with_capacity(headers.len() + 1);
+    for (name, value) in headers {
+        let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
+            return Err(format!("{name:?} is not a header's name"));
+        };
+        let Ok(value) = HeaderValue::from_maybe_shared(value) else {
+            return Err(format!("the value of header {name} has a byte HTTP does not allow"));
+        };
+        map.append(parsed, value);
+    }
+    strip(&mut map);
+    let told = map.remove(CONTENT_LENGTH);
+    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if bodiless {
+        if !body.is_empty() {
+            return Err(format!("a response of status {status} has no body"));
+        }
+    } else {
+        let length = match told.filter(|_| head && body.is_empty()) {
+            // To HEAD the guest may tell the length of a body it did not make.
+            Some(told) => told
+                .to_str()
+                .ok()
+                .and_then(|digits| digits.parse::<u64>().ok())
+                .ok_or("its content-length is not a number")?,
+            None => body.len() as u64,
+        };
+        map.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        if !body.is_empty() && !map.contains_key(CONTENT_TYPE) {
+            // Without one, browsers guess; a guess can be a script.
+            map.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        }
+    }
+    let body = if head { ResponseBody::empty() } else { ResponseBody::full(body) };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = map;
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::http::HttpRequest;
+
+    #[test]
+    fn a_request_reaches_the_guest_as_it_is() {
+        let mut headers = HeaderMap::new();
+        headers.append("accept", "a/b".parse().unwrap());
+        let request = GuestRequest {
+            method: Method::POST,
+            target: "/a?b".into(),
+            peer: ([127, 0, 0, 1], 9).into(),
+            headers,
+            body: Bytes::from_static(b"xyz"),
+        };
+        let bytes = request.encode();
+        let read = HttpRequest::decode(&bytes).unwrap();
+        assert_eq!((read.method, read.target, read.peer), ("POST", "/a?b", "127.0.0.1:9"));
+        assert_eq!((read.headers.get("accept"), read.body), (Some(&b"a/b"[..]), &b"xyz"[..]));
+    }
+
+    #[test]
+    fn a_response_round_trips() {
+        let response = GuestResponse::new(404, "text/plain", "no").with_header("x", "y");
+        assert_eq!(GuestResponse::decode(response.encode()), Ok(response));
+    }
+
+    #[test]
+    fn a_problem_is_json_whatever_its_words() {
+        let problem = GuestResponse::problem(Status::Busy, "a \"b\"\n\\c");
+        assert_eq!(
+            problem.body,
+            "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
+             \"code\":\"PLK-1601\",\"detail\":\"a \\\"b\\\"\\u000a\\\\c\"}\n"
+        );
+        assert!(problem.headers.iter().any(|(name, _)| name == "retry-after"));
+    }
+
+    #[test]
+    fn the_faults_of_a_guest_are_named() {
+        let good = || GuestResponse::new(200, "text/plain", "x");
+        for (response, fault) in [
+            (GuestResponse { status: 101, ..good() }, "status 101"),
+            (GuestResponse { status: 600, ..good() }, "status 600"),
+            (GuestResponse { status: 204, ..good() }, "no body"),
+            (good().with_header("a b", "c"), "\"a b\" is not"),
+            (good().with_header("a", "c\r\nd: e"), "header a has a byte"),
+            (
+                GuestResponse { headers: vec![("a".into(), Bytes::new()); 513], ..good() },
+                "513 headers",
+            ),
+        ] {
+            let error = build(response, false).unwrap_err();
+            assert!(error.contains(fault), "{error}");
+        }
+    }
+
+    #[test]
+    fn lengths_and_connection_headers_are_ours() {
+        let response = GuestResponse::new(200, "text/plain", "four")
+            .with_header("content-length", "9999")
+            .with_header("Transfer-Encoding", "chunked")
+            .with_header("connection", "x-private, close")
+            .with_header("x-private", "1")
+            .with_header("x-public", "1");
+        let built = build(response, false).unwrap();
+        let mut names: Vec<&str> = built.headers().keys().map(|name| name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-length", "content-type", "x-public"]);
+        assert_eq!(built.headers()["content-length"], "4");
+        let told = GuestResponse::new(200, "a/b", "").with_header("content-length", "77");
+        assert_eq!(build(told.clone(), true).unwrap().headers()["content-length"], "77");
+        assert_eq!(build(told, false).unwrap().headers()["content-length"], "0");
+    }
+}

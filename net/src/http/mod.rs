@@ -1,0 +1,211 @@
+//! HTTP/1.1 and HTTP/2 for the guests, and static files beside them.
+//!
+//! What must stay true: every limit has a test that passes it. A connection
+//! holds one of `max_connections` places; further ones wait in the kernel's queue
+//! until one ends, and ends are enforced: a header has `header_timeout`, a body
+//! `idle_timeout` and 64 KiB/s, a response must be taken, and a connection
+//! without a request lives for `idle_timeout`. No response leaves that HTTP does
+//! not allow.
+
+mod answer;
+mod body;
+mod message;
+mod pulse;
+mod statics;
+
+pub use message::{GuestRequest, GuestResponse};
+
+use crate::server::{Accepted, listen, secure};
+use crate::{ListenError, Security, Server};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use pulse::{Pulse, Verdict, Watched};
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+/// How long a connection that was told to close is waited for.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What answers requests: `bins` implement it over the instance pool.
+pub trait HttpHandler: Send + Sync + 'static {
+    /// Answers one request. Runs on an async thread: it must not block. Its
+    /// future is dropped when the client goes away. A panic is answered 500.
+    fn handle(&self, request: GuestRequest) -> impl Future<Output = GuestResponse> + Send;
+}
+
+/// Limits of the listener. Every one is enforced.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// Connections at once; the next waits in the kernel's queue until one ends.
+    pub max_connections: usize,
+    /// Bytes of request line and headers: beyond, 431. A header has at most 65,535.
+    pub max_header_size: usize,
+    /// Bytes of a request's body: beyond, 413.
+    pub max_body_size: usize,
+    /// Bytes of large bodies (over 64 KiB) being received, all connections together;
+    /// beyond, 503 to be retried. At least `max_body_size` is granted.
+    pub max_buffered_bytes: usize,
+    /// From the first byte of a header to its end, and for the TLS handshake.
+    pub header_timeout: Duration,
+    /// How long a connection may have no request; and for a client to send on its
+    /// body (64 KiB/s are granted on top) or take on its response.
+    pub idle_timeout: Duration,
+    /// For requests in flight, once the server drains.
+    pub drain_timeout: Duration,
+    /// Requests at once on one connection of HTTP/2.
+    pub max_streams: u32,
+    /// Files served under their own paths, before the guest is asked.
+    pub static_dir: Option<PathBuf>,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        HttpOptions {
+            max_connections: 10_000,
+            max_header_size: 8192,
+            max_body_size: 1 << 20,
+            max_buffered_bytes: 256 << 20,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_millis(30_000),
+            drain_timeout: Duration::from_millis(5000),
+            max_streams: 128,
+            static_dir: None,
+        }
+    }
+}
+
+/// Why the listener did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The directory of static files.
+    #[error(
+        "http.static_dir {}: {source}; give a directory the user planck runs as can read",
+        path.display()
+    )]
+    StaticDir {
+        /// As configured.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What all connections of one listener share.
+struct Shared<H> {
+    handler: H,
+    options: HttpOptions,
+    security: Security,
+    /// In KiB.
+    buffers: Arc<Semaphore>,
+}
+
+/// Listens on `address` (port 0: the system chooses) and serves `handler`.
+///
+/// # Errors
+/// The address cannot be listened on, or `static_dir` is no directory.
+pub async fn serve<H: HttpHandler>(
+    address: SocketAddr,
+    security: Security,
+    mut options: HttpOptions,
+    handler: H,
+) -> Result<Server, HttpError> {
+    if let Some(path) = options.static_dir.take() {
+        let failed = |source| HttpError::StaticDir { path: path.clone(), source };
+        let root = tokio::fs::canonicalize(&path).await.map_err(failed)?;
+        if !tokio::fs::metadata(&root).await.map_err(failed)?.is_dir() {
+            return Err(failed(io::ErrorKind::NotADirectory.into()));
+        }
+        options.static_dir = Some(root);
+    }
+    let (places, drain) = (options.max_connections, options.drain_timeout);
+    let kib = options.max_buffered_bytes.max(options.max_body_size).div_ceil(1024);
+    let buffers = Arc::new(Semaphore::new(kib.clamp(1, Semaphore::MAX_PERMITS)));
+    let shared = Arc::new(Shared { handler, options, security, buffers });
+    Ok(listen(address, places, drain, move |accepted| connection(shared.clone(), accepted)).await?)
+}
+
+fn builder(options: &HttpOptions) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // hyper takes no less than 8192; what lies between is refused in `answer`.
+    let header = options.max_header_size.max(8192);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // The pulse cuts a slow header sooner; this stands behind it.
+        .header_read_timeout(options.idle_timeout.max(options.header_timeout))
+        .max_buf_size(header);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(options.max_streams)
+        .max_header_list_size(u32::try_from(header).unwrap_or(u32::MAX));
+    builder
+}
+
+async fn connection<H: HttpHandler>(shared: Arc<Shared<H>>, accepted: Accepted) {
+    let Accepted { stream, peer, place: _place, mut closing } = accepted;
+    let HttpOptions { header_timeout, idle_timeout, .. } = shared.options;
+    let handshake = timeout(header_timeout, secure(stream, &shared.security, None));
+    let stream = tokio::select! {
+        () = closing.wait() => return,
+        secured = handshake => match secured {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%peer, %error, "the TLS handshake failed"),
+            Err(_) => return tracing::debug!(%peer, "the TLS handshake took too long"),
+        },
+    };
+    let pulse = Pulse::new();
+    let service = service_fn({
+        let (shared, pulse) = (shared.clone(), pulse.clone());
+        move |request| {
+            let (shared, pulse) = (shared.clone(), pulse.clone());
+            async move { Ok::<_, Infallible>(answer::answer(&shared, &pulse, peer, request).await) }
+        }
+    });
+    let stream = TokioIo::new(Watched { stream, pulse: pulse.clone() });
+    let builder = builder(&shared.options);
+    let mut serving = pin!(builder.serve_connection(stream, service));
+    let step = (header_timeout.min(idle_timeout) / 2)
+        .clamp(Duration::from_millis(10), Duration::from_secs(5));
+    let mut check = interval(step);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            ended = serving.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%peer, %error, "an HTTP connection broke off");
+                }
+                return;
+            }
+            () = closing.wait(), if !draining => {
+                // The listener waits for us, and cuts us off after drain_timeout.
+                draining = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            _ = check.tick() => match pulse.verdict(header_timeout, idle_timeout) {
+                Verdict::Keep => {}
+                Verdict::Cut(reason) => return tracing::debug!(%peer, reason, "cut a connection"),
+                Verdict::Idle => {
+                    serving.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        ended = serving.as_mut() => drop(ended),
+                        () = sleep(GOODBYE) => {}
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,526 @@
+//! The HTTP listener on real loopback sockets, with a handler that tells what it got.
+//!
+//! Timeouts under test are configured short and observed by what closes, never
+//! by a clock.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
+
+mod common;
+
+use bytes::Bytes;
+use common::*;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::{http1, http2};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use net::http::{GuestRequest, GuestResponse, HttpError, HttpHandler, HttpOptions, serve};
+use net::tls::Identity;
+use net::{Security, Server};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+const SHORT: Duration = Duration::from_millis(60);
+
+#[derive(Clone)]
+struct Echo {
+    handled: Arc<AtomicUsize>,
+    arrived: Arc<Semaphore>,
+    gate: Arc<Semaphore>,
+}
+
+impl HttpHandler for Echo {
+    async fn handle(&self, request: GuestRequest) -> GuestResponse {
+        self.handled.fetch_add(1, Ordering::SeqCst);
+        match request.target.as_str() {
+            "/wait" => {
+                self.arrived.add_permits(1);
+                self.gate.acquire().await.unwrap().forget();
+                GuestResponse::new(200, "text/plain", "waited")
+            }
+            "/panic" => panic!("asked to"),
+            "/splits" => {
+                GuestResponse::new(200, "text/plain", "").with_header("a", "b\r\nset-cookie: c")
+            }
+            "/large" => GuestResponse::new(200, "text/plain", vec![b'x'; 64 << 20]),
+            _ => {
+                let header = |name: &str| {
+                    request.headers.get(name).map(|v| v.to_str().unwrap()).unwrap_or("-").to_owned()
+                };
+                let text = format!(
+                    "{} {} host={} cookie={} te={} body={}",
+                    request.method,
+                    request.target,
+                    header("host"),
+                    header("cookie"),
+                    header("te"),
+                    String::from_utf8_lossy(&request.body)
+                );
+                GuestResponse::new(200, "text/plain", text)
+            }
+        }
+    }
+}
+
+struct House {
+    server: Server,
+    echo: Echo,
+}
+
+async fn house(security: Security, options: HttpOptions) -> House {
+    let semaphore = || Arc::new(Semaphore::new(0));
+    let echo = Echo { handled: Arc::default(), arrived: semaphore(), gate: semaphore() };
+    let server = serve(anywhere(), security, options, echo.clone()).await.unwrap();
+    House { server, echo }
+}
+
+async fn plain(options: HttpOptions) -> House {
+    house(Security::Plaintext, options).await
+}
+
+impl House {
+    /// Sends bytes, asks for the end of the connection, reads to it.
+    async fn talk(&self, bytes: impl AsRef<[u8]>) -> String {
+        let all = talk(self.server.address(), bytes.as_ref()).await;
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
+    async fn get(&self, target: &str, more: &str) -> String {
+        self.talk(format!("GET {target} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{more}\r\n"))
+            .await
+    }
+
+    async fn open(&self, bytes: impl AsRef<[u8]>) -> TcpStream {
+        let mut stream = TcpStream::connect(self.server.address()).await.unwrap();
+        stream.write_all(bytes.as_ref()).await.unwrap();
+        stream
+    }
+
+    fn handled(&self) -> usize {
+        self.echo.handled.load(Ordering::SeqCst)
+    }
+
+    async fn one_waits(&self) {
+        soon(self.echo.arrived.acquire()).await.unwrap().forget();
+    }
+}
+
+fn status(response: &str) -> &str {
+    response.get(9..12).unwrap_or("none")
+}
+
+fn body(response: &str) -> &str {
+    response.split_once("\r\n\r\n").unwrap().1
+}
+
+fn header<'a>(response: &'a str, name: &str) -> Option<&'a str> {
+    let head = response.split_once("\r\n\r\n").unwrap().0;
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+async fn text(response: Response<hyper::body::Incoming>) -> String {
+    let bytes = soon(response.into_body().collect()).await.unwrap().to_bytes();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+async fn h2(house: &House) -> http2::SendRequest<Full<Bytes>> {
+    let stream = TcpStream::connect(house.server.address()).await.unwrap();
+    let (send, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    send
+}
+
+fn request(target: &str) -> Request<Full<Bytes>> {
+    Request::get(format!("http://h{target}")).body(Full::default()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_reaches_the_handler_whole_and_without_the_connections_headers() {
+    let house = plain(HttpOptions::default()).await;
+    let asked = "POST /a?b=c HTTP/1.1\r\nhost: h\r\ncookie: x\r\nte: trailers\r\n\
+                 connection: close, te\r\ntransfer-encoding: chunked\r\n\r\n\
+                 3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+    let response = house.talk(asked).await;
+    assert_eq!(status(&response), "200");
+    assert_eq!(body(&response), "POST /a?b=c host=h cookie=x te=- body=abcde");
+    assert_eq!(header(&response, "content-length"), Some("43"));
+    assert!(header(&response, "date").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelined_requests_are_answered_in_order() {
+    let house = plain(HttpOptions::default()).await;
+    let mut asked: String =
+        (0..50).map(|n| format!("GET /{n} HTTP/1.1\r\nhost: h\r\n\r\n")).collect();
+    asked.push_str("GET /last HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+    let response = house.talk(asked).await;
+    let places: Vec<usize> =
+        (0..50).map(|n| response.find(&format!("GET /{n} host")).unwrap()).collect();
+    assert!(places.is_sorted());
+    assert!(response.ends_with("GET /last host=h cookie=- te=- body="));
+}
+
+async fn tls_client(
+    identity_dir: &Path,
+    alpn: &[u8],
+    house: &House,
+    name: &'static str,
+) -> TokioIo<tokio_rustls::client::TlsStream<TcpStream>> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(identity_dir.join("cert.pem")).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let stream = TcpStream::connect(house.server.address()).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let stream = connector.connect(ServerName::try_from(name).unwrap(), stream).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn));
+    TokioIo::new(stream)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_versions_are_served_over_tls_under_each_name_of_the_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = Identity::load_or_create(dir.path(), &["planck.test".into()]).unwrap();
+    let house = house(identity.http().unwrap(), HttpOptions::default()).await;
+    for name in ["localhost", "127.0.0.1", "::1", "planck.test"] {
+        let io = tls_client(dir.path(), b"h2", &house, name).await;
+        let (mut send, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::spawn(connection);
+        let response: Response<_> = soon(send.send_request(request("/two"))).await.unwrap();
+        assert_eq!(text(response).await, "GET /two host=h cookie=- te=- body=");
+    }
+    let io = tls_client(dir.path(), b"http/1.1", &house, "localhost").await;
+    let (mut send, connection) = http1::handshake::<_, Full<Bytes>>(io).await.unwrap();
+    tokio::spawn(connection);
+    let asked = Request::get("/one").header("host", "h").body(Full::default()).unwrap();
+    let response = soon(send.send_request(asked)).await.unwrap();
+    assert_eq!(text(response).await, "GET /one host=h cookie=- te=- body=");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls12_and_plaintext_are_refused_by_a_tls_listener() {
+    let house = house(identity().http().unwrap(), HttpOptions::default()).await;
+    assert_eq!(talk(house.server.address(), &hello_of_tls12()).await, PROTOCOL_VERSION_ALERT);
+    let answer = talk(house.server.address(), b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    assert_eq!(answer.first(), Some(&21), "an alert, no response");
+    assert_eq!(house.handled(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_carries_many_requests_and_joins_cookies() {
+    let house = plain(HttpOptions::default()).await;
+    let send = h2(&house).await;
+    let mut asking = tokio::task::JoinSet::new();
+    for n in 0..200 {
+        let mut send = send.clone();
+        asking.spawn(async move {
+            let mut asked = request(&format!("/{n}"));
+            for cookie in ["a=1", "b=2"] {
+                asked.headers_mut().append("cookie", cookie.parse().unwrap());
+            }
+            let response = soon(send.send_request(asked)).await.unwrap();
+            assert_eq!(text(response).await, format!("GET /{n} host=h cookie=a=1; b=2 te=- body="));
+        });
+    }
+    soon(asking.join_all()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_is_a_bad_request() {
+    let house = plain(HttpOptions::default()).await;
+    let response = house.talk("\x16\x03\x01\x02\r\n\r\n").await;
+    assert_eq!(status(&response), "400");
+    let response = house.talk("CONNECT other:80 HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+    assert_eq!(status(&response.await), "405");
+    assert_eq!(house.handled(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_over_the_limit_is_413_however_it_comes() {
+    let house = plain(HttpOptions { max_body_size: 1000, ..HttpOptions::default() }).await;
+    let large = "x".repeat(1001);
+    for asked in [
+        format!(
+            "POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 1001\r\n\r\n{large}"
+        ),
+        format!(
+            "POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n3e9\r\n{large}\r\n0\r\n\r\n"
+        ),
+        "POST / HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 99999999\r\n\r\n"
+            .into(),
+    ] {
+        let response = house.talk(&asked).await;
+        assert_eq!(status(&response), "413", "{asked:.90}");
+        assert_eq!(header(&response, "content-type"), Some("application/problem+json"));
+        assert!(body(&response).contains("\"code\":\"PLK-1003\""), "{response}");
+    }
+    assert_eq!(house.handled(), 0);
+    let fits = "x".repeat(1000);
+    let asked = format!(
+        "POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 1000\r\n\r\n{fits}"
+    );
+    assert_eq!(status(&house.talk(asked).await), "200");
+    let asked = Request::post("http://h/").body(Full::from(large)).unwrap();
+    let response = soon(h2(&house).await.send_request(asked)).await.unwrap();
+    assert_eq!(response.status(), 413);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_share_a_budget_and_one_too_many_may_come_back() {
+    let house = plain(HttpOptions { max_buffered_bytes: 0, ..HttpOptions::default() }).await;
+    let large = "x".repeat(1 << 20);
+    let head = "POST / HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\nconnection: close\r\n\
+                content-length: 1048576\r\n\r\n";
+    let mut first = house.open(head).await;
+    let mut go_on = [0; 25];
+    soon(first.read_exact(&mut go_on)).await.unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n", "it has its share");
+    let second = house.talk(head).await;
+    assert_eq!((status(&second), header(&second, "retry-after")), ("503", Some("1")));
+    assert_eq!(status(&house.get("/", "").await), "200", "small ones need no share");
+    first.write_all(large.as_bytes()).await.unwrap();
+    assert!(until_closed(&mut first).await.starts_with(b"HTTP/1.1 200"));
+    let asked = Request::post("http://h/").body(Full::from(large)).unwrap();
+    let third = soon(h2(&house).await.send_request(asked)).await.unwrap();
+    assert_eq!(third.status(), 200);
+    assert!(text(third).await.len() > 1 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_over_the_limit_is_431() {
+    let house = plain(HttpOptions { max_header_size: 2000, ..HttpOptions::default() }).await;
+    for size in [1990, 30_000] {
+        let response = house.get("/", &format!("x: {}\r\n", "y".repeat(size))).await;
+        assert_eq!(status(&response), "431", "{size}");
+    }
+    let response = house.get(&format!("/{}", "y".repeat(1990)), "").await;
+    assert_eq!(status(&response), "431");
+    for size in [2000, 12_000] {
+        let mut asked = request("/");
+        asked.headers_mut().insert("x", "y".repeat(size).parse().unwrap());
+        let response = soon(h2(&house).await.send_request(asked)).await.unwrap();
+        assert_eq!(response.status(), 431, "{size}");
+    }
+    assert_eq!(house.handled(), 0);
+    assert_eq!(status(&house.get("/", "x: y\r\n").await), "200");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_header_is_cut_though_bytes_keep_coming() {
+    let house = plain(HttpOptions { header_timeout: SHORT, ..HttpOptions::default() }).await;
+    let mut stream = house.open("GET / HTTP/1.1\r\n").await;
+    let dripping = async {
+        while stream.write_all(b"x: y\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(dripping).await;
+    assert_eq!(house.handled(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_ends_a_connection_before_and_after_a_request() {
+    let house = plain(HttpOptions { idle_timeout: SHORT, ..HttpOptions::default() }).await;
+    assert_eq!(house.talk("").await, "");
+    let response = house.talk("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    assert_eq!(status(&response), "200");
+    let identity = identity();
+    let options = HttpOptions { header_timeout: SHORT, ..HttpOptions::default() };
+    let tls = self::house(identity.http().unwrap(), options).await;
+    assert_eq!(tls.talk("").await, "", "a handshake that never begins");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_body_is_408() {
+    let house = plain(HttpOptions { idle_timeout: SHORT, ..HttpOptions::default() }).await;
+    let response = house.talk("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nxyz").await;
+    assert_eq!(status(&response), "408");
+    assert_eq!(house.handled(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_take_its_response_loses_its_place() {
+    let options = HttpOptions { idle_timeout: SHORT, max_connections: 1, ..HttpOptions::default() };
+    let house = plain(options).await;
+    let _never_reads = house.open("GET /large HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    assert_eq!(status(&house.get("/", "").await), "200");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_too_many_waits_for_a_place() {
+    let house = plain(HttpOptions { max_connections: 1, ..HttpOptions::default() }).await;
+    let mut first = house.open("GET /wait HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    house.one_waits().await;
+    let mut second = house.open("GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    let early = tokio::time::timeout(SHORT, second.read_u8()).await;
+    assert!(early.is_err() && house.handled() == 1, "the second is not served yet");
+    house.echo.gate.add_permits(1);
+    assert!(until_closed(&mut first).await.ends_with(b"waited"));
+    assert!(until_closed(&mut second).await.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn draining_finishes_what_is_in_flight_in_both_versions() {
+    let house = plain(HttpOptions::default()).await;
+    let (address, echo) = (house.server.address(), house.echo.clone());
+    let mut one = house.open("GET /wait HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    let mut idle = house.open("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    soon(idle.read_u8()).await.unwrap();
+    let mut send = h2(&house).await;
+    let two = tokio::spawn(async move { send.send_request(request("/wait")).await.unwrap() });
+    house.one_waits().await;
+    house.one_waits().await;
+    let draining = tokio::spawn(house.server.drain());
+    until_closed(&mut idle).await;
+    assert!(!draining.is_finished() && !two.is_finished());
+    echo.gate.add_permits(2);
+    assert!(until_closed(&mut one).await.ends_with(b"waited"));
+    assert_eq!(text(soon(two).await.unwrap()).await, "waited");
+    soon(draining).await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn draining_cuts_off_what_does_not_finish() {
+    let house = plain(HttpOptions { drain_timeout: SHORT, ..HttpOptions::default() }).await;
+    let mut stream = house.open("GET /wait HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    house.one_waits().await;
+    soon(house.server.drain()).await;
+    assert_eq!(until_closed(&mut stream).await, b"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_of_the_handler_cost_one_response_only() {
+    let house = plain(HttpOptions::default()).await;
+    let response = house
+        .talk(
+            "GET /panic HTTP/1.1\r\nhost: h\r\n\r\nGET /splits HTTP/1.1\r\nhost: h\r\n\r\n\
+             HEAD /x HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n",
+        )
+        .await;
+    let statuses: Vec<&str> =
+        response.match_indices("HTTP/1.1 ").map(|(at, _)| &response[at + 9..at + 12]).collect();
+    assert_eq!(statuses, ["500", "500", "200"]);
+    assert!(!response.contains("set-cookie"));
+    assert!(response.contains("\"code\":\"PLK-1999\""));
+    let last = &response[response.rfind("HTTP/1.1 ").unwrap()..];
+    assert_eq!(header(last, "content-length"), Some("34"), "of the body HEAD does not get");
+    assert_eq!(body(last), "");
+}
+
+/// A directory with files inside, and secrets beside it.
+async fn with_files() -> (tempfile::TempDir, House) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("static");
+    std::fs::create_dir_all(root.join("sub/deep")).unwrap();
+    std::fs::create_dir(root.join(".git")).unwrap();
+    std::fs::write(dir.path().join("secret.txt"), "secret").unwrap();
+    std::fs::write(root.join(".git/config"), "secret").unwrap();
+    std::fs::write(root.join(".env"), "secret").unwrap();
+    std::fs::write(root.join("app.css"), "body {}").unwrap();
+    std::fs::write(root.join("sub/index.html"), "<p>index").unwrap();
+    std::fs::write(root.join("large.bin"), vec![b'x'; 300_000]).unwrap();
+    std::fs::write(root.join("empty.txt"), "").unwrap();
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, root.join(name)).unwrap();
+    link("../secret.txt", "out.txt");
+    link("..", "up");
+    link("app.css", "inside.css");
+    link("nowhere", "dangling");
+    let options = HttpOptions { static_dir: Some(root), ..HttpOptions::default() };
+    let house = plain(options).await;
+    (dir, house)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_served_under_their_paths_and_the_rest_goes_to_the_guest() {
+    let (_dir, house) = with_files().await;
+    for (path, content_type, length) in [
+        ("/app.css", "text/css; charset=utf-8", "7"),
+        ("/app.css?v=1", "text/css; charset=utf-8", "7"),
+        ("/inside.css", "text/css; charset=utf-8", "7"),
+        ("/sub/", "text/html; charset=utf-8", "8"),
+        ("/large.bin", "application/octet-stream", "300000"),
+        ("/empty.txt", "text/plain; charset=utf-8", "0"),
+    ] {
+        let response = house.get(path, "").await;
+        assert_eq!(status(&response), "200", "{path}");
+        assert_eq!(header(&response, "content-type"), Some(content_type), "{path}");
+        assert_eq!(header(&response, "content-length"), Some(length), "{path}");
+        assert_eq!(body(&response).len().to_string(), length, "{path}");
+    }
+    assert_eq!(house.handled(), 0);
+    for path in ["/", "/sub", "/app.css/", "/none.css", "/dangling"] {
+        assert!(body(&house.get(path, "").await).starts_with("GET /"), "{path}");
+    }
+    let posted = "POST /app.css HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+    assert!(body(&house.talk(posted).await).starts_with("POST /app.css"));
+    let head = house.talk("HEAD /large.bin HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    assert_eq!((header(&head, "content-length"), body(&head)), (Some("300000"), ""));
+    let response = soon(h2(&house).await.send_request(request("/large.bin"))).await.unwrap();
+    assert_eq!(text(response).await.len(), 300_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_outside_the_directory_is_served() {
+    let (_dir, house) = with_files().await;
+    for path in [
+        "/../secret.txt",
+        "/sub/../../secret.txt",
+        "/%2e%2e/secret.txt",
+        "/..%2fsecret.txt",
+        "/sub/%2e%2e%2f%2e%2e%2fsecret.txt",
+        "/%252e%252e/secret.txt",
+        "/..%5csecret.txt",
+        "//secret.txt",
+        "/./../secret.txt",
+        "/app.css%00.txt",
+        "/out.txt",
+        "/up/secret.txt",
+        "/.git/config",
+        "/%2egit/config",
+        "/.env",
+    ] {
+        let response = house.get(path, "").await;
+        assert!(body(&response).starts_with(&format!("GET {path} ")), "{path}: {response}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_client_has_is_not_sent_again() {
+    let (dir, house) = with_files().await;
+    let first = house.get("/app.css", "").await;
+    let etag = header(&first, "etag").unwrap();
+    let date = header(&first, "last-modified").unwrap();
+    for condition in
+        [format!("if-none-match: {etag}\r\n"), format!("if-modified-since: {date}\r\n")]
+    {
+        let again = house.get("/app.css", &condition).await;
+        assert_eq!((status(&again), body(&again)), ("304", ""), "{condition}");
+        assert_eq!(header(&again, "etag"), Some(etag));
+    }
+    std::fs::write(dir.path().join("static/app.css"), "body { color: red }").unwrap();
+    let changed = house.get("/app.css", &format!("if-none-match: {etag}\r\n")).await;
+    assert_eq!((status(&changed), body(&changed)), ("200", "body { color: red }"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_dir_that_is_none_is_refused_by_name() {
+    let semaphore = || Arc::new(Semaphore::new(0));
+    let echo = Echo { handled: Arc::default(), arrived: semaphore(), gate: semaphore() };
+    let options = HttpOptions { static_dir: Some("/nonexistent".into()), ..HttpOptions::default() };
+    let error = serve(anywhere(), Security::Plaintext, options, echo).await.unwrap_err();
+    assert!(matches!(error, HttpError::StaticDir { .. }), "{error}");
+    assert!(error.to_string().contains("http.static_dir /nonexistent"), "{error}");
+}
