@@ -15,6 +15,7 @@ pub mod doc;
 pub mod http;
 pub mod json;
 pub mod key;
+pub mod keyparts;
 pub mod order;
 pub mod packet;
 pub mod reply;
@@ -22,6 +23,7 @@ pub mod request;
 pub mod status;
 
 pub use key::Key;
+pub use keyparts::{KeyPartError, KeyParts};
 pub use packet::{Header, Kind, Opcode};
 pub use reply::{Reply, ReplyWriter, Rows, RowsWriter};
 pub use request::Request;
