@@ -1,1 +1,67 @@
-//! What a guest written in Rust needs
+//! What a guest written in Rust needs: a handler, requests and responses, a
+//! router, and the service's own stores as function calls.
+//!
+//! ```
+//! use planck_sdk::{Request, Response, Result, Router};
+//!
+//! fn hello(request: &Request<'_>) -> Result<Response> {
+//!     let name = request.query("name").unwrap_or("world".into());
+//!     Ok(Response::text(format!("hello, {name}\n")))
+//! }
+//!
+//! fn handler(request: &Request<'_>) -> Result<Response> {
+//!     Router::new().get("/hello", hello).handle(request)
+//! }
+//!
+//! planck_sdk::export!(handler);
+//! ```
+//!
+//! Built for wasm32 this makes a module of ABI version 1 (`docs/abi.md`). Built
+//! natively nothing is exported, and the host is a double that a test provides:
+//! see [`testing`].
+//!
+//! Invariant: [`host`] holds the only `unsafe` of a guest built with this crate.
+
+pub mod abi;
+mod error;
+pub mod host;
+mod html;
+mod request;
+mod response;
+mod router;
+mod store;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+
+pub use error::{Error, Result};
+pub use html::{Escaped, Html, escape};
+pub use proto::{Key, Status};
+pub use request::{Params, Request};
+pub use response::Response;
+pub use router::Router;
+pub use store::{Page, Query, Row, Store};
+
+/// The protocol, for what this crate has no shorter way to say.
+pub use proto;
+
+/// Makes a handler the guest's own: `fn(&Request<'_>) -> Result<Response>`.
+#[macro_export]
+macro_rules! export {
+    ($handler:expr) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            #[unsafe(no_mangle)]
+            extern "C" fn planck_abi() -> i32 {
+                $crate::abi::VERSION
+            }
+            #[unsafe(no_mangle)]
+            extern "C" fn alloc(len: i32) -> i32 {
+                $crate::abi::alloc(len)
+            }
+            #[unsafe(no_mangle)]
+            extern "C" fn process(ptr: i32, len: i32) -> i64 {
+                $crate::abi::process(ptr, len, $handler)
+            }
+        };
+    };
+}

@@ -1,0 +1,125 @@
+//! The imports of ABI version 1: the host's side, as safe functions.
+//!
+//! Invariant: all `unsafe` of a guest is in [`imports`], and every call there
+//! passes the address and length of a slice that lives through the call, which is
+//! all the host asks for (it checks them against linear memory besides).
+
+use crate::Error;
+use proto::{Reply, Request, Status};
+use std::cell::RefCell;
+
+/// How important a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Something failed.
+    Error = 0,
+    /// Something looks wrong.
+    Warn = 1,
+    /// What an operator wants to know.
+    Info = 2,
+    /// What a developer wants to know.
+    Debug = 3,
+}
+
+/// A packet and the reply to it; kept, so that a call allocates nothing once warm.
+#[derive(Default)]
+struct Buffers {
+    packet: Vec<u8>,
+    reply: Vec<u8>,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
+/// Runs one operation on the service's data and gives its reply to `read`.
+///
+/// # Errors
+/// What the engine refused, or a reply that cannot be read.
+pub fn call<R>(
+    request: &Request<'_>,
+    read: impl FnOnce(Reply<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    // Taken out, so that `read` may call the host again.
+    let mut buffers = BUFFERS.take();
+    buffers.packet.clear();
+    request.encode(0, &mut buffers.packet);
+    let room = buffers.reply.capacity().max(4096);
+    buffers.reply.resize(room, 0);
+    let total = imports::request(&buffers.packet, &mut buffers.reply);
+    let fits = total <= buffers.reply.len();
+    buffers.reply.resize(total, 0);
+    if !fits {
+        // The host keeps what did not fit; the operation is not run again.
+        let read = imports::read(0, &mut buffers.reply);
+        buffers.reply.truncate(read);
+    }
+    let outcome = match Reply::decode(&buffers.reply) {
+        Ok((_, Reply::Error { status, message })) => Err(Error::new(status, message)),
+        Ok((_, reply)) => read(reply),
+        Err(error) => Err(Error::new(Status::Internal, error.to_string())),
+    };
+    BUFFERS.set(buffers);
+    outcome
+}
+
+/// Writes a line to the service's log.
+pub fn log(level: Level, line: &str) {
+    imports::log(level as i32, line.as_bytes());
+}
+
+/// Wall time in microseconds since 1970-01-01T00:00:00Z.
+pub fn now_micros() -> u64 {
+    imports::now() as u64
+}
+
+/// Fills `out` with random bytes, at most 64 KiB.
+pub fn random(out: &mut [u8]) {
+    imports::random(out);
+}
+
+#[cfg(target_arch = "wasm32")]
+#[allow(unsafe_code)]
+mod imports {
+    #[link(wasm_import_module = "planck")]
+    unsafe extern "C" {
+        fn host_request(ptr: *const u8, len: usize, out: *mut u8, cap: usize) -> i64;
+        fn host_read(offset: usize, ptr: *mut u8, len: usize) -> i64;
+        fn host_log(level: i32, ptr: *const u8, len: usize);
+        fn host_now() -> i64;
+        fn host_random(ptr: *mut u8, len: usize);
+    }
+
+    pub(super) fn request(packet: &[u8], out: &mut [u8]) -> usize {
+        // SAFETY: both are whole slices that outlive the call; the host writes at
+        // most `out.len()` bytes into `out` and never calls back into the guest.
+        let total = unsafe {
+            host_request(packet.as_ptr(), packet.len(), out.as_mut_ptr(), out.len())
+        };
+        total as usize
+    }
+
+    pub(super) fn read(offset: usize, out: &mut [u8]) -> usize {
+        // SAFETY: a whole slice that outlives the call; the host writes at most
+        // `out.len()` bytes and returns how many.
+        unsafe { host_read(offset, out.as_mut_ptr(), out.len()) as usize }
+    }
+
+    pub(super) fn log(level: i32, line: &[u8]) {
+        // SAFETY: a whole slice, only read, that outlives the call.
+        unsafe { host_log(level, line.as_ptr(), line.len()) }
+    }
+
+    pub(super) fn now() -> i64 {
+        // SAFETY: takes no pointer.
+        unsafe { host_now() }
+    }
+
+    pub(super) fn random(out: &mut [u8]) {
+        // SAFETY: a whole slice that outlives the call; the host fills it.
+        unsafe { host_random(out.as_mut_ptr(), out.len()) }
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+use crate::testing::imports;

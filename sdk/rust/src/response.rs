@@ -1,0 +1,76 @@
+//! What a handler answers.
+
+use crate::{Error, Html, Result};
+use proto::Status;
+use proto::http::{HeadersBuf, write_response};
+use serde::Serialize;
+
+/// A status, headers and a body.
+#[derive(Clone, Debug)]
+pub struct Response {
+    status: u16,
+    headers: HeadersBuf,
+    body: Vec<u8>,
+}
+
+impl Response {
+    /// An empty response of that status, which must be 200 to 599.
+    pub fn new(status: u16) -> Response {
+        Response { status, headers: HeadersBuf::new(), body: Vec::new() }
+    }
+
+    /// 200 with plain text.
+    pub fn text(body: impl Into<String>) -> Response {
+        Response::new(200).header("content-type", "text/plain; charset=utf-8").body(body.into())
+    }
+
+    /// 200 with a page.
+    pub fn html(page: Html) -> Response {
+        Response::new(200)
+            .header("content-type", "text/html; charset=utf-8")
+            .body(page.into_string())
+    }
+
+    /// 200 with JSON.
+    ///
+    /// # Errors
+    /// A value that JSON cannot hold, such as a map with keys that are no strings.
+    pub fn json(value: &impl Serialize) -> Result<Response> {
+        let body = serde_json::to_vec(value)
+            .map_err(|e| Error::new(Status::Internal, format!("a response is no JSON: {e}")))?;
+        Ok(Response::new(200).header("content-type", "application/json").body(body))
+    }
+
+    /// 303: the browser goes on with GET to `location`, a path of this service.
+    pub fn see_other(location: &str) -> Response {
+        Response::new(303).header("location", location)
+    }
+
+    /// Another status.
+    #[must_use]
+    pub fn status(mut self, status: u16) -> Response {
+        self.status = status;
+        self
+    }
+
+    /// One more header. Line breaks become spaces, so that no value can end a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Response {
+        let clean = value.replace(['\r', '\n', '\0'], " ");
+        if !self.headers.push(name, clean.as_bytes()) {
+            crate::host::log(crate::host::Level::Warn, "a header over 65,535 bytes was left out");
+        }
+        self
+    }
+
+    /// Another body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Response {
+        self.body = body.into();
+        self
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        write_response(out, self.status, &self.headers, &self.body);
+    }
+}

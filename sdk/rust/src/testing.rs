@@ -1,0 +1,133 @@
+//! A guest's handler run natively, against a host made for the test.
+//!
+//! ```
+//! use planck_sdk::testing::ask;
+//! use planck_sdk::Response;
+//!
+//! let answer = ask(|_| Ok(Response::text("hello")), "GET", "/", b"");
+//! assert_eq!((answer.status, answer.body.as_str()), (200, "hello"));
+//! ```
+
+use crate::{Request, Response, Result};
+use proto::http::{HeadersBuf, HttpResponse, write_request};
+use proto::{ReplyWriter, Status};
+use std::cell::{Cell, RefCell};
+
+/// The other side of `host_request`: a request packet, and where the reply goes.
+pub type Host = dyn FnMut(&[u8], &mut Vec<u8>);
+
+thread_local! {
+    static HOST: RefCell<Option<Box<Host>>> = const { RefCell::new(None) };
+    static PENDING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static LOG: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static NOW: Cell<u64> = const { Cell::new(1_371_124_800_000_000) };
+    static RANDOM: Cell<u8> = const { Cell::new(0) };
+}
+
+/// Gives the calls of this thread to `host`, until another is set.
+pub fn set_host(host: impl FnMut(&[u8], &mut Vec<u8>) + 'static) {
+    HOST.set(Some(Box::new(host)));
+}
+
+/// What `now_micros` says on this thread.
+pub fn set_now_micros(now: u64) {
+    NOW.set(now);
+}
+
+/// The lines logged on this thread since the last call.
+pub fn take_log() -> Vec<String> {
+    LOG.take()
+}
+
+/// What a handler answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The body, as text.
+    pub body: String,
+    headers: Vec<(String, String)>,
+}
+
+impl Answer {
+    /// The first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+/// Sends a request through a handler as the host would.
+///
+/// # Panics
+/// If the request or the response is malformed.
+pub fn ask(
+    handler: impl Fn(&Request<'_>) -> Result<Response>,
+    method: &str,
+    target: &str,
+    body: &[u8],
+) -> Answer {
+    let mut request = Vec::new();
+    write_request(&mut request, method, target, "127.0.0.1:1", &HeadersBuf::new(), body);
+    let mut response = Vec::new();
+    assert!(crate::abi::respond(&request, handler, &mut response), "the request is malformed");
+    let response = HttpResponse::decode(&response).expect("the response is well formed");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Answer {
+        status: response.status,
+        body: text(response.body),
+        headers: response.headers.iter().map(|(n, v)| (n.to_owned(), text(v))).collect(),
+    }
+}
+
+pub(crate) mod imports {
+    use super::*;
+
+    pub(crate) fn request(packet: &[u8], out: &mut [u8]) -> usize {
+        let mut reply = Vec::new();
+        // Taken out while it runs, so that it may set another.
+        match HOST.take() {
+            Some(mut host) => {
+                host(packet, &mut reply);
+                HOST.with_borrow_mut(|slot| {
+                    slot.get_or_insert(host);
+                });
+            }
+            None => {
+                let message = "no host: call planck_sdk::testing::set_host first";
+                ReplyWriter::new(0, &mut reply).error(Status::Internal, message);
+            }
+        }
+        let total = reply.len();
+        if total <= out.len() {
+            out[..total].copy_from_slice(&reply);
+        } else {
+            PENDING.set(reply);
+        }
+        total
+    }
+
+    pub(crate) fn read(offset: usize, out: &mut [u8]) -> usize {
+        PENDING.with_borrow(|pending| {
+            let rest = pending.get(offset..).unwrap_or_default();
+            let len = rest.len().min(out.len());
+            out[..len].copy_from_slice(&rest[..len]);
+            len
+        })
+    }
+
+    pub(crate) fn log(_level: i32, line: &[u8]) {
+        LOG.with_borrow_mut(|log| log.push(String::from_utf8_lossy(line).into_owned()));
+    }
+
+    pub(crate) fn now() -> i64 {
+        NOW.get() as i64
+    }
+
+    pub(crate) fn random(out: &mut [u8]) {
+        for byte in out {
+            *byte = RANDOM.get();
+            RANDOM.set(RANDOM.get().wrapping_add(37));
+        }
+    }
+}
