@@ -35,11 +35,7 @@ pub fn alloc(len: i32) -> i32 {
 
 /// Runs one request that the host wrote into the buffer of [`alloc`]; the
 /// response's address and length, packed, or a negative status.
-pub fn process(
-    ptr: i32,
-    len: i32,
-    handler: impl Fn(&Request<'_>) -> Result<Response>,
-) -> i64 {
+pub fn process(ptr: i32, len: i32, handler: impl Fn(&Request<'_>) -> Result<Response>) -> i64 {
     let request = REQUEST.take();
     let ours = request.as_ptr().addr() as i32 == ptr;
     let bytes = usize::try_from(len).ok().and_then(|len| request.get(..len));

@@ -93,9 +93,8 @@ mod imports {
     pub(super) fn request(packet: &[u8], out: &mut [u8]) -> usize {
         // SAFETY: both are whole slices that outlive the call; the host writes at
         // most `out.len()` bytes into `out` and never calls back into the guest.
-        let total = unsafe {
-            host_request(packet.as_ptr(), packet.len(), out.as_mut_ptr(), out.len())
-        };
+        let total =
+            unsafe { host_request(packet.as_ptr(), packet.len(), out.as_mut_ptr(), out.len()) };
         total as usize
     }
 

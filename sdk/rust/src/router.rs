@@ -23,7 +23,12 @@ impl Router {
     /// `handler` answers `method` on paths like `pattern`; a segment `{name}` of it
     /// stands for any one segment, which [`Request::param`] gives.
     #[must_use]
-    pub fn route(mut self, method: &'static str, pattern: &'static str, handler: Handler) -> Router {
+    pub fn route(
+        mut self,
+        method: &'static str,
+        pattern: &'static str,
+        handler: Handler,
+    ) -> Router {
         self.routes.push((method, pattern, handler));
         self
     }

@@ -163,7 +163,6 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
 }
 
 /// A PQL query with parameters.
-#[derive(Debug)]
 pub struct Query<'q> {
     text: &'q str,
     parameters: DocBuf,
