@@ -358,6 +358,22 @@ fn given_dotted_paths_when_set_and_unset_then_only_they_change() {
 }
 
 #[test]
+fn given_fields_set_when_written_then_old_ones_keep_their_place_and_new_ones_follow_as_asked() {
+    let bytes = bytes(&doc! { "z": 1, "m": { "y": 2 }, "a": 3 });
+    let changes = [
+        Change::Set("q", Value::Int32(4)),
+        Change::Set("m.x", Value::Int32(5)),
+        Change::Set("b", Value::Int32(6)),
+        Change::Set("z", Value::Int32(7)),
+    ];
+    let changed = Doc::trusted(&bytes).with(&changes).expect("allowed");
+    assert_eq!(
+        proto::json::to_json(Doc::trusted(&changed)),
+        r#"{"z":7,"m":{"y":2,"x":5},"a":3,"q":4,"b":6}"#
+    );
+}
+
+#[test]
 fn given_changes_that_cannot_be_when_asked_for_then_the_error_names_the_path() {
     let bytes = bytes(&doc! { "a": 1, "b": [1] });
     let doc = Doc::parse(&bytes).expect("valid");
