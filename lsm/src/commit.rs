@@ -75,7 +75,8 @@ impl Lsm {
                 return Ok(lock);
             }
             drop((version, lock));
-            self.flush_oldest().map_err(|error| Error::Full(Box::new(error)))?;
+            let most = self.options.max_frozen;
+            self.flush_oldest(most).map_err(|error| Error::Full(Box::new(error)))?;
             if let Err(error) = self.trim_log() {
                 // Room was made: no reason to refuse this commit. The stats have
                 // the error, the next step tries again.

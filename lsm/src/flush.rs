@@ -83,7 +83,7 @@ impl Lsm {
     /// The store is as it was and goes on; the error stays in
     /// [`Stats::flush_error`](crate::Stats) until a flush succeeds.
     pub fn step(&self) -> Result<Step, Error> {
-        if let Some(lsn) = self.flush_oldest()? {
+        if let Some(lsn) = self.flush_oldest(1)? {
             return Ok(Step::Flushed(lsn));
         }
         match self.trim_log()? {
@@ -104,7 +104,7 @@ impl Lsm {
             self.applied.load(Acquire)
         };
         while self.flushed_lsn() < target {
-            if self.flush_oldest()?.is_none() {
+            if self.flush_oldest(1)?.is_none() {
                 break;
             }
         }
@@ -128,11 +128,15 @@ impl Lsm {
         }));
     }
 
-    /// Flushes the oldest frozen set, if any; waits while another thread does.
-    pub(crate) fn flush_oldest(&self) -> Result<Option<Lsn>, Error> {
+    /// Flushes the oldest frozen set if at least so many wait; waits while
+    /// another thread does.
+    pub(crate) fn flush_oldest(&self, waiting: usize) -> Result<Option<Lsn>, Error> {
         let mut flusher = self.flusher.lock();
         let version = self.version.load_full();
-        let Some(oldest) = version.frozen.last() else { return Ok(None) };
+        let oldest = match version.frozen.last() {
+            Some(oldest) if version.frozen.len() >= waiting => oldest,
+            _ => return Ok(None),
+        };
         let outcome = self.flush_set(&mut flusher, &version, oldest);
         *self.flush_error.lock() = outcome.as_ref().err().map(ToString::to_string);
         outcome.map(|()| Some(oldest.last))

@@ -5,8 +5,10 @@
 //! * entries are never changed or removed; a later entry with the same key and
 //!   LSN stands before the earlier one, so that a search meets the last of a
 //!   batch first;
-//! * a node is whole in the arena before a link to it is stored (Release), and
-//!   links are loaded with Acquire: who can reach a node can read it;
+//! * an entry is whole in the arenas before a link to it is stored (Release),
+//!   and links are loaded with Acquire: who can reach a node can read it all;
+//! * what a search touches of an entry is one cache line ([`Node`]); what only a
+//!   hit needs lies apart ([`Cold`]);
 //! * heights come from a counter and a hash: the same inserts give the same list.
 //!
 //! Contract for a later inside (fat nodes): [`Memtable::insert`],
@@ -28,16 +30,16 @@ use parking_lot::Mutex;
 use crate::Lsn;
 use crate::batch::MAX_BATCH_BYTES;
 use crate::options::MAX_MEMTABLE_BYTES;
-use arena::Arena;
+use arena::{Arena, Line, Packed};
 
 /// Levels at most: with one in four promoted, enough for 16 M entries.
 const LEVELS: usize = 12;
-/// Links kept in the node itself: all of 255 in 256 nodes.
-const INLINE_LEVELS: usize = 4;
+/// Links kept in the node itself: all of 1023 in 1024 nodes.
+const INLINE_LEVELS: usize = 5;
 /// No node. Links hold a slot's index + 1.
 const NIL: u32 = 0;
 /// Keys up to this long need no allocation, and the first so many bytes of a
-/// longer one are compared without following a pointer.
+/// longer one are compared in the node.
 const HEAD: usize = 16;
 /// Values up to this long are kept in the node.
 pub(crate) const SMALL_VALUE: usize = 22;
@@ -102,56 +104,38 @@ fn padded_head(key: &[u8]) -> [u8; HEAD] {
     head
 }
 
+/// The links of a tall node above those in it.
 type Tall = [AtomicU32; LEVELS - INLINE_LEVELS];
 
+/// What a search needs of an entry.
+#[repr(C)]
 struct Node {
     /// The key's first bytes, zero-padded.
     head: [u8; HEAD],
     lsn: Lsn,
     low: [AtomicU32; INLINE_LEVELS],
-    tall: Option<Box<Tall>>,
+    /// Index of its upper links + 1, or 0.
+    tall: u32,
+    /// The key's length.
+    len: u16,
+}
+const _: () = assert!(size_of::<Line<Node>>() == 64);
+
+/// What only a hit needs, or the comparison of long keys.
+struct Cold {
     /// The whole key if it is longer than [`HEAD`], else empty.
     long: Box<[u8]>,
     stored: Stored,
-    len: u16,
 }
 
 impl Node {
-    fn key(&self) -> &[u8] {
-        if self.long.is_empty() { &self.head[..usize::from(self.len)] } else { &self.long }
-    }
-
-    /// Zero padding cannot confuse: where padded heads are equal, the shorter
-    /// key is a prefix of the longer, and only keys longer than the head differ
-    /// behind it.
-    #[inline]
-    fn cmp_key(&self, to: Probe<'_>) -> Ordering {
-        u128::from_be_bytes(self.head).cmp(&to.head).then_with(|| {
-            if usize::from(self.len) > HEAD && to.key.len() > HEAD {
-                self.long[HEAD..].cmp(&to.key[HEAD..])
-            } else {
-                usize::from(self.len).cmp(&to.key.len())
-            }
-        })
-    }
-
     /// Whether this entry stands strictly before (key, lsn).
     #[inline]
-    fn is_before(&self, key: Probe<'_>, lsn: Lsn) -> bool {
-        match self.cmp_key(key) {
+    fn is_before(&self, order: Ordering, lsn: Lsn) -> bool {
+        match order {
             Ordering::Less => true,
             Ordering::Equal => self.lsn > lsn,
             Ordering::Greater => false,
-        }
-    }
-
-    /// The link at `level`; a node shorter than that is never asked.
-    #[inline]
-    fn link(&self, level: usize) -> Option<&AtomicU32> {
-        if level < INLINE_LEVELS {
-            self.low.get(level)
-        } else {
-            self.tall.as_ref()?.get(level - INLINE_LEVELS)
         }
     }
 }
@@ -159,13 +143,17 @@ impl Node {
 struct Writer {
     /// Entries so far: the next slot, and the counter behind the heights.
     len: u32,
+    /// Tall ones among them.
+    tall: u32,
     /// The last node of each level: inserts in key order need no search.
     tails: [u32; LEVELS],
 }
 
 /// See the module.
 pub(crate) struct Memtable {
-    arena: Arena<Node>,
+    nodes: Arena<Line<Node>>,
+    cold: Arena<Packed<Cold>>,
+    tall: Arena<Packed<Tall>>,
     head: [AtomicU32; LEVELS],
     /// Levels in use. Relaxed: a reader with an old value only starts lower.
     levels: AtomicUsize,
@@ -174,10 +162,10 @@ pub(crate) struct Memtable {
 }
 
 // No set can hold more entries than the arena: it is frozen when it is full of
-// nodes of this size, and one batch of the smallest operations may come on top.
-const _: () = assert!(size_of::<Node>() >= 64);
-const _: () =
-    assert!(MAX_MEMTABLE_BYTES / 64 + MAX_BATCH_BYTES / 13 < Arena::<Node>::CAPACITY as usize);
+// nodes, and one batch of the smallest operations may come on top.
+const _: () = assert!(
+    MAX_MEMTABLE_BYTES / 64 + MAX_BATCH_BYTES / 13 < Arena::<Line<Node>>::CAPACITY as usize
+);
 
 /// The height of the n-th entry: splitmix64 of the counter, one in four promoted.
 fn height(n: u32) -> usize {
@@ -191,11 +179,13 @@ fn height(n: u32) -> usize {
 impl Memtable {
     pub(crate) fn new() -> Self {
         Memtable {
-            arena: Arena::new(),
+            nodes: Arena::new(),
+            cold: Arena::new(),
+            tall: Arena::new(),
             head: [const { AtomicU32::new(NIL) }; LEVELS],
             levels: AtomicUsize::new(1),
             bytes: AtomicUsize::new(size_of::<Memtable>()),
-            writer: Mutex::new(Writer { len: 0, tails: [NIL; LEVELS] }),
+            writer: Mutex::new(Writer { len: 0, tall: 0, tails: [NIL; LEVELS] }),
         }
     }
 
@@ -215,27 +205,24 @@ impl Memtable {
         let before = self.predecessors(&writer, Probe::new(key), lsn);
 
         let long: Box<[u8]> = if key.len() > HEAD { key.into() } else { Box::default() };
-        let low: [AtomicU32; INLINE_LEVELS] =
-            std::array::from_fn(|level| AtomicU32::new(self.next(before[level], level)));
-        let tall = (levels > INLINE_LEVELS).then(|| {
-            Box::new(std::array::from_fn(|i| {
-                let level = i + INLINE_LEVELS;
-                AtomicU32::new(self.next(before[level], level))
-            }))
-        });
         let mut grown = long.len() + stored.heap_bytes();
-        if tall.is_some() {
-            grown += size_of::<Tall>();
+        grown += self.cold.fill(slot, Cold { long, stored });
+        let next = |level| AtomicU32::new(self.next(before[level], level));
+        let mut tall = NIL;
+        if levels > INLINE_LEVELS {
+            let links = std::array::from_fn(|i| next(i + INLINE_LEVELS));
+            grown += self.tall.fill(writer.tall, links);
+            writer.tall += 1;
+            tall = writer.tall;
         }
-        grown += self.arena.fill(
-            slot,
-            Node { head: padded_head(key), lsn, low, tall, long, stored, len: key.len() as u16 },
-        );
+        let low = std::array::from_fn(next);
+        let node = Node { head: padded_head(key), lsn, low, tall, len: key.len() as u16 };
+        grown += self.nodes.fill(slot, node);
         for (level, &at) in before.iter().enumerate().take(levels) {
             match self.node(at) {
                 None => self.head[level].store(index, Release),
                 Some(node) => {
-                    if let Some(link) = node.link(level) {
+                    if let Some(link) = self.link(node, level) {
                         link.store(index, Release);
                     }
                 }
@@ -254,13 +241,63 @@ impl Memtable {
     #[inline]
     pub(crate) fn get(&self, key: &[u8], at: Lsn) -> Option<(Lsn, &Stored)> {
         let probe = Probe::new(key);
-        let node = self.node(self.first_from(probe, at))?;
-        (node.cmp_key(probe) == Ordering::Equal).then_some((node.lsn, &node.stored))
+        let index = self.first_from(probe, at);
+        let node = self.node(index)?;
+        if self.compare(index, node, probe) != Ordering::Equal {
+            return None;
+        }
+        Some((node.lsn, self.stored(index)?))
+    }
+
+    /// What the entry holds.
+    #[inline]
+    fn stored(&self, index: u32) -> Option<&Stored> {
+        Some(&self.cold.get(index.checked_sub(1)?)?.stored)
+    }
+
+    /// The entry's key.
+    #[inline]
+    fn key(&self, index: u32) -> Option<&[u8]> {
+        let node = self.node(index)?;
+        let len = usize::from(node.len);
+        if len <= HEAD { Some(&node.head[..len]) } else { Some(&self.cold.get(index - 1)?.long) }
+    }
+
+    /// The key of the node at `index` against `to`. Zero padding cannot confuse:
+    /// where padded heads are equal, the shorter key is a prefix of the longer,
+    /// and only keys longer than the head differ behind it.
+    #[inline]
+    fn compare(&self, index: u32, node: &Node, to: Probe<'_>) -> Ordering {
+        u128::from_be_bytes(node.head).cmp(&to.head).then_with(|| {
+            if usize::from(node.len) > HEAD
+                && to.key.len() > HEAD
+                && let Some(cold) = self.cold.get(index - 1)
+            {
+                cold.long[HEAD..].cmp(&to.key[HEAD..])
+            } else {
+                usize::from(node.len).cmp(&to.key.len())
+            }
+        })
+    }
+
+    /// Whether the node at `index` stands strictly before (key, lsn).
+    #[inline]
+    fn is_before(&self, index: u32, node: &Node, key: Probe<'_>, lsn: Lsn) -> bool {
+        node.is_before(self.compare(index, node, key), lsn)
+    }
+
+    /// A node's link at `level`; a node shorter than that is never asked.
+    #[inline]
+    fn link<'a>(&'a self, node: &'a Node, level: usize) -> Option<&'a AtomicU32> {
+        if level < INLINE_LEVELS {
+            return node.low.get(level);
+        }
+        self.tall.get(node.tall.checked_sub(1)?)?.get(level - INLINE_LEVELS)
     }
 
     #[inline]
     fn node(&self, index: u32) -> Option<&Node> {
-        if index == NIL { None } else { self.arena.get(index - 1) }
+        if index == NIL { None } else { self.nodes.get(index - 1) }
     }
 
     /// The node after `index` (`NIL`: the head) at `level`.
@@ -268,21 +305,35 @@ impl Memtable {
     fn next(&self, index: u32, level: usize) -> u32 {
         match self.node(index) {
             None => self.head[level].load(Acquire),
-            Some(node) => node.link(level).map_or(NIL, |link| link.load(Acquire)),
+            Some(node) => self.link(node, level).map_or(NIL, |link| link.load(Acquire)),
         }
     }
 
     /// The last node strictly before (key, lsn), or `NIL`.
     #[inline]
     fn last_before(&self, key: Probe<'_>, lsn: Lsn) -> u32 {
-        let (mut at, mut level) = (NIL, self.levels.load(Relaxed));
-        // A node that was already found not to be before needs no second look.
-        let mut beyond = NIL;
+        self.search(key, lsn).0
+    }
+
+    /// The first node not before (key, lsn), or `NIL`.
+    #[inline]
+    fn first_from(&self, key: Probe<'_>, lsn: Lsn) -> u32 {
+        self.search(key, lsn).1
+    }
+
+    /// The last node strictly before (key, lsn), and the one behind it that was
+    /// compared and is not. Not the one behind it now: loading its link again
+    /// could meet a node that was linked in between and stands before.
+    #[inline]
+    fn search(&self, key: Probe<'_>, lsn: Lsn) -> (u32, u32) {
+        let (mut at, mut beyond) = (NIL, NIL);
+        let mut level = self.levels.load(Relaxed);
         while level > 0 {
             let next = self.next(at, level - 1);
+            // One that was already found not to be before needs no second look.
             if next != beyond {
                 if let Some(node) = self.node(next)
-                    && node.is_before(key, lsn)
+                    && self.is_before(next, node, key, lsn)
                 {
                     at = next;
                     continue;
@@ -291,13 +342,7 @@ impl Memtable {
             }
             level -= 1;
         }
-        at
-    }
-
-    /// The first node not before (key, lsn), or `NIL`.
-    #[inline]
-    fn first_from(&self, key: Probe<'_>, lsn: Lsn) -> u32 {
-        self.next(self.last_before(key, lsn), 0)
+        (at, beyond)
     }
 
     /// The last node of all, or `NIL`.
@@ -315,7 +360,8 @@ impl Memtable {
     }
 
     fn predecessors(&self, writer: &Writer, key: Probe<'_>, lsn: Lsn) -> [u32; LEVELS] {
-        if self.node(writer.tails[0]).is_none_or(|last| last.is_before(key, lsn)) {
+        let last = writer.tails[0];
+        if self.node(last).is_none_or(|node| self.is_before(last, node, key, lsn)) {
             return writer.tails;
         }
         let mut before = [NIL; LEVELS];
@@ -328,7 +374,7 @@ impl Memtable {
                     break;
                 }
                 match self.node(next) {
-                    Some(node) if node.is_before(key, lsn) => at = next,
+                    Some(node) if self.is_before(next, node, key, lsn) => at = next,
                     _ => {
                         beyond = next;
                         break;

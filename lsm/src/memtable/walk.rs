@@ -33,13 +33,13 @@ impl Walk {
     /// The key stood on, or `None` past the end.
     #[inline]
     pub(crate) fn key(&self) -> Option<&[u8]> {
-        self.node().map(Node::key)
+        self.table.key(self.at)
     }
 
     /// What is stored at the key stood on.
     #[inline]
     pub(crate) fn stored(&self) -> Option<&Stored> {
-        self.node().map(|node| &node.stored)
+        self.table.stored(self.at)
     }
 
     /// The commit that wrote the entry stood on; 0 past the end.
@@ -78,24 +78,25 @@ impl Walk {
 
     /// To the next key upwards.
     pub(crate) fn forward(&mut self) {
-        let Some(node) = self.node() else { return };
-        self.at = self.settle_forward(self.past(node));
+        self.at = self.settle_forward(self.past(self.at));
     }
 
     /// To the next key downwards.
     pub(crate) fn back(&mut self) {
-        let Some(node) = self.node() else { return };
-        self.at = self.settle_back(self.table.last_before(Probe::new(node.key()), Lsn::MAX));
+        let Some(key) = self.table.key(self.at) else { return };
+        self.at = self.settle_back(self.table.last_before(Probe::new(key), Lsn::MAX));
     }
 
-    /// The first node of the key after `node`'s.
-    fn past(&self, node: &Node) -> u32 {
-        let key = Probe::new(node.key());
-        let mut at = node.link(0).map_or(NIL, |link| link.load(super::Acquire));
+    /// The first node of the key after that of the node `at`.
+    fn past(&self, at: u32) -> u32 {
+        let Some(key) = self.table.key(at).map(Probe::new) else { return NIL };
+        let mut next = self.table.next(at, 0);
         for _ in 0..PATIENCE {
-            match self.table.node(at) {
-                Some(next) if next.cmp_key(key) == Ordering::Equal => at = self.table.next(at, 0),
-                _ => return at,
+            match self.table.node(next) {
+                Some(node) if self.table.compare(next, node, key) == Ordering::Equal => {
+                    next = self.table.next(next, 0);
+                }
+                _ => return next,
             }
         }
         self.table.first_from(key, 0)
@@ -104,12 +105,12 @@ impl Walk {
     /// From `at`, the first of some key's nodes or one past those too new, to the
     /// first node this walk may show.
     fn settle_forward(&self, mut at: u32) -> u32 {
-        while let Some(node) = self.table.node(at) {
+        while let (Some(node), Some(key)) = (self.table.node(at), self.table.key(at)) {
             if node.lsn > self.lsn {
                 // Too new: the version to show, or else the next key.
-                at = self.table.first_from(Probe::new(node.key()), self.lsn);
+                at = self.table.first_from(Probe::new(key), self.lsn);
             } else if node.lsn < self.floor {
-                at = self.past(node);
+                at = self.past(at);
             } else {
                 return at;
             }
@@ -120,11 +121,10 @@ impl Walk {
     /// From `at`, the oldest node of a key, down to the first key with a version
     /// this walk may show.
     fn settle_back(&self, mut at: u32) -> u32 {
-        while let Some(oldest) = self.table.node(at) {
-            let key = Probe::new(oldest.key());
+        while let Some(key) = self.table.key(at).map(Probe::new) {
             let seen = self.table.first_from(key, self.lsn);
             if let Some(node) = self.table.node(seen)
-                && node.cmp_key(key) == Ordering::Equal
+                && self.table.compare(seen, node, key) == Ordering::Equal
                 && node.lsn >= self.floor
             {
                 return seen;
