@@ -60,3 +60,9 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<proto::KeyPartError> for Error {
+    fn from(error: proto::KeyPartError) -> Error {
+        Error::new(Status::BadKey, error.to_string())
+    }
+}

@@ -25,8 +25,13 @@ pub enum Level {
 #[derive(Default)]
 struct Buffers {
     packet: Vec<u8>,
+    /// Never shortened, so that its bytes are zeroed once and not per call.
     reply: Vec<u8>,
 }
+
+/// A reply buffer that grew past this is given back: one large range must not
+/// hold an instance's memory for good.
+const KEEP_BYTES: usize = 4 << 20;
 
 thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::default();
@@ -44,21 +49,23 @@ pub fn call<R>(
     let mut buffers = BUFFERS.take();
     buffers.packet.clear();
     request.encode(0, &mut buffers.packet);
-    let room = buffers.reply.capacity().max(4096);
-    buffers.reply.resize(room, 0);
-    let total = imports::request(&buffers.packet, &mut buffers.reply);
-    let fits = total <= buffers.reply.len();
-    buffers.reply.resize(total, 0);
-    if !fits {
-        // The host keeps what did not fit; the operation is not run again.
-        let read = imports::read(0, &mut buffers.reply);
-        buffers.reply.truncate(read);
+    if buffers.reply.is_empty() {
+        buffers.reply.resize(16 << 10, 0);
     }
-    let outcome = match Reply::decode(&buffers.reply) {
+    let mut total = imports::request(&buffers.packet, &mut buffers.reply);
+    if total > buffers.reply.len() {
+        // The host keeps what did not fit; the operation is not run again.
+        buffers.reply.resize(total, 0);
+        total = imports::read(0, &mut buffers.reply);
+    }
+    let outcome = match Reply::decode(buffers.reply.get(..total).unwrap_or_default()) {
         Ok((_, Reply::Error { status, message })) => Err(Error::new(status, message)),
         Ok((_, reply)) => read(reply),
         Err(error) => Err(Error::new(Status::Internal, error.to_string())),
     };
+    if buffers.reply.len() > KEEP_BYTES {
+        buffers.reply = Vec::new();
+    }
     BUFFERS.set(buffers);
     outcome
 }

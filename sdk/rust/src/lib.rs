@@ -35,7 +35,8 @@ pub mod testing;
 
 pub use error::{Error, Result};
 pub use html::{Escaped, Html, escape};
-pub use proto::{Key, Status};
+pub use proto::doc::Doc;
+pub use proto::{Key, KeyParts, Status};
 pub use request::{Params, Request};
 pub use response::Response;
 pub use router::Router;

@@ -137,6 +137,38 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
         call(&request, page)
     }
 
+    /// The last `limit` documents from key `from` to key `to`, both included, the
+    /// last one first; 0 for as many as fit a reply.
+    ///
+    /// # Errors
+    /// As [`Store::range`].
+    pub fn last(&self, from: Key, to: Key, limit: u32) -> Result<Page<T>> {
+        let request = Request::Range { store: self.name, from, to, limit, reverse: true };
+        call(&request, page)
+    }
+
+    /// Shows `each` every document from key `from` to key `to`, both included, in
+    /// place: for a handler that looks at many and needs a few fields of each.
+    ///
+    /// # Errors
+    /// What the engine refused.
+    pub fn visit(&self, mut from: Key, to: Key, mut each: impl FnMut(Key, Doc<'_>)) -> Result<()> {
+        loop {
+            let request = Request::Range { store: self.name, from, to, limit: 0, reverse: false };
+            let next = call(&request, |reply| {
+                let found = rows(reply)?;
+                for (key, bytes) in found.iter() {
+                    each(key.ok_or_else(unexpected)?, Doc::trusted(bytes));
+                }
+                Ok(found.next)
+            })?;
+            match next.and_then(Key::next) {
+                Some(next) if next <= to => from = next,
+                _ => return Ok(()),
+            }
+        }
+    }
+
     /// [`Store::range`], all of it, page after page.
     ///
     /// # Errors
@@ -242,4 +274,132 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 
 fn unexpected() -> Error {
     Error::new(Status::Internal, "the engine gave another kind of reply than the one due")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Memory, set_host};
+    use proto::ReplyWriter;
+    use serde::Deserialize;
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Item {
+        name: String,
+        size: Option<u32>,
+    }
+
+    const ITEMS: Store<Item> = Store::open("items");
+
+    fn item(n: u128) -> Item {
+        Item { name: format!("item {n}"), size: (n % 2 == 0).then_some(7) }
+    }
+
+    /// A store of the items under keys 1 to `n`.
+    fn items(n: u128) {
+        Memory::new().install();
+        ITEMS.create().unwrap();
+        for key in 1..=n {
+            ITEMS.insert_with_key(Key(key), &item(key)).unwrap();
+        }
+    }
+
+    fn keys<T>(rows: &[Row<T>]) -> Vec<u128> {
+        rows.iter().map(|row| row.key.0).collect()
+    }
+
+    #[test]
+    fn a_document_comes_back_until_it_is_deleted() {
+        items(2);
+        assert_eq!(ITEMS.get(Key(1)), Ok(Some(item(1))));
+        ITEMS.update(Key(1), &item(8)).unwrap();
+        assert_eq!(ITEMS.get(Key(1)), Ok(Some(item(8))));
+        ITEMS.put(Key(9), &item(9)).unwrap();
+        let made = ITEMS.insert(&item(3)).unwrap();
+        assert_eq!(ITEMS.get(made), Ok(Some(item(3))));
+        ITEMS.delete(Key(1)).unwrap();
+        assert_eq!(ITEMS.get(Key(1)), Ok(None));
+        assert_eq!(ITEMS.get(Key(9)), Ok(Some(item(9))));
+    }
+
+    #[test]
+    fn what_the_engine_refuses_keeps_its_status() {
+        items(1);
+        let status = |result: Result<()>| result.unwrap_err().status;
+        assert_eq!(status(ITEMS.insert_with_key(Key(1), &item(1))), Status::KeyExists);
+        assert_eq!(status(ITEMS.update(Key(2), &item(2))), Status::NotFound);
+        assert_eq!(status(ITEMS.delete(Key(2))), Status::NotFound);
+        let none: Store<Item> = Store::open("none");
+        assert_eq!(none.get(Key(1)).unwrap_err().status, Status::UnknownStore);
+        assert_eq!(none.visit(Key::MIN, Key::MAX, |_, _| ()).unwrap_err().status.http(), 404);
+    }
+
+    #[test]
+    fn ranges_are_paged_forward_and_back() {
+        items(250);
+        let page = ITEMS.range(Key(3), Key(9), 2).unwrap();
+        assert_eq!((keys(&page.rows), page.next), (vec![3, 4], Some(Key(4))));
+        let page = ITEMS.last(Key(3), Key(9), 2).unwrap();
+        assert_eq!((keys(&page.rows), page.next), (vec![9, 8], Some(Key(8))));
+        let page = ITEMS.scan(Some(Key(248)), 9).unwrap();
+        assert_eq!((keys(&page.rows), page.next), (vec![249, 250], None));
+        // More than one reply holds.
+        let all = ITEMS.range_all(Key(2), Key(249)).unwrap();
+        assert_eq!(keys(&all), (2..=249).collect::<Vec<_>>());
+        assert_eq!(all[247].name, "item 249");
+        let mut seen = Vec::new();
+        ITEMS
+            .visit(Key(2), Key(249), |key, doc| {
+                assert_eq!(
+                    doc.get("name").and_then(|v| v.as_str()),
+                    Some(&*format!("item {}", key.0))
+                );
+                seen.push(key.0);
+            })
+            .unwrap();
+        assert_eq!(seen, (2..=249).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_reply_larger_than_the_buffer_is_fetched_and_the_operation_run_once() {
+        let large = Item { name: "x".repeat(1 << 20), size: None };
+        items(0);
+        ITEMS.insert_with_key(Key(1), &large).unwrap();
+        assert_eq!(ITEMS.get(Key(1)), Ok(Some(large.clone())));
+        // A short reply after a long one is read to its own end.
+        ITEMS.insert_with_key(Key(2), &item(2)).unwrap();
+        assert_eq!(ITEMS.get(Key(2)), Ok(Some(item(2))));
+        assert_eq!(ITEMS.insert_with_key(Key(1), &large).unwrap_err().status, Status::KeyExists);
+    }
+
+    #[test]
+    fn a_document_of_another_type_is_an_error_that_names_it() {
+        items(1);
+        let other: Store<std::collections::BTreeMap<String, u32>> = Store::open("items");
+        let error = other.get(Key(1)).unwrap_err();
+        assert_eq!(error.status, Status::Internal);
+        assert!(error.message.contains("name"), "{error}");
+    }
+
+    #[test]
+    fn a_query_carries_its_parameters_in_order() {
+        set_host(|packet, reply| {
+            let (id, request) = Request::decode(packet).unwrap();
+            let Request::Query { text, parameters } = request else { panic!("{request:?}") };
+            assert_eq!(text, "items.filter(a = $1 and b > $2).count()");
+            let given = Doc::parse(parameters.unwrap()).unwrap();
+            assert_eq!(given.get("1"), Some(Value::String("JFK")));
+            assert_eq!(given.get("2"), Some(Value::Int32(60)));
+            ReplyWriter::new(id, reply).count(12);
+        });
+        let query = || Query::new("items.filter(a = $1 and b > $2).count()").param("JFK").param(60);
+        assert_eq!(query().count(), Ok(12));
+        assert_eq!(query().rows::<Item>().unwrap_err().status, Status::Internal);
+    }
+
+    #[test]
+    fn a_reply_that_is_none_is_an_error() {
+        set_host(|_, reply| reply.extend_from_slice(b"no packet"));
+        assert_eq!(ITEMS.get(Key(1)).unwrap_err().status, Status::Internal);
+    }
 }

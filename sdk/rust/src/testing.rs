@@ -8,6 +8,10 @@
 //! assert_eq!((answer.status, answer.body.as_str()), (200, "hello"));
 //! ```
 
+mod memory;
+
+pub use memory::Memory;
+
 use crate::{Request, Response, Result};
 use proto::http::{HeadersBuf, HttpResponse, write_request};
 use proto::{ReplyWriter, Status};
@@ -50,6 +54,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Every header, in order.
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
     /// The first header of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
@@ -67,8 +76,26 @@ pub fn ask(
     target: &str,
     body: &[u8],
 ) -> Answer {
+    ask_with(handler, method, target, &[], body)
+}
+
+/// [`ask`], with headers.
+///
+/// # Panics
+/// As [`ask`].
+pub fn ask_with(
+    handler: impl Fn(&Request<'_>) -> Result<Response>,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    let mut given = HeadersBuf::new();
+    for (name, value) in headers {
+        assert!(given.push(name, value.as_bytes()), "the header {name} is too long");
+    }
     let mut request = Vec::new();
-    write_request(&mut request, method, target, "127.0.0.1:1", &HeadersBuf::new(), body);
+    write_request(&mut request, method, target, "127.0.0.1:1", &given, body);
     let mut response = Vec::new();
     assert!(crate::abi::respond(&request, handler, &mut response), "the request is malformed");
     let response = HttpResponse::decode(&response).expect("the response is well formed");
