@@ -232,7 +232,10 @@ mod tests {
         assert_eq!(check(&key, &file).expect("ours").0, code);
     }
 
-    const GOLDEN: [u8; 32] = [0; 32];
+    const GOLDEN: [u8; 32] = [
+        190, 55, 2, 220, 197, 199, 242, 210, 200, 211, 210, 156, 204, 120, 58, 95, 144, 20, 191,
+        32, 11, 254, 233, 2, 51, 80, 68, 125, 102, 190, 44, 26,
+    ];
 
     #[test]
     fn a_file_with_any_byte_changed_cut_or_added_is_refused() {

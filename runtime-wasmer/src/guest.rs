@@ -46,21 +46,24 @@ pub(crate) fn start(
     let state = HostState::new(host, clock, *limits);
     let env = FunctionEnv::new(&mut store, Data { state, memory: None, fuel: None });
     let imports = link::imports(&mut store, &env);
-    let instance = wasmer::Instance::new(&mut store, module, &imports).map_err(|error| match error {
-        // Data or elements that do not fit.
-        InstantiationError::Start(trap) | InstantiationError::Link(LinkError::Trap(trap)) => {
-            trap_of(trap)
-        }
-        InstantiationError::Link(LinkError::Resource(what)) => {
-            Trap::new(TrapKind::Host, format!("no instance can be made: {what}; lower wasm.max_instances"))
-        }
-        other => Trap::new(TrapKind::Host, format!("the module cannot be linked: {other}")),
-    })?;
+    let instance =
+        wasmer::Instance::new(&mut store, module, &imports).map_err(|error| match error {
+            // Data or elements that do not fit.
+            InstantiationError::Start(trap) | InstantiationError::Link(LinkError::Trap(trap)) => {
+                trap_of(trap)
+            }
+            InstantiationError::Link(LinkError::Resource(what)) => Trap::new(
+                TrapKind::Host,
+                format!("no instance can be made: {what}; lower wasm.max_instances"),
+            ),
+            other => Trap::new(TrapKind::Host, format!("the module cannot be linked: {other}")),
+        })?;
 
     let exports = &instance.exports;
     let memory = exports.get_memory(abi::MEMORY).map_err(lost)?.clone();
     let global = |name| exports.get_global(name).map_err(lost).cloned();
-    let (fuel, pages, denied) = (global(meter::FUEL)?, global(meter::PAGES)?, global(meter::DENIED)?);
+    let (fuel, pages, denied) =
+        (global(meter::FUEL)?, global(meter::PAGES)?, global(meter::DENIED)?);
     let tick = link::tick_function(&mut store, &env);
     let allowed = (limits.memory_bytes / abi::PAGE_BYTES).cast_signed();
     pages.set(&mut store, Value::I64(allowed)).map_err(lost)?;
@@ -101,7 +104,9 @@ pub(crate) fn start(
 fn lost(error: impl std::fmt::Display) -> Trap {
     Trap::new(
         TrapKind::Host,
-        format!("a vetted module lost a part of itself: {error}; please report this with the module"),
+        format!(
+            "a vetted module lost a part of itself: {error}; please report this with the module"
+        ),
     )
 }
 
@@ -121,7 +126,6 @@ impl WasmerGuest {
         }
     }
 }
-
 
 impl Guest for WasmerGuest {
     fn has(&self, export: Export) -> bool {
@@ -150,7 +154,12 @@ impl Guest for WasmerGuest {
                 free.call(store, *ptr, *len).map(|()| 0)
             }
             (_, []) if let Some(plain) = plain => plain.call(store).map(|()| 0),
-            _ => return Err(Trap::new(TrapKind::Host, format!("{} was called wrongly", export.name()))),
+            _ => {
+                return Err(Trap::new(
+                    TrapKind::Host,
+                    format!("{} was called wrongly", export.name()),
+                ));
+            }
         };
         self.settle();
         outcome.map_err(trap_of)
@@ -182,7 +191,9 @@ fn trap_of(error: RuntimeError) -> Trap {
         Some(TrapCode::UnreachableCodeReached) => TrapKind::Unreachable,
         Some(TrapCode::HeapAccessOutOfBounds) => TrapKind::OutOfBounds,
         Some(
-            TrapCode::TableAccessOutOfBounds | TrapCode::IndirectCallToNull | TrapCode::BadSignature,
+            TrapCode::TableAccessOutOfBounds
+            | TrapCode::IndirectCallToNull
+            | TrapCode::BadSignature,
         ) => TrapKind::BadTable,
         Some(TrapCode::IntegerDivisionByZero) => TrapKind::DivisionByZero,
         Some(TrapCode::IntegerOverflow) => TrapKind::IntegerOverflow,

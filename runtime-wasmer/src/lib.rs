@@ -74,12 +74,13 @@ impl Runtime for WasmerRuntime {
             .ok_or_else(|| failed("its sections cannot be extended".to_owned()))?;
         let engine = engine(meter);
         let key = self.cache.as_ref().map(|_| cache::key(&metered, SETTINGS));
-        let cached = self.cache.as_ref().zip(key).and_then(|(cache, key)| cache.load(&key, &engine));
+        let cached =
+            self.cache.as_ref().zip(key).and_then(|(cache, key)| cache.load(&key, &engine));
         let module = match cached {
             Some(module) => module,
             None => {
-                let module =
-                    wasmer::Module::new(&engine, &metered).map_err(|error| failed(error.to_string()))?;
+                let module = wasmer::Module::new(&engine, &metered)
+                    .map_err(|error| failed(error.to_string()))?;
                 if let Some((cache, key)) = self.cache.as_ref().zip(key)
                     && let Ok(code) = module.serialize()
                 {

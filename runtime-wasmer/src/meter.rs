@@ -109,7 +109,9 @@ impl<'a> FunctionMiddleware<'a> for FunctionMeter {
             Operator::MemoryFill { .. }
             | Operator::MemoryCopy { .. }
             | Operator::MemoryInit { .. } => self.pay_for_length(state, BYTES_SHIFT),
-            Operator::TableFill { .. } | Operator::TableCopy { .. } | Operator::TableInit { .. } => {
+            Operator::TableFill { .. }
+            | Operator::TableCopy { .. }
+            | Operator::TableInit { .. } => {
                 self.pay_for_length(state, ELEMENTS_SHIFT);
             }
             Operator::MemoryGrow { mem } => {
