@@ -1,4 +1,123 @@
 //! Catalog, documents, PQL and the one dispatch path.
+//!
+//! What must stay true:
+//! * every caller (wire, guests, tools) enters at [`Engine::dispatch_packet`],
+//!   where authorisation, limits and counts live once (`dispatch.rs`);
+//! * an operation that is refused changed nothing (`error.rs`);
+//! * what is read, decided and written together happens under one commit lock
+//!   (`ops/mod.rs`);
+//! * nothing stored fails to fit a reply (`options.rs`).
 
+mod auth;
+mod catalog;
+mod counters;
+mod dispatch;
+mod document;
+mod error;
+mod keys;
+mod ops;
+mod options;
 pub mod pql;
 pub mod query;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use lsm::Lsm;
+use platform::{Clock, Disk, Entropy};
+
+pub use auth::{Action, Principal, Role, allows};
+pub use error::{OpenError, Refusal};
+pub use lsm::{Lsn, Options as StorageOptions, Step, SyncMode};
+pub use options::{Limits, Options};
+
+/// A document database. All methods take `&self`, may be called from any
+/// thread, and block: on the disk, and a write on other writes.
+pub struct Engine {
+    lsm: Lsm,
+    catalogs: catalog::Catalogs,
+    keys: keys::KeyMaker,
+    slots: auth::Slots,
+    counters: counters::Counters,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    limits: Limits,
+}
+
+impl Engine {
+    /// Opens the database in `disk`'s root, making it if there is none.
+    ///
+    /// # Errors
+    /// A limit out of bounds, storage that cannot be opened, a damaged catalog,
+    /// one of a newer version. Nothing was changed then.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        options: Options,
+    ) -> Result<Engine, OpenError> {
+        options.limits.check()?;
+        let storage = lsm::Options { wal_salt: entropy.next_u64(), ..options.storage };
+        let lsm = Lsm::open(disk, Arc::clone(&clock), storage)?;
+        let catalogs = catalog::Catalogs::load(&lsm)?;
+        let keys = keys::KeyMaker::new(Arc::clone(&clock), Arc::clone(&entropy));
+        Ok(Engine {
+            lsm,
+            catalogs,
+            keys,
+            slots: auth::Slots::new(),
+            counters: counters::Counters::default(),
+            clock,
+            entropy,
+            limits: options.limits,
+        })
+    }
+
+    /// What a request may be and use.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// One bounded piece of background work: for a thread that calls it until it
+    /// is [`Step::Idle`], then waits a little.
+    ///
+    /// # Errors
+    /// The storage's; it goes on, and [`Engine::stats`] keeps the reason.
+    pub fn maintenance(&self) -> Result<Step, Refusal> {
+        Ok(self.lsm.step()?)
+    }
+
+    /// The timer's part: makes every acknowledged write durable; returns how far.
+    ///
+    /// # Errors
+    /// The disk failed: writes are refused until the engine is opened again.
+    pub fn sync(&self) -> Result<Lsn, Refusal> {
+        Ok(self.lsm.sync()?)
+    }
+
+    /// Moves what is in memory to the trees and the value log.
+    ///
+    /// # Errors
+    /// As [`Engine::maintenance`].
+    pub fn flush(&self) -> Result<Lsn, Refusal> {
+        Ok(self.lsm.flush()?)
+    }
+
+    /// Why writes are refused, if they are: the process should say so and end.
+    pub fn poisoned(&self) -> Option<String> {
+        self.lsm.poisoned()
+    }
+
+    /// Syncs and closes.
+    ///
+    /// # Errors
+    /// As [`Engine::sync`].
+    pub fn close(self) -> Result<(), Refusal> {
+        Ok(self.lsm.close()?)
+    }
+
+    fn now_millis(&self) -> i64 {
+        i64::try_from(self.clock.wall_micros() / 1000).unwrap_or(i64::MAX)
+    }
+}

@@ -51,6 +51,8 @@ pub use stats::Stats;
 pub use value::Value;
 pub use version::Snapshot;
 pub use wal::SyncMode;
+// What `Error` holds, for who must tell the kinds apart.
+pub use {btree::Error as PagesError, vlog::Error as ValuesError, wal::Error as WalError};
 
 use flush::Flusher;
 use registry::Registry;

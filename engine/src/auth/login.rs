@@ -1,0 +1,172 @@
+//! Keys: made, hashed, compared.
+//!
+//! What must stay true: an unknown user costs what a known one costs; at most
+//! [`SLOTS`] hashes are computed at once, 19 MiB each, and the others wait.
+
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::{Algorithm, Argon2, Params, Version};
+use parking_lot::{Condvar, Mutex};
+use platform::Entropy;
+use proto::Status;
+
+use crate::catalog::User;
+use crate::{Engine, Principal, Refusal, Role};
+
+/// KiB of memory of one hash.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+/// Hashes computed at once.
+const SLOTS: usize = 4;
+
+/// The user made at first start.
+const ADMIN: &str = "admin";
+
+/// Compared with when there is no such user: no key is known that fits it.
+const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA\
+                     $AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Room for so many hashes at once.
+pub(crate) struct Slots {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+impl Slots {
+    pub(crate) fn new() -> Self {
+        Slots { free: Mutex::new(SLOTS), freed: Condvar::new() }
+    }
+
+    fn with<T>(&self, f: impl FnOnce() -> T) -> T {
+        let mut free = self.free.lock();
+        while *free == 0 {
+            self.freed.wait(&mut free);
+        }
+        *free -= 1;
+        drop(free);
+        let out = f();
+        *self.free.lock() += 1;
+        self.freed.notify_one();
+        out
+    }
+}
+
+fn argon2() -> Argon2<'static> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).expect("the constants are in bounds");
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+/// A PHC string for `key`, under a salt of its own.
+fn hash(key: &str, entropy: &dyn Entropy) -> Result<String, Refusal> {
+    let mut salt = [0; 16];
+    entropy.fill(&mut salt);
+    let failed = |e: &dyn std::fmt::Display| {
+        Refusal::new(Status::Internal, format!("the key could not be hashed: {e}; please report this"))
+    };
+    let salt = SaltString::encode_b64(&salt).map_err(|e| failed(&e))?;
+    let hash = argon2().hash_password(key.as_bytes(), &salt).map_err(|e| failed(&e))?;
+    Ok(hash.to_string())
+}
+
+fn fits(key: &str, phc: &str) -> bool {
+    PasswordHash::new(phc)
+        .is_ok_and(|hash| argon2().verify_password(key.as_bytes(), &hash).is_ok())
+}
+
+/// 256 random bits as 64 hexadecimal digits.
+fn new_key(entropy: &dyn Entropy) -> String {
+    let mut bytes = [0; 32];
+    entropy.fill(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Engine {
+    /// The user of that name, if the key is theirs. Takes tens of milliseconds and
+    /// 19 MiB on purpose: never call it on an async thread.
+    ///
+    /// # Errors
+    /// [`Status::BadCredentials`], in the same words and time for a wrong user as
+    /// for a wrong key.
+    pub fn authenticate(&self, user: &str, key: &str) -> Result<Principal, Refusal> {
+        let catalog = self.catalogs.read();
+        let known = catalog.users.get(user);
+        let phc = known.map_or(DECOY, |user| &user.key_hash);
+        let fits = self.slots.with(|| fits(key, phc));
+        match known {
+            Some(known) if fits => Ok(Principal::new(user, known.role)),
+            _ => {
+                let message = "the user or the key is wrong: check both; the admin's key is in \
+                               the file whose path was printed at first start";
+                Err(Refusal::new(Status::BadCredentials, message))
+            }
+        }
+    }
+
+    /// At first start, when there is no user yet: makes the user `admin` with a
+    /// random key of 256 bits, and returns it, once, as 64 hexadecimal digits.
+    /// It is stored nowhere; [`Engine::ensure_admin_saved`] is safer.
+    ///
+    /// # Errors
+    /// Those of a commit; no user was made.
+    pub fn ensure_admin(&self) -> Result<Option<String>, Refusal> {
+        let mut made = None;
+        self.ensure_admin_saved(|key| {
+            made = Some(key.to_owned());
+            Ok(())
+        })?;
+        Ok(made)
+    }
+
+    /// As [`Engine::ensure_admin`], but hands the key to `save` before the user is
+    /// made, so that no crash leaves an admin whose key nobody has: the next start
+    /// makes another and saves that. The user is durable when this returns. Says
+    /// whether one was made.
+    ///
+    /// # Errors
+    /// That `save` failed, or the commit; no user was made.
+    pub fn ensure_admin_saved(
+        &self,
+        save: impl FnOnce(&str) -> std::io::Result<()>,
+    ) -> Result<bool, Refusal> {
+        let made = self.catalogs.change(&self.lsm, |draft| {
+            if draft.has_users() {
+                return Ok(false);
+            }
+            let key = new_key(&*self.entropy);
+            let key_hash = self.slots.with(|| hash(&key, &*self.entropy))?;
+            save(&key).map_err(|e| {
+                let message = format!(
+                    "the admin's key could not be saved: {e}; no user was made: mend that and \
+                     start again"
+                );
+                Refusal::new(Status::Io, message)
+            })?;
+            let user = User { role: Role::Admin, key_hash, created_at: self.now_millis() };
+            draft.put_user(ADMIN, user);
+            Ok(true)
+        })?;
+        if made {
+            self.sync()?;
+        }
+        Ok(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_decoy_is_a_hash_of_the_same_cost_that_no_key_fits() {
+        let decoy = PasswordHash::new(DECOY).unwrap();
+        let real = hash("k", &platform::sim::SimEntropy::new(1)).unwrap();
+        let real = PasswordHash::new(&real).unwrap();
+        assert_eq!(decoy.algorithm, real.algorithm);
+        assert_eq!(decoy.version, real.version);
+        for cost in ["m", "t", "p"] {
+            assert_eq!(decoy.params.get_decimal(cost), real.params.get_decimal(cost), "{cost}");
+        }
+        assert_eq!(decoy.hash.unwrap().len(), real.hash.unwrap().len());
+        assert!(!fits("", DECOY));
+    }
+}

@@ -1,0 +1,172 @@
+//! Roles, and what each may do: one table.
+
+use proto::Opcode;
+
+use crate::pql::ast::Verb;
+
+/// What a user may do, in four steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Nothing but say hello.
+    None,
+    /// Reads documents.
+    ReadOnly,
+    /// Reads and changes documents.
+    ReadWrite,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Role; 4] = [Role::None, Role::ReadOnly, Role::ReadWrite, Role::Admin];
+
+    /// As stored and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::None => "none",
+            Role::ReadOnly => "read_only",
+            Role::ReadWrite => "read_write",
+            Role::Admin => "admin",
+        }
+    }
+
+    /// The role of a name.
+    pub fn from_name(name: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.name() == name)
+    }
+}
+
+/// What an operation does, as far as permission goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing to anybody.
+    Greet,
+    /// Shows documents, names or figures.
+    Read,
+    /// Changes documents.
+    Write,
+    /// Makes a store.
+    CreateStore,
+    /// Removes a store.
+    DropStore,
+    /// Makes the storage work.
+    Maintain,
+}
+
+impl Action {
+    /// What an operation does at least. A [`Opcode::Query`] may do more: ask
+    /// [`Action::of_query`] once it is parsed.
+    pub fn of(opcode: Opcode) -> Action {
+        match opcode {
+            Opcode::Ping | Opcode::Auth => Action::Greet,
+            Opcode::Stats | Opcode::List => Action::Read,
+            Opcode::Read | Opcode::Scan | Opcode::Range | Opcode::Query => Action::Read,
+            Opcode::Insert | Opcode::BatchInsert | Opcode::Update | Opcode::Delete => Action::Write,
+            Opcode::CreateStore => Action::CreateStore,
+            Opcode::DropStore => Action::DropStore,
+            Opcode::Flush => Action::Maintain,
+        }
+    }
+
+    /// What a query does, by its verb.
+    pub fn of_query(verb: &Verb) -> Action {
+        match verb {
+            Verb::Get(_) => Action::Read,
+            Verb::Insert(_) => Action::Write,
+            Verb::Select(select) if select.output.mutates() => Action::Write,
+            Verb::Select(_) => Action::Read,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Action::Greet => "connect",
+            Action::Read => "read",
+            Action::Write => "write",
+            Action::CreateStore => "create stores",
+            Action::DropStore => "drop stores",
+            Action::Maintain => "maintain the storage",
+        }
+    }
+}
+
+/// The table of permissions.
+pub fn allows(role: Role, action: Action) -> bool {
+    let least = match action {
+        Action::Greet => Role::None,
+        Action::Read => Role::ReadOnly,
+        Action::Write => Role::ReadWrite,
+        Action::CreateStore | Action::DropStore | Action::Maintain => Role::Admin,
+    };
+    role >= least
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Principal;
+    use crate::pql::parse;
+
+    /// Each operation, and who may: none, read_only, read_write, admin; then a service.
+    const TABLE: &[(Opcode, &str)] = &[
+        (Opcode::Ping, "yyyy y"),
+        (Opcode::Auth, "yyyy y"),
+        (Opcode::Stats, "-yyy y"),
+        (Opcode::List, "-yyy y"),
+        (Opcode::CreateStore, "---y y"),
+        (Opcode::DropStore, "---y -"),
+        (Opcode::Insert, "--yy y"),
+        (Opcode::BatchInsert, "--yy y"),
+        (Opcode::Read, "-yyy y"),
+        (Opcode::Update, "--yy y"),
+        (Opcode::Delete, "--yy y"),
+        (Opcode::Scan, "-yyy y"),
+        (Opcode::Range, "-yyy y"),
+        (Opcode::Query, "-yyy y"),
+        (Opcode::Flush, "---y -"),
+    ];
+
+    fn row(action: Action) -> String {
+        let letter = |may| if may { 'y' } else { '-' };
+        let roles: String = Role::ALL
+            .iter()
+            .map(|&role| letter(Principal::new("x", role).may(action)))
+            .collect();
+        format!("{roles} {}", letter(Principal::service("x").may(action)))
+    }
+
+    #[test]
+    fn every_operation_and_role() {
+        let listed: Vec<Opcode> = TABLE.iter().map(|(opcode, _)| *opcode).collect();
+        assert_eq!(listed, Opcode::ALL, "a new operation needs a line in this table");
+        for &(opcode, expected) in TABLE {
+            assert_eq!(row(Action::of(opcode)), expected, "{}", opcode.name());
+        }
+    }
+
+    #[test]
+    fn a_query_is_what_its_verb_is() {
+        let key = "0".repeat(32);
+        for (text, expected) in [
+            (format!("s.get('{key}')"), "-yyy y"),
+            ("s.filter(a = 1)".to_owned(), "-yyy y"),
+            ("s.count()".to_owned(), "-yyy y"),
+            ("s.groupBy(a).aggregate(n: count())".to_owned(), "-yyy y"),
+            ("s.insert({a: 1})".to_owned(), "--yy y"),
+            ("s.filter(a = 1).set({a: 2})".to_owned(), "--yy y"),
+            ("s.filter(a = 1).delete()".to_owned(), "--yy y"),
+        ] {
+            let query = parse(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(row(Action::of_query(&query.verb)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_roles_are_found_again() {
+        for role in Role::ALL {
+            assert_eq!(Role::from_name(role.name()), Some(role));
+        }
+        assert_eq!(Role::from_name("Admin"), None);
+    }
+}

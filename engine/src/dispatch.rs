@@ -1,0 +1,119 @@
+//! The one path: decode, authorise, check limits, do it, answer.
+//!
+//! What must stay true:
+//! * each packet is answered with exactly one reply packet, of at most
+//!   `limits.max_message_size` bytes, whatever the bytes of the packet;
+//! * no operation starts before the caller's role allows it.
+
+use proto::{Header, ReplyWriter, Request, Status};
+
+use crate::auth::{Action, Principal};
+use crate::{Engine, Refusal};
+
+/// Bytes of the longest error message: names and fields of a stranger are in it.
+const MAX_ERROR: usize = 4096;
+
+impl Engine {
+    /// Carries out one request packet and appends its reply packet to `out`.
+    pub fn dispatch_packet(&self, who: &Principal, packet: &[u8], out: &mut Vec<u8>) {
+        let (id, request) = match self.decode(packet) {
+            Ok(decoded) => decoded,
+            Err(refusal) => {
+                // Whatever can be said of the id helps the caller.
+                let id = Header::parse(packet).map_or(0, |header| header.id);
+                return self.refuse(id, &refusal, out);
+            }
+        };
+        self.dispatch(who, id, request, out);
+    }
+
+    /// As [`Engine::dispatch_packet`], for a request that is decoded already; the
+    /// reply carries `id`.
+    pub fn dispatch(&self, who: &Principal, id: u64, request: Request<'_>, out: &mut Vec<u8>) {
+        let opcode = request.opcode();
+        self.counters.request(opcode);
+        let start = out.len();
+        let done = who
+            .check(Action::of(opcode), opcode.name())
+            .and_then(|()| self.carry_out(who, request, ReplyWriter::new(id, out)));
+        if let Err(refusal) = done {
+            out.truncate(start);
+            self.refuse(id, &refusal, out);
+        }
+        debug_assert!(out.len() - start <= self.limits.max_message_size, "a reply is bounded");
+    }
+
+    fn decode<'a>(&self, packet: &'a [u8]) -> Result<(u64, Request<'a>), Refusal> {
+        let limit = self.limits.max_message_size;
+        if packet.len() > limit {
+            let message = format!(
+                "the message has {} bytes, limits.max_message_size is {limit}: send less at once",
+                packet.len()
+            );
+            return Err(Refusal::new(Status::MessageTooLarge, message));
+        }
+        Request::decode(packet).map_err(|(status, e)| Refusal::new(status, e.to_string()))
+    }
+
+    fn carry_out(
+        &self,
+        who: &Principal,
+        request: Request<'_>,
+        reply: ReplyWriter<'_>,
+    ) -> Result<(), Refusal> {
+        match request {
+            Request::Ping => reply.empty(),
+            Request::Auth { .. } => {
+                let message = "this session has said who it is already: open another one to be \
+                               another user";
+                return Err(Refusal::new(Status::BadPacket, message));
+            }
+            Request::Stats => reply.document(&self.stats()?),
+            Request::List => self.list(reply)?,
+            Request::CreateStore { store, if_not_exists } => {
+                self.create_store(store, if_not_exists)?;
+                reply.empty();
+            }
+            Request::DropStore { store, if_exists } => {
+                self.drop_store(store, if_exists)?;
+                reply.empty();
+            }
+            Request::Insert { store, key, document } => {
+                reply.key(self.insert(store, key, document)?);
+            }
+            Request::BatchInsert { store, batch } => {
+                reply.keys(&self.batch_insert(store, batch)?);
+            }
+            Request::Read { store, key } => self.read(store, key, reply)?,
+            Request::Update { store, key, document, upsert } => {
+                self.update(store, key, document, upsert)?;
+                reply.key(key);
+            }
+            Request::Delete { store, key } => {
+                self.delete(store, key)?;
+                reply.count(1);
+            }
+            Request::Scan { store, after, limit, reverse } => {
+                self.scan(store, after, limit, reverse, reply)?;
+            }
+            Request::Range { store, from, to, limit, reverse } => {
+                self.range(store, from, to, limit, reverse, reply)?;
+            }
+            Request::Query { text, parameters } => self.query(who, text, parameters, reply)?,
+            Request::Flush => {
+                self.flush()?;
+                reply.empty();
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, id: u64, refusal: &Refusal, out: &mut Vec<u8>) {
+        self.counters.refused();
+        let mut end = refusal.message.len().min(MAX_ERROR);
+        while !refusal.message.is_char_boundary(end) {
+            end -= 1;
+        }
+        ReplyWriter::new(id, out).error(refusal.status, &refusal.message[..end]);
+    }
+}

@@ -1,0 +1,19 @@
+//! Delete: no document under a key any more.
+
+use proto::Key;
+
+use super::not_found;
+use crate::{Engine, Refusal};
+
+impl Engine {
+    /// Removes the document under `key`, which must be there.
+    pub(crate) fn delete(&self, store: &str, key: Key) -> Result<(), Refusal> {
+        self.change(store, |change| {
+            if change.get(key)?.is_none() {
+                return Err(not_found(key));
+            }
+            change.delete(key);
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,35 @@
+//! Insert: one document more.
+
+use proto::Key;
+
+use super::key_exists;
+use crate::{Engine, Refusal, document};
+
+impl Engine {
+    /// Adds a document under `key`, or under one made for it; returns the key.
+    pub(crate) fn insert(
+        &self,
+        store: &str,
+        key: Option<Key>,
+        document: &[u8],
+    ) -> Result<Key, Refusal> {
+        document::check(document, &self.limits)?;
+        let mut random = self.keys.random();
+        self.change(store, |change| {
+            let key = match key {
+                Some(key) if change.get(key)?.is_some() => return Err(key_exists(key)),
+                Some(key) => key,
+                None => loop {
+                    let key = self.keys.make(random);
+                    if change.get(key)?.is_none() {
+                        break key;
+                    }
+                    // Someone gave this very key, or made it in an earlier run.
+                    random = self.keys.random();
+                },
+            };
+            change.put(key, document);
+            Ok(key)
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! The operations, one to a file, and what they share: where a read looks, and
+//! how a write happens.
+//!
+//! What must stay true: a read sees one snapshot. A write looks at the latest
+//! state and commits under one lock, so that nothing changes between its look
+//! and its commit.
+
+mod batch_insert;
+mod delete;
+mod insert;
+mod list;
+mod page;
+mod query;
+mod range;
+mod read;
+mod scan;
+mod stats;
+mod stores;
+mod update;
+
+use lsm::{Batch, KeyspaceId, Snapshot};
+use proto::{Key, Status};
+
+use crate::{Engine, Refusal};
+
+/// What a read sees: one store of one snapshot.
+struct View {
+    snapshot: Snapshot,
+    keyspace: KeyspaceId,
+}
+
+/// A write being made: the latest state of a store, and what will change there.
+struct Change<'a> {
+    latest: &'a Snapshot,
+    keyspace: KeyspaceId,
+    batch: Batch,
+}
+
+impl Change<'_> {
+    fn get(&self, key: Key) -> Result<Option<lsm::Value>, Refusal> {
+        Ok(self.latest.get(self.keyspace, &key.to_bytes())?)
+    }
+
+    fn put(&mut self, key: Key, document: &[u8]) {
+        self.batch.put(self.keyspace, &key.to_bytes(), document);
+    }
+
+    fn delete(&mut self, key: Key) {
+        self.batch.delete(self.keyspace, &key.to_bytes());
+    }
+}
+
+impl Engine {
+    fn view(&self, store: &str) -> Result<View, Refusal> {
+        // In this order: `Catalogs::resolve` rests on it.
+        let catalog = self.catalogs.read();
+        let snapshot = self.lsm.snapshot();
+        let keyspace = self.catalogs.resolve(&catalog, &snapshot, store)?;
+        Ok(View { snapshot, keyspace })
+    }
+
+    /// Commits what `f` puts into the change, or nothing if it fails.
+    fn change<T>(
+        &self,
+        store: &str,
+        f: impl FnOnce(&mut Change<'_>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let catalog = self.catalogs.read();
+        let (_, out) = self.lsm.commit_with(|latest| {
+            let keyspace = self.catalogs.resolve(&catalog, latest, store)?;
+            let mut change = Change { latest, keyspace, batch: Batch::new() };
+            let out = f(&mut change)?;
+            Ok::<_, Refusal>((change.batch, out))
+        })?;
+        Ok(out)
+    }
+}
+
+fn not_found(key: Key) -> Refusal {
+    Refusal::new(
+        Status::NotFound,
+        format!("there is no document under key {key}: check the key, or insert it"),
+    )
+}
+
+fn key_exists(key: Key) -> Refusal {
+    let message = format!(
+        "there is a document under key {key} already: update it, or insert under another key, or \
+         under none to get a new one"
+    );
+    Refusal::new(Status::KeyExists, message)
+}

@@ -1,0 +1,26 @@
+//! Update: another document under a key.
+
+use proto::Key;
+
+use super::not_found;
+use crate::{Engine, Refusal, document};
+
+impl Engine {
+    /// Replaces the document under `key`; with `upsert` it need not be there.
+    pub(crate) fn update(
+        &self,
+        store: &str,
+        key: Key,
+        document: &[u8],
+        upsert: bool,
+    ) -> Result<(), Refusal> {
+        document::check(document, &self.limits)?;
+        self.change(store, |change| {
+            if !upsert && change.get(key)?.is_none() {
+                return Err(not_found(key));
+            }
+            change.put(key, document);
+            Ok(())
+        })
+    }
+}

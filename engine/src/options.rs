@@ -1,0 +1,111 @@
+//! What an engine can be told, with defaults and bounds.
+//!
+//! What must stay true: whatever an insert accepts, a reply can carry. So a
+//! document always fits a message, and so do the keys of the largest batch.
+
+use crate::OpenError;
+
+/// Room a message needs around one document: packet header, the fields of its
+/// request or reply, a store's name.
+pub(crate) const MESSAGE_OVERHEAD: usize = 256;
+
+const MIN_MESSAGE: usize = 64 << 10;
+/// A message that is one batch must fit one WAL frame with what is added to it.
+const MAX_MESSAGE: usize = 32 << 20;
+
+/// How an engine is opened. Every field has a default.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The storage's part. Its `wal_salt` is replaced by a random one.
+    pub storage: lsm::Options,
+    /// What a request may be and use.
+    pub limits: Limits,
+}
+
+/// What a request may be and use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Documents in one BatchInsert. Default 10,000, at least 1.
+    pub max_batch_size: usize,
+    /// Bytes of a packet, header included, either way. Default 16 MiB, 64 KiB to
+    /// 32 MiB.
+    pub max_message_size: usize,
+    /// Bytes of one document. Default 4 MiB; it must fit a message.
+    pub max_document_size: usize,
+    /// Bytes one query may hold to sort, group or change. Default 64 MiB.
+    pub query_memory: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_batch_size: 10_000,
+            max_message_size: 16 << 20,
+            max_document_size: 4 << 20,
+            query_memory: 64 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// Says which limit is out of bounds, and what it may be.
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        let option = |name, value, must: String| Err(OpenError::Option { name, value, must });
+        let message = self.max_message_size;
+        if !(MIN_MESSAGE..=MAX_MESSAGE).contains(&message) {
+            let must = format!("{MIN_MESSAGE} to {MAX_MESSAGE} bytes");
+            return option("limits.max_message_size", message, must);
+        }
+        let room = message - MESSAGE_OVERHEAD;
+        if !(5..=room).contains(&self.max_document_size) {
+            let must = format!(
+                "5 to {room} bytes: limits.max_message_size less {MESSAGE_OVERHEAD} for what is \
+                 around a document"
+            );
+            return option("limits.max_document_size", self.max_document_size, must);
+        }
+        let keys = room / 16;
+        if !(1..=keys).contains(&self.max_batch_size) {
+            let must = format!(
+                "1 to {keys}: the keys of a batch are answered in one message of \
+                 limits.max_message_size"
+            );
+            return option("limits.max_batch_size", self.max_batch_size, must);
+        }
+        if self.query_memory == 0 {
+            return option("limits.query_memory", 0, "at least 1 byte".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(change: impl FnOnce(&mut Limits)) -> Option<String> {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        limits.check().err().map(|e| e.to_string())
+    }
+
+    #[test]
+    fn each_limit_at_its_edges() {
+        assert_eq!(fault(|_| ()), None);
+        assert_eq!(fault(|l| l.max_message_size = 32 << 20), None);
+        let error = fault(|l| l.max_message_size = (32 << 20) + 1).unwrap();
+        assert!(error.starts_with("limits.max_message_size is 33554433, it must be 65536 to"));
+        assert!(fault(|l| l.max_message_size = (64 << 10) - 1).is_some());
+
+        let room = (16 << 20) - MESSAGE_OVERHEAD;
+        assert_eq!(fault(|l| l.max_document_size = room), None);
+        assert!(fault(|l| l.max_document_size = room + 1).unwrap().contains("max_document_size"));
+        assert_eq!(fault(|l| l.max_document_size = 5), None);
+        assert!(fault(|l| l.max_document_size = 4).is_some());
+
+        assert_eq!(fault(|l| l.max_batch_size = room / 16), None);
+        assert!(fault(|l| l.max_batch_size = room / 16 + 1).unwrap().contains("max_batch_size"));
+        assert!(fault(|l| l.max_batch_size = 0).is_some());
+        assert!(fault(|l| l.query_memory = 0).is_some());
+    }
+}

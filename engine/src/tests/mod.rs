@@ -1,0 +1,10 @@
+//! The engine as its callers see it: packets in, packets out, on a simulated disk.
+
+mod dispatch;
+mod documents;
+mod kit;
+mod limits;
+mod login;
+mod query;
+mod recovery;
+mod stores;
