@@ -1,1 +1,182 @@
-//! wip
+//! The path itself: decoding, roles, counts, replies to nonsense.
+
+use proptest::prelude::*;
+use proto::doc::Doc;
+use proto::{Header, Kind, Opcode, Reply, Request, Status};
+
+use super::kit::*;
+use crate::{Principal, Role};
+
+#[test]
+fn ping_is_answered_to_anybody() {
+    let engine = open();
+    let nobody = Principal::new("nobody", Role::None);
+    assert_eq!(ask_as(&engine, &nobody, Request::Ping), Said::Empty);
+}
+
+#[test]
+fn what_is_no_request_is_refused_under_its_id_if_it_has_one() {
+    let engine = open();
+    let header = |kind, code, body: &[u8]| {
+        let body_len = body.len() as u32;
+        [&Header { kind, code, id: 5, body: body_len }.to_bytes()[..], body].concat()
+    };
+    for (packet, id, status, word) in [
+        (vec![], 0, Status::BadPacket, "header ends early"),
+        (b"GET / HTTP/1.1\r\n\r\n-----------".to_vec(), 0, Status::BadPacket, "another protocol"),
+        (header(Kind::Reply, 1, &[]), 5, Status::BadPacket, "is a reply"),
+        (header(Kind::Request, 99, &[]), 5, Status::UnknownOpcode, "unknown to this server"),
+        (header(Kind::Request, 1, &[0]), 5, Status::BadPacket, "left over"),
+        (header(Kind::Request, 9, &[9]), 5, Status::BadPacket, "store name ends early"),
+    ] {
+        let mut out = Vec::new();
+        engine.dispatch_packet(&admin(), &packet, &mut out);
+        let (found, reply) = Reply::decode(&out).unwrap();
+        assert_eq!(found, id, "{packet:?}");
+        let Reply::Error { status: found, message } = reply else { panic!("{reply:?}") };
+        assert_eq!(found, status, "{message}");
+        assert!(message.contains(word), "{message}");
+    }
+}
+
+#[test]
+fn a_session_authenticates_once() {
+    let words = &["already", "open another"];
+    refused(&open(), Request::Auth { user: "a", key: "b" }, Status::BadPacket, words);
+}
+
+/// For each operation, a request that would be carried out if the role allowed it.
+fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Request<'a>> {
+    let (store, key) = ("s", proto::Key(1));
+    vec![
+        Request::Ping,
+        Request::Stats,
+        Request::List,
+        Request::CreateStore { store: "t", if_not_exists: true },
+        Request::DropStore { store: "t", if_exists: true },
+        Request::Insert { store, key: None, document },
+        Request::BatchInsert { store, batch: batch.as_batch() },
+        Request::Read { store, key },
+        Request::Update { store, key, document, upsert: true },
+        Request::Delete { store, key },
+        Request::Scan { store, after: None, limit: 0, reverse: false },
+        Request::Range { store, from: key, to: key, limit: 0, reverse: false },
+        query("s.count()"),
+        query("s.insert({a: 1})"),
+        query("s.filter(a = 1).set({a: 1})"),
+        query("s.filter(a = 1).delete()"),
+        Request::Flush,
+    ]
+}
+
+#[test]
+fn every_role_does_what_it_may_and_nothing_else() {
+    let (batch, document) = (batch(&[(None, "{}")]), doc("{}"));
+    let requests = each(&batch, &document);
+    for (who, expected) in [
+        (Principal::new("u", Role::None), "y----------------"),
+        (Principal::new("u", Role::ReadOnly), "yyy----y---yyy---"),
+        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy-"),
+        (Principal::service("u"), "yyyy-yyyyyyyyyyy-"),
+        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyy"),
+    ] {
+        let mut found = String::new();
+        for request in &requests {
+            let engine = with_store();
+            insert(&engine, 1, r#"{"a": 1}"#);
+            let lsn = engine.lsm.last_lsn();
+            match ask_as(&engine, &who, *request) {
+                Said::Refused(Status::Forbidden, message) => {
+                    assert!(message.contains(who.role().name()), "{message}");
+                    assert_eq!(engine.lsm.last_lsn(), lsn, "{request:?} changed something");
+                    found.push('-');
+                }
+                Said::Refused(status, message) => panic!("{request:?}: {status} {message}"),
+                _ => found.push('y'),
+            }
+        }
+        assert_eq!(found, expected, "{who:?}");
+    }
+}
+
+#[test]
+fn who_may_not_read_is_not_told_what_is_wrong_with_a_query() {
+    let nobody = Principal::new("nobody", Role::None);
+    refused_as(&with_store(), &nobody, query("nonsense("), Status::Forbidden, &["none"]);
+}
+
+#[test]
+fn requests_and_refusals_are_counted() {
+    let engine = with_store();
+    insert(&engine, 1, "{}");
+    done(&engine, read(1));
+    done(&engine, read(1));
+    refused(&engine, read(2), Status::NotFound, &[]);
+    engine.dispatch_packet(&admin(), b"nonsense", &mut Vec::new());
+    let stats = engine.stats().unwrap();
+    let stats = Doc::parse(&stats).unwrap();
+    let figure = |path: &str| stats.path(path).and_then(|v| v.as_i64()).unwrap_or(-1);
+    assert_eq!(figure("requests.Read"), 3);
+    assert_eq!(figure("requests.Insert"), 1);
+    assert_eq!(figure("requests.CreateStore"), 1);
+    assert_eq!(figure("requests.Ping"), 0);
+    assert_eq!(figure("refused"), 2);
+    assert_eq!(figure("stores"), 1);
+    assert_eq!(figure("lsn"), 2);
+    assert_eq!(figure("flushed_lsn"), 0);
+    assert!(figure("wal_bytes") > 0);
+    let Said::Document(text) = done(&engine, Request::Stats) else { panic!() };
+    assert!(text.contains("\"Stats\""), "{text}");
+    assert!(!text.contains("poisoned"), "{text}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Bytes of a stranger, as they are and behind a header that fits them.
+    #[test]
+    fn nonsense_always_gets_one_well_formed_reply(
+        packets in proptest::collection::vec(
+            (any::<bool>(), 0u16..20, proptest::collection::vec(any::<u8>(), 0..120)),
+            1..20,
+        )
+    ) {
+        let engine = with_store();
+        for (framed, code, bytes) in packets {
+            let header = Header { kind: Kind::Request, code, id: 3, body: bytes.len() as u32 };
+            let packet = if framed { [&header.to_bytes()[..], &bytes].concat() } else { bytes };
+            let mut out = Vec::new();
+            engine.dispatch_packet(&admin(), &packet, &mut out);
+            prop_assert!(Reply::decode(&out).is_ok(), "{:?}", out);
+        }
+    }
+
+    /// Requests that begin well and have a few bytes changed.
+    #[test]
+    fn requests_with_changed_bytes_get_one_well_formed_reply(
+        which in 0usize..17,
+        changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..4),
+    ) {
+        let engine = with_store();
+        let (batch, document) = (batch(&[(None, "{}"), (Some(4), r#"{"a": [1, {"b": 2}]}"#)]), doc(r#"{"a": "x"}"#));
+        let mut packet = Vec::new();
+        each(&batch, &document)[which].encode(9, &mut packet);
+        for (at, byte) in changes {
+            let at = at % packet.len();
+            packet[at] ^= byte;
+        }
+        let mut out = Vec::new();
+        engine.dispatch_packet(&admin(), &packet, &mut out);
+        prop_assert!(Reply::decode(&out).is_ok(), "{:?}", out);
+    }
+}
+
+#[test]
+fn each_operation_has_a_place_in_the_list_above() {
+    let (batch, document) = (batch(&[]), doc("{}"));
+    let mut listed: Vec<Opcode> = each(&batch, &document).iter().map(|r| r.opcode()).collect();
+    listed.push(Opcode::Auth);
+    listed.sort();
+    listed.dedup();
+    assert_eq!(listed, Opcode::ALL);
+}

@@ -61,9 +61,7 @@ pub(super) enum Said {
 }
 
 pub(super) fn text_of(bson: &[u8]) -> String {
-    let mut text = String::new();
-    json::write(Doc::parse(bson).unwrap(), &mut text);
-    text
+    json::to_json(Doc::parse(bson).unwrap())
 }
 
 fn said(packet: &[u8]) -> Said {
@@ -141,7 +139,7 @@ pub(super) fn drop_store(store: &str) -> Request<'_> {
 }
 
 pub(super) fn doc(text: &str) -> Vec<u8> {
-    json::parse(text).unwrap()
+    json::parse_json(text).unwrap()
 }
 
 /// A document of exactly so many bytes: `{"b": <binary>}`.

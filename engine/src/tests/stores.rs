@@ -1,1 +1,135 @@
-//! wip
+//! Stores: made, listed, dropped, found by whoever looks at the right moment.
+
+use proto::{Key, Request, Status};
+
+use super::kit::*;
+
+fn list(engine: &crate::Engine) -> Vec<String> {
+    match done(engine, Request::List) {
+        Said::Rows(rows, None) => rows,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn stores_are_made_listed_and_dropped() {
+    let engine = open();
+    assert_eq!(list(&engine), Vec::<String>::new());
+    assert_eq!(done(&engine, create("b")), Said::Empty);
+    assert_eq!(done(&engine, create("a")), Said::Empty);
+    let names: Vec<String> = list(&engine).iter().map(|row| row[..11].to_owned()).collect();
+    assert_eq!(names, [r#"{"name":"a""#, r#"{"name":"b""#]);
+    assert!(list(&engine)[0].contains("created_at"), "{:?}", list(&engine));
+    assert_eq!(done(&engine, drop_store("b")), Said::Empty);
+    assert_eq!(list(&engine).len(), 1);
+}
+
+#[test]
+fn a_name_is_given_once_and_must_be_allowed() {
+    let engine = with_store();
+    refused(&engine, create("s"), Status::StoreExists, &["\"s\"", "if_not_exists"]);
+    let lsn = engine.lsm.last_lsn();
+    done(&engine, Request::CreateStore { store: "s", if_not_exists: true });
+    assert_eq!(engine.lsm.last_lsn(), lsn, "nothing was to be done");
+    refused(&engine, create("_s"), Status::BadName, &["kept for the system", "letters"]);
+    refused(&engine, create("a b"), Status::BadName, &["1 to 64 letters"]);
+    let long = "x".repeat(60_000);
+    refused(&engine, create(&long), Status::BadName, &["xx..", "too long"]);
+}
+
+#[test]
+fn an_unknown_store_is_named_by_every_operation() {
+    let engine = with_store();
+    let (batch, document) = (batch(&[(None, "{}")]), doc("{}"));
+    let (store, key) = ("nope", Key(1));
+    for request in [
+        drop_store(store),
+        Request::Insert { store, key: None, document: &document },
+        Request::BatchInsert { store, batch: batch.as_batch() },
+        Request::Read { store, key },
+        Request::Update { store, key, document: &document, upsert: true },
+        Request::Delete { store, key },
+        Request::Scan { store, after: None, limit: 0, reverse: false },
+        Request::Range { store, from: key, to: key, limit: 0, reverse: false },
+        query("nope.count()"),
+        query("nope.insert({})"),
+        query("nope.filter(a = 1).set({a: 2})"),
+        query("nope.filter(a = 1).delete()"),
+        query("nope.get('00000000000000000000000000000001')"),
+    ] {
+        refused(&engine, request, Status::UnknownStore, &["\"nope\"", "create it"]);
+    }
+    done(&engine, Request::DropStore { store, if_exists: true });
+}
+
+#[test]
+fn a_store_made_again_is_empty_and_lies_elsewhere() {
+    let engine = with_store();
+    insert(&engine, 1, "{}");
+    let first = engine.catalogs.read().stores["s"].keyspace;
+    done(&engine, drop_store("s"));
+    done(&engine, create("s"));
+    assert_ne!(engine.catalogs.read().stores["s"].keyspace, first);
+    assert_eq!(all(&engine), Vec::<String>::new());
+    refused(&engine, read(1), Status::NotFound, &[]);
+}
+
+#[test]
+fn who_loaded_the_catalog_before_a_change_finds_what_its_snapshot_has() {
+    let engine = with_store();
+    let before = engine.catalogs.read();
+    let snapshot = engine.lsm.snapshot();
+    done(&engine, drop_store("s"));
+    done(&engine, create("t"));
+
+    // The old catalog with a snapshot taken since: as after the changes.
+    let now = engine.lsm.snapshot();
+    let refusal = engine.catalogs.resolve(&before, &now, "s").unwrap_err();
+    assert_eq!(refusal.status, Status::UnknownStore);
+    assert!(engine.catalogs.resolve(&before, &now, "t").is_ok());
+    // With the old snapshot: as before them.
+    assert!(engine.catalogs.resolve(&before, &snapshot, "s").is_ok());
+    assert!(engine.catalogs.resolve(&before, &snapshot, "t").is_err());
+    assert!(engine.catalogs.resolve(&before, &now, &"t".repeat(5000)).is_err());
+}
+
+#[test]
+fn a_write_that_meets_a_drop_is_refused_or_dropped_with_the_store() {
+    let engine = open();
+    for round in 0..30u128 {
+        done(&engine, create("s"));
+        let document = doc("{}");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0..20 {
+                    let key = Some(Key(round * 100 + n));
+                    match ask(&engine, Request::Insert { store: "s", key, document: &document }) {
+                        Said::Key(_) | Said::Refused(Status::UnknownStore, _) => {}
+                        other => panic!("{other:?}"),
+                    }
+                }
+            });
+            scope.spawn(|| done(&engine, drop_store("s")));
+        });
+    }
+    // No keyspace ever given holds a document now.
+    let snapshot = engine.lsm.snapshot();
+    for number in 16..46 {
+        let all = std::ops::Bound::Unbounded;
+        let mut cursor = snapshot
+            .range(lsm::KeyspaceId(number), all, all, lsm::Direction::Forward)
+            .unwrap();
+        assert!(!cursor.advance().unwrap(), "keyspace {number} holds a document for ever");
+    }
+}
+
+#[test]
+fn the_number_of_stores_is_bounded() {
+    let engine = open();
+    for n in 0..crate::catalog::MAX_STORES {
+        done(&engine, create(&format!("s{n}")));
+    }
+    refused(&engine, create("more"), Status::Busy, &["4096 stores", "drop some"]);
+    done(&engine, drop_store("s17"));
+    done(&engine, create("more"));
+}
