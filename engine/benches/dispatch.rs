@@ -27,7 +27,10 @@ fn benches(c: &mut Criterion) {
     run(Request::CreateStore { store: "s", if_not_exists: false });
     let mut doc = DocBuf::new();
     doc.push("origin", "JFK").push("dest", "LAX").push("carrier", "AA").push("delay", 17);
-    doc.push("note", "a document of about two hundred bytes, as a row of a table is: ".repeat(2).as_str());
+    doc.push(
+        "note",
+        "a document of about two hundred bytes, as a row of a table is: ".repeat(2).as_str(),
+    );
     let document = doc.finish().unwrap();
     for n in 0..100_000u128 {
         run(Request::Update { store: "s", key: Key(n * 977), document: &document, upsert: true });

@@ -56,7 +56,9 @@ pub enum OpenError {
     #[error("the catalog is damaged: {0}; restore the last backup with `planctl restore`")]
     Catalog(String),
     /// A newer program wrote the catalog. Use that.
-    #[error("the catalog was written by a newer version (format {found}, known {known}): use that one")]
+    #[error(
+        "the catalog was written by a newer version (format {found}, known {known}): use that one"
+    )]
     NewerCatalog {
         /// The format found.
         found: i64,

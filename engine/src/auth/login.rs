@@ -61,7 +61,10 @@ fn hash(key: &str, entropy: &dyn Entropy) -> Result<String, Refusal> {
     let mut salt = [0; 16];
     entropy.fill(&mut salt);
     let failed = |e: &dyn std::fmt::Display| {
-        Refusal::new(Status::Internal, format!("the key could not be hashed: {e}; please report this"))
+        Refusal::new(
+            Status::Internal,
+            format!("the key could not be hashed: {e}; please report this"),
+        )
     };
     let salt = SaltString::encode_b64(&salt).map_err(|e| failed(&e))?;
     let hash = argon2().hash_password(key.as_bytes(), &salt).map_err(|e| failed(&e))?;
@@ -69,8 +72,7 @@ fn hash(key: &str, entropy: &dyn Entropy) -> Result<String, Refusal> {
 }
 
 fn fits(key: &str, phc: &str) -> bool {
-    PasswordHash::new(phc)
-        .is_ok_and(|hash| argon2().verify_password(key.as_bytes(), &hash).is_ok())
+    PasswordHash::new(phc).is_ok_and(|hash| argon2().verify_password(key.as_bytes(), &hash).is_ok())
 }
 
 /// 256 random bits as 64 hexadecimal digits.

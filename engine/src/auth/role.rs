@@ -129,10 +129,8 @@ mod tests {
 
     fn row(action: Action) -> String {
         let letter = |may| if may { 'y' } else { '-' };
-        let roles: String = Role::ALL
-            .iter()
-            .map(|&role| letter(Principal::new("x", role).may(action)))
-            .collect();
+        let roles: String =
+            Role::ALL.iter().map(|&role| letter(Principal::new("x", role).may(action))).collect();
         format!("{roles} {}", letter(Principal::service("x").may(action)))
     }
 

@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(encode_head(0x12), golden);
         assert_eq!(decode_head(golden), Some((1, 0x12)));
         let user = User { role: Role::ReadOnly, key_hash: "h".to_owned(), created_at: 1 };
-        let golden = b"\x46\0\0\0\
+        let golden = b"\x3d\0\0\0\
             \x02role\0\x0a\0\0\0read_only\0\
             \x02key_hash\0\x02\0\0\0h\0\
             \x09created_at\0\x01\0\0\0\0\0\0\0\

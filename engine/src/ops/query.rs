@@ -17,8 +17,7 @@ impl Engine {
         parameters: Option<&[u8]>,
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
-        let query =
-            pql::parse(text).map_err(|e| Refusal::new(Status::BadQuery, e.to_string()))?;
+        let query = pql::parse(text).map_err(|e| Refusal::new(Status::BadQuery, e.to_string()))?;
         who.check(Action::of_query(&query.verb), "this query")?;
         let store = query.store.as_str();
         match plan(&query, parameters)? {

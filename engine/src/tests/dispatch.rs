@@ -75,7 +75,7 @@ fn every_role_does_what_it_may_and_nothing_else() {
     let requests = each(&batch, &document);
     for (who, expected) in [
         (Principal::new("u", Role::None), "y----------------"),
-        (Principal::new("u", Role::ReadOnly), "yyy----y---yyy---"),
+        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy----"),
         (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy-"),
         (Principal::service("u"), "yyyy-yyyyyyyyyyy-"),
         (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyy"),

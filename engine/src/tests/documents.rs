@@ -15,8 +15,7 @@ fn a_document_is_inserted_read_replaced_and_deleted() {
     insert(&engine, 7, r#"{"a":1}"#);
     assert_eq!(done(&engine, read(7)), Said::Rows(vec![r#"7 {"a":1}"#.to_owned()], None));
     let new = doc(r#"{"b":2}"#);
-    let update =
-        Request::Update { store: "s", key: Key(7), document: &new, upsert: false };
+    let update = Request::Update { store: "s", key: Key(7), document: &new, upsert: false };
     assert_eq!(done(&engine, update), Said::Key(Key(7)));
     assert_eq!(all(&engine), [r#"7 {"b":2}"#]);
     assert_eq!(done(&engine, Request::Delete { store: "s", key: Key(7) }), Said::Count(1));
@@ -161,8 +160,10 @@ fn a_scan_goes_page_by_page_either_way() {
         let request = Request::Scan { store: "s", after: after.map(Key), limit, reverse };
         match done(&engine, request) {
             Said::Rows(rows, next) => {
-                let keys: Vec<u128> =
-                    rows.iter().map(|row| row.split(' ').next().unwrap().parse().unwrap()).collect();
+                let keys: Vec<u128> = rows
+                    .iter()
+                    .map(|row| row.split(' ').next().unwrap().parse().unwrap())
+                    .collect();
                 (keys, next)
             }
             other => panic!("{other:?}"),
@@ -185,8 +186,7 @@ fn a_range_has_both_ends() {
         insert(&engine, key, "{}");
     }
     let range = |from, to, limit, reverse| {
-        let request =
-            Request::Range { store: "s", from: Key(from), to: Key(to), limit, reverse };
+        let request = Request::Range { store: "s", from: Key(from), to: Key(to), limit, reverse };
         match done(&engine, request) {
             Said::Rows(rows, next) => (rows, next),
             other => panic!("{other:?}"),

@@ -116,9 +116,8 @@ fn a_write_that_meets_a_drop_is_refused_or_dropped_with_the_store() {
     let snapshot = engine.lsm.snapshot();
     for number in 16..46 {
         let all = std::ops::Bound::Unbounded;
-        let mut cursor = snapshot
-            .range(lsm::KeyspaceId(number), all, all, lsm::Direction::Forward)
-            .unwrap();
+        let mut cursor =
+            snapshot.range(lsm::KeyspaceId(number), all, all, lsm::Direction::Forward).unwrap();
         assert!(!cursor.advance().unwrap(), "keyspace {number} holds a document for ever");
     }
 }
