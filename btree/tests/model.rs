@@ -221,6 +221,31 @@ fn a_large_batch_and_its_removal() {
 }
 
 #[test]
+fn a_tall_tree_thinned_out_stays_dense() {
+    // given: separators so long that inner pages hold few of them, so a tall tree
+    let file = open(SimDisk::new(1)).unwrap();
+    let mut model = Trees::new();
+    let key = |group: u16, i: u8| [&group.to_be_bytes()[..], &[0; 900], &[i]].concat();
+    let keys = (0..200u16).flat_map(|g| (0..12u8).map(move |i| key(g, i)));
+    let all = Change::from([(1, keys.map(|k| (k, Some(vec![1; 400]))).collect())]);
+    commit(&file, &all, 1, &model).unwrap();
+    apply_to_model(&mut model, &all);
+    let height = file.view().trees().next().unwrap().height;
+    assert!(height >= 5, "{height}");
+    // when: of each 8 groups one key is left, so that pages lose all siblings
+    let thin = all[&1].keys().enumerate().filter(|(i, _)| i % 96 != 1);
+    let thin = Change::from([(1, thin.map(|(_, k)| (k.clone(), None)).collect())]);
+    commit(&file, &thin, 2, &model).unwrap();
+    apply_to_model(&mut model, &thin);
+    // then: what is left shares pages, and the tree is low
+    assert_eq!(contents(&file.view()).unwrap(), model);
+    assert_clean(&file);
+    let report = file.verify();
+    assert!(report.tree_pages <= 16, "{} keys: {report:?}", model[&1].len());
+    assert!(file.view().trees().next().unwrap().height <= 3);
+}
+
+#[test]
 fn appends_fill_pages() {
     // given: keys that only ever grow, committed few at a time
     let file = open(SimDisk::new(1)).unwrap();
