@@ -188,6 +188,29 @@ fn a_full_disk_ends_writing_and_not_reading() {
 }
 
 #[test]
+fn the_version_before_stands_while_the_next_is_written() {
+    // given: versions 1 to 4 committed, the fifth half written
+    let models = models();
+    let disk = SimDisk::new(4);
+    let options = btree::Options { dirty_bytes: 0, ..options() };
+    let file = btree::PageFile::open(disk.clone(), PATH, options).unwrap();
+    for n in 0..4 {
+        commit(&file, &changes()[n], n as u8 + 1, &models[n]).unwrap();
+    }
+    let mut write = file.begin();
+    let ops = (0u32..3000).map(|k| (k.to_be_bytes(), Op::Put([9; 40])));
+    write.apply(1, ops, &mut |_, _| {}).unwrap();
+    // when: it ends there, all of it written, and the newest meta page (1) is lost
+    let disk = disk.snapshot().kill();
+    disk.corrupt(PATH, 4096 + 24, 1).unwrap();
+    // then: version 3 is whole: its pages were not written over yet
+    let found = open(disk).unwrap();
+    assert!(found.damaged_meta().is_some());
+    assert_eq!(contents(&found.view()).unwrap(), models[3]);
+    assert_clean(&found);
+}
+
+#[test]
 fn pages_written_early_are_not_reachable() {
     // given: a transaction many times larger than what it may hold in memory
     let disk = SimDisk::new(4);
