@@ -194,8 +194,8 @@ fn the_version_before_stands_while_the_next_is_written() {
     let disk = SimDisk::new(4);
     let options = btree::Options { dirty_bytes: 0, ..options() };
     let file = btree::PageFile::open(disk.clone(), PATH, options).unwrap();
-    for n in 0..4 {
-        commit(&file, &changes()[n], n as u8 + 1, &models[n]).unwrap();
+    for (n, change) in changes().iter().take(4).enumerate() {
+        commit(&file, change, n as u8 + 1, &models[n]).unwrap();
     }
     let mut write = file.begin();
     let ops = (0u32..3000).map(|k| (k.to_be_bytes(), Op::Put([9; 40])));
