@@ -1,2 +1,51 @@
-//! Wiring.
-fn main() {}
+//! `planck`: one service, one process.
+//!
+//! What must stay true: stdout is one line for each listener, then `ready`; the
+//! log goes to stderr. A start that fails changes nothing but what a first start
+//! makes, says what to do, and exits with a code a supervisor can tell apart:
+//! 78 bad configuration or module, 73 directory locked, 74 input or output, 70 bug.
+
+mod config;
+mod guest;
+mod http;
+mod keyfile;
+mod service;
+mod upkeep;
+mod wire;
+
+use clap::Parser;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A document database with an embedded WASM runtime: one service, one process.
+#[derive(Parser)]
+#[command(version, about, after_help = AFTER)]
+struct Arguments {
+    /// The service's directory: db.yaml and service.yaml (both optional), its data,
+    /// its keys. Made if absent.
+    #[arg(long, value_name = "DIR", required_unless_present = "settings")]
+    dir: Option<PathBuf>,
+    /// Prints every setting of both files with its default and bounds, and ends.
+    #[arg(long)]
+    settings: bool,
+}
+
+const AFTER: &str = "Example:\n  planck --dir ./shop\n\nThe first start makes an admin key \
+                     (DIR/admin.key) and a certificate (DIR/tls). SIGTERM or Ctrl-C ends it: \
+                     requests in flight finish, the log is synced.";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.settings {
+        print!("{}", config::reference());
+        return ExitCode::SUCCESS;
+    }
+    let dir = arguments.dir.unwrap_or_default();
+    match service::run(&dir) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => {
+            eprintln!("planck: error: {}", stop.message);
+            ExitCode::from(stop.code)
+        }
+    }
+}

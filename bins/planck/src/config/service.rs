@@ -59,7 +59,7 @@ settings! {
         max_wait_in_ms: Wait = Wait::of(5000), 5000, Wait::allowed(), "how long one may wait; then it gets 503";
         memory: Memory = Memory::of(64 * MIB), "64MiB", Memory::allowed(), "memory one instance may grow to";
         deadline_in_ms: Deadline = Deadline::of(5000), 5000, Deadline::allowed(), "how long one call may take";
-        fuel: Fuel = Fuel::of(2_000_000_000), 2000000000, Fuel::allowed(), "metered work of one call: about one unit an instruction";
+        fuel: Fuel = Fuel::of(10_000_000_000), 10000000000, Fuel::allowed(), "metered work of one call: about one unit an instruction";
     }
 }
 

@@ -1,0 +1,164 @@
+//! The guest: its module compiled, its pool of instances, its host.
+//!
+//! Invariant: a guest's requests enter the engine by the very function the wire's
+//! do, as the service's own principal; there is no other way in.
+
+use crate::config::{Config, Service, service};
+use crate::service::Stop;
+use engine::{Engine, Principal};
+use platform::real::{RealClock, RealDisk, RealEntropy};
+use platform::{Clock, Entropy};
+use runtime_api::pool::{Pool, PoolOptions};
+use runtime_api::{Host, Limits, LogLevel, Runtime};
+use runtime_wasmer::WasmerRuntime;
+use runtime_wasmi::WasmiRuntime;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// The pool and the threads that work for it.
+pub struct Guests {
+    pool: Arc<Pool>,
+    threads: Vec<JoinHandle<()>>,
+    drain_nanos: u64,
+}
+
+impl Guests {
+    /// Compiles the module and starts the instances.
+    ///
+    /// # Errors
+    /// The module cannot be read or is none for this ABI.
+    pub fn start(config: &Config, service: &Service, engine: &Arc<Engine>) -> Result<Guests, Stop> {
+        let path = config.module(service);
+        let module = std::fs::read(&path).map_err(|e| {
+            Stop::config(format!(
+                "{}: the guest's module cannot be read: {e}; put it there, set wasm.module, or set \
+                 wasm.enabled: false for a service without one",
+                path.display()
+            ))
+        })?;
+        let begun = Instant::now();
+        let module = runtime(config, service)?
+            .compile(&module)
+            .map_err(|e| Stop::config(format!("{}: {e}", path.display())))?;
+        tracing::info!(module = %path.display(), took = ?begun.elapsed(), "the guest is compiled");
+        let host = GuestHost {
+            engine: Arc::clone(engine),
+            principal: Principal::service(service.name.0.clone()),
+            clock: RealClock::new(),
+        };
+        let options = options(engine, service);
+        let max = options.max;
+        let pool = Pool::new(module, Arc::new(host), Arc::new(RealClock::new()), options)
+            .map_err(|message| Stop::config(format!("service.yaml: wasm: {message}")))?;
+        let mut threads = Vec::with_capacity(max + 1);
+        for index in 0..max {
+            let pool = Arc::clone(&pool);
+            threads.push(spawn(format!("planck-guest-{index}"), move || pool.worker(index))?);
+        }
+        let keeper = Arc::clone(&pool);
+        threads.push(spawn("planck-keeper".to_owned(), move || keeper.keeper())?);
+        Ok(Guests { pool, threads, drain_nanos: millis(service.http.drain_timeout_ms.get()) })
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> Arc<Pool> {
+        Arc::clone(&self.pool)
+    }
+
+    /// Lets what runs end, within the drain timeout and a call's deadline.
+    pub async fn stop(self) {
+        self.pool.close(self.drain_nanos);
+        let join = move || {
+            for thread in self.threads {
+                if thread.join().is_err() {
+                    tracing::error!("a guest's thread failed");
+                }
+            }
+        };
+        // Joining blocks, so it is no work for an async thread.
+        if tokio::task::spawn_blocking(join).await.is_err() {
+            tracing::error!("the guest's threads could not be joined");
+        }
+    }
+}
+
+fn millis(millis: u64) -> u64 {
+    millis.saturating_mul(1_000_000)
+}
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Stop> {
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(body)
+        .map_err(|e| Stop::io(format!("a guest's thread cannot be started: {e}; lower wasm.max_instances")))
+}
+
+fn runtime(config: &Config, service: &Service) -> Result<Box<dyn Runtime>, Stop> {
+    let clock = Arc::new(RealClock::new());
+    Ok(match service.wasm.runtime {
+        service::Runtime::Wasmi => Box::new(WasmiRuntime::new(clock)),
+        service::Runtime::Wasmer => {
+            let cache = config.path("cache");
+            let disk = RealDisk::new(&cache).map_err(|e| {
+                Stop::io(format!("{}: cannot be made or used: {e}", cache.display()))
+            })?;
+            Box::new(WasmerRuntime::new(clock).with_cache(Arc::new(disk), "modules"))
+        }
+    })
+}
+
+fn options(engine: &Engine, service: &Service) -> PoolOptions {
+    let wasm = &service.wasm;
+    let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let message = u32::try_from(engine.limits().max_message_size).unwrap_or(u32::MAX);
+    let memory = wasm.memory.get();
+    PoolOptions {
+        min: count(wasm.min_instances.get()),
+        max: count(wasm.max_instances.get()),
+        autoscale: wasm.autoscale,
+        queue: count(wasm.max_queue.get()),
+        queue_wait_nanos: millis(wasm.max_wait_in_ms.get()),
+        recycle_bytes: memory / 2,
+        limits: Limits {
+            fuel: wasm.fuel.get(),
+            deadline_nanos: millis(wasm.deadline_in_ms.get()),
+            memory_bytes: memory,
+            request_bytes: message.max(u32::try_from(service.http.max_body_size.get()).unwrap_or(u32::MAX).saturating_add(1 << 20)),
+            response_bytes: message,
+            ..Limits::default()
+        },
+        ..PoolOptions::default()
+    }
+}
+
+/// The other side of a guest's imports.
+struct GuestHost {
+    engine: Arc<Engine>,
+    principal: Principal,
+    clock: RealClock,
+}
+
+impl Host for GuestHost {
+    fn request(&self, packet: &[u8], reply: &mut Vec<u8>) {
+        self.engine.dispatch_packet(&self.principal, packet, reply);
+    }
+
+    fn log(&self, level: LogLevel, line: &str) {
+        match level {
+            LogLevel::Error => tracing::error!(target: "guest", "{line}"),
+            LogLevel::Warn => tracing::warn!(target: "guest", "{line}"),
+            LogLevel::Info => tracing::info!(target: "guest", "{line}"),
+            LogLevel::Debug => tracing::debug!(target: "guest", "{line}"),
+            LogLevel::Trace => tracing::trace!(target: "guest", "{line}"),
+        }
+    }
+
+    fn now_micros(&self) -> u64 {
+        self.clock.wall_micros()
+    }
+
+    fn random(&self, out: &mut [u8]) {
+        RealEntropy.fill(out);
+    }
+}

@@ -1,0 +1,290 @@
+//! From a directory to a running service, and back.
+//!
+//! The order of a start: configuration, log, data, admin key, guest, listeners,
+//! address file, `ready`. The order of a stop: no new connections, requests in
+//! flight, the pool, the upkeep thread, a last sync, the address file.
+
+use crate::config::{Config, Service, db};
+use crate::guest::Guests;
+use crate::http::Pages;
+use crate::keyfile;
+use crate::upkeep::Upkeep;
+use crate::wire::Wire;
+use engine::{Engine, OpenError};
+use net::tls::Identity;
+use net::{LockoutOptions, Security, Server, http, tls, wire};
+use platform::real::{RealClock, RealDisk, RealEntropy};
+use std::fmt::Display;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Why the process ends with a failure.
+pub struct Stop {
+    /// The exit code.
+    pub code: u8,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+impl Stop {
+    /// Bad configuration or module.
+    pub fn config(message: impl Display) -> Stop {
+        Stop { code: 78, message: message.to_string() }
+    }
+
+    /// Input or output.
+    pub fn io(message: impl Display) -> Stop {
+        Stop { code: 74, message: message.to_string() }
+    }
+
+    fn bug(message: impl Display) -> Stop {
+        Stop { code: 70, message: message.to_string() }
+    }
+}
+
+/// Where the address of the wire is published while the service runs.
+const ADDRESS_FILE: &str = "run/wire.addr";
+
+/// Runs the service in `dir` until it is told to stop.
+///
+/// # Errors
+/// It could not start, or could not stop cleanly.
+pub fn run(dir: &Path) -> Result<(), Stop> {
+    let config = Config::load(dir).map_err(Stop::config)?;
+    start_log(config.db.logging.level);
+    tls::install_provider();
+    let engine = Arc::new(open(&config)?);
+    let key = config.path("admin.key");
+    let made = engine
+        .ensure_admin_saved(|text| keyfile::write(&key, text))
+        .map_err(|refusal| Stop::io(refusal.message))?;
+    if made {
+        say(&format!("the admin's key is in {}", key.display()));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("planck-net")
+        .build()
+        .map_err(|e| Stop::io(format!("the network threads cannot be started: {e}")))?;
+    let upkeep = Upkeep::start(Arc::clone(&engine), interval(&config));
+    let served = runtime.block_on(serve(&config, &engine));
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    let failed = upkeep.stop();
+    std::fs::remove_file(config.path(ADDRESS_FILE)).ok();
+    served?;
+    close(engine)?;
+    match failed {
+        Some(why) => Err(Stop::io(format!("the storage refused writes: {why}"))),
+        None => Ok(()),
+    }
+}
+
+/// One line on stdout, for whoever started us.
+fn say(line: &str) {
+    // Nobody may be reading any more: that is no reason to stop.
+    writeln!(std::io::stdout(), "planck: {line}").ok();
+}
+
+fn start_log(level: db::Level) {
+    let level = match level {
+        db::Level::Error => tracing::Level::ERROR,
+        db::Level::Warn => tracing::Level::WARN,
+        db::Level::Info => tracing::Level::INFO,
+        db::Level::Debug => tracing::Level::DEBUG,
+        db::Level::Trace => tracing::Level::TRACE,
+    };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+}
+
+fn interval(config: &Config) -> Option<Duration> {
+    let millis = config.db.durability.flush_interval_in_ms.get();
+    (millis > 0).then(|| Duration::from_millis(millis))
+}
+
+fn open(config: &Config) -> Result<Engine, Stop> {
+    let data = config.path("data");
+    let disk = RealDisk::new(&data)
+        .map_err(|e| Stop::io(format!("{}: cannot be made or used: {e}", data.display())))?;
+    let (db, storage) = (&config.db, lsm::Options::default());
+    let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let options = engine::Options {
+        storage: lsm::Options {
+            sync: match interval(config) {
+                None => lsm::SyncMode::Sync,
+                Some(_) => lsm::SyncMode::Async,
+            },
+            wal_segment_bytes: db.file_sizes.wal.get(),
+            memtable_bytes: bytes(db.buffers.memtable.get()),
+            vlog_segment_bytes: db.file_sizes.vlog.get(),
+            vlog_buffer_bytes: bytes(db.buffers.vlog.get()),
+            cache_bytes: bytes(db.index.primary.pool_size.get()),
+            ..storage
+        },
+        limits: engine::Limits {
+            max_batch_size: bytes(db.limits.max_batch_size.get()),
+            max_message_size: bytes(db.limits.max_message_size.get()),
+            max_document_size: bytes(db.limits.max_document_size.get()),
+            query_memory: bytes(db.limits.query_memory.get()),
+        },
+    };
+    let engine = Engine::open(
+        Arc::new(disk),
+        Arc::new(RealClock::new()),
+        Arc::new(RealEntropy),
+        options,
+    );
+    engine.map_err(|error| match error {
+        OpenError::Option { .. } => Stop::config(format!("db.yaml: {error}")),
+        other if other.is_locked() => Stop {
+            code: 73,
+            message: format!(
+                "{} is in use by another planck: stop that one, or give --dir another directory",
+                data.display()
+            ),
+        },
+        other => Stop::io(format!("{}: {other}", data.display())),
+    })
+}
+
+/// Ends the engine with its last sync.
+fn close(engine: Arc<Engine>) -> Result<(), Stop> {
+    let engine = Arc::into_inner(engine)
+        .ok_or_else(|| Stop::bug("a request still holds the engine; its last sync was not made"))?;
+    engine.close().map_err(|refusal| Stop::io(refusal.message))
+}
+
+async fn serve(config: &Config, engine: &Arc<Engine>) -> Result<(), Stop> {
+    // Before the first line is said, so that no signal is missed after it.
+    let failed = |e| Stop::io(format!("signals cannot be handled: {e}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+
+    let guests = match &config.service {
+        Some(service) if service.wasm.enabled => Some(Guests::start(config, service, engine)?),
+        _ => None,
+    };
+    let wire = serve_wire(config, engine).await?;
+    publish(config, wire.address())?;
+    let http = match &config.service {
+        Some(service) => Some(serve_http(config, service, guests.as_ref()).await?),
+        None => None,
+    };
+    say("ready");
+
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
+    }
+    let drain_http = async {
+        if let Some(server) = http {
+            server.drain().await;
+        }
+    };
+    tokio::join!(drain_http, wire.drain());
+    if let Some(guests) = guests {
+        guests.stop().await;
+    }
+    Ok(())
+}
+
+/// The certificate and where it came from, or nothing if TLS is off.
+fn identity(config: &Config, settings: &db::Tls, host: SocketAddr) -> Result<Option<Identity>, Stop> {
+    if !settings.enabled {
+        return Ok(None);
+    }
+    let identity = match (&settings.cert_file, &settings.key_file) {
+        (Some(certificate), Some(key)) => {
+            Identity::load(&config.path(&certificate.0), &config.path(&key.0))
+        }
+        _ => Identity::load_or_create(&config.path("tls"), &[host.ip().to_string()]),
+    };
+    let identity = identity.map_err(Stop::config)?;
+    for warning in &identity.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(Some(identity))
+}
+
+fn describe(identity: Option<&Identity>) -> String {
+    match identity {
+        Some(identity) => format!("(TLS 1.3, fingerprint {})", identity.fingerprint),
+        None => "(no TLS: everything is sent in the clear)".to_owned(),
+    }
+}
+
+async fn serve_wire(config: &Config, engine: &Arc<Engine>) -> Result<Server, Stop> {
+    let db = &config.db;
+    let address = SocketAddr::new(db.address, port(db.port.get()));
+    let identity = identity(config, &db.tls, address)?;
+    let security = match &identity {
+        Some(identity) => identity.wire().map_err(Stop::config)?,
+        None => Security::Plaintext,
+    };
+    let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let options = wire::WireOptions {
+        max_sessions: usize::try_from(db.max_sessions.get()).unwrap_or(usize::MAX),
+        allowed_ips: db.allowed_ips.clone(),
+        max_message_size: engine.limits().max_message_size,
+        idle_timeout: Duration::from_millis(db.session.idle_timeout_ms.get()),
+        lockout: LockoutOptions {
+            max_failed_attempts: small(db.security.max_failed_attempts.get()),
+            lockout_duration: Duration::from_millis(db.security.lockout_duration_ms.get()),
+            lockout_multiplier: small(db.security.lockout_multiplier.get()),
+        },
+        ..wire::WireOptions::default()
+    };
+    let handler = Wire::new(Arc::clone(engine));
+    let server = wire::serve(address, security, options, handler).await.map_err(Stop::io)?;
+    say(&format!("wire listening on {} {}", server.address(), describe(identity.as_ref())));
+    Ok(server)
+}
+
+async fn serve_http(
+    config: &Config,
+    service: &Service,
+    guests: Option<&Guests>,
+) -> Result<Server, Stop> {
+    let settings = &service.http;
+    let address = SocketAddr::new(settings.host, port(settings.port.get()));
+    let identity = identity(config, &service.tls, address)?;
+    let security = match &identity {
+        Some(identity) => identity.http().map_err(Stop::config)?,
+        None => Security::Plaintext,
+    };
+    let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let options = http::HttpOptions {
+        max_connections: bytes(settings.max_connections.get()),
+        max_header_size: bytes(settings.max_header_size.get()),
+        max_body_size: bytes(settings.max_body_size.get()),
+        idle_timeout: Duration::from_millis(settings.idle_timeout_ms.get()),
+        drain_timeout: Duration::from_millis(settings.drain_timeout_ms.get()),
+        static_dir: settings.static_dir.as_ref().map(|path| config.path(&path.0)),
+        ..http::HttpOptions::default()
+    };
+    let handler = Pages::new(guests.map(Guests::pool));
+    let server = http::serve(address, security, options, handler).await.map_err(Stop::config)?;
+    let scheme = if identity.is_some() { "https" } else { "http" };
+    let how = describe(identity.as_ref());
+    say(&format!("http listening on {scheme}://{} {how}", server.address()));
+    Ok(server)
+}
+
+fn port(port: u64) -> u16 {
+    u16::try_from(port).expect("a port is bounded by its setting")
+}
+
+/// Tells local programs where the wire listens: the port may be any.
+fn publish(config: &Config, address: SocketAddr) -> Result<(), Stop> {
+    let path = config.path(ADDRESS_FILE);
+    let write = || {
+        std::fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        let draft = path.with_extension("new");
+        std::fs::write(&draft, format!("{address}\n"))?;
+        std::fs::rename(&draft, &path)
+    };
+    write().map_err(|e| Stop::io(format!("{}: cannot be written: {e}", path.display())))
+}
