@@ -67,6 +67,13 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether another process holds the directory.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, OpenError::Storage(lsm::Error::InUse { .. }))
+    }
+}
+
 impl From<lsm::Error> for Refusal {
     fn from(error: lsm::Error) -> Self {
         let status = status_of(&error);

@@ -88,10 +88,9 @@ fn millis(millis: u64) -> u64 {
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Stop> {
-    std::thread::Builder::new()
-        .name(name)
-        .spawn(body)
-        .map_err(|e| Stop::io(format!("a guest's thread cannot be started: {e}; lower wasm.max_instances")))
+    std::thread::Builder::new().name(name).spawn(body).map_err(|e| {
+        Stop::io(format!("a guest's thread cannot be started: {e}; lower wasm.max_instances"))
+    })
 }
 
 fn runtime(config: &Config, service: &Service) -> Result<Box<dyn Runtime>, Stop> {
@@ -124,7 +123,11 @@ fn options(engine: &Engine, service: &Service) -> PoolOptions {
             fuel: wasm.fuel.get(),
             deadline_nanos: millis(wasm.deadline_in_ms.get()),
             memory_bytes: memory,
-            request_bytes: message.max(u32::try_from(service.http.max_body_size.get()).unwrap_or(u32::MAX).saturating_add(1 << 20)),
+            request_bytes: message.max(
+                u32::try_from(service.http.max_body_size.get())
+                    .unwrap_or(u32::MAX)
+                    .saturating_add(1 << 20),
+            ),
             response_bytes: message,
             ..Limits::default()
         },

@@ -109,13 +109,13 @@ fn open(config: &Config) -> Result<Engine, Stop> {
     let data = config.path("data");
     let disk = RealDisk::new(&data)
         .map_err(|e| Stop::io(format!("{}: cannot be made or used: {e}", data.display())))?;
-    let (db, storage) = (&config.db, lsm::Options::default());
+    let (db, storage) = (&config.db, engine::StorageOptions::default());
     let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let options = engine::Options {
-        storage: lsm::Options {
+        storage: engine::StorageOptions {
             sync: match interval(config) {
-                None => lsm::SyncMode::Sync,
-                Some(_) => lsm::SyncMode::Async,
+                None => engine::SyncMode::Sync,
+                Some(_) => engine::SyncMode::Async,
             },
             wal_segment_bytes: db.file_sizes.wal.get(),
             memtable_bytes: bytes(db.buffers.memtable.get()),
@@ -131,12 +131,8 @@ fn open(config: &Config) -> Result<Engine, Stop> {
             query_memory: bytes(db.limits.query_memory.get()),
         },
     };
-    let engine = Engine::open(
-        Arc::new(disk),
-        Arc::new(RealClock::new()),
-        Arc::new(RealEntropy),
-        options,
-    );
+    let engine =
+        Engine::open(Arc::new(disk), Arc::new(RealClock::new()), Arc::new(RealEntropy), options);
     engine.map_err(|error| match error {
         OpenError::Option { .. } => Stop::config(format!("db.yaml: {error}")),
         other if other.is_locked() => Stop {
@@ -192,7 +188,11 @@ async fn serve(config: &Config, engine: &Arc<Engine>) -> Result<(), Stop> {
 }
 
 /// The certificate and where it came from, or nothing if TLS is off.
-fn identity(config: &Config, settings: &db::Tls, host: SocketAddr) -> Result<Option<Identity>, Stop> {
+fn identity(
+    config: &Config,
+    settings: &db::Tls,
+    host: SocketAddr,
+) -> Result<Option<Identity>, Stop> {
     if !settings.enabled {
         return Ok(None);
     }
@@ -227,7 +227,7 @@ async fn serve_wire(config: &Config, engine: &Arc<Engine>) -> Result<Server, Sto
     let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let options = wire::WireOptions {
         max_sessions: usize::try_from(db.max_sessions.get()).unwrap_or(usize::MAX),
-        allowed_ips: db.allowed_ips.clone(),
+        allowed_ips: db.allowed_ips.iter().map(|range| range.0.clone()).collect(),
         max_message_size: engine.limits().max_message_size,
         idle_timeout: Duration::from_millis(db.session.idle_timeout_ms.get()),
         lockout: LockoutOptions {

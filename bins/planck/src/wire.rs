@@ -21,7 +21,12 @@ impl Wire {
 impl WireHandler for Wire {
     type Session = Principal;
 
-    fn authenticate(&self, user: &str, key: &str, peer: SocketAddr) -> Result<Principal, (Status, String)> {
+    fn authenticate(
+        &self,
+        user: &str,
+        key: &str,
+        peer: SocketAddr,
+    ) -> Result<Principal, (Status, String)> {
         match self.engine.authenticate(user, key) {
             Ok(principal) => {
                 tracing::info!(%peer, user, "a session begins");

@@ -1,6 +1,6 @@
 //! `db.yaml`: storage, durability, the wire, limits.
 
-use super::kinds::{FilePath, Number, Size};
+use super::kinds::{Addresses, FilePath, Number, Size};
 use super::table::settings;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -32,16 +32,16 @@ settings! {
         address: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "127.0.0.1", "an IP address; 0.0.0.0 for all", "where the wire listens";
         port: Port = Port::of(24010), 24010, Port::allowed(), "its port; 0 picks a free one and prints it";
         max_sessions: MaxSessions = MaxSessions::of(128), 128, MaxSessions::allowed(), "wire sessions at once; one more is refused";
-        allowed_ips: Vec<net::AddressRange> = Vec::new(), "[] (all)", "a list of addresses or ranges, such as 10.0.0.0/8", "who may open a wire session";
-        group session: Session;
-        group buffers: Buffers;
-        group durability: Durability;
-        group file_sizes: FileSizes;
-        group index: Index;
-        group limits: Limits;
-        group security: Security;
-        group tls: Tls;
-        group logging: Logging;
+        allowed_ips: Vec<Addresses> = Vec::new(), "[] (all)", "a list of addresses or ranges, such as 10.0.0.0/8", "who may open a wire session";
+        @session: Session;
+        @buffers: Buffers;
+        @durability: Durability;
+        @file_sizes: FileSizes;
+        @index: Index;
+        @limits: Limits;
+        @security: Security;
+        @tls: Tls;
+        @logging: Logging;
     }
 }
 
@@ -78,7 +78,7 @@ settings! {
 settings! {
     /// Trees.
     Index {
-        group primary: Primary;
+        @primary: Primary;
     }
 }
 

@@ -81,7 +81,8 @@ impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
 
 /// A size with the largest unit that keeps it whole.
 fn shown(bytes: u64) -> String {
-    let (unit, factor) = UNITS.into_iter().find(|(_, f)| bytes % f == 0 && bytes >= *f).unwrap_or(("B", 1));
+    let (unit, factor) =
+        UNITS.into_iter().find(|(_, f)| bytes % f == 0 && bytes >= *f).unwrap_or(("B", 1));
     format!("{}{unit}", bytes / factor)
 }
 
@@ -119,6 +120,17 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Size<MIN, MAX> {
             }
         }
         from.deserialize_any(Bytes::<MIN, MAX>).map(Self)
+    }
+}
+
+/// An address or a range of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Addresses(pub net::AddressRange);
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -171,7 +183,9 @@ impl<'de> Deserialize<'de> for Name {
         let text = String::deserialize(from)?;
         let fits = text.len() <= 64
             && text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
         if fits {
             return Ok(Self(text));
         }

@@ -26,9 +26,9 @@ settings! {
     Service {
         name: Name = Name("service".to_owned()), "service", Name::allowed(), "what the service is called";
         description: Text<1000> = Text(String::new()), "(none)", Text::<1000>::allowed(), "what it is for; shown at start";
-        group tls: Tls;
-        group http: Http;
-        group wasm: Wasm;
+        @tls: Tls;
+        @http: Http;
+        @wasm: Wasm;
     }
 }
 
@@ -59,7 +59,7 @@ settings! {
         max_wait_in_ms: Wait = Wait::of(5000), 5000, Wait::allowed(), "how long one may wait; then it gets 503";
         memory: Memory = Memory::of(64 * MIB), "64MiB", Memory::allowed(), "memory one instance may grow to";
         deadline_in_ms: Deadline = Deadline::of(5000), 5000, Deadline::allowed(), "how long one call may take";
-        fuel: Fuel = Fuel::of(10_000_000_000), 10000000000, Fuel::allowed(), "metered work of one call: about one unit an instruction";
+        fuel: Fuel = Fuel::of(10_000_000_000), "10000000000", Fuel::allowed(), "metered work of one call: about one unit an instruction";
     }
 }
 

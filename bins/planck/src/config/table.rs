@@ -24,7 +24,7 @@ pub trait Settings {
 macro_rules! settings {
     ($(#[doc = $doc:literal])* $name:ident {
         $( $field:ident : $type:ty = $default:expr, $shown:expr, $allowed:expr, $meaning:literal; )*
-        $( group $group:ident : $inner:ty; )*
+        $( @$group:ident : $inner:ty; )*
     }) => {
         $(#[doc = $doc])*
         #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
@@ -60,9 +60,11 @@ pub(crate) use settings;
 pub fn reference<S: Settings>(title: &str) -> String {
     let mut rows = Vec::new();
     S::rows("", &mut rows);
-    let mut text = format!("## {title}\n\n| setting | default | allowed | meaning |\n|---|---|---|---|\n");
+    let mut text =
+        format!("## {title}\n\n| setting | default | allowed | meaning |\n|---|---|---|---|\n");
     for row in rows {
-        text += &format!("| `{}` | {} | {} | {} |\n", row.name, row.default, row.allowed, row.meaning);
+        text +=
+            &format!("| `{}` | {} | {} | {} |\n", row.name, row.default, row.allowed, row.meaning);
     }
     text
 }

@@ -9,7 +9,8 @@ fn load(db: Option<&str>, service: Option<&str>) -> Result<Config, String> {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
     }
-    Config::load(dir.path()).map_err(|e| e.to_string().replace(&format!("{}/", dir.path().display()), ""))
+    Config::load(dir.path())
+        .map_err(|e| e.to_string().replace(&format!("{}/", dir.path().display()), ""))
 }
 
 fn refused(db: &str) -> String {
@@ -60,7 +61,10 @@ fn a_refusal_names_file_line_and_what_is_allowed() {
         ("buffers:\n  memtable: 1\n", &["line 2", "a size from 64KiB to 4GiB"]),
         ("logging:\n  level: loud\n", &["line 2", "loud", "`info`"]),
         ("allowed_ips: [10.0.0.0/40]\n", &["line 1", "10.0.0.0/40"]),
-        ("durability: {log_archive: {enabled: true}}\n", &["line 1", "unknown field `log_archive`"]),
+        (
+            "durability: {log_archive: {enabled: true}}\n",
+            &["line 1", "unknown field `log_archive`"],
+        ),
         ("port: 1\nport: 2\n", &["duplicate"]),
         ("port: [\n", &["line"]),
         ("- 1\n", &["db.yaml"]),
@@ -74,7 +78,10 @@ fn a_refusal_names_file_line_and_what_is_allowed() {
         }
     }
     let message = load(None, Some("name: My Service\n")).unwrap_err();
-    assert!(message.contains("service.yaml: line 1") && message.contains("beginning with a letter"), "{message}");
+    assert!(
+        message.contains("service.yaml: line 1") && message.contains("beginning with a letter"),
+        "{message}"
+    );
     let message = load(None, Some("wasm: {min_instances: 9}\n")).unwrap_err();
     assert!(message.contains("min_instances is 9"), "{message}");
 }
