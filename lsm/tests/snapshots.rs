@@ -110,6 +110,34 @@ fn each_snapshot_shows_one_lsn_while_commits_and_flushes_go_on() {
 }
 
 #[test]
+fn no_snapshot_is_older_than_the_trees_it_reads() {
+    // Given more readers than processors, stopped anywhere, even between the
+    // two looks a snapshot takes,
+    let lsm = open(&SimDisk::new(3), SyncMode::Async);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let snapshot = lsm.snapshot();
+                    let value = snapshot.get(A, b"n").unwrap();
+                    // then each reads its own LSN,
+                    assert_eq!(value.map_or(0, |value| number(&value)), snapshot.lsn());
+                }
+            });
+        }
+        // when each commit goes to the trees at once.
+        for n in 1..=1000u64 {
+            let mut batch = Batch::new();
+            batch.put(A, b"n", &n.to_le_bytes());
+            lsm.commit(&batch).unwrap();
+            lsm.flush().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
 fn a_kept_snapshot_outlives_overwrites_flushes_and_a_drop() {
     // Given a snapshot of a value that lies in the tree,
     let lsm = open(&SimDisk::new(1), SyncMode::Async);
@@ -150,6 +178,8 @@ fn read_modify_write_is_one_step() {
                 for _ in 0..100 {
                     let counted = lsm.commit_with(|now| {
                         let count = now.get(A, b"n")?.map_or(0, |value| number(&value)) + 1;
+                        // Others get their chance to come in between.
+                        std::thread::yield_now();
                         let mut batch = Batch::new();
                         batch.put(A, b"n", &count.to_le_bytes());
                         Ok::<_, Error>((batch, count))
