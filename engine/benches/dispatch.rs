@@ -13,8 +13,8 @@ use proto::{Key, Request};
 
 fn benches(c: &mut Criterion) {
     let clock = Arc::new(RealClock::new());
-    let engine =
-        Engine::open(SimDisk::new(1), clock, Arc::new(RealEntropy), Options::default()).unwrap();
+    let engine = Engine::open(SimDisk::new(1), clock, Arc::new(RealEntropy), Options::default())
+        .expect("an empty disk opens");
     let who = Principal::new("bench", Role::Admin);
     let mut out = Vec::new();
     let mut run = |request: Request<'_>| {
@@ -31,7 +31,7 @@ fn benches(c: &mut Criterion) {
         "note",
         "a document of about two hundred bytes, as a row of a table is: ".repeat(2).as_str(),
     );
-    let document = doc.finish().unwrap();
+    let document = doc.finish().expect("the fields are fine");
     for n in 0..100_000u128 {
         run(Request::Update { store: "s", key: Key(n * 977), document: &document, upsert: true });
         if n == 90_000 {

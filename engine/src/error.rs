@@ -162,3 +162,49 @@ pub(crate) fn shown(text: &str) -> String {
     }
     format!("{short:?}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    fn io_error(kind: ErrorKind) -> lsm::Error {
+        let source = io::Error::new(kind, "the disk's words");
+        lsm::Error::Io { doing: "write", file: "trees.pages".to_owned(), source }
+    }
+
+    #[test]
+    fn each_error_of_the_storage_has_its_status_and_says_what_to_do() {
+        let poisoned = || lsm::WalError::Poisoned("mend the disk, then restart".to_owned());
+        let pages_full = lsm::PagesError::Full { path: "trees.pages".to_owned() };
+        let missing = lsm::ValuesError::Missing { file: "vlog/1".to_owned() };
+        for (error, status, words) in [
+            (io_error(ErrorKind::Other), Status::Io, "the disk's words; check the disk"),
+            (io_error(ErrorKind::StorageFull), Status::Io, "the disk is full: free some space"),
+            (lsm::Error::Wal(poisoned()), Status::ReadOnly, "then restart"),
+            (
+                lsm::Error::Full(Box::new(io_error(ErrorKind::StorageFull))),
+                Status::ReadOnly,
+                "trees.pages: the disk's words; the disk is full",
+            ),
+            (lsm::Error::Pages(pages_full), Status::ReadOnly, "spread the data"),
+            (lsm::Error::Values(missing), Status::Corrupt, "put it back"),
+            (
+                lsm::Error::Batch(BatchError::TooLarge(1 << 30)),
+                Status::BatchTooLarge,
+                "change fewer documents at once",
+            ),
+            (lsm::Error::Cursor, Status::Internal, "please report this"),
+        ] {
+            let refusal = Refusal::from(error);
+            assert_eq!(refusal.status, status, "{refusal}");
+            assert!(refusal.message.contains(words), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn what_a_stranger_wrote_is_shown_short_and_quoted() {
+        assert_eq!(shown("a\"b\n"), r#""a\"b\n""#);
+        assert_eq!(shown(&"é".repeat(100)), format!("\"{}..\"", "é".repeat(80)));
+    }
+}

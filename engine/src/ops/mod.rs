@@ -19,6 +19,7 @@ mod stores;
 mod update;
 
 use lsm::{Batch, KeyspaceId, Snapshot};
+use proto::status::Class;
 use proto::{Key, Status};
 
 use crate::{Engine, Refusal};
@@ -66,13 +67,27 @@ impl Engine {
         f: impl FnOnce(&mut Change<'_>) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let catalog = self.catalogs.read();
-        let (_, out) = self.lsm.commit_with(|latest| {
+        let committed = self.lsm.commit_with(|latest| {
             let keyspace = self.catalogs.resolve(&catalog, latest, store)?;
             let mut change = Change { latest, keyspace, batch: Batch::new() };
             let out = f(&mut change)?;
             Ok::<_, Refusal>((change.batch, out))
-        })?;
-        Ok(out)
+        });
+        match committed {
+            Ok((_, out)) => Ok(out),
+            Err(refusal) => Err(self.unless_poisoned(refusal)),
+        }
+    }
+
+    /// Once a sync has failed, the latest state holds a commit that nobody was
+    /// told of: what it says of keys that exist is not to be repeated.
+    fn unless_poisoned(&self, refusal: Refusal) -> Refusal {
+        match self.lsm.poisoned() {
+            Some(why) if refusal.status.class() != Class::Failed => {
+                Refusal::new(Status::ReadOnly, why)
+            }
+            _ => refusal,
+        }
     }
 }
 

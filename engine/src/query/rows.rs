@@ -45,15 +45,18 @@ pub fn select(
 }
 
 /// The documents a plan chooses, ordered and cut; at most `limits.memory` bytes.
+/// To delete them their keys are enough: the documents are left empty then.
 ///
 /// # Errors
 /// More bytes than that.
 pub fn matching(scope: Scope<'_>, plan: &SelectPlan) -> Result<Vec<(Key, Vec<u8>)>, QueryError> {
     let mut found = Vec::new();
     let mut budget = Budget::new(scope.limits.memory);
+    let keys_only = matches!(plan.output, Outcome::Delete);
     each(scope, plan, |key, doc| {
-        budget.take(ROW_OVERHEAD + doc.len(), "change so many documents at once")?;
-        found.push((key, doc.as_bytes().to_vec()));
+        let document = if keys_only { Vec::new() } else { doc.as_bytes().to_vec() };
+        budget.take(ROW_OVERHEAD + document.len(), "change so many documents at once")?;
+        found.push((key, document));
         Ok(())
     })?;
     Ok(found)

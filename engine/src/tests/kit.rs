@@ -37,7 +37,6 @@ pub(super) fn with_store() -> Engine {
     open_with(Limits::default())
 }
 
-#[allow(dead_code)]
 pub(super) fn synced() -> Options {
     let mut options = options();
     options.storage.sync = SyncMode::Sync;
@@ -144,7 +143,6 @@ pub(super) fn doc(text: &str) -> Vec<u8> {
 }
 
 /// A document of exactly so many bytes: `{"b": <binary>}`.
-#[allow(dead_code)]
 pub(super) fn doc_of(bytes: usize) -> Vec<u8> {
     let body = vec![7; bytes - 13];
     let mut doc = proto::doc::DocBuf::new();
