@@ -1,0 +1,215 @@
+//! Rows of an export as text, page by page.
+//!
+//! What must stay true: a field that has no column is an error, never left out in
+//! silence, unless `--fields` chose the columns.
+
+use crate::failure::{Exit, Failure};
+use crate::rows::Format;
+use crate::table::plain;
+use proto::Key;
+use proto::doc::{Doc, Value};
+use proto::json::write_row;
+
+/// The primary key's column.
+const KEY: &str = "key";
+
+pub(super) enum Writer {
+    Ndjson,
+    /// Whether no row is written yet.
+    Json {
+        first: bool,
+    },
+    Csv(Columns),
+}
+
+pub(super) struct Columns {
+    names: Vec<String>,
+    /// Whether `--fields` named them.
+    chosen: bool,
+    header_written: bool,
+}
+
+impl Writer {
+    pub(super) fn new(format: Format, fields: &[String]) -> Result<Writer, Failure> {
+        for (at, name) in fields.iter().enumerate() {
+            if name.is_empty() || fields[..at].contains(name) {
+                return Err(Failure::usage(format!(
+                    "--fields: the name {name:?} is empty or given twice"
+                )));
+            }
+        }
+        Ok(match format {
+            Format::Ndjson => Writer::Ndjson,
+            Format::Json => Writer::Json { first: true },
+            Format::Csv => Writer::Csv(Columns {
+                names: fields.to_vec(),
+                chosen: !fields.is_empty(),
+                header_written: false,
+            }),
+        })
+    }
+
+    /// Appends the text of a page of rows.
+    pub(super) fn page(
+        &mut self,
+        rows: &[(Key, Doc<'_>)],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        match self {
+            Writer::Ndjson => {
+                for (key, doc) in rows {
+                    write_row(*key, *doc, out);
+                    out.push(b'\n');
+                }
+                Ok(())
+            }
+            Writer::Json { first } => {
+                for (key, doc) in rows {
+                    let before: &[u8] = if std::mem::take(first) { b"[\n" } else { b",\n" };
+                    out.extend_from_slice(before);
+                    write_row(*key, *doc, out);
+                }
+                Ok(())
+            }
+            Writer::Csv(columns) => columns.page(rows, out),
+        }
+    }
+
+    /// Appends what comes after the last page.
+    pub(super) fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Failure> {
+        if let Writer::Json { first } = self {
+            let end: &[u8] = if *first { b"[]\n" } else { b"\n]\n" };
+            out.extend_from_slice(end);
+        }
+        Ok(())
+    }
+}
+
+impl Columns {
+    fn page(&mut self, rows: &[(Key, Doc<'_>)], out: &mut Vec<u8>) -> Result<(), Failure> {
+        let mut csv = csv::Writer::from_writer(out);
+        let failed = |e: csv::Error| Failure::new(Exit::Failure, format!("cannot write CSV: {e}"));
+        if !std::mem::replace(&mut self.header_written, true) {
+            if !self.chosen {
+                self.names = union(rows);
+            }
+            csv.write_record(&self.names).map_err(failed)?;
+        }
+        let mut cells: Vec<String> = Vec::new();
+        for (key, doc) in rows {
+            cells.clear();
+            cells.resize(self.names.len(), String::new());
+            for (name, value) in *doc {
+                match self.names.iter().position(|column| column == name) {
+                    Some(_) if name == KEY => {}
+                    Some(place) => cells[place] = cell(value),
+                    None if self.chosen => {}
+                    None => return Err(self.unknown(name, *key)),
+                }
+            }
+            if let Some(place) = self.names.iter().position(|column| column == KEY) {
+                cells[place] = key.to_string();
+            }
+            csv.write_record(&cells).map_err(failed)?;
+        }
+        csv.flush().map_err(|e| Failure::output(&e))
+    }
+
+    fn unknown(&self, name: &str, key: Key) -> Failure {
+        Failure::invalid(format!(
+            "the document under key {key} has a field `{name}`, and no document of the first \
+             page has: name the columns with --fields {},{name}, or export NDJSON",
+            self.names.join(",")
+        ))
+    }
+}
+
+/// The fields of these rows in the order first seen, behind the key.
+fn union(rows: &[(Key, Doc<'_>)]) -> Vec<String> {
+    let mut names = vec![KEY.to_owned()];
+    for (_, doc) in rows {
+        for (name, _) in *doc {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names
+}
+
+/// A value as a cell that import reads as the same number.
+fn cell(value: Value<'_>) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Double(d) if d.is_finite() => {
+            let text = format!("{d:?}");
+            match text.split_once('e') {
+                // Import takes 1e20 for a name, as 1E5 may be one.
+                Some((digits, exponent)) if !digits.contains('.') && !exponent.starts_with('-') => {
+                    format!("{digits}e+{exponent}")
+                }
+                _ => text,
+            }
+        }
+        other => plain(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::json::parse_json;
+
+    fn written(format: Format, fields: &[&str], pages: &[&[&str]]) -> Result<String, Failure> {
+        let fields: Vec<String> = fields.iter().map(|name| (*name).to_owned()).collect();
+        let mut writer = Writer::new(format, &fields)?;
+        let mut out = Vec::new();
+        for page in pages {
+            let docs: Vec<Vec<u8>> = page.iter().map(|text| parse_json(text).unwrap()).collect();
+            let rows: Vec<_> = docs
+                .iter()
+                .enumerate()
+                .map(|(number, doc)| (Key(number as u128), Doc::parse(doc).unwrap()))
+                .collect();
+            writer.page(&rows, &mut out)?;
+        }
+        writer.end(&mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    const ZERO: &str = "00000000000000000000000000000000";
+
+    #[test]
+    fn json_is_one_array_over_all_pages() {
+        let row = format!("{{\"key\":\"{ZERO}\",\"a\":1}}");
+        let pages: &[&[&str]] = &[&[r#"{"a": 1}"#], &[r#"{"a": 1}"#]];
+        assert_eq!(written(Format::Json, &[], pages).unwrap(), format!("[\n{row},\n{row}\n]\n"));
+        assert_eq!(written(Format::Json, &[], &[&[]]).unwrap(), "[]\n");
+        assert_eq!(written(Format::Ndjson, &[], pages).unwrap(), format!("{row}\n{row}\n"));
+    }
+
+    #[test]
+    fn csv_has_the_columns_of_the_first_page() {
+        let page: &[&str] = &[r#"{"b": 1.5, "a": "x,\"y\""}"#, r#"{"c": null, "a": {"d": [1]}}"#];
+        let text = written(Format::Csv, &[], &[page, &[r#"{"c": 1e20, "b": true}"#]]).unwrap();
+        let one = "00000000000000000000000000000001";
+        assert_eq!(
+            text,
+            format!(
+                "key,b,a,c\n{ZERO},1.5,\"x,\"\"y\"\"\",\n{one},,\"{{\"\"d\"\":[1]}}\",\n\
+                 {ZERO},true,,1e+20\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_field_without_a_column_is_an_error_unless_columns_were_chosen() {
+        let pages: &[&[&str]] = &[&[r#"{"a": 1}"#], &[r#"{"z": 2, "a": 3}"#]];
+        let Err(Failure::Told { message, .. }) = written(Format::Csv, &[], pages) else {
+            panic!("z has no column")
+        };
+        assert!(message.contains("`z`") && message.contains("--fields key,a,z"), "{message}");
+        assert_eq!(written(Format::Csv, &["z", "a"], pages).unwrap(), "z,a\n,1\n2,3\n");
+        assert!(written(Format::Csv, &["a", "a"], pages).is_err());
+    }
+}

@@ -1,0 +1,81 @@
+//! A session with the server, as plain calls: the only place with async in it.
+
+use crate::failure::{Exit, Failure};
+use crate::target::Target;
+use net::client::{Client, ClientOptions};
+use proto::{Reply, Request, Status};
+use tokio::runtime::{Builder, Runtime};
+
+/// An authenticated connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    runtime: Runtime,
+    client: Client,
+}
+
+/// One reply packet.
+#[derive(Debug)]
+pub(crate) struct Answer(Vec<u8>);
+
+impl Session {
+    /// Connects and authenticates.
+    pub(crate) fn open(target: &Target) -> Result<Session, Failure> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| Failure::new(Exit::Failure, format!("cannot start: {e}")))?;
+        let connecting = Client::connect(
+            &target.address,
+            target.security,
+            &target.user,
+            &target.key,
+            ClientOptions::default(),
+        );
+        let client = runtime.block_on(connecting)?;
+        Ok(Session { runtime, client })
+    }
+
+    /// Asks and waits.
+    pub(crate) fn ask(&mut self, request: &Request<'_>) -> Result<Answer, Failure> {
+        Ok(Answer(self.runtime.block_on(self.client.call(request))?))
+    }
+
+    /// Asks without waiting; the answers come in order from [`Session::receive`].
+    pub(crate) fn send(&mut self, request: &Request<'_>) -> Result<(), Failure> {
+        self.runtime.block_on(self.client.send(request))?;
+        Ok(())
+    }
+
+    /// The answer to the oldest request sent.
+    pub(crate) fn receive(&mut self) -> Result<Answer, Failure> {
+        Ok(Answer(self.runtime.block_on(self.client.receive())?))
+    }
+}
+
+impl Answer {
+    /// What it says; what the server refused is a failure.
+    pub(crate) fn reply(&self) -> Result<Reply<'_>, Failure> {
+        match self.outcome()? {
+            Ok(reply) => Ok(reply),
+            Err((status, message)) => Err(Failure::refused(status, message)),
+        }
+    }
+
+    /// What it says, a refusal included. Fails only if it is no reply.
+    pub(crate) fn outcome(&self) -> Result<Result<Reply<'_>, (Status, &str)>, Failure> {
+        match Reply::decode(&self.0) {
+            Ok((_, Reply::Error { status, message })) => Ok(Err((status, message))),
+            Ok((_, reply)) => Ok(Ok(reply)),
+            Err(error) => Err(Failure::new(Exit::Failure, error.to_string())),
+        }
+    }
+}
+
+/// A reply of a shape the request does not have.
+pub(crate) fn unexpected() -> Failure {
+    Failure::new(
+        Exit::Failure,
+        "the server answered with something this planctl does not expect; use planck and \
+         planctl of the same release",
+    )
+}
