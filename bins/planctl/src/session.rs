@@ -53,6 +53,12 @@ impl Session {
 }
 
 impl Answer {
+    /// A packet as if it had come.
+    #[cfg(test)]
+    pub(crate) fn of(packet: Vec<u8>) -> Answer {
+        Answer(packet)
+    }
+
     /// What it says; what the server refused is a failure.
     pub(crate) fn reply(&self) -> Result<Reply<'_>, Failure> {
         match self.outcome()? {

@@ -23,6 +23,8 @@ use std::collections::VecDeque;
 
 /// Batches sent and not answered.
 const IN_FLIGHT: usize = 4;
+/// What to do about a bad row.
+const CORRECT: &str = "correct the row and import the rest, or pass over bad rows with --skip-bad";
 /// How many bad rows are told; the others are only counted.
 pub(crate) const BAD_ROWS_TOLD: usize = 10;
 
@@ -166,14 +168,14 @@ impl<'w, W: Wire> Loader<'w, W> {
             return Ok(());
         }
         self.finish()?;
-        Err(self.stopped(Exit::Invalid, place, &row.what, ""))
+        Err(self.stopped(Exit::Invalid, place, &row.what, CORRECT))
     }
 
     /// Ends the import because its file cannot be read on, after the rows before.
     pub(crate) fn broken(&mut self, row: &BadRow) -> Result<(), Failure> {
         self.finish()?;
         let place = self.place(row.line);
-        Err(self.stopped(Exit::Invalid, place, &row.what, ""))
+        Err(self.stopped(Exit::Invalid, place, &row.what, "correct the file and import the rest"))
     }
 
     /// Sends what is left and waits for all answers.
@@ -253,12 +255,8 @@ impl<'w, W: Wire> Loader<'w, W> {
 
     /// The import ends at a row. Says what is in the store.
     fn stopped(&self, exit: Exit, place: Place, what: &str, advice: &str) -> Failure {
-        let message = format!(
-            "{}: {what}{advice}\nstopped there; {}; correct the row and import the rest, or pass \
-             over bad rows with --skip-bad",
-            self.at(place),
-            self.so_far()
-        );
+        let (at, so_far) = (self.at(place), self.so_far());
+        let message = format!("{at}: {what}\nstopped there; {so_far}; {advice}");
         Failure::new(exit, message)
     }
 

@@ -1,6 +1,6 @@
 //! A batch that was refused, row by row.
 
-use super::{Batch, Loader, OnConflict, Place, Wire, advised, of_a_row};
+use super::{Batch, CORRECT, Loader, OnConflict, Place, Wire, advised, of_a_row};
 use crate::failure::{Exit, Failure};
 use crate::session::unexpected;
 use proto::{Key, Reply, Request, Status};
@@ -53,11 +53,12 @@ impl<W: Wire> Loader<'_, W> {
         match first_fault {
             None => Ok(()),
             Some((status, place, what)) if of_a_row(status) => {
-                let advice = if status == Status::KeyExists {
-                    "; --on-conflict skip keeps the document there, --on-conflict replace puts \
-                     the row in its place"
-                } else {
-                    ""
+                let advice = match status {
+                    Status::KeyExists => {
+                        "--on-conflict skip keeps the document there, --on-conflict replace puts \
+                         the row in its place"
+                    }
+                    _ => CORRECT,
                 };
                 Err(self.stopped(Exit::of(status), place, &what, advice))
             }

@@ -1,1 +1,152 @@
+//! What becomes of rows: counts, order, and what a failure says is in the store.
 
+#[path = "../../tests/common/memory.rs"]
+mod memory;
+
+use super::*;
+use memory::Memory;
+use proptest::prelude::*;
+use proto::Key;
+use proto::doc::{Doc, DocBuf};
+use std::collections::BTreeMap;
+
+/// Answers at once; keeps the answers until they are received.
+#[derive(Default)]
+struct Fake {
+    memory: Memory,
+    answers: VecDeque<Vec<u8>>,
+    most: usize,
+}
+
+impl Wire for Fake {
+    fn send(&mut self, request: &Request<'_>) -> Result<(), Failure> {
+        let (mut packet, mut out) = (Vec::new(), Vec::new());
+        request.encode(1, &mut packet);
+        self.memory.handle(&packet, &mut out);
+        self.answers.push_back(out);
+        self.most = self.most.max(self.answers.len());
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<Answer, Failure> {
+        Ok(Answer::of(self.answers.pop_front().expect("an answer for each request")))
+    }
+}
+
+fn options(on_conflict: OnConflict, batch_rows: usize) -> Options {
+    Options { batch_rows, batch_bytes: 1 << 20, on_conflict, skip_bad: false }
+}
+
+fn row(key: u128, n: i32, line: u64) -> Row {
+    let mut doc = DocBuf::new();
+    doc.push("n", n);
+    Row { key: Some(Key(key)), document: doc.finish().unwrap(), line }
+}
+
+/// Loads rows `(key, n)` into a store that holds some already.
+fn load(
+    there: &[(u128, i32)],
+    rows: &[(u128, i32)],
+    options: Options,
+) -> (BTreeMap<u128, i32>, Tally, Result<(), String>, usize) {
+    let mut fake = Fake::default();
+    let docs = there.iter().map(|(key, n)| (Key(*key), row(*key, *n, 0).document)).collect();
+    fake.memory.stores.insert("s".to_owned(), docs);
+    let mut loader = Loader::new(&mut fake, "s", options);
+    loader.file("f".to_owned());
+    let mut run = || {
+        for (at, (key, n)) in rows.iter().enumerate() {
+            loader.push(&row(*key, *n, at as u64 + 1))?;
+        }
+        loader.finish()
+    };
+    let result = run().map_err(|failure| match failure {
+        Failure::Told { message, .. } => message,
+        Failure::PipeClosed => panic!("no pipe is involved"),
+    });
+    let tally = loader.tally().clone();
+    let read = |doc: &Vec<u8>| Doc::parse(doc).unwrap().get("n").unwrap().as_i64().unwrap() as i32;
+    let docs = fake.memory.stores["s"].iter().map(|(key, doc)| (key.0, read(doc))).collect();
+    (docs, tally, result, fake.most)
+}
+
+#[test]
+fn batches_overlap_up_to_four() {
+    let rows: Vec<_> = (0..20).map(|n| (n, 0)).collect();
+    let (docs, tally, result, most) = load(&[], &rows, options(OnConflict::Fail, 2));
+    assert_eq!((docs.len(), tally.inserted, result, most), (20, 20, Ok(()), 4));
+}
+
+#[test]
+fn the_first_conflict_stops_and_its_line_and_what_is_stored_are_told() {
+    let rows: Vec<_> = (1..=8).map(|n| (n, 0)).collect();
+    let (docs, tally, result, _) = load(&[(4, 9)], &rows, options(OnConflict::Fail, 2));
+    let message = result.unwrap_err();
+    assert!(message.starts_with("f, line 4: PLK-1302"), "{message}");
+    assert!(
+        message.contains("7 rows were imported into s (4 of them from lines after it)"),
+        "{message}"
+    );
+    assert_eq!((docs.len(), tally.inserted), (8, 7));
+}
+
+#[test]
+fn a_bad_row_comes_after_the_rows_before_it_were_sent() {
+    let mut fake = Fake::default();
+    fake.memory.stores.insert("s".to_owned(), BTreeMap::new());
+    let mut loader = Loader::new(&mut fake, "s", options(OnConflict::Fail, 100));
+    loader.file("f".to_owned());
+    loader.push(&row(1, 1, 1)).unwrap();
+    let failure = loader.bad(&BadRow { line: 2, what: "it is bad".to_owned() }).unwrap_err();
+    let Failure::Told { exit, message } = failure else { panic!("a bad row is told") };
+    assert_eq!(exit, Exit::Invalid);
+    assert!(message.starts_with("f, line 2: it is bad\nstopped there; 1 row was"), "{message}");
+}
+
+#[test]
+fn a_batch_is_bounded_by_bytes_and_a_long_row_goes_alone() {
+    let mut fake = Fake::default();
+    fake.memory.stores.insert("s".to_owned(), BTreeMap::new());
+    let each = row(0, 0, 0).document.len() + 17;
+    let options = Options { batch_bytes: each * 3, ..options(OnConflict::Fail, 100) };
+    let mut loader = Loader::new(&mut fake, "s", options);
+    let mut long = DocBuf::new();
+    long.push("t", "x".repeat(each * 4).as_str());
+    let long = Row { key: Some(Key(100)), document: long.finish().unwrap(), line: 9 };
+    for n in 0..4 {
+        loader.push(&row(n, 0, 1)).unwrap();
+    }
+    loader.push(&long).unwrap();
+    loader.push(&row(9, 0, 1)).unwrap();
+    loader.finish().unwrap();
+    assert_eq!(fake.memory.batches, [3, 1, 1, 1]);
+}
+
+proptest! {
+    /// Whatever the batches: skip keeps the first of each key, replace the last.
+    #[test]
+    fn of_rows_with_one_key_the_policy_chooses(
+        there in proptest::collection::vec((0u128..12, 0i32..100), 0..6),
+        rows in proptest::collection::vec((0u128..12, 100i32..999), 0..30),
+        batch in 1usize..8,
+    ) {
+        let there: Vec<_> = there.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
+        let (docs, tally, result, _) = load(&there, &rows, options(OnConflict::Skip, batch));
+        let mut expected: BTreeMap<u128, i32> = there.iter().copied().collect();
+        for (key, n) in &rows {
+            expected.entry(*key).or_insert(*n);
+        }
+        prop_assert_eq!(&result, &Ok(()));
+        prop_assert_eq!(tally.inserted as usize, expected.len() - there.len());
+        prop_assert_eq!(tally.rows() as usize, rows.len());
+        prop_assert_eq!(docs, expected);
+
+        let (docs, tally, result, _) = load(&there, &rows, options(OnConflict::Replace, batch));
+        let mut expected: BTreeMap<u128, i32> = there.iter().copied().collect();
+        expected.extend(rows.iter().copied());
+        prop_assert_eq!(&result, &Ok(()));
+        prop_assert_eq!(tally.inserted as usize, expected.len() - there.len());
+        prop_assert_eq!(tally.rows() as usize, rows.len());
+        prop_assert_eq!(docs, expected);
+    }
+}

@@ -65,7 +65,7 @@ impl Input {
                 if metadata.is_dir() {
                     return Err(std::io::ErrorKind::IsADirectory.into());
                 }
-                Ok((file, metadata.is_file().then(|| metadata.len())))
+                Ok((file, metadata.is_file().then_some(metadata.len())))
             };
             let (file, bytes) = open().map_err(|e| Failure::file("read", path, &e))?;
             input.file = Some(file);

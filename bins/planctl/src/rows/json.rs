@@ -315,7 +315,7 @@ mod tests {
             [
                 "1 - {\"a\":1}",
                 "3: column 2: expected a value, found \"tru\"",
-                "3: column 18: expected a field name in quotes, found 'x'",
+                "3: column 17: expected a field name in quotes, found 'x'",
                 "3 - {\"a\":2}",
             ]
         );

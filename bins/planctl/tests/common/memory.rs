@@ -1,0 +1,167 @@
+//! An engine small enough for tests: stores in memory, the answers of the real one.
+#![allow(clippy::unwrap_used)] // Helpers of tests.
+#![allow(dead_code)] // Each user takes a part.
+
+use proto::doc::{Doc, DocBuf};
+use proto::{Key, ReplyWriter, Request, Status};
+use std::collections::BTreeMap;
+
+/// Rows of a page of Scan, whatever is asked for.
+pub(crate) const PAGE: usize = 70;
+/// The error this engine's one bad query gets.
+pub(crate) const CARET: &str = "line 1, column 9: expected a step, found `nonsense`\n  \
+                                flights.nonsense()\n          ^^^^^^^^";
+
+/// Stores and their documents.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub(crate) stores: BTreeMap<String, BTreeMap<Key, Vec<u8>>>,
+    /// How many documents each batch had, in order.
+    pub(crate) batches: Vec<usize>,
+    pub(crate) max_batch: Option<usize>,
+    next: u128,
+}
+
+type Refusal = (Status, String);
+
+fn refuse<T>(status: Status, message: &str) -> Result<T, Refusal> {
+    Err((status, message.to_owned()))
+}
+
+impl Memory {
+    /// Answers one packet.
+    pub(crate) fn handle(&mut self, packet: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        let (id, request) = Request::decode(packet).expect("planctl sends well-formed packets");
+        if let Err((status, message)) = self.answer(&request, ReplyWriter::new(id, out)) {
+            out.truncate(start);
+            ReplyWriter::new(id, out).error(status, &message);
+        }
+    }
+
+    fn store(&mut self, name: &str) -> Result<&mut BTreeMap<Key, Vec<u8>>, Refusal> {
+        let message = format!("there is no store {name}; create it first");
+        self.stores.get_mut(name).ok_or((Status::UnknownStore, message))
+    }
+
+    fn check(document: &[u8]) -> Result<(), Refusal> {
+        let doc = Doc::parse(document).expect("planctl sends well-formed documents");
+        match doc.contains("reject") {
+            true => refuse(Status::BadDocument, "the document has a field `reject`"),
+            false => Ok(()),
+        }
+    }
+
+    fn insert(&mut self, store: &str, items: &[(Option<Key>, &[u8])]) -> Result<Vec<Key>, Refusal> {
+        let mut next = self.next;
+        let docs = self.store(store)?;
+        let mut new = BTreeMap::new();
+        let mut keys = Vec::new();
+        for (key, document) in items {
+            Self::check(document)?;
+            let key = key.unwrap_or_else(|| {
+                next += 1;
+                Key(next)
+            });
+            if docs.contains_key(&key) || new.insert(key, document.to_vec()).is_some() {
+                let message = format!("there is a document under key {key} already");
+                return Err((Status::KeyExists, message));
+            }
+            keys.push(key);
+        }
+        docs.append(&mut new);
+        self.next = next;
+        Ok(keys)
+    }
+
+    fn answer(&mut self, request: &Request<'_>, reply: ReplyWriter<'_>) -> Result<(), Refusal> {
+        match *request {
+            Request::Ping => reply.empty(),
+            Request::Stats => {
+                let mut doc = DocBuf::new();
+                doc.push("lsn", 7).doc("wal", |wal| {
+                    wal.push("bytes", 4096);
+                });
+                reply.document(&doc.finish().unwrap());
+            }
+            Request::List => {
+                let mut rows = reply.rows(false);
+                for name in self.stores.keys() {
+                    let mut doc = DocBuf::new();
+                    doc.push("store", name);
+                    rows.push(Key::MIN, &doc.finish().unwrap());
+                }
+                rows.finish(None);
+            }
+            Request::CreateStore { store, if_not_exists } => {
+                if self.stores.contains_key(store) && !if_not_exists {
+                    return refuse(Status::StoreExists, "there is a store of that name");
+                }
+                self.stores.entry(store.to_owned()).or_default();
+                reply.empty();
+            }
+            Request::DropStore { store, if_exists } => {
+                if self.stores.remove(store).is_none() && !if_exists {
+                    return refuse(Status::UnknownStore, "there is no store of that name");
+                }
+                reply.empty();
+            }
+            Request::Insert { store, key, document } => {
+                reply.key(self.insert(store, &[(key, document)])?[0]);
+            }
+            Request::BatchInsert { store, batch } => {
+                if self.max_batch.is_some_and(|most| batch.len() > most) {
+                    return refuse(Status::BatchTooLarge, "the batch passes the limit");
+                }
+                let items: Vec<_> = batch.iter().collect();
+                self.batches.push(items.len());
+                reply.keys(&self.insert(store, &items)?);
+            }
+            Request::Update { store, key, document, upsert: true } => {
+                Self::check(document)?;
+                self.store(store)?.insert(key, document.to_vec());
+                reply.key(key);
+            }
+            Request::Scan { store, after, limit, reverse: false } => {
+                let docs = self.store(store)?;
+                let from = after.map_or(Some(Key::MIN), Key::next);
+                let mut left = from.map(|from| docs.range(from..)).into_iter().flatten().peekable();
+                let mut rows = reply.rows(true);
+                let mut last = None;
+                for (key, document) in left.by_ref().take(PAGE.min(limit as usize)) {
+                    rows.push(*key, document);
+                    last = Some(*key);
+                }
+                rows.finish(last.filter(|_| left.peek().is_some()));
+            }
+            Request::Query { text, parameters } => self.query(text, parameters, reply)?,
+            _ => return refuse(Status::Internal, "the tests do not need this"),
+        }
+        Ok(())
+    }
+
+    /// `STORE.count()`, `STORE`, and `parameters`, which gives them back.
+    fn query(
+        &mut self,
+        text: &str,
+        parameters: Option<&[u8]>,
+        reply: ReplyWriter<'_>,
+    ) -> Result<(), Refusal> {
+        if text == "parameters" {
+            let mut rows = reply.rows(false);
+            rows.push(Key::MIN, parameters.unwrap_or(&proto::doc::EMPTY));
+            rows.finish(None);
+        } else if text.contains("nonsense") {
+            return refuse(Status::BadQuery, CARET);
+        } else if let Some(store) = text.strip_suffix(".count()") {
+            reply.count(self.store(store)?.len() as u64);
+        } else {
+            let mut rows = reply.rows(true);
+            for (key, document) in self.store(text)? {
+                rows.push(*key, document);
+            }
+            rows.finish(None);
+        }
+        Ok(())
+    }
+}
