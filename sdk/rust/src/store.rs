@@ -149,16 +149,22 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
 
     /// Shows `each` every document from key `from` to key `to`, both included, in
     /// place: for a handler that looks at many and needs a few fields of each.
+    /// [`Store::decode`] reads one whole.
     ///
     /// # Errors
-    /// What the engine refused.
-    pub fn visit(&self, mut from: Key, to: Key, mut each: impl FnMut(Key, Doc<'_>)) -> Result<()> {
+    /// What the engine refused, and the first error of `each`, which ends it.
+    pub fn visit(
+        &self,
+        mut from: Key,
+        to: Key,
+        mut each: impl FnMut(Key, Doc<'_>) -> Result<()>,
+    ) -> Result<()> {
         loop {
             let request = Request::Range { store: self.name, from, to, limit: 0, reverse: false };
             let next = call(&request, |reply| {
                 let found = rows(reply)?;
                 for (key, bytes) in found.iter() {
-                    each(key.ok_or_else(unexpected)?, Doc::trusted(bytes));
+                    each(key.ok_or_else(unexpected)?, Doc::trusted(bytes))?;
                 }
                 Ok(found.next)
             })?;
@@ -183,6 +189,14 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
                 _ => return Ok(all),
             }
         }
+    }
+
+    /// The document under `key`, out of its bytes.
+    ///
+    /// # Errors
+    /// A document that is no `T`.
+    pub fn decode(&self, key: Key, document: Doc<'_>) -> Result<T> {
+        decode(key, document.as_bytes())
     }
 
     /// Up to `limit` documents after key `after`; 0 for as many as fit a reply.
@@ -331,7 +345,7 @@ mod tests {
         assert_eq!(status(ITEMS.delete(Key(2))), Status::NotFound);
         let none: Store<Item> = Store::open("none");
         assert_eq!(none.get(Key(1)).unwrap_err().status, Status::UnknownStore);
-        assert_eq!(none.visit(Key::MIN, Key::MAX, |_, _| ()).unwrap_err().status.http(), 404);
+        assert_eq!(none.visit(Key::MIN, Key::MAX, |_, _| Ok(())).unwrap_err().status.http(), 404);
     }
 
     #[test]

@@ -1,0 +1,1 @@
+//! The handler as a whole, against stores in memory.
