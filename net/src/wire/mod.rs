@@ -18,7 +18,7 @@ mod session;
 use crate::lockout::Lockout;
 use crate::server::{Accepted, listen};
 use crate::{AddressRange, ListenError, LockoutOptions, Security, Server};
-use proto::Status;
+use proto::{Opcode, Status};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,6 +46,13 @@ pub trait WireHandler: Send + Sync + 'static {
     /// Carries out one whole request packet and appends one whole reply packet to
     /// `out`. May block: it runs where that holds up nobody else.
     fn handle(&self, session: &Self::Session, packet: &[u8], out: &mut Vec<u8>);
+
+    /// Whether `handle` is done with such a request in microseconds, as a rule: then
+    /// a few of them run on the async thread that received them, at a third of the
+    /// latency. What waits for a sync, scans, or may have to flush is not brief.
+    fn is_brief(&self, operation: Opcode) -> bool {
+        matches!(operation, Opcode::Ping | Opcode::Read)
+    }
 }
 
 /// Limits of the wire. Every one is enforced.

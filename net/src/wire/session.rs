@@ -27,6 +27,8 @@ const READ_BYTES: usize = 64 << 10;
 /// A batch ends when its replies have this many bytes, or it had so many requests.
 const BATCH_REPLY_BYTES: usize = 256 << 10;
 const BATCH_REQUESTS: usize = 256;
+/// More brief requests than these are work for a blocking thread all the same.
+const BRIEF_REQUESTS: usize = 16;
 /// A buffer that has grown beyond is given back rather than kept.
 const KEEP_BYTES: usize = 256 << 10;
 /// How long a closed connection is listened to, so that its last reply arrives.
@@ -105,7 +107,12 @@ pub(super) async fn run<H: WireHandler>(
     timeout(LINGER, stream.shutdown()).await.ok();
 }
 
-/// Carries out the whole requests at the front of `inbox` where blocking is allowed.
+/// Carries out the whole requests at the front of `inbox`: here if they are few and
+/// brief, else where blocking is allowed.
+///
+/// Measured, one client asking and waiting: 13 us a call here, 31 to 38 us through
+/// the blocking threads, 22 us with `block_in_place`, which at 32 clients answers
+/// half as many calls a second as either.
 async fn batch<H: WireHandler>(
     shared: &Arc<Shared<H>>,
     session: &Arc<H::Session>,
@@ -115,6 +122,10 @@ async fn batch<H: WireHandler>(
     let limit = shared.options.max_message_size;
     if let Front::Partial(due) = frame::front(&inbox, limit) {
         return (inbox, outbox, Next::Read(due));
+    }
+    if is_brief(&shared.handler, &inbox, limit) {
+        let next = carry_out(&shared.handler, session, &mut inbox, &mut outbox, limit);
+        return (inbox, outbox, next);
     }
     let (shared, session) = (shared.clone(), session.clone());
     let work = move || {
@@ -128,6 +139,23 @@ async fn batch<H: WireHandler>(
             (BytesMut::new(), Vec::new(), Next::Close)
         }
     }
+}
+
+/// Whether all that waits in `inbox` are few requests that do not hold up a thread.
+fn is_brief<H: WireHandler>(handler: &H, inbox: &[u8], limit: usize) -> bool {
+    let mut rest = inbox;
+    for _ in 0..BRIEF_REQUESTS {
+        match frame::front(rest, limit) {
+            Front::Whole(header, total) => {
+                if !Opcode::from_number(header.code).is_some_and(|code| handler.is_brief(code)) {
+                    return false;
+                }
+                rest = &rest[total..];
+            }
+            _ => return true,
+        }
+    }
+    false
 }
 
 fn carry_out<H: WireHandler>(
