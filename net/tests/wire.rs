@@ -23,6 +23,8 @@ use tokio::net::TcpStream;
 
 const KEY: &str = "the right key";
 const SHORT: Duration = Duration::from_millis(60);
+/// Beyond the patience of the tests: what ends sooner was ended by what is tested.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// Answers by the text of a query; counts what reaches it.
 #[derive(Default)]
@@ -204,6 +206,20 @@ async fn a_client_of_tls12_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_ask_for_the_wire_in_its_handshake_is_not_listened_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = net::tls::Identity::load_or_create(dir.path(), &[]).unwrap();
+    let echo = Arc::new(Echo::default());
+    let handler = Handler(echo.clone());
+    let server = serve(anywhere(), identity.wire().unwrap(), options(), handler).await.unwrap();
+    let mut stream = tls_client(dir.path(), None, server.address(), "localhost").await;
+    stream.write_all(&auth(KEY)).await.ok();
+    let mut all = Vec::new();
+    soon(stream.read_to_end(&mut all)).await.ok();
+    assert_eq!((all.len(), echo.authenticated.load(Ordering::SeqCst)), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tls_and_plaintext_find_out_about_each_other() {
     let mut secret = tls().await;
     secret.pin = None;
@@ -349,7 +365,8 @@ async fn one_session_too_many_is_told_so_and_let_in_when_one_leaves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_address_holds_half_of_the_unauthenticated_places_at_most() {
-    let house = plain(WireOptions { max_unauthenticated: 4, ..options() }).await;
+    let patient = WireOptions { max_unauthenticated: 4, auth_timeout: LONG, ..options() };
+    let house = plain(patient).await;
     let _silent = TcpStream::connect(house.address()).await.unwrap();
     let _silent_too = TcpStream::connect(house.address()).await.unwrap();
     let mut third = TcpStream::connect(house.address()).await.unwrap();
@@ -440,8 +457,9 @@ async fn a_session_keeps_its_user() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn draining_finishes_what_is_in_flight_and_lets_nobody_in() {
-    let house = plain(options()).await;
+    let house = plain(WireOptions { auth_timeout: LONG, drain_timeout: LONG, ..options() }).await;
     let address = house.address();
+    let mut silent = TcpStream::connect(address).await.unwrap();
     let (mut busy, mut idle) = (house.client().await, authenticated(&house).await);
     let asking = tokio::spawn(async move { query(&mut busy, "wait").await });
     soon(async {
@@ -453,6 +471,7 @@ async fn draining_finishes_what_is_in_flight_and_lets_nobody_in() {
     let echo = house.echo.clone();
     let draining = tokio::spawn(house.server.drain());
     assert_eq!(until_closed(&mut idle).await, b"", "idle sessions end at once");
+    assert_eq!(until_closed(&mut silent).await, b"", "and who has not authenticated");
     assert!(!asking.is_finished());
     echo.open();
     assert_eq!(count(&soon(asking).await.unwrap()), 1);

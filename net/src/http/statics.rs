@@ -187,6 +187,8 @@ mod tests {
             ("/%2e%2e/etc/passwd", None),
             ("/..%2fetc/passwd", None),
             ("/..%5cetc", None),
+            ("/a%2fb", None),
+            ("/a%5Cb", None),
             ("/a\\b", None),
             ("/%00", None),
             ("/.git/config", None),

@@ -100,6 +100,18 @@ async fn what_the_client_has_is_not_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_take_a_file_loses_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let huge = std::fs::File::create(dir.path().join("huge.bin")).unwrap();
+    huge.set_len(1 << 30).unwrap(); // A hole: it costs no disk.
+    let static_dir = Some(dir.path().to_owned());
+    let options = HttpOptions { idle_timeout: SHORT, static_dir, ..HttpOptions::default() };
+    let house = plain(HttpOptions { max_connections: 1, ..options }).await;
+    let _never_reads = house.open("GET /huge.bin HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    assert_eq!(status(&house.get("/", "").await), "200");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_static_dir_that_is_none_is_refused_by_name() {
     let semaphore = || Arc::new(Semaphore::new(0));
     let echo = Echo { handled: Arc::default(), arrived: semaphore(), gate: semaphore() };

@@ -18,9 +18,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use net::http::{GuestRequest, GuestResponse, HttpHandler, HttpOptions, serve};
 use net::tls::Identity;
 use net::{Security, Server};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -169,41 +166,22 @@ async fn pipelined_requests_are_answered_in_order() {
     assert!(response.ends_with("GET /last host=h cookie=- te=- body="));
 }
 
-async fn tls_client(
-    identity_dir: &Path,
-    alpn: &[u8],
-    house: &House,
-    name: &'static str,
-) -> TokioIo<tokio_rustls::client::TlsStream<TcpStream>> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(identity_dir.join("cert.pem")).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![alpn.to_vec()];
-    let stream = TcpStream::connect(house.server.address()).await.unwrap();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let stream = connector.connect(ServerName::try_from(name).unwrap(), stream).await.unwrap();
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn));
-    TokioIo::new(stream)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn both_versions_are_served_over_tls_under_each_name_of_the_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let identity = Identity::load_or_create(dir.path(), &["planck.test".into()]).unwrap();
     let house = house(identity.http().unwrap(), HttpOptions::default()).await;
     for name in ["localhost", "127.0.0.1", "::1", "planck.test"] {
-        let io = tls_client(dir.path(), b"h2", &house, name).await;
+        let stream = tls_client(dir.path(), Some(b"h2"), house.server.address(), name).await;
+        let io = TokioIo::new(stream);
         let (mut send, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
         tokio::spawn(connection);
         let response: Response<_> = soon(send.send_request(request("/two"))).await.unwrap();
         assert_eq!(text(response).await, "GET /two host=h cookie=- te=- body=");
     }
-    let io = tls_client(dir.path(), b"http/1.1", &house, "localhost").await;
+    let stream =
+        tls_client(dir.path(), Some(b"http/1.1"), house.server.address(), "localhost").await;
+    let io = TokioIo::new(stream);
     let (mut send, connection) = http1::handshake::<_, Full<Bytes>>(io).await.unwrap();
     tokio::spawn(connection);
     let asked = Request::get("/one").header("host", "h").body(Full::default()).unwrap();
