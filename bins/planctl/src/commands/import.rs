@@ -40,7 +40,8 @@ pub(crate) struct Import {
     #[arg(long)]
     create: bool,
     /// Fields the key is made of, such as year:u16,carrier:t2: field:uN is a whole number of
-    /// N bits (8, 16, 24, 32, 48, 64), field:tN is text of up to N bytes
+    /// N bits (8, 16, 24, 32, 48, 64), field:tN is text of up to N bytes, field:sN is a time (RFC
+    /// 3339) as whole seconds since 1970 in N bits
     #[arg(long, value_name = "SPEC")]
     key: Option<KeySpec>,
     /// What to do with a row whose key is in the store already

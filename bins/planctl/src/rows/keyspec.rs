@@ -20,6 +20,8 @@ enum Kind {
     Uint(u32),
     /// Text of so many bytes.
     Text(usize),
+    /// A time, as whole seconds since 1970 in so many bits.
+    Seconds(u32),
 }
 
 impl FromStr for KeySpec {
@@ -31,7 +33,7 @@ impl FromStr for KeySpec {
         let mut probe = KeyParts::new();
         for Part { field, kind } in &parts {
             let tried = match *kind {
-                Kind::Uint(bits) => probe.uint(0, bits),
+                Kind::Uint(bits) | Kind::Seconds(bits) => probe.uint(0, bits),
                 Kind::Text(bytes) => probe.text("", bytes),
             };
             probe = tried.map_err(|e| format!("part `{field}`: {e}"))?;
@@ -44,7 +46,8 @@ fn part(text: &str) -> Result<Part, String> {
     let wrong = || {
         format!(
             "`{text}` is no part of a key: write field:uN (N bits: 8, 16, 24, 32, 48, 64) for a \
-             whole number, or field:tN (N bytes) for text, such as year:u16,carrier:t2"
+             whole number, field:tN (N bytes) for text, or field:sN (N bits) for a time, such \
+             as year:u16,carrier:t2"
         )
     };
     let (field, kind) = text.rsplit_once(':').ok_or_else(wrong)?;
@@ -54,6 +57,7 @@ fn part(text: &str) -> Result<Part, String> {
     }
     let kind = match kind.as_bytes()[0] {
         b'u' => Kind::Uint(width.parse().map_err(|_| wrong())?),
+        b's' => Kind::Seconds(width.parse().map_err(|_| wrong())?),
         b't' => Kind::Text(width.parse().ok().filter(|bytes| *bytes > 0).ok_or_else(wrong)?),
         _ => return Err(wrong()),
     };
@@ -68,7 +72,7 @@ impl KeySpec {
 
     /// The fields it takes as text, which must not be read as numbers.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
-        let texts = self.0.iter().filter(|part| matches!(part.kind, Kind::Text(_)));
+        let texts = self.0.iter().filter(|part| !matches!(part.kind, Kind::Uint(_)));
         texts.map(|part| part.field.as_str())
     }
 
@@ -82,6 +86,7 @@ impl KeySpec {
             key = match *kind {
                 Kind::Uint(bits) => key.uint(whole(field, value)?, bits),
                 Kind::Text(bytes) => key.text(text(field, value)?, bytes),
+                Kind::Seconds(bits) => key.uint(seconds(field, value)?, bits),
             }
             .map_err(|e| format!("field `{field}`: {e}"))?;
         }
@@ -97,6 +102,21 @@ fn whole(field: &str, value: Value<'_>) -> Result<u64, String> {
             "field `{field}` is {} in this row, and its part of the key takes a whole number \
              from 0 up",
             shown.chars().take(40).collect::<String>()
+        )
+    })
+}
+
+fn seconds(field: &str, value: Value<'_>) -> Result<u64, String> {
+    let millis = match value {
+        Value::DateTime(millis) => Some(millis),
+        Value::String(text) => proto::json::date_time_from_text(text),
+        _ => None,
+    };
+    let seconds = millis.and_then(|millis| u64::try_from(millis.div_euclid(1000)).ok());
+    seconds.ok_or_else(|| {
+        format!(
+            "field `{field}` is no time since 1970 in this row; its part of the key takes one \
+             such as 2013-06-13T22:00:00Z"
         )
     })
 }
@@ -132,6 +152,12 @@ mod tests {
             key("year:u16,month:u8,carrier:t3", json).unwrap(),
             "07dd01554100".to_owned() + "00000000000000000000"
         );
+        // 1,383,454,800 seconds; what is less than a second is cut off.
+        for time in [r#""2013-11-03T05:00:00Z""#, r#""2013-11-03T00:00:00.9-05:00""#] {
+            let json = format!(r#"{{"at": {time}}}"#);
+            assert_eq!(key("at:s32", &json).unwrap(), format!("5275d850{:024}", 0), "{time}");
+        }
+        assert_eq!(spec("a:u8,b:t2,c:t1,d:s32").texts().collect::<Vec<_>>(), ["b", "c", "d"]);
         assert_eq!(spec("a:u8,b:t2,c:t1").texts().collect::<Vec<_>>(), ["b", "c"]);
         assert_eq!(spec("a:u8,b:t2").fields().collect::<Vec<_>>(), ["a", "b"]);
     }
@@ -139,7 +165,7 @@ mod tests {
     #[test]
     fn a_spec_that_is_none_says_how_to_write_one() {
         for text in
-            ["", "year", "year:", "year:16", ":u8", "year:x8", "year:u", "a:u8,", "a:t0", "a:u+8"]
+            ["", "year", "year:", "year:16", ":u8", "year:x8", "year:u", "a:u8,", "a:t0", "a:u+8", "a:s"]
         {
             let error = text.parse::<KeySpec>().unwrap_err();
             assert!(error.contains("year:u16,carrier:t2"), "{text}: {error}");
@@ -160,6 +186,9 @@ mod tests {
             ("a:t2", r#"{"a": 12}"#, "`a` is int32"),
             ("a:t2", r#"{"a": "ABC"}"#, "3 bytes does not fit 2"),
             ("a:t2", r#"{"a": null}"#, "`a` is null"),
+            ("a:s32", r#"{"a": "noon"}"#, "`a` is no time"),
+            ("a:s32", r#"{"a": "1969-12-31T23:59:59Z"}"#, "`a` is no time since 1970"),
+            ("a:s32", r#"{"a": "2106-02-07T06:28:16Z"}"#, "does not fit 32 bits"),
         ] {
             let error = key(of, json).unwrap_err();
             assert!(error.contains(says), "{error}");
