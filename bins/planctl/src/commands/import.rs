@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     planctl import airlines airlines.csv --create --key carrier:t2 --dir ./service\n  \
-    planctl import flights flights.csv --null NA --key year:u16,month:u8,day:u8,flight:u16\n  \
+    planctl import flights flights.csv --null NA \\\n      \
+    --key year:u16,month:u8,day:u8,sched_dep_time:u16,carrier:t2,flight:u16,origin:t3\n  \
     zcat logs.ndjson.gz | planctl import logs - --format ndjson --on-conflict skip\n\n\
     CSV: the first line names the fields; values are whole numbers, numbers with a point,\n\
     true, false, or else text; an empty one leaves its field out. Numbers with leading zeros\n\

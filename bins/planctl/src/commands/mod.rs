@@ -21,7 +21,6 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "planctl",
     version,
-    max_term_width = 100,
     arg_required_else_help = true,
     after_help = "Say where the service is with --dir DIR (on this machine) or with --server, \
                   --fingerprint and --key-file.\n\
