@@ -70,9 +70,14 @@ pub(super) fn show(reply: &Reply<'_>, json: bool) -> Result<(), Failure> {
                 .map(|(key, bytes)| Ok((key, Doc::parse(bytes).map_err(|_| unexpected())?)))
                 .collect::<Result<Vec<_>, Failure>>()?;
             show_rows(&mut out, &docs, json)?;
+            out.finish()?;
+            if output::to_a_person() && !json {
+                output::note(&output::count(docs.len() as u64, "row"));
+            }
             if rows.next.is_some() {
                 output::note("there are more rows than fit a reply: page with skip and limit");
             }
+            return Ok(());
         }
         Reply::Count(count) if json => out.line(&format!("{{\"count\":{count}}}"))?,
         Reply::Count(count) => out.line(&count.to_string())?,
@@ -103,9 +108,6 @@ fn show_rows(out: &mut Out, rows: &[(Option<Key>, Doc<'_>)], json: bool) -> Resu
     }
     if !rows.is_empty() {
         out.line(&Rows::new(rows.iter().copied()).render(terminal_width()))?;
-    }
-    if output::to_a_person() {
-        out.line(&output::count(rows.len() as u64, "row"))?;
     }
     Ok(())
 }

@@ -79,15 +79,15 @@ fn batches_overlap_up_to_four() {
 
 #[test]
 fn the_first_conflict_stops_and_its_line_and_what_is_stored_are_told() {
-    let rows: Vec<_> = (1..=8).map(|n| (n, 0)).collect();
-    let (docs, tally, result, _) = load(&[(4, 9)], &rows, options(OnConflict::Fail, 2));
+    let rows: Vec<_> = (1..=12).map(|n| (n, 0)).collect();
+    let (docs, tally, result, _) = load(&[(5, 9)], &rows, options(OnConflict::Fail, 3));
     let message = result.unwrap_err();
-    assert!(message.starts_with("f, line 4: PLK-1302"), "{message}");
-    assert!(
-        message.contains("7 rows were imported into s (4 of them from lines after it)"),
-        "{message}"
-    );
-    assert_eq!((docs.len(), tally.inserted), (8, 7));
+    assert!(message.starts_with("f, line 5: PLK-1302"), "{message}");
+    let stored = "10 rows were imported into s (6 of them from lines after it)";
+    assert!(message.contains(stored), "{message}");
+    // All but line 6, which stands behind line 5 in its batch; line 5 was there.
+    assert_eq!((docs.len(), tally.inserted), (11, 10));
+    assert!(!docs.contains_key(&6) && docs[&5] == 9);
 }
 
 #[test]

@@ -295,8 +295,8 @@ mod tests {
 
     #[test]
     fn an_array_one_object_and_objects_after_each_other_are_read() {
-        let rows = ["2 - {\"a\":\"}]\\\"\\\\\"}", "3 - {\"b\":[{}]}"];
-        assert_eq!(objects("[\n{\"a\": \"}]\\\"\\\\\"},\n {\"b\": [{}]}\n]\n"), rows);
+        let rows = ["2 - {\"a\":\"{[}]]\\\"\\\\\"}", "3 - {\"b\":[{}]}"];
+        assert_eq!(objects("[\n{\"a\": \"{[}]]\\\"\\\\\"},\n {\"b\": [{}]}\n]\n"), rows);
         assert_eq!(objects("\u{feff} {\"a\":1}"), ["1 - {\"a\":1}"]);
         assert_eq!(
             objects("{\"a\":1}{\"a\":2}\n\n{\"a\":3}"),
@@ -309,13 +309,14 @@ mod tests {
 
     #[test]
     fn a_bad_object_leaves_the_next_one_readable() {
-        let text = "[{\"a\": 1},\n {\"a\":\n tru}, {\"é\": 1, x}, {\"a\": 2}]";
+        let text = "[{\"a\": 1},\n {\"a\":\n tru}, {\"é\": 1, x}, {y}, {\"a\": 2}]";
         assert_eq!(
             objects(text),
             [
                 "1 - {\"a\":1}",
                 "3: column 2: expected a value, found \"tru\"",
                 "3: column 17: expected a field name in quotes, found 'x'",
+                "3: column 22: expected a field name in quotes, found 'y'",
                 "3 - {\"a\":2}",
             ]
         );
