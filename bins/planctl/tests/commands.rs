@@ -108,9 +108,11 @@ fn a_server_is_found_by_name_and_pin_or_refused() {
     let args = ["list", "--server", &address, "--key-file", &wrong, "--fingerprint", &pin];
     planctl(&args, b"").fails(4, "PLK-1502");
 
+    // What it says differs: a child that another test starts holds a copy of the
+    // listener for an instant, so the connection may be made and then reset.
     service.stop();
-    ask(&["--fingerprint", &pin]).fails(6, "cannot reach");
-    service.run(&["ping"]).fails(6, "cannot reach");
+    ask(&["--fingerprint", &pin]).fails(6, &address);
+    service.run(&["ping"]).fails(6, &address);
 }
 
 #[test]
