@@ -27,12 +27,12 @@ use wasmer::sys::{CompilerConfig, Cranelift, CraneliftOptLevel, EngineBuilder, F
 use cache::Cache;
 use meter::Meter;
 
-/// Fuel between two looks at the clock: about a millisecond of compiled code.
-const SLICE: u64 = 1_000_000;
+/// Fuel between two looks at the clock: a fraction of a millisecond of compiled code.
+const SLICE: u64 = 250_000;
 
 /// Part of the cache's key: change it with anything here or in [`meter`] that
 /// changes the code made from the same module.
-const SETTINGS: &str = "cranelift speed nan-canonical meter-1";
+const SETTINGS: &str = "cranelift speed nan-canonical meter-2";
 
 /// Compiles to machine code.
 pub struct WasmerRuntime {

@@ -1,9 +1,10 @@
 //! Paying for work inside compiled code.
 //!
 //! What must stay true:
-//! * Every path through a function that can repeat (a branch, a call) first pays
-//!   for the instructions before it; an instruction that moves many bytes pays for
-//!   them when their number is known.
+//! * No path is ever cheaper than its instructions, and nothing repeats unpaid:
+//!   what is owed is paid before a loop is entered, before each branch back to its
+//!   head, before each call and return. An instruction that moves many bytes pays
+//!   for them when their number is known.
 //! * Code that cannot pay calls `tick` and goes on only if that grants enough, so
 //!   the host decides, slice by slice, whether it may.
 //! * Memory grows only below the instance's cap, and a refusal leaves a mark.
@@ -82,16 +83,44 @@ impl ModuleMiddleware for Meter {
         &self,
         _: LocalFunctionIndex,
     ) -> Box<dyn FunctionMiddleware<'a> + 'a> {
-        Box::new(FunctionMeter { at: *self, cost: 0 })
+        Box::new(FunctionMeter { at: *self, debt: 0, blocks: Vec::new() })
     }
 }
 
-/// Meters one function.
+/// Most that may be owed before it is paid, wherever that happens to be.
+const MAX_DEBT: i64 = 4_096;
+
+/// Meters one function, read once from front to back.
+///
+/// `debt` is at least the price of the instructions on any path from the last
+/// payment to here. Forward branches do not pay: they leave their debt with the
+/// block they end, and behind its end the largest debt of all who arrive goes on.
+/// So a path may pay for a longer one beside it, never for less than itself. A
+/// payment in a loop costs time at every turn, which is why they are few.
 #[derive(Debug)]
 struct FunctionMeter {
     at: Meter,
-    /// Price of the instructions since the last payment.
-    cost: i64,
+    debt: i64,
+    /// The blocks around the current instruction, outermost first. The function
+    /// itself is not among them.
+    blocks: Vec<Block>,
+}
+
+#[derive(Debug)]
+struct Block {
+    kind: Kind,
+    /// The largest debt of the branches to its end.
+    joined: i64,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// A block, or an `if` whose `else` has been read: left at its end.
+    Plain,
+    /// An `if` before any `else`, with the debt at its head: the path around it.
+    If(i64),
+    /// Branches lead to its head.
+    Loop,
 }
 
 impl<'a> FunctionMiddleware<'a> for FunctionMeter {
@@ -100,12 +129,32 @@ impl<'a> FunctionMiddleware<'a> for FunctionMeter {
         operator: Operator<'a>,
         state: &mut MiddlewareReaderState<'a>,
     ) -> Result<(), MiddlewareError> {
-        self.cost += price(&operator);
-        if pays(&operator) && self.cost > 0 {
-            self.pay(state, &[Operator::I64Const { value: self.cost }]);
-            self.cost = 0;
-        }
-        match operator {
+        self.debt += price(&operator);
+        match &operator {
+            Operator::Block { .. } => self.enter(Kind::Plain),
+            Operator::If { .. } => self.enter(Kind::If(self.debt)),
+            Operator::Loop { .. } => {
+                self.pay_debt(state);
+                self.enter(Kind::Loop);
+            }
+            Operator::Else => self.take_else()?,
+            Operator::End => self.leave(state),
+            Operator::Br { relative_depth } => {
+                self.branch(state, [*relative_depth].into_iter());
+                self.debt = 0; // nobody goes on from here
+            }
+            Operator::BrIf { relative_depth } => self.branch(state, [*relative_depth].into_iter()),
+            Operator::BrTable { targets } => {
+                let all: Result<Vec<u32>, _> = targets.targets().collect();
+                let mut all = all.map_err(|error| unreadable(&error.to_string()))?;
+                all.push(targets.default());
+                self.branch(state, all.into_iter());
+                self.debt = 0;
+            }
+            Operator::Return | Operator::Call { .. } | Operator::CallIndirect { .. } => {
+                self.pay_debt(state);
+            }
+            Operator::Unreachable => self.debt = 0,
             Operator::MemoryFill { .. }
             | Operator::MemoryCopy { .. }
             | Operator::MemoryInit { .. } => self.pay_for_length(state, BYTES_SHIFT),
@@ -115,9 +164,10 @@ impl<'a> FunctionMiddleware<'a> for FunctionMeter {
                 self.pay_for_length(state, ELEMENTS_SHIFT);
             }
             Operator::MemoryGrow { mem } => {
-                self.grow(state, mem);
+                self.grow(state, *mem);
                 return Ok(());
             }
+            _ if self.debt >= MAX_DEBT => self.pay_debt(state),
             _ => {}
         }
         state.push_operator(operator);
@@ -125,7 +175,67 @@ impl<'a> FunctionMiddleware<'a> for FunctionMeter {
     }
 }
 
+fn unreadable(why: &str) -> MiddlewareError {
+    MiddlewareError::new("planck meter", why)
+}
+
 impl FunctionMeter {
+    fn enter(&mut self, kind: Kind) {
+        self.blocks.push(Block { kind, joined: 0 });
+    }
+
+    /// From the end of the first arm to the head of the second.
+    fn take_else(&mut self) -> Result<(), MiddlewareError> {
+        let block = self.blocks.last_mut().ok_or_else(|| unreadable("an else outside of an if"))?;
+        block.joined = block.joined.max(self.debt);
+        if let Kind::If(head) = block.kind {
+            self.debt = head;
+        }
+        block.kind = Kind::Plain;
+        Ok(())
+    }
+
+    /// Where the ways through a block meet, or the function ends.
+    fn leave(&mut self, state: &mut MiddlewareReaderState<'_>) {
+        match self.blocks.pop() {
+            None => self.pay_debt(state),
+            Some(Block { kind: Kind::If(head), joined }) => {
+                self.debt = self.debt.max(joined).max(head);
+            }
+            Some(Block { joined, .. }) => self.debt = self.debt.max(joined),
+        }
+    }
+
+    /// A branch to one of some blocks: back to a loop's head or out of the function
+    /// it pays, else it leaves its debt with the block.
+    fn branch(
+        &mut self,
+        state: &mut MiddlewareReaderState<'_>,
+        depths: impl Iterator<Item = u32> + Clone,
+    ) {
+        let at = |len: usize, depth: u32| len.checked_sub(1 + depth as usize);
+        let pays = |depth| match at(self.blocks.len(), depth) {
+            Some(at) => matches!(self.blocks[at].kind, Kind::Loop),
+            None => true,
+        };
+        if depths.clone().any(pays) {
+            self.pay_debt(state);
+        }
+        for depth in depths {
+            if let Some(at) = at(self.blocks.len(), depth) {
+                let block = &mut self.blocks[at];
+                block.joined = block.joined.max(self.debt);
+            }
+        }
+    }
+
+    fn pay_debt(&mut self, state: &mut MiddlewareReaderState<'_>) {
+        if self.debt > 0 {
+            self.pay(state, &[Operator::I64Const { value: self.debt }]);
+            self.debt = 0;
+        }
+    }
+
     /// Pays the `i64` that `amount` computes (twice or three times: it must have no
     /// effect), calling `tick` first if the slice does not hold it.
     fn pay<'a>(&self, state: &mut MiddlewareReaderState<'a>, amount: &[Operator<'a>]) {
@@ -210,22 +320,4 @@ fn price(operator: &Operator<'_>) -> i64 {
         | Operator::Drop => 0,
         _ => 1,
     }
-}
-
-/// Whether what came before must be paid here: control may leave, or arrive from
-/// elsewhere. Instructions outside the allowed features need no mention.
-fn pays(operator: &Operator<'_>) -> bool {
-    matches!(
-        operator,
-        Operator::Loop { .. }
-            | Operator::If { .. }
-            | Operator::Else
-            | Operator::End
-            | Operator::Br { .. }
-            | Operator::BrIf { .. }
-            | Operator::BrTable { .. }
-            | Operator::Call { .. }
-            | Operator::CallIndirect { .. }
-            | Operator::Return
-    )
 }

@@ -14,6 +14,9 @@ fn endless() -> Vec<String> {
     let forever = "(loop $again (br $again))";
     vec![
         guest("", &format!("{forever} (unreachable)")),
+        // A cycle whose only payment can be made at its one branch.
+        guest("", "(loop $again (br_table $again $again (local.get $len))) (unreachable)"),
+        guest("", "(loop $again (br_if $again (i32.const 1))) (unreachable)"),
         guest("(func $nothing)", "(loop $again (call $nothing) (br $again)) (unreachable)"),
         guest(
             "(table funcref (elem $nothing)) (func $nothing)",

@@ -1,0 +1,155 @@
+//! The meter charges no path less than the instructions on it.
+//!
+//! Random programs of nested blocks, loops, ifs and branches count what they run:
+//! each straight piece adds its own length to a global and answers the sum. The
+//! fuel the call cost must be at least that.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use runtime_api::conformance::{StepClock, TestHost, guest};
+use runtime_api::{Limits, Runtime};
+use runtime_wasmer::WasmerRuntime;
+
+/// A program in the making. Labels are numbered; `open` holds those around the
+/// current place, each with whether it is a loop's.
+struct Program {
+    text: String,
+    seed: u64,
+    labels: u32,
+    open: Vec<(u32, bool)>,
+}
+
+impl Program {
+    fn pick(&mut self, n: u64) -> u64 {
+        self.seed = self
+            .seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.seed >> 33) % n
+    }
+
+    fn put(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.text.push('\n');
+    }
+
+    /// `length` instructions, counted: four that count and the rest filling.
+    fn piece(&mut self) {
+        let length = 4 + self.pick(120);
+        let _written = writeln!(
+            self.text,
+            "(global.set $ran (i64.add (global.get $ran) (i64.const {length})))"
+        );
+        for _ in 4..length {
+            self.put("(drop (i32.const 7))");
+        }
+    }
+
+    /// A condition that changes from turn to turn.
+    fn condition(&mut self) -> String {
+        let shift = 20 + self.pick(40);
+        format!("(call $chance (i64.const {shift}))")
+    }
+
+    fn label(&mut self, is_loop: bool) -> u32 {
+        self.labels += 1;
+        self.open.push((self.labels, is_loop));
+        self.labels
+    }
+
+    /// Branches back are taken only while the turns last.
+    fn branch(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        let which = self.pick(self.open.len() as u64) as usize;
+        let (label, is_loop) = self.open[which];
+        let condition = self.condition();
+        match (is_loop, self.pick(4)) {
+            (true, _) => self.put(&format!("(br_if $l{label} (i32.and {condition} (call $turn)))")),
+            (false, 0) => self.put(&format!("(if {condition} (then (br $l{label})))")),
+            (false, 1) => {
+                let forward: Vec<_> =
+                    self.open.iter().filter(|(_, l)| !l).map(|(n, _)| *n).collect();
+                let other = forward[self.pick(forward.len() as u64) as usize];
+                // Falls through where the turns are over, so that code behind it lives.
+                self.put(&format!(
+                    "(if (call $turn) (then (br_table $l{label} $l{other} {condition})))"
+                ));
+            }
+            (false, _) => self.put(&format!("(br_if $l{label} {condition})")),
+        }
+    }
+
+    fn body(&mut self, depth: u32) {
+        for _ in 0..1 + self.pick(4) {
+            match if depth == 0 { 0 } else { self.pick(6) } {
+                0 => self.piece(),
+                1 => {
+                    let label = self.label(false);
+                    self.put(&format!("(block $l{label}"));
+                    self.body(depth - 1);
+                    self.put(")");
+                    self.open.pop();
+                }
+                2 => {
+                    let label = self.label(true);
+                    self.put(&format!("(loop $l{label}"));
+                    self.body(depth - 1);
+                    self.put(&format!("(br_if $l{label} (call $turn)))"));
+                    self.open.pop();
+                }
+                3 => {
+                    let label = self.label(false);
+                    let condition = self.condition();
+                    self.put(&format!("(if $l{label} {condition} (then"));
+                    self.body(depth - 1);
+                    self.put(")");
+                    if self.pick(2) == 0 {
+                        self.put("(else");
+                        self.body(depth - 1);
+                        self.put(")");
+                    }
+                    self.put(")");
+                    self.open.pop();
+                }
+                _ => self.branch(),
+            }
+        }
+    }
+}
+
+/// `$chance shift`: a bit of a running generator. `$turn`: 1 for the first 3000 times.
+const HELPERS: &str = "
+  (global $ran (mut i64) (i64.const 0))
+  (global $state (mut i64) (i64.const 88172645463325252))
+  (global $turns (mut i32) (i32.const 0))
+  (func $chance (param $shift i64) (result i32)
+    (global.set $state (i64.add (i64.mul (global.get $state) (i64.const 6364136223846793005)) (i64.const 1442695040888963407)))
+    (i32.wrap_i64 (i64.and (i64.shr_u (global.get $state) (local.get $shift)) (i64.const 1))))
+  (func $turn (result i32)
+    (global.set $turns (i32.add (global.get $turns) (i32.const 1)))
+    (i32.lt_u (global.get $turns) (i32.const 3000)))";
+
+#[test]
+fn no_path_costs_less_than_its_instructions() {
+    let runtime = WasmerRuntime::new(StepClock::new(0));
+    let mut longest = 0;
+    for seed in 0..80 {
+        let mut program = Program { text: String::new(), seed, labels: 0, open: Vec::new() };
+        program.body(5);
+        let work = format!("{HELPERS} (func $work {})", program.text);
+        let text = guest(&work, "(call $work) (call $u64 (global.get $ran))");
+        let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let module = runtime.compile(&wasm).expect("it compiles");
+        let host = Arc::new(TestHost::default());
+        let mut instance = module.instantiate(host, &Limits::default()).expect("it starts");
+        let mut response = Vec::new();
+        let report = instance.process(b"", &mut response).expect("it ends");
+        let ran = u64::from_le_bytes(response.try_into().expect("eight bytes"));
+        assert!(report.fuel >= ran, "seed {seed}: {} paid for {ran}\n{text}", report.fuel);
+        longest = longest.max(ran);
+    }
+    assert!(longest > 100_000, "the programs do run: {longest}");
+}
