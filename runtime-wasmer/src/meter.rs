@@ -3,7 +3,7 @@
 //! What must stay true:
 //! * No path is ever cheaper than its instructions, and nothing repeats unpaid:
 //!   what is owed is paid before a loop is entered, before each branch back to its
-//!   head, before each call and return. An instruction that moves many bytes pays
+//!   head, before each return, and before calls where it is much. An instruction that moves many bytes pays
 //!   for them when their number is known.
 //! * Code that cannot pay calls `tick` and goes on only if that grants enough, so
 //!   the host decides, slice by slice, whether it may.
@@ -90,6 +90,10 @@ impl ModuleMiddleware for Meter {
 /// Most that may be owed before it is paid, wherever that happens to be.
 const MAX_DEBT: i64 = 4_096;
 
+/// Most that may be owed over a call. What is owed is paid after it at the latest;
+/// the bound is for recursion, whose depth, some ten thousand frames, multiplies it.
+const MAX_CALL_DEBT: i64 = 64;
+
 /// Meters one function, read once from front to back.
 ///
 /// `debt` is at least the price of the instructions on any path from the last
@@ -151,7 +155,8 @@ impl<'a> FunctionMiddleware<'a> for FunctionMeter {
                 self.branch(state, all.into_iter());
                 self.debt = 0;
             }
-            Operator::Return | Operator::Call { .. } | Operator::CallIndirect { .. } => {
+            Operator::Return => self.pay_debt(state),
+            Operator::Call { .. } | Operator::CallIndirect { .. } if self.debt >= MAX_CALL_DEBT => {
                 self.pay_debt(state);
             }
             Operator::Unreachable => self.debt = 0,
