@@ -164,3 +164,60 @@ fn no_path_costs_less_than_its_instructions() {
     }
     assert!(longest > 100_000, "the programs do run: {longest}");
 }
+
+const TURNS: u64 = 1_000;
+/// Instructions in `P`, a straight piece; small enough not to be paid on the way.
+const PIECE: u64 = 200;
+
+/// One turn of a loop, `P` standing for a piece and `0` or `1` for what a condition
+/// gives, with how many pieces a turn
+/// runs and how many it may be charged: more where a longer way joins it.
+const SHAPES: [(&str, u64, u64); 14] = [
+    ("P", 1, 1),
+    ("P P P", 3, 3),
+    // Around an arm that leaves: what was owed before the `if` is owed behind it.
+    ("P (if 0 (then (br $out)))", 1, 1),
+    ("P (if 0 (then (return)) (else P))", 2, 2),
+    ("P (if 1 (then P) (else (return)))", 2, 2),
+    ("P (if 0 (then (unreachable)) (else P)) P", 3, 3),
+    // Before a loop, in it, behind it.
+    ("P (loop $inner P (br_if $inner 0)) P", 3, 3),
+    // Leaving forward with a debt, past code that would have paid.
+    ("(block $b P (br_if $b 1) (loop $never (br $never)))", 1, 1),
+    ("(block $b P (br $b)) P", 2, 2),
+    ("(block $a (block $b P (br_table $a $b 1)) P (call $piece))", 3, 4),
+    ("(block $a (block $b P (br_table $b $a 1)) (call $piece) P)", 1, 1),
+    // Back to the head by the middle.
+    ("P (if 0 (then (br $again))) P", 2, 2),
+    // Calls: the callee pays at its end and at its returns.
+    ("(call $piece) P (call $returns)", 3, 3),
+    ("(block $a P (if 1 (then P (br $a)) (else P)))", 2, 2),
+];
+
+#[test]
+fn every_shape_costs_what_it_runs_and_little_more() {
+    let runtime = WasmerRuntime::new(StepClock::new(0));
+    let piece = "(drop (i32.const 7))".repeat(PIECE as usize);
+    for (shape, runs, charged) in SHAPES {
+        let turn = shape
+            .replace('P', &piece)
+            .replace(" 0", " (i32.eqz (global.get $one))")
+            .replace(" 1", " (global.get $one)");
+        let more = format!(
+            "(global $one (mut i32) (i32.const 1)) (global $turns (mut i32) (i32.const {TURNS}))
+             (func $piece {piece})
+             (func $returns {piece} (if (global.get $one) (then (return))) {piece})
+             (func $work (block $out (loop $again {turn}
+               (br_if $again (global.set $turns (i32.sub (global.get $turns) (i32.const 1))) (global.get $turns)))))"
+        );
+        let text = guest(&more, "(call $work) (call $pack (i32.const 0) (i32.const 0))");
+        let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{shape}"));
+        let module = runtime.compile(&wasm).expect("it compiles");
+        let host = Arc::new(TestHost::default());
+        let mut instance = module.instantiate(host, &Limits::default()).expect("it starts");
+        let fuel = instance.process(b"", &mut Vec::new()).expect("it ends").fuel;
+        let least = TURNS * runs * PIECE;
+        let most = TURNS * (charged * PIECE + 25) + 1_000;
+        assert!((least..=most).contains(&fuel), "{shape}: {fuel}, not {least} to {most}");
+    }
+}
