@@ -113,9 +113,9 @@ impl Rig {
             for index in 0..self.pool.options().max {
                 threads.spawn(move || self.pool.worker(index));
             }
+            // Also when the test panics: a failure must not look like a hang.
+            let _closer = Closer(self);
             test(self);
-            self.fake.gate.open();
-            self.pool.close(u64::MAX);
         });
         assert_eq!(self.pool.stats().instances, 0, "every instance died with its worker");
     }
@@ -125,6 +125,15 @@ impl Rig {
         while !reached(&self.pool.stats()) {
             std::thread::yield_now();
         }
+    }
+}
+
+struct Closer<'a>(&'a Rig);
+
+impl Drop for Closer<'_> {
+    fn drop(&mut self) {
+        self.0.fake.gate.open();
+        self.0.pool.close(u64::MAX);
     }
 }
 
