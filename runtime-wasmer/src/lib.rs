@@ -3,11 +3,11 @@
 //! What must stay true:
 //! * Any loop ends by fuel or by deadline. Compiled code pays for each block as it
 //!   enters it, and when its slice of fuel is used up it calls the host, which
-//!   looks at the clock and grants another ([`meter`]). No thread watches, no
+//!   looks at the clock and grants another (`meter`). No thread watches, no
 //!   signal is sent.
 //! * One engine per compiled module, dropped with it: an engine keeps all it has
 //!   ever compiled.
-//! * Machine code is loaded from disk only through [`cache`], and only if it is
+//! * Machine code is loaded from disk only through `cache`, and only if it is
 //!   byte for byte what this program wrote for this module, version and processor.
 //! * Everything else is glue: the checks are runtime-api's.
 

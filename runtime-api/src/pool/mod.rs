@@ -2,7 +2,7 @@
 //!
 //! What must stay true:
 //! * Every job is answered exactly once: with its response, its trap, or the
-//!   reason it was not run ([`job::Ticket`] answers even when it is dropped).
+//!   reason it was not run (a ticket answers even when it is dropped).
 //! * A failed call costs one instance and never a slot: the worker that ran it
 //!   makes the next instance and goes on. An instance that cannot be made leaves
 //!   its worker cold; the next job wakes it to try again, and gets the failure.
