@@ -36,8 +36,16 @@ impl Names {
     }
 
     fn airline<'a>(&'a self, carrier: &'a str) -> &'a str {
-        self.airlines.get(carrier).map_or(carrier, String::as_str)
+        self.airlines.get(carrier).map_or(carrier, |name| short(name))
     }
+}
+
+/// An airline's name without its legal form: the board has no room for it.
+fn short(name: &str) -> &str {
+    [" Inc.", " Co.", " Corporation"]
+        .iter()
+        .find_map(|form| name.strip_suffix(form))
+        .unwrap_or(name)
 }
 
 /// Shows the board.
@@ -119,7 +127,7 @@ fn form(page: &mut Html, search: &Search, found: &Found, names: &Names) {
         .attribute("value", search.day)
         .raw("></div>");
     page.raw("<div class=\"field\"><label for=\"origin\">From</label><select id=\"origin\" name=\"origin\">");
-    option(page, "", search.origin.is_none(), "All three airports");
+    option(page, "", search.origin.is_none(), "All airports");
     airports(page, found.origins.iter(), search.origin, names);
     page.raw("</select></div><div class=\"field\"><label for=\"dest\">To</label><select id=\"dest\" name=\"dest\">");
     option(page, "", search.dest.is_none(), "Anywhere");
@@ -128,7 +136,7 @@ fn form(page: &mut Html, search: &Search, found: &Found, names: &Names) {
     option(page, "", search.carrier.is_none(), "Any airline");
     for (carrier, name) in &names.airlines {
         let chosen = search.carrier.is_some_and(|code| code.as_str() == carrier);
-        option(page, carrier, chosen, &format!("{carrier} · {name}"));
+        option(page, carrier, chosen, &format!("{carrier} · {}", short(name)));
     }
     page.raw("</select></div><div class=\"field\"><label for=\"from\">Not before</label><select id=\"from\" name=\"from\">");
     option(page, "", search.from == 0, "Any time");
@@ -141,9 +149,7 @@ fn form(page: &mut Html, search: &Search, found: &Found, names: &Names) {
         let label = Clock(time).to_string();
         option(page, &label, search.from == time, &label);
     }
-    page.raw(
-        "</select></div><button class=\"button\" type=\"submit\">Show departures</button></form>",
-    );
+    page.raw("</select></div><button class=\"button\" type=\"submit\">Show</button></form>");
 }
 
 fn tally(page: &mut Html, search: &Search, found: &Found) {
@@ -157,7 +163,7 @@ fn tally(page: &mut Html, search: &Search, found: &Found) {
     page.raw("<ul class=\"tally\" aria-label=\"Summary\">");
     figure(page, "all", found.total, if found.total == 1 { "departure" } else { "departures" });
     figure(page, "good", found.on_time, "on time");
-    figure(page, "late", found.late, "15 minutes late or more");
+    figure(page, "late", found.late, "delayed");
     figure(page, "bad", found.cancelled, "cancelled");
     if found.diverted > 0 {
         figure(page, "bad", found.diverted, "diverted");
@@ -205,9 +211,11 @@ fn board(page: &mut Html, search: &Search, found: &Found, names: &Names) {
 fn row(page: &mut Html, key: &FlightKey, flight: &Flight, names: &Names) {
     page.raw("<tr><td class=\"time\">").text(Clock(key.time)).raw("</td><td class=\"to\">");
     let name = Code::parse(&flight.dest).map(|code| names.airport(&code).to_owned());
-    let name = name.filter(|name| !name.is_empty());
-    page.element("span", name.as_deref().unwrap_or(&flight.dest)).raw(" ");
-    page.element("small", &flight.dest).raw("</td><td class=\"number\"><a");
+    page.element("small", &flight.dest);
+    if let Some(name) = name.filter(|name| !name.is_empty()) {
+        page.raw(" ").element("span", name);
+    }
+    page.raw("</td><td class=\"number\"><a");
     page.attribute("href", format_args!("/flights/{key}")).raw(">");
     page.text(format_args!("{} {}", key.carrier, key.number)).raw("</a></td>");
     page.raw("<td class=\"wide\">").text(names.airline(&flight.carrier)).raw("</td>");

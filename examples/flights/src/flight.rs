@@ -65,9 +65,14 @@ fn hero(
     page.raw("</p><div class=\"route\">");
     end(page, &flight.origin, origin);
     page.raw("<div class=\"way\"><span>");
-    let way = flight.air_time.map(minutes).map(|time| format!("{time} in the air"));
+    let way = match (flight.outcome(), flight.air_time) {
+        (Outcome::Cancelled, _) => "not flown".to_owned(),
+        (Outcome::Diverted, _) => "diverted on the way".to_owned(),
+        (_, Some(time)) => format!("{} in the air", minutes(time)),
+        (_, None) => String::new(),
+    };
+    page.text(way).raw("</span><hr><span>");
     let miles = page::thousands(flight.distance.into());
-    page.text(way.as_deref().unwrap_or("never arrived")).raw("</span><hr><span>");
     let kilometres = page::thousands((f64::from(flight.distance) * 1.609_344).round() as u64);
     page.text(format_args!("{miles} mi · {kilometres} km")).raw("</span></div>");
     end(page, &flight.dest, dest);
@@ -97,10 +102,23 @@ fn early_or_late(delay: Option<i32>) -> Option<String> {
     })
 }
 
+/// A time of the clock, and whether that is another day than the scheduled one.
+fn clock(actual: Option<u16>, scheduled: u16, delay: Option<i32>) -> Option<String> {
+    let of_day = i32::from(scheduled / 100 * 60 + scheduled % 100);
+    let days = delay.map_or(0, |delay| (of_day + delay).div_euclid(1440));
+    let day = match days {
+        0 => "",
+        1 => ", next day",
+        2.. => ", days later",
+        _ => ", the day before",
+    };
+    actual.map(|time| format!("{}{day}", Clock(time)))
+}
+
 fn leaving(page: &mut Html, flight: &Flight) {
     let actual = match flight.outcome() {
         Outcome::Cancelled => Some("cancelled".to_owned()),
-        _ => flight.dep_time.map(|time| Clock(time).to_string()),
+        _ => clock(flight.dep_time, flight.sched_dep_time, flight.dep_delay),
     };
     let rows = [
         ("Scheduled", Some(Clock(flight.sched_dep_time).to_string())),
@@ -113,7 +131,7 @@ fn leaving(page: &mut Html, flight: &Flight) {
 fn arriving(page: &mut Html, flight: &Flight) {
     let rows = [
         ("Scheduled", Some(Clock(flight.sched_arr_time).to_string())),
-        ("Arrived", flight.arr_time.map(|time| Clock(time).to_string())),
+        ("Arrived", clock(flight.arr_time, flight.sched_arr_time, flight.arr_delay)),
         ("That is", early_or_late(flight.arr_delay)),
     ];
     card(page, "Arrival, local time", &rows);
@@ -146,8 +164,8 @@ fn sky(page: &mut Html, flight: &Flight, weather: Option<&Weather>) {
     let celsius = |f: f64| (f - 32.0) / 1.8;
     let wind = weather.wind_speed.map(|speed| match weather.wind_dir {
         _ if speed < 1.0 => "calm".to_owned(),
-        Some(from) => format!("{speed:.0} mph from {}", compass(from)),
-        None => format!("{speed:.0} mph, variable"),
+        Some(from) => format!("{} {speed:.0} mph", compass(from)),
+        None => format!("variable, {speed:.0} mph"),
     });
     let wind = match weather.wind_gust {
         Some(gust) => wind.map(|wind| format!("{wind}, gusts {gust:.0}")),
@@ -159,10 +177,10 @@ fn sky(page: &mut Html, flight: &Flight, weather: Option<&Weather>) {
     });
     let rows = [
         ("At", Some(format!("{}, {:02}:00", flight.origin, flight.sched_dep_time / 100))),
-        ("Temperature", weather.temp.map(|f| format!("{f:.0} °F · {:.0} °C", celsius(f)))),
+        ("Temperature", weather.temp.map(|f| format!("{f:.0} °F · {:.0} °C", celsius(f)))),
         ("Wind", wind),
         ("Visibility", weather.visib.map(|miles| format!("{miles} mi"))),
-        ("Rain or snow", rain),
+        ("Rain, snow", rain),
         ("Pressure", weather.pressure.map(|mbar| format!("{mbar:.0} hPa"))),
     ];
     card(page, "Weather at departure", &rows);
@@ -179,16 +197,7 @@ fn capitals(name: &str) -> String {
 
 /// Where a wind of that direction comes from.
 fn compass(degrees: f64) -> &'static str {
-    const POINTS: [&str; 8] = [
-        "the north",
-        "the north-east",
-        "the east",
-        "the south-east",
-        "the south",
-        "the south-west",
-        "the west",
-        "the north-west",
-    ];
+    const POINTS: [&str; 8] = ["N", "NE", "E", "SE", "S", "SW", "W", "NW"];
     POINTS[(degrees / 45.0).round().rem_euclid(8.0) as usize % 8]
 }
 
@@ -272,10 +281,15 @@ mod tests {
     #[test]
     fn words_for_people() {
         assert_eq!(capitals("AIRBUS INDUSTRIE"), "Airbus Industrie");
-        assert_eq!(
-            [0.0, 22.0, 90.0, 230.0, 359.0].map(compass),
-            ["the north", "the north", "the east", "the south-west", "the north"]
-        );
+        assert_eq!([0.0, 22.0, 90.0, 230.0, 359.0].map(compass), ["N", "N", "E", "SW", "N"]);
+        let clocks = [
+            clock(Some(232), 1816, Some(496)),
+            clock(Some(2355), 5, Some(-10)),
+            clock(Some(517), 515, Some(2)),
+            clock(None, 515, None),
+        ];
+        let words = clocks.map(|words| words.unwrap_or_default());
+        assert_eq!(words, ["02:32, next day", "23:55, the day before", "05:17", ""]);
         let said = [Some(0), Some(-7), Some(65), None].map(early_or_late);
         let words = said.map(|words| words.unwrap_or_default());
         assert_eq!(words, ["to the minute", "7 min early", "1 h 05 late", ""]);
