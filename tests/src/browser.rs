@@ -192,7 +192,8 @@ impl Browser {
     }
 
     fn press(&mut self, (x, y): Point) {
-        let button = |kind| json!({ "type": kind, "x": x, "y": y, "button": "left", "clickCount": 1 });
+        let button =
+            |kind| json!({ "type": kind, "x": x, "y": y, "button": "left", "clickCount": 1 });
         self.call("Input.dispatchMouseEvent", button("mousePressed")).expect("it is pressed");
     }
 

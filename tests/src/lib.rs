@@ -3,6 +3,8 @@
 //!
 //! Invariant: no process outlives its test: [`Planck`] kills its own when dropped.
 
+pub mod browser;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

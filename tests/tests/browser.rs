@@ -80,7 +80,10 @@ fn a_person_searches_opens_a_flight_and_reports_its_delay() {
     browser.open(&format!("{base}/"));
     assert_eq!(browser.read("h1"), "Thursday\n13 June 2013");
     assert_eq!(browser.count(".board tbody tr"), 3);
-    assert_eq!(browser.script("getComputedStyle(document.querySelector('.panel')).borderRadius"), "14px");
+    assert_eq!(
+        browser.script("getComputedStyle(document.querySelector('.panel')).borderRadius"),
+        "14px"
+    );
 
     // When: the form is used, then only what it asks for is shown.
     browser.choose("#dest", "MCO");
