@@ -53,7 +53,7 @@ pub enum OpenError {
     #[error(transparent)]
     Storage(#[from] lsm::Error),
     /// The catalog cannot be read.
-    #[error("the catalog is damaged: {0}; restore the last backup with `planctl restore`")]
+    #[error("the catalog is damaged: {0}; put back a copy of the data directory")]
     Catalog(String),
     /// A newer program wrote the catalog. Use that.
     #[error(

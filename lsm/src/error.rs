@@ -50,7 +50,7 @@ pub enum Error {
         known: u16,
     },
     /// Bytes that were durable make no sense. Restore.
-    #[error("{file} is damaged: {what}; restore the last backup with `planctl restore`")]
+    #[error("{file} is damaged: {what}; stop planck and put back a copy of the data directory")]
     Corrupt {
         /// The file.
         file: String,

@@ -21,7 +21,7 @@ pub enum Error {
     /// Bytes that a committed pointer or tail vouches for are damaged.
     #[error(
         "the value log is damaged in {file} at offset {offset}: {why}; \
-         restore the last backup with `planctl restore`, or read what is left with `planctl verify`"
+         stop planck and put back a copy of the data directory; what is not damaged can still be exported"
     )]
     Corrupt {
         /// The file.
@@ -34,8 +34,8 @@ pub enum Error {
 
     /// A segment that should be there is not.
     #[error(
-        "the value log's file {file} is missing: put it back, or restore the last backup with \
-         `planctl restore`"
+        "the value log's file {file} is missing: put it back, or start from a copy of the \
+         data directory"
     )]
     Missing {
         /// The file.

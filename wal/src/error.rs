@@ -27,8 +27,8 @@ pub enum Error {
     /// Bytes that were once durable are damaged or gone. Nothing was changed.
     #[error(
         "the log is damaged in {file} at offset {offset}, where frame {lsn} should be: {why}; \
-         nothing was changed: keep a copy of the directory, then restore the last backup and \
-         the archived log with `planctl restore`"
+         nothing was changed: keep this directory for whoever looks into it, and start \
+         from a copy of the data taken while planck was stopped"
     )]
     Corrupt {
         /// The file, or the directory if a whole file is missing.

@@ -182,8 +182,8 @@ fn find(snapshot: &Snapshot, name: &str) -> Result<Option<Store>, Refusal> {
     let Some(bytes) = snapshot.get(CATALOG, &record::store_key(name))? else { return Ok(None) };
     let damaged = || {
         let message = format!(
-            "the catalog's record of store {} cannot be read; restore the last backup with \
-             `planctl restore`",
+            "the catalog's record of store {} cannot be read; stop planck and put \
+             back a copy of the data directory",
             shown(name)
         );
         Refusal::new(Status::Corrupt, message)

@@ -83,8 +83,8 @@ fn key_of(cursor: &Cursor) -> Result<Key, Refusal> {
     let bytes = cursor.key();
     let bytes = bytes.try_into().map_err(|_| {
         let message = format!(
-            "a key of {} bytes stands among documents, whose keys have 16; restore the last backup \
-             with `planctl restore`",
+            "a key of {} bytes stands among documents, whose keys have 16; stop planck and \
+             put back a copy of the data directory",
             bytes.len()
         );
         Refusal::new(Status::Corrupt, message)

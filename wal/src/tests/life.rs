@@ -123,7 +123,7 @@ fn a_log_that_ends_too_early_is_refused_unchanged() {
         let error = open_from(&disk, SMALL, from, must_have).unwrap_err().to_string();
         let place = format!("{} at offset 136, where frame 2 should be", segment_path(1));
         assert!(error.contains(&place), "{error}");
-        assert!(error.contains("planctl restore"), "{error}");
+        assert!(error.contains("from a copy of the data"), "{error}");
     }
     assert_eq!(disk.digest(), before);
     // An empty directory where a log should be.

@@ -75,7 +75,7 @@ impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
 
     /// What is allowed, for people.
     pub fn allowed() -> String {
-        format!("a size from {} to {}, such as 64MiB", shown(MIN), shown(MAX))
+        format!("a size from {} to {}", shown(MIN), shown(MAX))
     }
 }
 

@@ -164,9 +164,10 @@ mod tests {
 
     #[test]
     fn a_spec_that_is_none_says_how_to_write_one() {
-        for text in
-            ["", "year", "year:", "year:16", ":u8", "year:x8", "year:u", "a:u8,", "a:t0", "a:u+8", "a:s"]
-        {
+        for text in [
+            "", "year", "year:", "year:16", ":u8", "year:x8", "year:u", "a:u8,", "a:t0", "a:u+8",
+            "a:s",
+        ] {
             let error = text.parse::<KeySpec>().unwrap_err();
             assert!(error.contains("year:u16,carrier:t2"), "{text}: {error}");
         }
