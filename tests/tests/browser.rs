@@ -45,24 +45,24 @@ const TABLES: &[(&str, &str)] = &[
 
 /// Store, rows, key and text columns, as `examples/flights/import.sh` has them.
 fn imports() -> Vec<[String; 4]> {
-    let script = fs::read_to_string(root().join("examples/flights/import.sh")).unwrap();
+    let script = fs::read_to_string(root().join("examples/flights/import.sh")).expect("import.sh");
     let list = script.split_once("FLIGHTS_STORES=(").expect("the list").1;
     let words = list.split_once("\n)").expect("its end").0.split_whitespace();
     let words: Vec<String> = words.map(|word| word.trim_matches('\'').to_owned()).collect();
-    words.chunks_exact(4).map(|four| four.to_vec().try_into().unwrap()).collect()
+    words.chunks_exact(4).map(|four| four.to_vec().try_into().expect("four")).collect()
 }
 
 fn start(dir: &Path) -> Planck {
-    fs::create_dir(dir.join("wasm")).unwrap();
-    fs::copy(flights_module(), dir.join("wasm/planck.flights.wasm")).unwrap();
+    fs::create_dir(dir.join("wasm")).expect("a folder");
+    fs::copy(flights_module(), dir.join("wasm/planck.flights.wasm")).expect("a copy");
     let planck = Planck::start(dir).unwrap_or_else(|said| panic!("{said}"));
     let imports = imports();
     for (table, rows) in TABLES {
         let [store, _, key, text] =
             imports.iter().find(|[store, ..]| store == table).expect("import.sh names it");
         let file = dir.join(format!("{table}.csv"));
-        fs::write(&file, rows).unwrap();
-        let file = file.to_str().unwrap();
+        fs::write(&file, rows).expect("a file");
+        let file = file.to_str().expect("a path in UTF-8");
         planck.planctl_ok(&[
             "import", store, file, "--create", "--key", key, "--text", text, "--null", "NA",
         ]);
