@@ -15,7 +15,7 @@ use net::tls::Identity;
 use net::{LockoutOptions, Security, Server, http, tls, wire};
 use platform::real::{RealClock, RealDisk, RealEntropy};
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -97,7 +97,12 @@ fn start_log(level: db::Level) {
         db::Level::Debug => tracing::Level::DEBUG,
         db::Level::Trace => tracing::Level::TRACE,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 fn interval(config: &Config) -> Option<Duration> {
