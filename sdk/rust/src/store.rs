@@ -369,6 +369,7 @@ mod tests {
                     Some(&*format!("item {}", key.0))
                 );
                 seen.push(key.0);
+                Ok(())
             })
             .unwrap();
         assert_eq!(seen, (2..=249).collect::<Vec<_>>());
