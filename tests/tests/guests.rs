@@ -1,5 +1,7 @@
 //! Guests behind HTTP: what a failing one costs, on both runtimes.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
 use std::fs;
 use tests::{Planck, service_dir};
 

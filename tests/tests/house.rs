@@ -3,6 +3,8 @@
 //! Invariant: arrows point down only, and siblings never name each other
 //! (ARCHITECTURE.md draws the floors).
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

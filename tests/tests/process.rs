@@ -1,6 +1,8 @@
 //! `planck` as a process: its first start, its refusals, its end, and what a
 //! kill -9 in the middle of a load leaves.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
 use net::client::{Client, ClientError, ClientOptions, Security};
 use proto::doc::{Doc, DocBuf, Value};
 use proto::{Key, Reply, Request, Status};
