@@ -232,7 +232,7 @@ async fn serve_wire(config: &Config, engine: &Arc<Engine>) -> Result<Server, Sto
     let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let options = wire::WireOptions {
         max_sessions: usize::try_from(db.max_sessions.get()).unwrap_or(usize::MAX),
-        allowed_ips: db.allowed_ips.iter().map(|range| range.0.clone()).collect(),
+        allowed_ips: db.allowed_ips.iter().map(|range| range.0).collect(),
         max_message_size: engine.limits().max_message_size,
         idle_timeout: Duration::from_millis(db.session.idle_timeout_ms.get()),
         lockout: LockoutOptions {

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 fn planck(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_planck")).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_planck")).args(arguments).output().expect("planck runs")
 }
 
 #[test]

@@ -81,8 +81,10 @@ impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
 
 /// A size with the largest unit that keeps it whole.
 fn shown(bytes: u64) -> String {
-    let (unit, factor) =
-        UNITS.into_iter().find(|(_, f)| bytes % f == 0 && bytes >= *f).unwrap_or(("B", 1));
+    let (unit, factor) = UNITS
+        .into_iter()
+        .find(|(_, f)| bytes.is_multiple_of(*f) && bytes >= *f)
+        .unwrap_or(("B", 1));
     format!("{}{unit}", bytes / factor)
 }
 
