@@ -11,8 +11,8 @@ pub trait Entropy: Send + Sync + 'static {
 
     /// Eight bytes as a number.
     fn next_u64(&self) -> u64 {
-        let mut bytes = [0; 8];
-        self.fill(&mut bytes);
-        u64::from_le_bytes(bytes)
+        let mut number = 0u64;
+        self.fill(bytemuck::bytes_of_mut(&mut number));
+        u64::from_le(number)
     }
 }

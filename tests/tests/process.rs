@@ -186,6 +186,7 @@ fn killed_under_load(db_yaml: &str, cycles: u64) {
             client.call(&Request::Query { text: "s.count()", parameters: None }).await.unwrap();
         let Reply::Count(there) = Reply::decode(&reply).unwrap().1 else { panic!("a count") };
         let (known, asked) = (acknowledged.len() as u64, next.load(Ordering::Relaxed));
+        eprintln!("{cycles} kills: {asked} asked, {known} acknowledged, {there} there");
         assert!(
             (known..=asked).contains(&there),
             "{known} acknowledged, {there} there, {asked} asked"
