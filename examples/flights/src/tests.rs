@@ -299,6 +299,6 @@ fn a_fault_of_the_server_is_logged_and_its_inside_not_shown() {
     let answer = get("/");
     assert_eq!(answer.status, 500);
     shows(&answer, &["Something broke here", "PLK-1903"]);
-    hides(&answer, &["disk 7"]);
+    hides(&answer, &["says no"]);
     assert!(take_log().concat().contains("disk 7 says no"));
 }

@@ -384,7 +384,16 @@ mod tests {
         // A short reply after a long one is read to its own end.
         ITEMS.insert_with_key(Key(2), &item(2)).unwrap();
         assert_eq!(ITEMS.get(Key(2)), Ok(Some(item(2))));
-        assert_eq!(ITEMS.insert_with_key(Key(1), &large).unwrap_err().status, Status::KeyExists);
+
+        let calls = std::rc::Rc::new(std::cell::Cell::new(0));
+        let counted = calls.clone();
+        set_host(move |packet, reply| {
+            counted.set(counted.get() + 1);
+            let (id, _) = Request::decode(packet).unwrap();
+            ReplyWriter::new(id, reply).error(Status::Busy, &"x".repeat(1 << 20));
+        });
+        assert_eq!(ITEMS.insert(&item(1)).unwrap_err().message.len(), 1 << 20);
+        assert_eq!(calls.get(), 1);
     }
 
     #[test]
