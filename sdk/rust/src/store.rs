@@ -390,9 +390,9 @@ mod tests {
         set_host(move |packet, reply| {
             counted.set(counted.get() + 1);
             let (id, _) = Request::decode(packet).unwrap();
-            ReplyWriter::new(id, reply).error(Status::Busy, &"x".repeat(1 << 20));
+            ReplyWriter::new(id, reply).error(Status::Busy, &"x".repeat(2 << 20));
         });
-        assert_eq!(ITEMS.insert(&item(1)).unwrap_err().message.len(), 1 << 20);
+        assert_eq!(ITEMS.insert(&item(1)).unwrap_err().message.len(), 2 << 20);
         assert_eq!(calls.get(), 1);
     }
 
