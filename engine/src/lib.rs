@@ -3,7 +3,8 @@
 //! What must stay true:
 //! * every caller (wire, guests, tools) enters at [`Engine::dispatch_packet`],
 //!   where authorisation, limits and counts live once (`dispatch.rs`);
-//! * an operation that is refused changed nothing (`error.rs`);
+//! * an operation that is refused changed nothing (`error.rs`), but for one case: a
+//!   write whose sync failed may be found after a restart;
 //! * what is read, decided and written together happens under one commit lock
 //!   (`ops/mod.rs`);
 //! * nothing stored fails to fit a reply (`options.rs`).
@@ -104,9 +105,11 @@ impl Engine {
         Ok(self.lsm.flush()?)
     }
 
-    /// Why writes are refused, if they are: the process should say so and end.
+    /// Why the storage must be opened again before it takes writes for long, if it
+    /// must: the log, the page file or the value log failed. Reads go on. Waits for a
+    /// flush that runs.
     pub fn poisoned(&self) -> Option<String> {
-        self.lsm.poisoned()
+        self.lsm.poisoned().or_else(|| self.lsm.flush_poisoned())
     }
 
     /// Syncs and closes.

@@ -99,7 +99,17 @@ impl Lsm {
     /// As [`Lsm::step`].
     pub fn flush(&self) -> Result<Lsn, Error> {
         let target = {
-            let _lock = self.commit.lock();
+            // Within the bound of frozen sets, as a commit keeps it: when flushing
+            // fails, asking again and again must not pile them up.
+            let most = self.options.max_frozen;
+            let _lock = loop {
+                let lock = self.commit.lock();
+                if self.version.load().frozen.len() < most {
+                    break lock;
+                }
+                drop(lock);
+                self.flush_oldest(most)?;
+            };
             self.freeze();
             self.applied.load(Acquire)
         };

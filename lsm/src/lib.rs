@@ -131,9 +131,15 @@ impl Lsm {
         self.version.load().flushed
     }
 
-    /// Why writes are refused, if they are: a write or sync of the log failed.
+    /// Why writes are refused, if they are: a write or sync of the log failed. Cheap.
     pub fn poisoned(&self) -> Option<String> {
         self.wal.poisoned()
+    }
+
+    /// Why flushes fail until the store is opened again, if they do: a write or sync
+    /// of the page file or the value log failed. Waits for a flush that runs.
+    pub fn flush_poisoned(&self) -> Option<String> {
+        self.pages.poisoned().or_else(|| self.values.poisoned())
     }
 
     /// Syncs and closes; the next open replays what was not flushed.

@@ -153,8 +153,11 @@ fn open(config: &Config) -> Result<Engine, Stop> {
 
 /// Ends the engine with its last sync.
 fn close(engine: Arc<Engine>) -> Result<(), Stop> {
-    let engine = Arc::into_inner(engine)
-        .ok_or_else(|| Stop::bug("a request still holds the engine; its last sync was not made"))?;
+    // First, in case a request still runs and holds the engine.
+    engine.sync().map_err(|refusal| Stop::io(refusal.message))?;
+    let engine = Arc::into_inner(engine).ok_or_else(|| {
+        Stop::bug("a request did not end in time; what was acknowledged is synced")
+    })?;
     engine.close().map_err(|refusal| Stop::io(refusal.message))
 }
 

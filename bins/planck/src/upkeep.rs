@@ -1,61 +1,81 @@
-//! The background work, on a thread of its own: syncs and bounded steps.
+//! The background work, on two threads: one syncs the log by the clock, one takes
+//! the bounded steps.
 //!
-//! Invariant: the log is synced every interval whether or not anybody writes: an
-//! idle second loses nothing that was acknowledged before it.
+//! Invariants: the log is synced every interval whether or not anybody writes, and
+//! whatever a flush takes: an idle second, or a long flush, loses nothing that was
+//! acknowledged before it. A storage that failed is said so once, and again at the
+//! end by the exit code; reads go on meanwhile.
 
 use engine::{Engine, Step};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long the thread rests when there is nothing to do.
+/// How long the steps rest when there is nothing to do.
 const REST: Duration = Duration::from_millis(20);
-/// How long it rests after a step failed: the fault may pass, the log must not fill.
+/// How long they rest after one failed: the fault may pass, the log must not fill.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// The thread, until it is stopped.
+/// The threads, until they are stopped.
 pub struct Upkeep {
-    stop: Sender<()>,
-    thread: JoinHandle<Option<String>>,
+    engine: Arc<Engine>,
+    threads: Vec<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Upkeep {
-    /// Starts the thread; `interval` is that of the log's syncs, if they are timed.
+    /// Starts the threads; `interval` is that of the log's syncs, if they are timed.
     pub fn start(engine: Arc<Engine>, interval: Option<Duration>) -> Upkeep {
-        let (stop, stopped) = channel::<()>();
-        let body = move || {
-            let mut synced = Instant::now();
-            let mut told = String::new();
-            loop {
-                let mut rest = interval.map_or(REST, |interval| REST.min(interval));
-                if interval.is_some_and(|interval| synced.elapsed() >= interval) {
-                    synced = Instant::now();
-                    tell(&mut told, engine.sync().map(|_| ()).map_err(|refusal| refusal.message));
-                }
-                match engine.maintenance() {
-                    Ok(Step::Idle) => {}
-                    Ok(_) => rest = Duration::ZERO,
-                    Err(refusal) => {
-                        tell(&mut told, Err(refusal.message));
-                        rest = AFTER_FAILURE.min(interval.unwrap_or(AFTER_FAILURE));
-                    }
-                }
-                match stopped.recv_timeout(rest) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    _ => return engine.poisoned(),
-                }
+        let mut threads = Vec::new();
+        if let Some(interval) = interval {
+            let engine = Arc::clone(&engine);
+            threads.push(spawn("planck-sync", move |told| {
+                tell(told, engine.sync().map(|_| ()).map_err(|refusal| refusal.message));
+                interval
+            }));
+        }
+        let stepped = Arc::clone(&engine);
+        threads.push(spawn("planck-upkeep", move |told| match stepped.maintenance() {
+            Ok(Step::Idle) => REST,
+            Ok(_) => Duration::ZERO,
+            Err(refusal) => {
+                tell(told, Err(refusal.message));
+                AFTER_FAILURE
             }
-        };
-        let thread = std::thread::Builder::new().name("planck-upkeep".to_owned()).spawn(body);
-        Upkeep { stop, thread: thread.expect("a process that just started has threads left") }
+        }));
+        Upkeep { engine, threads }
     }
 
-    /// Ends the thread. Gives why the log refuses writes, if it does.
+    /// Ends the threads. Gives why the storage refuses writes, if it does.
     pub fn stop(self) -> Option<String> {
-        drop(self.stop);
-        self.thread.join().unwrap_or_else(|_| Some("the upkeep thread failed".to_owned()))
+        let mut failed = None;
+        for (stop, thread) in self.threads {
+            drop(stop);
+            if thread.join().is_err() {
+                failed = Some("an upkeep thread failed; its words are in the log".to_owned());
+            }
+        }
+        self.engine.poisoned().or(failed)
     }
+}
+
+/// A thread that calls `step` again and again, resting as long as it says.
+fn spawn(
+    name: &str,
+    mut step: impl FnMut(&mut String) -> Duration + Send + 'static,
+) -> (Sender<()>, JoinHandle<()>) {
+    let (stop, stopped): (Sender<()>, Receiver<()>) = channel();
+    let body = move || {
+        let mut told = String::new();
+        loop {
+            let rest = step(&mut told);
+            if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+    (stop, thread.expect("a process that just started has threads left"))
 }
 
 /// Logs a failure once, until another comes.

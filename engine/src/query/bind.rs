@@ -1,7 +1,7 @@
 //! A parsed query and its parameters become a plan.
 //!
 //! Invariant: a plan holds values only; every parameter was given, had a type
-//! that fits its place, and was used.
+//! that fits its place, and was used. A plan is bounded: [`MAX_VALUES_BYTES`].
 
 use crate::pql::ast::{
     Aggregate, Comparison, Expr, KeyOperand, Operand, Order, Output, Path, Query, Select, Verb,
@@ -10,9 +10,13 @@ use crate::query::predicate::{Predicate, Test};
 use proto::Key;
 use proto::doc::{Doc, Value, ValueBuf};
 use regex::RegexBuilder;
+use std::cell::Cell;
 
 /// The most a compiled pattern may take, in bytes.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
+/// What the parameters, each time they are used, and the patterns of one query may
+/// take together, in bytes: a short text can name a long parameter very often.
+pub const MAX_VALUES_BYTES: usize = 32 << 20;
 
 /// What to do, with all values in place.
 #[derive(Debug)]
@@ -57,7 +61,7 @@ pub enum Outcome {
 /// # Errors
 /// What does not fit, in words.
 pub fn bind(query: &Query, parameters: Option<Doc<'_>>) -> Result<Plan, String> {
-    let given = Given { parameters };
+    let given = Given { parameters, left: Cell::new(MAX_VALUES_BYTES) };
     given.check(query.parameters)?;
     Ok(match &query.verb {
         Verb::Get(KeyOperand::Key(key)) => Plan::Get(*key),
@@ -69,6 +73,8 @@ pub fn bind(query: &Query, parameters: Option<Doc<'_>>) -> Result<Plan, String> 
 
 struct Given<'a> {
     parameters: Option<Doc<'a>>,
+    /// Bytes that values and patterns may still take.
+    left: Cell<usize>,
 }
 
 impl Given<'_> {
@@ -90,11 +96,24 @@ impl Given<'_> {
         value.ok_or_else(|| format!("parameter ${n} is not given: give values for $1 to ${n}"))
     }
 
+    fn take(&self, bytes: usize) -> Result<(), String> {
+        let Some(left) = self.left.get().checked_sub(bytes) else {
+            return Err(format!(
+                "the values and patterns of this query take more than {MAX_VALUES_BYTES} bytes: use \
+                 long parameters once, and fewer patterns"
+            ));
+        };
+        self.left.set(left);
+        Ok(())
+    }
+
     fn operand(&self, operand: &Operand) -> Result<ValueBuf, String> {
         match operand {
             Operand::Value(value) => Ok(value.clone()),
             Operand::Parameter(n) => {
-                ValueBuf::new(self.value(*n)?).map_err(|e| format!("parameter ${n}: {e}"))
+                let value = self.value(*n)?;
+                self.take(size(&value))?;
+                ValueBuf::new(value).map_err(|e| format!("parameter ${n}: {e}"))
             }
         }
     }
@@ -176,12 +195,28 @@ impl Given<'_> {
             }
             Expr::Matches(path, operand) => {
                 let pattern = self.text(operand, "~")?;
-                let regex = RegexBuilder::new(&pattern).size_limit(MAX_PATTERN_BYTES).build();
+                self.take(MAX_PATTERN_BYTES)?;
+                let regex = RegexBuilder::new(&pattern)
+                    .size_limit(MAX_PATTERN_BYTES)
+                    .dfa_size_limit(MAX_PATTERN_BYTES)
+                    .build();
                 let regex = regex.map_err(|e| format!("~ takes a regular expression: {e}"))?;
                 test(path, Test::Matches(regex))
             }
             Expr::Exists(path) => test(path, Test::Exists),
         })
+    }
+}
+
+/// Bytes a copy of a value takes, about.
+fn size(value: &Value<'_>) -> usize {
+    32 + match value {
+        Value::Doc(doc) => doc.as_bytes().len(),
+        Value::Array(items) => items.as_bytes().len(),
+        Value::String(text) => text.len(),
+        Value::Binary(binary) => binary.bytes.len(),
+        Value::Regex(regex) => regex.pattern.len() + regex.options.len(),
+        _ => 0,
     }
 }
 

@@ -95,6 +95,10 @@ impl Budget {
         Err(QueryError::Refused(Status::QueryMemory, message))
     }
 
+    fn fits(&self, bytes: usize) -> bool {
+        self.used.saturating_add(bytes) <= self.limit
+    }
+
     fn give_back(&mut self, bytes: usize) {
         self.used = self.used.saturating_sub(bytes);
     }

@@ -1,6 +1,6 @@
 //! From the documents of a store to the rows of a reply.
 
-use crate::pql::ast::{Order, Path};
+use crate::pql::ast::{Aggregate, Order, Path};
 use crate::query::group::Groups;
 use crate::query::range::key_range;
 use crate::query::{Budget, Outcome, QueryError, Scope, SelectPlan, field};
@@ -24,6 +24,7 @@ pub fn select(
     match &plan.output {
         Outcome::Count => count(scope, plan).map(|n| reply.count(n)),
         Outcome::Group { by, aggregates } => {
+            check_group_order(&plan.order, by, aggregates)?;
             let mut groups = Groups::new(by, aggregates);
             let mut budget = Budget::new(scope.limits.memory);
             scan(scope, plan, |key, doc| groups.add(key, doc, &mut budget).map(|()| true))?;
@@ -172,13 +173,34 @@ fn each(
     Ok(())
 }
 
+/// Refuses to order groups by what they do not have.
+fn check_group_order(
+    order: &[Order],
+    by: &[Path],
+    figures: &[Aggregate],
+) -> Result<(), QueryError> {
+    for Order { path: Path(path), .. } in order {
+        let within = |Path(group): &Path| {
+            path.strip_prefix(group.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if !by.iter().any(within) && !figures.iter().any(|figure| figure.alias == *path) {
+            return Err(QueryError::bad(format!(
+                "orderBy({path}): a group has only the fields of groupBy() and the figures of \
+                 aggregate(); order by one of those"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Orders and cuts rows that are no stored documents.
 fn arrange(
     rows: Vec<Vec<u8>>,
     plan: &SelectPlan,
     budget: &mut Budget,
 ) -> Result<Vec<Vec<u8>>, QueryError> {
-    let mut sorter = Sorter::new(plan);
+    let mut sorter = Sorter { grouped: true, ..Sorter::new(plan) };
     for (number, row) in rows.iter().enumerate() {
         // Groups come in an order of their own: it decides between equals.
         sorter.add(Key(number as u128), Doc::trusted(row), budget)?;
@@ -203,6 +225,8 @@ struct Sorter<'p> {
     order: &'p [Order],
     skip: usize,
     wanted: usize,
+    /// Whether the rows are groups, whose fields have dotted names.
+    grouped: bool,
     rows: Vec<Row>,
 }
 
@@ -211,20 +235,27 @@ impl<'p> Sorter<'p> {
         let end = plan.limit.map_or(u64::MAX, |limit| plan.skip.saturating_add(limit));
         let wanted = usize::try_from(end).unwrap_or(usize::MAX);
         let skip = usize::try_from(plan.skip).unwrap_or(usize::MAX);
-        Sorter { order: &plan.order, skip, wanted, rows: Vec::new() }
+        Sorter { order: &plan.order, skip, wanted, grouped: false, rows: Vec::new() }
     }
 
     fn add(&mut self, key: Key, doc: Doc<'_>, budget: &mut Budget) -> Result<(), QueryError> {
         let text = key.to_string();
         let mut sort_key = Vec::with_capacity(16 * self.order.len());
         for Order { path, descending } in self.order {
-            let value = field(path, &text, doc);
+            let value = match self.grouped {
+                true => doc.get(&path.0).or_else(|| doc.path(&path.0)),
+                false => field(path, &text, doc),
+            };
             match descending {
                 true => order::order_key_desc(value, &mut sort_key),
                 false => order::order_key(value, &mut sort_key),
             }
         }
         let row = Row { sort_key, key, document: doc.as_bytes().to_vec() };
+        if !budget.fits(row.size()) {
+            // Rows that nobody will ask for make room before anything is refused.
+            self.cut(budget);
+        }
         budget.take(row.size(), "sort")?;
         self.rows.push(row);
         if self.rows.len() >= self.wanted.saturating_mul(2).max(1024) {

@@ -169,6 +169,56 @@ fn groups() {
 }
 
 #[test]
+fn groups_are_ordered_by_what_they_have() {
+    let lsm = store(&[
+        r#"{"a": {"b": 1}, "x": 5}"#,
+        r#"{"a": {"b": 3}, "x": 4}"#,
+        r#"{"a": {"b": 2}, "x": 6}"#,
+    ]);
+    assert_eq!(
+        ask(&lsm, "s.groupBy(a.b).aggregate(key: max(x)).orderBy(a.b desc).limit(2)"),
+        [r#"{"a.b":3,"key":4}"#, r#"{"a.b":2,"key":6}"#]
+    );
+    assert_eq!(
+        ask(&lsm, "s.groupBy(a.b).aggregate(key: max(x)).orderBy(key).limit(1)"),
+        [r#"{"a.b":3,"key":4}"#]
+    );
+    let refused = run(&lsm, "s.groupBy(a.b).aggregate(n: count()).orderBy(m)", LIMITS);
+    assert!(
+        matches!(refused, Err(QueryError::Refused(Status::BadQuery, why)) if why.contains("orderBy(m)"))
+    );
+}
+
+#[test]
+fn a_plan_is_bounded_however_often_it_names_a_parameter() {
+    let mut given = DocBuf::new();
+    given.push("1", "x".repeat(1 << 20).as_str());
+    let given = given.finish().unwrap();
+    let bound = |times: usize| {
+        let text = format!("s.filter(a in [{}])", vec!["$1"; times].join(","));
+        bind(&parse(&text).unwrap(), Some(Doc::trusted(&given)))
+    };
+    assert!(bound(31).is_ok());
+    assert!(bound(33).unwrap_err().contains("use long parameters once"));
+    let patterns = |n: usize| {
+        let text = format!("s.filter({})", vec!["a ~ 'x'"; n].join(" or "));
+        bind(&parse(&text).unwrap(), None)
+    };
+    assert!(patterns(32).is_ok());
+    assert!(patterns(33).unwrap_err().contains("fewer patterns"));
+}
+
+#[test]
+fn a_limited_sort_of_large_documents_makes_room_for_itself() {
+    let documents: Vec<String> =
+        (0..100).map(|n| format!(r#"{{"n": {n}, "pad": "{}"}}"#, "x".repeat(1000))).collect();
+    let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
+    let lsm = store(&documents);
+    let limits = Limits { memory: 8000, reply: 1 << 20 };
+    assert_eq!(run(&lsm, "s.orderBy(n desc).limit(3).pluck(n)", limits).unwrap().len(), 3);
+}
+
+#[test]
 fn sums_stay_exact() {
     let lsm = store(&[
         r#"{"n": 9223372036854775807}"#,
