@@ -71,9 +71,23 @@ impl Planck {
     /// # Errors
     /// All it printed, if it ends instead.
     pub fn start(dir: &Path) -> Result<Planck, String> {
-        let mut child = Command::new(program("planck"))
-            .arg("--dir")
-            .arg(dir)
+        Planck::run(Command::new(program("planck")).arg("--dir").arg(dir), dir)
+    }
+
+    /// [`Planck::start`] with at most so many open files.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_with_files(dir: &Path, files: usize) -> Result<Planck, String> {
+        let limited = format!("ulimit -n {files}; exec \"$0\" --dir \"$1\"");
+        Planck::run(
+            Command::new("bash").args(["-c", &limited]).arg(program("planck")).arg(dir),
+            dir,
+        )
+    }
+
+    fn run(command: &mut Command, dir: &Path) -> Result<Planck, String> {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -81,3 +81,26 @@ fn static_files_are_served_without_a_guest() {
     assert!(body.contains("there is no file of that name"), "{body}");
     assert_eq!(planck.get("/../admin.key").0, 404);
 }
+
+#[test]
+fn a_static_dir_with_keys_in_it_is_refused() {
+    for path in [".", "tls", "data"] {
+        let yaml = format!(
+            "tls: {{enabled: false}}\nhttp: {{port: 0, static_dir: {path}}}\nwasm: {{enabled: false}}\n"
+        );
+        let dir = service_dir("port: 0\n", Some(&yaml));
+        let said = Planck::start(dir.path()).err().expect("it must not start");
+        assert!(said.contains("78") && said.contains("a folder of its own"), "{path}: {said}");
+    }
+}
+
+#[test]
+fn a_guest_that_cannot_start_does_not_look_ready() {
+    let yaml = "name: t\nhttp: {port: 0}\nwasm: {runtime: wasmi, memory: 64KiB}\n";
+    let dir = service_dir("port: 0\n", Some(yaml));
+    fs::create_dir(dir.path().join("wasm")).unwrap();
+    let large = GUEST.replace("(memory (export \"memory\") 1)", "(memory (export \"memory\") 2)");
+    fs::write(dir.path().join("wasm/planck.t.wasm"), wat::parse_str(large).unwrap()).unwrap();
+    let said = Planck::start(dir.path()).err().expect("it must not start");
+    assert!(said.contains("78") && said.contains("the guest cannot start"), "{said}");
+}

@@ -208,6 +208,49 @@ fn kill_9_loses_nothing_acknowledged_in_sync_mode() {
 }
 
 #[test]
+fn idle_connections_leave_the_log_its_files() {
+    let yaml = "tls: {enabled: false}\nhttp: {port: 0}\nwasm: {enabled: false}\n";
+    let dir = service_dir("port: 0\nfile_sizes: {wal: 64KiB}\n", Some(yaml));
+    let planck = Planck::start_with_files(dir.path(), 450).unwrap_or_else(|said| panic!("{said}"));
+    planck.planctl_ok(&["create", "store", "s"]);
+    let http = planck.http.unwrap();
+    // Those that are not let in wait in the kernel's queue until it is full.
+    let moment = std::time::Duration::from_millis(5);
+    let connect = |_| std::net::TcpStream::connect_timeout(&http, moment).ok();
+    let idle: Vec<_> = (0..500).filter_map(connect).collect();
+    runtime().block_on(async {
+        let mut client = admin(&planck).await;
+        for n in 0..2000 {
+            let document = document(n);
+            let insert = Request::Insert { store: "s", key: None, document: &document };
+            let reply = client.call(&insert).await.unwrap();
+            assert!(matches!(Reply::decode(&reply).unwrap().1, Reply::Key(_)), "insert {n}");
+        }
+    });
+    drop(idle);
+    assert_eq!(planck.stop().0, Some(0));
+}
+
+#[test]
+fn a_closed_stderr_does_not_end_the_service() {
+    use std::io::{BufRead, BufReader};
+    let dir = service_dir(ANY_PORT, None);
+    let mut child = std::process::Command::new(tests::program("planck"))
+        .arg("--dir")
+        .arg(dir.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    let out = BufReader::new(child.stdout.take().unwrap());
+    assert!(out.lines().map_while(Result::ok).any(|line| line == "planck: ready"));
+    let pid = child.id().to_string();
+    std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn no_session_acts_before_it_has_said_who_it_is() {
     let dir = service_dir("port: 0\ntls: {enabled: false}\n", None);
     let planck = start(dir.path());

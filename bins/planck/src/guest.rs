@@ -49,7 +49,15 @@ impl Guests {
         };
         let options = options(engine, service);
         let max = options.max;
-        let pool = Pool::new(module, Arc::new(host), Arc::new(RealClock::new()), options)
+        let host: Arc<dyn Host> = Arc::new(host);
+        // One for trial: a module that cannot start must not look ready.
+        if let Err(trap) = module.instantiate(Arc::clone(&host), &options.limits) {
+            return Err(Stop::config(format!(
+                "{}: the guest cannot start: {trap}",
+                path.display()
+            )));
+        }
+        let pool = Pool::new(module, host, Arc::new(RealClock::new()), options)
             .map_err(|message| Stop::config(format!("service.yaml: wasm: {message}")))?;
         let mut threads = Vec::with_capacity(max + 1);
         for index in 0..max {
@@ -148,6 +156,12 @@ impl Host for GuestHost {
     }
 
     fn log(&self, level: LogLevel, line: &str) {
+        // One call, one line: a guest cannot write lines that look like ours.
+        let mut clean = String::with_capacity(line.len());
+        for c in line.chars() {
+            if c.is_control() { clean.extend(c.escape_default()) } else { clean.push(c) }
+        }
+        let line = clean;
         match level {
             LogLevel::Error => tracing::error!(target: "guest", "{line}"),
             LogLevel::Warn => tracing::warn!(target: "guest", "{line}"),

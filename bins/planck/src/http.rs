@@ -42,9 +42,13 @@ impl HttpHandler for Pages {
 
 fn refuse(request: &GuestRequest, failure: &Failure) -> GuestResponse {
     match failure {
-        Failure::Busy { .. } | Failure::Closed => {
-            GuestResponse::problem(Status::Busy, &failure.to_string())
+        Failure::Busy { retry_after_nanos } => {
+            let seconds = retry_after_nanos.div_ceil(1_000_000_000).max(1);
+            let mut response = GuestResponse::problem(Status::Busy, &failure.to_string());
+            response.headers.retain(|(name, _)| name != "retry-after");
+            response.with_header("retry-after", seconds.to_string())
         }
+        Failure::Closed => GuestResponse::problem(Status::Busy, &failure.to_string()),
         Failure::Trap(trap) => {
             tracing::error!(method = %request.method, target = %request.target, "the guest failed: {trap}");
             match trap.kind() {

@@ -3,9 +3,10 @@
 //! What must stay true: stdout is one line for each listener, then `ready`; the
 //! log goes to stderr. A start that fails changes nothing but what a first start
 //! makes, says what to do, and exits with a code a supervisor can tell apart:
-//! 78 bad configuration or module, 73 directory locked, 74 input or output, 70 bug.
+//! 78 bad configuration or module, 73 directory locked, 74 input or output.
 
 mod config;
+mod files;
 mod guest;
 mod http;
 mod keyfile;

@@ -5,6 +5,7 @@
 //! flight, the pool, the upkeep thread, a last sync, the address file.
 
 use crate::config::{Config, Service, db};
+use crate::files;
 use crate::guest::Guests;
 use crate::http::Pages;
 use crate::keyfile;
@@ -40,10 +41,6 @@ impl Stop {
     pub fn io(message: impl Display) -> Stop {
         Stop { code: 74, message: message.to_string() }
     }
-
-    fn bug(message: impl Display) -> Stop {
-        Stop { code: 70, message: message.to_string() }
-    }
 }
 
 /// Where the address of the wire is published while the service runs.
@@ -57,6 +54,7 @@ pub fn run(dir: &Path) -> Result<(), Stop> {
     let config = Config::load(dir).map_err(Stop::config)?;
     start_log(config.db.logging.level);
     tls::install_provider();
+    files::raise_limit();
     let engine = Arc::new(open(&config)?);
     let key = config.path("admin.key");
     let made = engine
@@ -99,6 +97,8 @@ fn start_log(level: db::Level) {
     };
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()
+        // A reader of stderr that has gone must not take the service with it.
+        .log_internal_errors(false)
         .with_max_level(level)
         .with_ansi(colours)
         .with_writer(std::io::stderr)
@@ -155,9 +155,10 @@ fn open(config: &Config) -> Result<Engine, Stop> {
 fn close(engine: Arc<Engine>) -> Result<(), Stop> {
     // First, in case a request still runs and holds the engine.
     engine.sync().map_err(|refusal| Stop::io(refusal.message))?;
-    let engine = Arc::into_inner(engine).ok_or_else(|| {
-        Stop::bug("a request did not end in time; what was acknowledged is synced")
-    })?;
+    let Some(engine) = Arc::into_inner(engine) else {
+        tracing::warn!("a request did not end in time; what was acknowledged is synced");
+        return Ok(());
+    };
     engine.close().map_err(|refusal| Stop::io(refusal.message))
 }
 
@@ -226,7 +227,7 @@ fn describe(identity: Option<&Identity>) -> String {
 
 async fn serve_wire(config: &Config, engine: &Arc<Engine>) -> Result<Server, Stop> {
     let db = &config.db;
-    let address = SocketAddr::new(db.address, port(db.port.get()));
+    let address = SocketAddr::new(db.address.0, port(db.port.get()));
     let identity = identity(config, &db.tls, address)?;
     let security = match &identity {
         Some(identity) => identity.wire().map_err(Stop::config)?,
@@ -257,15 +258,18 @@ async fn serve_http(
     guests: Option<&Guests>,
 ) -> Result<Server, Stop> {
     let settings = &service.http;
-    let address = SocketAddr::new(settings.host, port(settings.port.get()));
+    let address = SocketAddr::new(settings.host.0, port(settings.port.get()));
     let identity = identity(config, &service.tls, address)?;
     let security = match &identity {
         Some(identity) => identity.http().map_err(Stop::config)?,
         None => Security::Plaintext,
     };
+    if let Some(path) = &settings.static_dir {
+        files::check_static_dir(config, &config.path(&path.0))?;
+    }
     let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let options = http::HttpOptions {
-        max_connections: bytes(settings.max_connections.get()),
+        max_connections: files::connections(bytes(settings.max_connections.get()), config),
         max_header_size: bytes(settings.max_header_size.get()),
         max_body_size: bytes(settings.max_body_size.get()),
         idle_timeout: Duration::from_millis(settings.idle_timeout_ms.get()),

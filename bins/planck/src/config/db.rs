@@ -1,6 +1,6 @@
 //! `db.yaml`: storage, durability, the wire, limits.
 
-use super::kinds::{Addresses, FilePath, Number, Size};
+use super::kinds::{Address, Addresses, FilePath, Number, Size};
 use super::table::settings;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -29,7 +29,7 @@ type Multiplier = Number<1, 10>;
 settings! {
     /// Everything `db.yaml` may say.
     Db {
-        address: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "127.0.0.1", "an IP address; 0.0.0.0 for all", "where the wire listens";
+        address: Address = Address(IpAddr::V4(Ipv4Addr::LOCALHOST)), "127.0.0.1", Address::allowed(), "where the wire listens";
         port: Port = Port::of(24010), 24010, Port::allowed(), "its port; 0 picks a free one and prints it";
         max_sessions: MaxSessions = MaxSessions::of(128), 128, MaxSessions::allowed(), "wire sessions at once; one more is refused";
         allowed_ips: Vec<Addresses> = Vec::new(), "[] (all)", "a list of addresses or ranges, such as 10.0.0.0/8", "who may open a wire session";

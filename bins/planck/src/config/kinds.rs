@@ -125,6 +125,25 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Size<MIN, MAX> {
     }
 }
 
+/// Where to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(pub std::net::IpAddr);
+
+impl Address {
+    /// What is allowed, for people.
+    pub fn allowed() -> String {
+        "an IP address; 0.0.0.0 for all".to_owned()
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let wrong = || D::Error::invalid_value(Unexpected::Str(&text), &Self::allowed().as_str());
+        text.parse().map(Self).map_err(|_| wrong())
+    }
+}
+
 /// An address or a range of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Addresses(pub net::AddressRange);

@@ -1,7 +1,7 @@
 //! `service.yaml`: identity, HTTP, the guest.
 
 use super::db::Tls;
-use super::kinds::{FilePath, Name, Number, Size, Text};
+use super::kinds::{Address, FilePath, Name, Number, Size, Text};
 use super::table::settings;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -15,7 +15,7 @@ type Body = Size<KIB, { 64 * MIB }>;
 type Idle = Number<100, 3_600_000>;
 type Drain = Number<0, 600_000>;
 type Instances = Number<1, 1024>;
-type Memory = Size<{ 64 * KIB }, { 4096 * MIB }>;
+type Memory = Size<{ 64 * KIB }, { 2048 * MIB }>;
 type Deadline = Number<1, 3_600_000>;
 type Fuel = Number<1000, { u64::MAX }>;
 type Queue = Number<1, 1_000_000>;
@@ -35,7 +35,7 @@ settings! {
 settings! {
     /// The HTTP listener.
     Http {
-        host: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "127.0.0.1", "an IP address; 0.0.0.0 for all", "where HTTP listens";
+        host: Address = Address(IpAddr::V4(Ipv4Addr::LOCALHOST)), "127.0.0.1", Address::allowed(), "where HTTP listens";
         port: Port = Port::of(3010), 3010, Port::allowed(), "its port; 0 picks a free one and prints it";
         max_connections: Connections = Connections::of(10_000), 10000, Connections::allowed(), "connections at once";
         max_header_size: Header = Header::of(8192), 8192, Header::allowed(), "bytes of a request's head";
@@ -58,7 +58,7 @@ settings! {
         max_queue: Queue = Queue::of(1024), 1024, Queue::allowed(), "requests that may wait for an instance; one more gets 503";
         max_wait_in_ms: Wait = Wait::of(5000), 5000, Wait::allowed(), "how long one may wait; then it gets 503";
         memory: Memory = Memory::of(64 * MIB), "64MiB", Memory::allowed(), "memory one instance may grow to";
-        deadline_in_ms: Deadline = Deadline::of(5000), 5000, Deadline::allowed(), "how long one call may take";
+        deadline_in_ms: Deadline = Deadline::of(5000), 5000, Deadline::allowed(), "how long one call may take; a query that runs is not cut short";
         fuel: Fuel = Fuel::of(10_000_000_000), "10000000000", Fuel::allowed(), "metered work of one call: about one unit an instruction";
     }
 }
