@@ -66,3 +66,8 @@ macro_rules! export {
         };
     };
 }
+
+/// The guest in the README is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
