@@ -20,7 +20,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The file does not hold what was written to it. Nothing of the page was served.
-    #[error("{path}, {place} is damaged: {what}; restore the directory from a backup or a replica")]
+    #[error("{path}, {place} is damaged: {what}; restore the directory from a copy")]
     Corrupt {
         /// The page file.
         path: String,
