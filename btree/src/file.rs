@@ -60,6 +60,19 @@ impl PageFile {
     /// [`Error::Io`]; [`Error::Corrupt`] if no meta page is valid or what it
     /// vouches for is not; [`Error::Version`] if a newer release wrote it.
     pub fn open(disk: Arc<dyn Disk>, path: &str, opts: Options) -> Result<PageFile, Error> {
+        PageFile::open_or_make(disk, path, opts, [0; 64])
+    }
+
+    /// As [`PageFile::open`]; a file that is made holds `user` from its first moment.
+    ///
+    /// # Errors
+    /// As [`PageFile::open`].
+    pub fn open_or_make(
+        disk: Arc<dyn Disk>,
+        path: &str,
+        opts: Options,
+        user: [u8; 64],
+    ) -> Result<PageFile, Error> {
         let io = |action: &str, source| Error::Io {
             path: path.to_owned(),
             action: action.to_owned(),
@@ -75,7 +88,7 @@ impl PageFile {
                 file
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                create(&*disk, path).map_err(|e| io("create", e))?;
+                create(&*disk, path, user).map_err(|e| io("create", e))?;
                 disk.open(path, Open::Write).map_err(|e| io("open", e))?
             }
             Err(e) => return Err(io("open", e)),
@@ -173,12 +186,12 @@ impl std::fmt::Debug for PageFile {
 }
 
 /// Writes a file without trees aside and gives it its name.
-fn create(disk: &dyn Disk, path: &str) -> std::io::Result<()> {
+fn create(disk: &dyn Disk, path: &str, user: [u8; 64]) -> std::io::Result<()> {
     let aside = format!("{path}.new");
     let file = disk.open(&aside, Open::Create)?;
     file.set_len(0)?;
     for epoch in 0..u64::from(FIRST_PAGE) {
-        let meta = Meta::empty(epoch);
+        let meta = Meta { user, ..Meta::empty(epoch) };
         file.write_at(&*meta.encode(), u64::from(meta.slot()) * PAGE_BYTES as u64)?;
     }
     file.sync()?;

@@ -57,6 +57,23 @@ pub enum Error {
         /// What was found.
         what: String,
     },
+    /// A file the store cannot be without is not there. Nothing was made or changed.
+    #[error("{file} is missing: {why}; put it back, or restore the directory from a backup")]
+    Missing {
+        /// The file or directory.
+        file: String,
+        /// How that is known.
+        why: String,
+    },
+    /// A restore into this directory did not come to its end; there is no store in it.
+    #[error(
+        "there is no store here, only a restore that did not end ({file} shows it): remove the \
+         directory and restore again"
+    )]
+    Unfinished {
+        /// The file that shows it.
+        file: String,
+    },
     /// A WAL frame is whole but holds no batch. Restore, or use a newer program.
     #[error("the batch of commit {lsn} in the write-ahead log cannot be read: {source}")]
     Frame {

@@ -226,7 +226,12 @@ impl Lsm {
         }
         assert!(pointers.next().is_none(), "each value's pointer is in a tree");
         dead.write(view, &mut write)?;
-        let meta = Meta { flushed: boundary, tail: values.tail, wal_epoch: self.wal.epoch() };
+        let meta = Meta {
+            flushed: boundary,
+            tail: values.tail,
+            wal_epoch: self.wal.epoch(),
+            store: self.store,
+        };
         write.set_user(meta.encode());
         Ok(Switched(write.commit()?, boundary))
     }

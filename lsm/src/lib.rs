@@ -14,6 +14,7 @@ mod batch;
 pub mod bench;
 mod commit;
 mod cursor;
+mod directory;
 mod error;
 mod flush;
 mod memtable;
@@ -35,7 +36,7 @@ use std::sync::atomic::Ordering::Acquire;
 use arc_swap::ArcSwap;
 use btree::PageFile;
 use parking_lot::Mutex;
-use platform::{Clock, Lock};
+use platform::{Clock, Disk, Lock};
 use vlog::Vlog;
 use wal::Wal;
 
@@ -44,6 +45,7 @@ pub use batch::{
 };
 pub use btree::Direction;
 pub use cursor::{Cursor, Entry};
+pub use directory::StoreId;
 pub use error::Error;
 pub use flush::Step;
 pub use options::{MAX_INLINE, Options};
@@ -92,6 +94,9 @@ pub struct Lsm {
     values: Arc<Vlog>,
     clock: Arc<dyn Clock>,
     options: Options,
+    store: StoreId,
+    /// Where the files are: backup and verify read them as such.
+    disk: Arc<dyn Disk>,
     /// Released when all else is gone: fields drop in their order.
     _lock: Box<dyn Lock>,
 }
@@ -129,6 +134,12 @@ impl Lsm {
     /// The last commit in the trees: replay starts behind it.
     pub fn flushed_lsn(&self) -> Lsn {
         self.version.load().flushed
+    }
+
+    /// The store's own number: made with it, kept by no other. A restored store is
+    /// another one: its commits are numbered anew from where it was restored to.
+    pub fn store_id(&self) -> StoreId {
+        self.store
     }
 
     /// Why writes are refused, if they are: a write or sync of the log failed. Cheap.

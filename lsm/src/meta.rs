@@ -1,26 +1,29 @@
 //! What the page file's meta page keeps for us, switched together with the trees.
 //!
-//! What must stay true: the drawing below; 64 zero bytes are a store never
-//! flushed; a newer version is refused by number, other bytes as damage.
+//! What must stay true: the drawing below; the store's identity is there from the
+//! moment the page file is; a newer version is refused by number, other bytes as
+//! damage.
 //!
 //! ```text
-//!  0      4         6      8          16       20     24       32        40     64
-//! +------+---------+------+----------+--------+------+--------+---------+------+
-//! | PLKL | version | zero | flushed  | vlog   | zero | vlog   | epoch   | zero |
-//! |      | u16 = 1 | u16  | lsn, u64 | seg.   | u32  | length | of log  |      |
-//! +------+---------+------+----------+--------+------+--------+---------+------+
+//!  0      4         6      8          16       20     24       32        40      56     64
+//! +------+---------+------+----------+--------+------+--------+---------+-------+------+
+//! | PLKL | version | zero | flushed  | vlog   | zero | vlog   | epoch   | store | zero |
+//! |      | u16 = 2 | u16  | lsn, u64 | seg.   | u32  | length | of log  | 16 B  |      |
+//! +------+---------+------+----------+--------+------+--------+---------+-------+------+
 //!   little-endian. `vlog segment`, `length`: where the value log ends as far as
-//!   any tree points. `epoch of log`: the life of the WAL that flushed last.
+//!   any tree points. `epoch of log`: the life of the WAL that flushed last, or
+//!   the first one if none did. `store`: its identity, never changed.
 //! ```
 
 use vlog::Tail;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::directory::StoreId;
 use crate::{Error, Lsn};
 
 const MAGIC: [u8; 4] = *b"PLKL";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -33,7 +36,8 @@ struct Raw {
     zero1: U32,
     vlog_len: U64,
     wal_epoch: U64,
-    zero2: [u8; 24],
+    store: [u8; 16],
+    zero2: [u8; 8],
 }
 const _: () = assert!(size_of::<Raw>() == 64);
 
@@ -46,6 +50,8 @@ pub(crate) struct Meta {
     pub(crate) tail: Tail,
     /// The WAL's epoch then.
     pub(crate) wal_epoch: u64,
+    /// Whose page file this is.
+    pub(crate) store: StoreId,
 }
 
 impl Meta {
@@ -59,15 +65,13 @@ impl Meta {
             zero1: U32::ZERO,
             vlog_len: U64::new(self.tail.len),
             wal_epoch: U64::new(self.wal_epoch),
-            zero2: [0; 24],
+            store: self.store.0,
+            zero2: [0; 8],
         };
         zerocopy::transmute!(raw)
     }
 
     pub(crate) fn decode(bytes: &[u8; 64], file: &str) -> Result<Meta, Error> {
-        if bytes == &[0; 64] {
-            return Ok(Meta::default());
-        }
         let raw: &Raw = zerocopy::transmute_ref!(bytes);
         let found = raw.version.get();
         if raw.magic == MAGIC && found > VERSION {
@@ -77,6 +81,7 @@ impl Meta {
             flushed: raw.flushed.get(),
             tail: Tail { segment: raw.vlog_segment.get(), len: raw.vlog_len.get() },
             wal_epoch: raw.wal_epoch.get(),
+            store: StoreId(raw.store),
         };
         if meta.encode() != *bytes {
             let what = "the store's 64 bytes of its meta page make no sense".into();
@@ -92,27 +97,32 @@ mod tests {
 
     #[test]
     fn golden() {
-        let meta =
-            Meta { flushed: 0x0807, tail: Tail { segment: 3, len: 0x0a09 }, wal_epoch: 0x0c };
+        let meta = Meta {
+            flushed: 0x0807,
+            tail: Tail { segment: 3, len: 0x0a09 },
+            wal_epoch: 0x0c,
+            store: StoreId([7; 16]),
+        };
         let mut want = [0; 64];
         want[..4].copy_from_slice(b"PLKL");
-        want[4] = 1;
+        want[4] = 2;
         want[8..10].copy_from_slice(&[0x07, 0x08]);
         want[16] = 3;
         want[24..26].copy_from_slice(&[0x09, 0x0a]);
         want[32] = 0x0c;
+        want[40..56].copy_from_slice(&[7; 16]);
         assert_eq!(meta.encode(), want);
         assert_eq!(Meta::decode(&want, "f").unwrap(), meta);
-        assert_eq!(Meta::decode(&[0; 64], "f").unwrap(), Meta::default());
+        assert!(matches!(Meta::decode(&[0; 64], "f"), Err(Error::Corrupt { .. })));
     }
 
     #[test]
     fn newer_and_damaged_are_refused_apart() {
         let mut bytes = Meta::default().encode();
-        bytes[4] = 2;
+        bytes[4] = 3;
         let newer = Meta::decode(&bytes, "f").unwrap_err();
-        assert!(matches!(newer, Error::Version { found: 2, known: 1, .. }), "{newer}");
-        bytes[4] = 1;
+        assert!(matches!(newer, Error::Version { found: 3, known: 2, .. }), "{newer}");
+        bytes[4] = 2;
         bytes[63] = 1;
         assert!(matches!(Meta::decode(&bytes, "f"), Err(Error::Corrupt { .. })));
     }

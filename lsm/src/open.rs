@@ -22,6 +22,7 @@ use vlog::Vlog;
 use wal::{Frame, ReplayError, Wal};
 
 use crate::batch::decode;
+use crate::directory::{self, StoreId};
 use crate::flush::Flusher;
 use crate::meta::Meta;
 use crate::options::Options;
@@ -48,9 +49,13 @@ impl Lsm {
             std::io::ErrorKind::WouldBlock => Error::InUse { file: LOCK.into() },
             _ => Error::Io { doing: "lock", file: LOCK.into(), source },
         })?;
-        let pages = PageFile::open(Arc::clone(&disk), PAGES, options.pages())?;
+        let fresh = directory::look(&*disk)?;
+        let made = Meta { store: StoreId::new(&*clock, &options), ..Meta::default() };
+        let pages =
+            PageFile::open_or_make(Arc::clone(&disk), PAGES, options.pages(), made.encode())?;
         let view = pages.view();
-        let meta = Meta::decode(view.user(), PAGES)?;
+        let mut meta = Meta::decode(view.user(), PAGES)?;
+        directory::compare(&*disk, fresh, &meta, &view)?;
 
         let mut replay = Replay::new(meta.flushed, &options);
         let from = meta.flushed + 1;
@@ -71,7 +76,16 @@ impl Lsm {
             );
             return Err(Error::Corrupt { file: PAGES.into(), what });
         }
-        let values = Arc::new(Vlog::open(disk, VLOG_DIR, options.vlog(), meta.tail)?);
+        let values = Arc::new(Vlog::open(Arc::clone(&disk), VLOG_DIR, options.vlog(), meta.tail)?);
+        let view = if meta.wal_epoch == 0 {
+            // From here on a page file without a log is one that lost it.
+            meta.wal_epoch = wal.epoch();
+            let mut write = pages.begin();
+            write.set_user(meta.encode());
+            write.commit()?
+        } else {
+            view
+        };
 
         let version = Version {
             active: replay.active,
@@ -94,6 +108,8 @@ impl Lsm {
             values,
             clock,
             options,
+            store: meta.store,
+            disk,
             _lock: lock,
         };
         lsm.replay_rest()?;
