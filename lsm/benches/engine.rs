@@ -73,7 +73,7 @@ fn engine(c: &mut Criterion) {
             key(n)
         };
         group.bench_function(format!("get, {place}"), |b| {
-            b.iter(|| store.lsm.snapshot().get(KS, &next()).unwrap().unwrap().len());
+            b.iter(|| store.lsm.snapshot().unwrap().get(KS, &next()).unwrap().unwrap().len());
         });
         let absent = |mut key: [u8; 16]| {
             key[15] ^= 0x80;
@@ -81,11 +81,11 @@ fn engine(c: &mut Criterion) {
             key
         };
         group.bench_function(format!("get absent, {place}"), |b| {
-            b.iter(|| store.lsm.snapshot().get(KS, &absent(next())).unwrap().is_none());
+            b.iter(|| store.lsm.snapshot().unwrap().get(KS, &absent(next())).unwrap().is_none());
         });
         group.bench_function(format!("scan of 100, {place}"), |b| {
             b.iter(|| {
-                let snapshot = store.lsm.snapshot();
+                let snapshot = store.lsm.snapshot().unwrap();
                 let lo = next();
                 let lo = Bound::Included(&lo[..]);
                 let mut cursor =

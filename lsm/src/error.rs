@@ -95,6 +95,15 @@ pub enum Error {
     /// An earlier step of the cursor failed: where it stands is not known.
     #[error("an earlier step of this cursor failed: seek, or open another one")]
     Cursor,
+    /// As many snapshots live as may. Let go of some: cursors hold one each.
+    #[error(
+        "{live} snapshots are held, as many as may be at a time: end some reads and try again, or \
+         raise max_snapshots"
+    )]
+    TooManySnapshots {
+        /// How many live: the bound.
+        live: usize,
+    },
     /// Memory is full of commits that cannot be flushed; nothing changed. Reads
     /// go on. Mend what the reason names; where it says so, restart.
     #[error("no room for more writes, since flushing the memtables fails: {0}")]

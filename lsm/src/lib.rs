@@ -103,12 +103,17 @@ pub struct Lsm {
 
 impl Lsm {
     /// The store as it is now. Lock-free; why it is right: `version.rs`.
-    pub fn snapshot(&self) -> Snapshot {
+    ///
+    /// # Errors
+    /// [`Error::TooManySnapshots`]: let go of some.
+    pub fn snapshot(&self) -> Result<Snapshot, Error> {
         loop {
             let lsn = self.visible.load(Acquire);
             let version = self.version.load_full();
             if version.flushed <= lsn {
-                return Snapshot::new(version, lsn, self.registry.register(lsn));
+                let live = self.registry.register(lsn);
+                let live = live.ok_or(Error::TooManySnapshots { live: self.registry.most() })?;
+                return Ok(Snapshot::new(version, lsn, live));
             }
         }
     }

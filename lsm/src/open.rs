@@ -102,7 +102,7 @@ impl Lsm {
             flusher: Mutex::new(Flusher::default()),
             flush_error: Mutex::new(None),
             trim_error: Mutex::new(None),
-            registry: Registry::new(),
+            registry: Registry::new(options.max_snapshots),
             wal,
             pages,
             values,

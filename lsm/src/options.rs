@@ -35,6 +35,9 @@ pub struct Options {
     /// Values up to this long stay in the leaf, longer ones go to the value log.
     /// Default 64, at most [`MAX_INLINE`].
     pub inline_max: usize,
+    /// Snapshots alive at a time, cursors' included; one more is refused with
+    /// [`Error::TooManySnapshots`]. Default 4096, 1 to 2^20.
+    pub max_snapshots: usize,
 }
 
 impl Default for Options {
@@ -49,6 +52,7 @@ impl Default for Options {
             vlog_buffer_bytes: 4 << 20,
             cache_bytes: 64 << 20,
             inline_max: 64,
+            max_snapshots: 4096,
         }
     }
 }
@@ -61,6 +65,8 @@ impl Options {
         let memtable = (1 << 10..=MAX_MEMTABLE_BYTES).contains(&self.memtable_bytes);
         bound("memtable_bytes", self.memtable_bytes, memtable, "1 KiB to 64 GiB")?;
         bound("max_frozen", self.max_frozen, (1..=64).contains(&self.max_frozen), "1 to 64")?;
+        let snapshots = (1..=1 << 20).contains(&self.max_snapshots);
+        bound("max_snapshots", self.max_snapshots, snapshots, "1 to 1048576")?;
         bound("inline_max", self.inline_max, self.inline_max <= MAX_INLINE, "at most 256")
     }
 

@@ -1,8 +1,10 @@
-//! Which snapshots live, for the stats: count and oldest LSN.
+//! Which snapshots live: count, oldest LSN, and the bound on their number.
 //!
 //! What must stay true: taking a snapshot costs one uncontended atomic exchange
-//! here, no lock, unless more snapshots live than there are slots. Nothing's
-//! safety hangs on this: pages and memtables live by their `Arc`s.
+//! here, no lock, unless more snapshots live than there are slots. Never more
+//! than the bound are registered: there are no more slots than that, and what
+//! does not find one is counted under a lock. Nothing's safety hangs on this:
+//! pages and memtables live by their `Arc`s.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -25,7 +27,16 @@ struct Slot(AtomicU64);
 /// See the module.
 pub(crate) struct Registry {
     slots: Box<[Slot]>,
-    overflow: Mutex<BTreeMap<Lsn, usize>>,
+    overflow: Mutex<Overflow>,
+    /// The most that may be registered.
+    most: usize,
+}
+
+/// Those that found no slot.
+#[derive(Default)]
+struct Overflow {
+    lsns: BTreeMap<Lsn, usize>,
+    count: usize,
 }
 
 static NEXT_HINT: AtomicUsize = AtomicUsize::new(0);
@@ -35,35 +46,84 @@ thread_local! {
 }
 
 impl Registry {
-    pub(crate) fn new() -> Arc<Self> {
+    /// At most `most` at a time.
+    pub(crate) fn new(most: usize) -> Arc<Self> {
         Arc::new(Registry {
-            slots: (0..SLOTS).map(|_| Slot(AtomicU64::new(0))).collect(),
+            slots: (0..SLOTS.min(most)).map(|_| Slot(AtomicU64::new(0))).collect(),
             overflow: Mutex::default(),
+            most,
         })
     }
 
-    pub(crate) fn register(self: &Arc<Self>, lsn: Lsn) -> Registration {
+    /// `None` if as many as may be are registered.
+    pub(crate) fn register(self: &Arc<Self>, lsn: Lsn) -> Option<Registration> {
+        if let Some(slot) = self.take_slot(lsn, TRIES) {
+            return Some(self.registration(lsn, Some(slot)));
+        }
+        let mut overflow = self.overflow.lock();
+        if overflow.count < self.most - self.slots.len() {
+            overflow.add(lsn);
+            return Some(self.registration(lsn, None));
+        }
+        drop(overflow);
+        // Before it is refused: any slot will do.
+        let slot = self.take_slot(lsn, self.slots.len())?;
+        Some(self.registration(lsn, Some(slot)))
+    }
+
+    /// Beyond the bound if need be: for a writer's own look at the latest state,
+    /// of which there is one at a time.
+    pub(crate) fn register_writer(self: &Arc<Self>, lsn: Lsn) -> Registration {
+        self.register(lsn).unwrap_or_else(|| {
+            self.overflow.lock().add(lsn);
+            self.registration(lsn, None)
+        })
+    }
+
+    fn registration(self: &Arc<Self>, lsn: Lsn, slot: Option<usize>) -> Registration {
+        Registration { registry: Arc::clone(self), slot, lsn }
+    }
+
+    fn take_slot(&self, lsn: Lsn, tries: usize) -> Option<usize> {
         let hint = HINT.get();
-        let slot = (0..TRIES).map(|i| (hint + i) % SLOTS).find(|slot| {
+        (0..tries.min(self.slots.len())).map(|i| (hint + i) % self.slots.len()).find(|slot| {
             let slot = &self.slots[*slot].0;
             slot.load(Relaxed) == 0 && slot.compare_exchange(0, lsn + 1, Relaxed, Relaxed).is_ok()
-        });
-        if slot.is_none() {
-            *self.overflow.lock().entry(lsn).or_default() += 1;
-        }
-        Registration { registry: Arc::clone(self), slot, lsn }
+        })
+    }
+
+    /// The bound.
+    pub(crate) fn most(&self) -> usize {
+        self.most
     }
 
     /// How many live, and the oldest LSN among them.
     pub(crate) fn live(&self) -> (usize, Option<Lsn>) {
         let overflow = self.overflow.lock();
         let slots = self.slots.iter().filter_map(|s| s.0.load(Relaxed).checked_sub(1));
-        let (mut count, mut oldest) = (overflow.values().sum(), overflow.keys().next().copied());
+        let (mut count, mut oldest) = (overflow.count, overflow.lsns.keys().next().copied());
         for lsn in slots {
             count += 1;
             oldest = Some(oldest.map_or(lsn, |old: Lsn| old.min(lsn)));
         }
         (count, oldest)
+    }
+}
+
+impl Overflow {
+    fn add(&mut self, lsn: Lsn) {
+        *self.lsns.entry(lsn).or_default() += 1;
+        self.count += 1;
+    }
+
+    fn remove(&mut self, lsn: Lsn) {
+        self.count -= 1;
+        if let Some(count) = self.lsns.get_mut(&lsn) {
+            *count -= 1;
+            if *count == 0 {
+                self.lsns.remove(&lsn);
+            }
+        }
     }
 }
 
@@ -80,13 +140,7 @@ impl Drop for Registration {
             self.registry.slots[slot].0.store(0, Relaxed);
             return;
         }
-        let mut overflow = self.registry.overflow.lock();
-        if let Some(count) = overflow.get_mut(&self.lsn) {
-            *count -= 1;
-            if *count == 0 {
-                overflow.remove(&self.lsn);
-            }
-        }
+        self.registry.overflow.lock().remove(self.lsn);
     }
 }
 
@@ -95,14 +149,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_exact_beyond_the_slots() {
-        let registry = Registry::new();
-        assert_eq!(registry.live(), (0, None));
-        let mut held: Vec<_> = (0..1000).map(|lsn| registry.register(lsn + 5)).collect();
-        assert_eq!(registry.live(), (1000, Some(5)));
-        held.drain(..10);
-        assert_eq!(registry.live(), (990, Some(15)));
-        drop(held);
-        assert_eq!(registry.live(), (0, None));
+    fn counts_are_exact_beyond_the_slots_and_end_at_the_bound() {
+        for most in [1, 3, SLOTS, 1000] {
+            let registry = Registry::new(most);
+            assert_eq!(registry.live(), (0, None));
+            let register = |lsn| registry.register(lsn as Lsn + 5);
+            let mut held: Vec<_> = (0..most).map(|lsn| register(lsn).unwrap()).collect();
+            assert_eq!(registry.live(), (most, Some(5)));
+            // One too many, but a writer's.
+            assert!(register(0).is_none());
+            let writer = registry.register_writer(1);
+            assert_eq!(registry.live(), (most + 1, Some(1)));
+            drop(writer);
+            // Whichever is given up makes room for one.
+            let last = held.swap_remove(most / 2);
+            assert!(register(0).is_none());
+            drop(last);
+            held.push(register(0).unwrap());
+            assert!(register(0).is_none());
+            drop(held);
+            assert_eq!(registry.live(), (0, None));
+        }
     }
 }

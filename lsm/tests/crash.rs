@@ -179,7 +179,7 @@ fn run_into(
 
 /// All that a fresh snapshot shows.
 fn contents(lsm: &Lsm) -> Model {
-    let snapshot = lsm.snapshot();
+    let snapshot = lsm.snapshot().unwrap();
     let mut all = Model::new();
     for keyspace in 0..KEYSPACES {
         let id = KeyspaceId(keyspace);

@@ -154,10 +154,10 @@ proptest! {
                 None => {}
             }
             if keep {
-                kept.push((lsm.snapshot(), models.clone()));
+                kept.push((lsm.snapshot().unwrap(), models.clone()));
             }
         }
-        check(&lsm.snapshot(), &models, &lo, &hi, &seeks);
+        check(&lsm.snapshot().unwrap(), &models, &lo, &hi, &seeks);
         // Old snapshots see what they saw.
         for (snapshot, models) in &kept {
             check(snapshot, models, &lo, &hi, &seeks);

@@ -36,7 +36,7 @@ fn put(lsm: &Lsm, n: u64) -> Result<Lsn, Error> {
 }
 
 fn assert_has(lsm: &Lsm, keys: std::ops::Range<u64>) {
-    let snapshot = lsm.snapshot();
+    let snapshot = lsm.snapshot().unwrap();
     for n in keys.clone() {
         let value = snapshot.get(KS, &n.to_be_bytes()).unwrap();
         assert_eq!(value.as_deref(), Some(&[n as u8; 100][..]), "key {n}");

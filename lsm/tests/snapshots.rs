@@ -62,7 +62,7 @@ fn each_snapshot_shows_one_lsn_while_commits_and_flushes_go_on() {
                     let mut kept: Vec<Snapshot> = Vec::new();
                     let mut last = 0;
                     while !done.load(Ordering::Relaxed) {
-                        let snapshot = lsm.snapshot();
+                        let snapshot = lsm.snapshot().unwrap();
                         // when one is taken, then it is not behind the one before,
                         assert!(snapshot.lsn() >= last, "time goes forward");
                         last = snapshot.lsn();
@@ -102,7 +102,7 @@ fn each_snapshot_shows_one_lsn_while_commits_and_flushes_go_on() {
             }
             done.store(true, Ordering::Relaxed);
         });
-        assert_one_lsn(&lsm.snapshot());
+        assert_one_lsn(&lsm.snapshot().unwrap());
         let stats = lsm.stats().unwrap();
         assert!(stats.flushed_lsn > 1000, "{stats:?}");
         assert_eq!((stats.snapshots, stats.oldest_snapshot), (0, None));
@@ -119,7 +119,7 @@ fn no_snapshot_is_older_than_the_trees_it_reads() {
         for _ in 0..4 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    let snapshot = lsm.snapshot();
+                    let snapshot = lsm.snapshot().unwrap();
                     let value = snapshot.get(A, b"n").unwrap();
                     // then each reads its own LSN,
                     assert_eq!(value.map_or(0, |value| number(&value)), snapshot.lsn());
@@ -145,11 +145,11 @@ fn a_kept_snapshot_outlives_overwrites_flushes_and_a_drop() {
     batch.put(A, b"k", b"first value");
     lsm.commit(&batch).unwrap();
     lsm.flush().unwrap();
-    let first = lsm.snapshot();
+    let first = lsm.snapshot().unwrap();
     // when it is overwritten, flushed, dropped, flushed, and pages are reused,
     batch.put(A, b"k", b"second value");
     lsm.commit(&batch).unwrap();
-    let second = lsm.snapshot();
+    let second = lsm.snapshot().unwrap();
     lsm.flush().unwrap();
     batch.clear();
     batch.drop_keyspace(A);
@@ -163,7 +163,7 @@ fn a_kept_snapshot_outlives_overwrites_flushes_and_a_drop() {
     // then each shows what it showed, and the stats know the oldest.
     assert_eq!(first.get(A, b"k").unwrap().as_deref(), Some(&b"first value"[..]));
     assert_eq!(second.get(A, b"k").unwrap().as_deref(), Some(&b"second value"[..]));
-    assert_eq!(lsm.snapshot().get(A, b"k").unwrap(), None);
+    assert_eq!(lsm.snapshot().unwrap().get(A, b"k").unwrap(), None);
     let stats = lsm.stats().unwrap();
     assert_eq!((stats.snapshots, stats.oldest_snapshot), (2, Some(1)));
 }
@@ -192,7 +192,7 @@ fn read_modify_write_is_one_step() {
         }
     });
     // and none is lost.
-    let value = lsm.snapshot().get(A, b"n").unwrap().unwrap();
+    let value = lsm.snapshot().unwrap().get(A, b"n").unwrap().unwrap();
     assert_eq!(number(&value), 400);
     // And a refusal changes nothing.
     let refused = lsm.commit_with(|_| Err::<(Batch, ()), _>(Error::Cursor));

@@ -85,7 +85,7 @@ impl Catalogs {
             next_keyspace: FIRST_STORE,
             generation: 0,
         };
-        let snapshot = lsm.snapshot();
+        let snapshot = lsm.snapshot()?;
         let all = Bound::Unbounded;
         let mut cursor = snapshot.range(CATALOG, all, all, Direction::Forward)?;
         let mut headless = true;

@@ -55,7 +55,7 @@ impl Engine {
     fn view(&self, store: &str) -> Result<View, Refusal> {
         // In this order: `Catalogs::resolve` rests on it.
         let catalog = self.catalogs.read();
-        let snapshot = self.lsm.snapshot();
+        let snapshot = self.lsm.snapshot()?;
         let keyspace = self.catalogs.resolve(&catalog, &snapshot, store)?;
         Ok(View { snapshot, keyspace })
     }

@@ -29,7 +29,7 @@ fn store(documents: &[&str]) -> Lsm {
 fn run(lsm: &Lsm, text: &str, limits: Limits) -> Result<Vec<String>, QueryError> {
     let query = parse(text).unwrap_or_else(|e| panic!("{e}"));
     let Plan::Select(plan) = bind(&query, None).unwrap() else { panic!("{text}") };
-    let snapshot = lsm.snapshot();
+    let snapshot = lsm.snapshot().unwrap();
     let mut packet = Vec::new();
     select(
         Scope { snapshot: &snapshot, keyspace: STORE, limits },

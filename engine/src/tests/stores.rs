@@ -78,12 +78,12 @@ fn a_store_made_again_is_empty_and_lies_elsewhere() {
 fn who_loaded_the_catalog_before_a_change_finds_what_its_snapshot_has() {
     let engine = with_store();
     let before = engine.catalogs.read();
-    let snapshot = engine.lsm.snapshot();
+    let snapshot = engine.lsm.snapshot().unwrap();
     done(&engine, drop_store("s"));
     done(&engine, create("t"));
 
     // The old catalog with a snapshot taken since: as after the changes.
-    let now = engine.lsm.snapshot();
+    let now = engine.lsm.snapshot().unwrap();
     let refusal = engine.catalogs.resolve(&before, &now, "s").unwrap_err();
     assert_eq!(refusal.status, Status::UnknownStore);
     assert!(engine.catalogs.resolve(&before, &now, "t").is_ok());
@@ -113,7 +113,7 @@ fn a_write_that_meets_a_drop_is_refused_or_dropped_with_the_store() {
         });
     }
     // No keyspace ever given holds a document now.
-    let snapshot = engine.lsm.snapshot();
+    let snapshot = engine.lsm.snapshot().unwrap();
     for number in 16..46 {
         let all = std::ops::Bound::Unbounded;
         let mut cursor =
