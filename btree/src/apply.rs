@@ -12,7 +12,7 @@
 use zerocopy::little_endian::{U32, U64};
 
 use crate::error::Error;
-use crate::format::{MAX_KEY, MAX_VALUE, Ref, Root};
+use crate::format::{MAX_KEY, MAX_VALUE, Owner, Ref, Root};
 use crate::level::{Level, Pages};
 use crate::node::Page;
 use crate::run::Run;
@@ -46,7 +46,7 @@ pub struct Applied {
 /// Applies `ops` to the tree at `root`; returns its root after.
 pub(crate) fn apply<K, V, I>(
     txn: &mut Txn<'_>,
-    tree: u32,
+    owner: Owner,
     root: Option<Root>,
     ops: I,
     replaced: &mut dyn FnMut(&[u8], &[u8]),
@@ -57,14 +57,14 @@ where
     I: Iterator<Item = (K, Op<V>)>,
 {
     let mut walk = Walk {
-        pages: Pages { txn, tree },
+        pages: Pages { txn, owner },
         ops: Ops { iter: ops, head: None, last: Vec::new(), any: false },
         replaced,
         applied: Applied::default(),
     };
     walk.ops.pull(&walk.pages)?;
     let mut level = match &root {
-        Some(root) => walk.pages.txn.levels(tree, root)? - 1,
+        Some(root) => walk.pages.txn.levels(owner.tree, root)? - 1,
         None => 0,
     };
     let mut top = Level::new(level);
@@ -88,25 +88,15 @@ where
     if top.done.is_empty() {
         return Ok((None, applied));
     }
-    // Down: a root with one child is no root.
-    let mut at = top.child(0);
-    while level > 0 {
-        let page = pages.load(at, level)?;
-        if page.node().len() > 1 {
-            break;
-        }
-        pages.txn.free(at.page(), page.epoch());
-        at = page.node().child(0);
-        level -= 1;
-    }
+    let (at, level) = pages.lower(top.child(0), level)?;
     let before = root.map_or(0, |r| r.entries.get());
     let entries = (before + applied.inserted)
         .checked_sub(applied.deleted)
-        .ok_or_else(|| pages.txn.refuse(tree, "its count of entries is wrong: run verify"))?;
+        .ok_or_else(|| pages.txn.refuse(owner.tree, "its count of entries is wrong: run verify"))?;
     let root = Root {
         at,
         height: U32::new(u32::from(level) + 1),
-        reserved: U32::ZERO,
+        stamp: U32::new(owner.stamp),
         entries: U64::new(entries),
     };
     Ok((Some(root), applied))
@@ -142,7 +132,7 @@ where
             self.any = true;
         }
         if let Some((key, op)) = self.iter.next() {
-            let refuse = |what: String| Err(pages.txn.refuse(pages.tree, what));
+            let refuse = |what: String| Err(pages.txn.refuse(pages.owner.tree, what));
             let k = key.as_ref();
             if k.len() > MAX_KEY {
                 return refuse(format!("a key has {} bytes, at most {MAX_KEY} fit", k.len()));

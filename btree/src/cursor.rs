@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::cache::Hint;
 use crate::error::Error;
-use crate::format::Ref;
+use crate::format::{Owner, Ref};
 use crate::node::{Node, Page};
 use crate::view::View;
 
@@ -30,7 +30,7 @@ pub type Entry<'a> = (&'a [u8], &'a [u8]);
 /// A position in a range of a tree. Holds the pages on its path, and its view.
 pub struct Cursor {
     view: View,
-    tree: u32,
+    owner: Owner,
     low: Bound<Vec<u8>>,
     high: Bound<Vec<u8>>,
     direction: Direction,
@@ -66,7 +66,7 @@ impl Cursor {
     ) -> Cursor {
         Cursor {
             view,
-            tree,
+            owner: Owner::new(tree),
             low: owned(low),
             high: owned(high),
             direction,
@@ -133,8 +133,8 @@ impl Cursor {
         self.path.clear();
         self.leaf = None;
         let view = self.view.clone();
-        let Some(root) = view.0.root(self.tree) else { return Ok(()) };
-        let level = view.0.shared.levels(self.tree, root)? - 1;
+        let Some(root) = view.0.root(self.owner.tree) else { return Ok(()) };
+        let level = view.0.shared.levels(self.owner.tree, root)? - 1;
         // A seek outside the range starts at its edge, not with a walk up to it.
         let bound = match (self.direction, start) {
             (Direction::Forward, Start::Bound) => key_of(&self.low).cloned(),
@@ -145,6 +145,7 @@ impl Cursor {
             }
         };
         let mut path = Vec::new();
+        self.owner = root.owner(self.owner.tree);
         let leaf = self.descend(root.at, level, bound.as_deref(), &mut path)?;
         self.path = path;
         self.enter(leaf);
@@ -172,7 +173,7 @@ impl Cursor {
     ) -> Result<Arc<Page>, Error> {
         let shared = &self.view.0.shared;
         while level > 0 {
-            let page = shared.load(at, self.tree, level, Hint::Point)?;
+            let page = shared.load(at, self.owner, level, Hint::Point)?;
             let node = page.node();
             let i = match (key, self.direction) {
                 (Some(key), _) => node.child_index(key),
@@ -183,7 +184,7 @@ impl Cursor {
             path.push((page, i));
             level -= 1;
         }
-        shared.load(at, self.tree, 0, Hint::Scan)
+        shared.load(at, self.owner, 0, Hint::Scan)
     }
 
     /// Goes to the next leaf in the direction. Changes nothing if it cannot be read.

@@ -29,16 +29,16 @@ pub enum Error {
         /// What does not hold.
         what: String,
     },
-    /// The file was written by a newer release.
+    /// The file was written by a release with another format.
     #[error(
-        "{path} has page file format {found}, this release reads up to {supported}: run the newer release"
+        "{path} has page file format {found}, this release reads {supported}: run the release that wrote it"
     )]
     Version {
         /// The page file.
         path: String,
         /// The version in the file.
         found: u32,
-        /// The newest this code can read.
+        /// The one this code reads.
         supported: u32,
     },
     /// An earlier write or sync failed: what the disk holds is not known any more.

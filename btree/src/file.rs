@@ -19,7 +19,7 @@ use zerocopy::FromBytes;
 use crate::cache::{Cache, CacheStats, Hint};
 use crate::error::Error;
 use crate::format::{
-    BadMeta, DIRECTORY, FIRST_PAGE, MAX_HEIGHT, Meta, PAGE_BYTES, Ref, Root, VERSION,
+    BadMeta, DIRECTORY, FIRST_PAGE, MAX_HEIGHT, Meta, Owner, PAGE_BYTES, Ref, Root, VERSION,
 };
 use crate::free::{self, Space};
 use crate::verify::Report;
@@ -58,7 +58,7 @@ impl PageFile {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] if no meta page is valid or what it
-    /// vouches for is not; [`Error::Version`] if a newer release wrote it.
+    /// vouches for is not; [`Error::Version`] if another release wrote it.
     pub fn open(disk: Arc<dyn Disk>, path: &str, opts: Options) -> Result<PageFile, Error> {
         PageFile::open_or_make(disk, path, opts, [0; 64])
     }
@@ -207,7 +207,7 @@ fn directory(path: &str) -> &str {
 fn choose_meta(shared: &Shared) -> Result<(Meta, Option<String>), Error> {
     let slots = [read_meta(shared, 0)?, read_meta(shared, 1)?];
     for slot in &slots {
-        if let Err(BadMeta::Newer(found)) = slot {
+        if let Err(BadMeta::Version(found)) = slot {
             return Err(Error::Version {
                 path: shared.path.clone(),
                 found: *found,
@@ -218,7 +218,7 @@ fn choose_meta(shared: &Shared) -> Result<(Meta, Option<String>), Error> {
     match slots {
         [Ok(a), Ok(b)] => Ok((if a.epoch.get() > b.epoch.get() { a } else { b }, None)),
         [Ok(good), Err(bad)] | [Err(bad), Ok(good)] => {
-            let BadMeta::Damaged(what) = bad else { unreachable!("newer ones returned above") };
+            let BadMeta::Damaged(what) = bad else { unreachable!("other versions returned above") };
             let what = format!("meta page {} is damaged: {what}", 1 - good.slot());
             Ok((good, Some(what)))
         }
@@ -259,7 +259,7 @@ fn read_directory_page(
     level: u8,
     roots: &mut Vec<(u32, Root)>,
 ) -> Result<(), Error> {
-    let page = shared.load(at, DIRECTORY, level, Hint::Once)?;
+    let page = shared.load(at, Owner::new(DIRECTORY), level, Hint::Once)?;
     let node = page.node();
     for i in 0..node.len() {
         if level > 0 {

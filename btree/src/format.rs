@@ -43,7 +43,7 @@ pub const MAX_KEY: usize = 1024;
 /// Longest value, in bytes.
 pub const MAX_VALUE: usize = 512;
 /// The file format this code writes, and the newest it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// First bytes (after the checksum) of a meta page.
 pub(crate) const MAGIC: [u8; 8] = *b"PLNKTREE";
@@ -107,7 +107,7 @@ pub(crate) struct Header {
     pub(crate) checksum: U64,
     /// The commit that wrote the page.
     pub(crate) epoch: U64,
-    /// The tree it belongs to; [`DIRECTORY`] for the tree of trees and the free list.
+    /// The tree it was made for ([`Root::stamp`]); [`DIRECTORY`] for the tree of trees and the free list.
     pub(crate) tree: U32,
     /// [`LEAF`], [`INNER`] or [`FREE`].
     pub(crate) kind: u8,
@@ -156,9 +156,32 @@ pub(crate) struct Root {
     pub(crate) at: Ref,
     /// Levels, at least 1.
     pub(crate) height: U32,
-    pub(crate) reserved: U32,
+    /// The number in the headers of the tree's pages: the one it was made under.
+    /// A rename changes the tree's number, not its pages.
+    pub(crate) stamp: U32,
     /// Keys in the tree.
     pub(crate) entries: U64,
+}
+
+impl Root {
+    pub(crate) fn owner(&self, tree: u32) -> Owner {
+        Owner { tree, stamp: self.stamp.get() }
+    }
+}
+
+/// Whose page it is: the number callers and errors use, and the one in the
+/// page's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) tree: u32,
+    pub(crate) stamp: u32,
+}
+
+impl Owner {
+    /// A tree that has not been renamed.
+    pub(crate) fn new(tree: u32) -> Owner {
+        Owner { tree, stamp: tree }
+    }
 }
 
 const _: () = {
@@ -200,8 +223,8 @@ pub(crate) fn carried_checksum(bytes: &PageBytes) -> u64 {
 /// Why a meta page cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum BadMeta {
-    /// It is whole, but of a newer format.
-    Newer(u32),
+    /// It is whole, but of another format.
+    Version(u32),
     /// It is torn, or not a meta page.
     Damaged(String),
 }
@@ -209,7 +232,7 @@ pub(crate) enum BadMeta {
 impl std::fmt::Display for BadMeta {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            BadMeta::Newer(version) => write!(f, "it is of format {version}"),
+            BadMeta::Version(version) => write!(f, "it is of format {version}"),
             BadMeta::Damaged(what) => f.write_str(what),
         }
     }
@@ -257,11 +280,11 @@ impl Meta {
         if meta.magic != MAGIC {
             return damaged("it does not begin like a page file");
         }
-        if meta.version.get() > VERSION {
-            return Err(BadMeta::Newer(meta.version.get()));
+        if meta.version.get() != VERSION {
+            return Err(BadMeta::Version(meta.version.get()));
         }
-        if meta.version.get() != VERSION || meta.page_bytes.get() as usize != PAGE_BYTES {
-            return damaged("its version and page size belong to no release");
+        if meta.page_bytes.get() as usize != PAGE_BYTES {
+            return damaged("its page size belongs to no release");
         }
         let has_directory = !meta.directory.is_none();
         if meta.slot() != slot

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::Error;
-use crate::format::{CAPACITY, Ref};
+use crate::format::{CAPACITY, Owner, Ref};
 use crate::node::Page;
 use crate::run::{Run, separator};
 use crate::write::Txn;
@@ -60,12 +60,26 @@ struct Draft {
 /// The transaction's pages of one tree.
 pub(crate) struct Pages<'t, 'f> {
     pub(crate) txn: &'t mut Txn<'f>,
-    pub(crate) tree: u32,
+    pub(crate) owner: Owner,
 }
 
 impl Pages<'_, '_> {
     pub(crate) fn load(&self, at: Ref, level: u8) -> Result<Arc<Page>, Error> {
-        self.txn.load(at, self.tree, level)
+        self.txn.load(at, self.owner, level)
+    }
+
+    /// The root of the tree whose top page is `at`: a root with one child is no root.
+    pub(crate) fn lower(&mut self, mut at: Ref, mut level: u8) -> Result<(Ref, u8), Error> {
+        while level > 0 {
+            let page = self.load(at, level)?;
+            if page.node().len() > 1 {
+                break;
+            }
+            self.txn.free(at.page(), page.epoch());
+            at = page.node().child(0);
+            level -= 1;
+        }
+        Ok((at, level))
     }
 
     /// Reads a page back into entries. The page stays.
@@ -88,7 +102,7 @@ impl Pages<'_, '_> {
         run: &Run,
         range: Range<usize>,
     ) -> Result<(), Error> {
-        let at = self.txn.write_node(run, range, self.tree, level)?;
+        let at = self.txn.write_node(run, range, self.owner, level)?;
         done.push(&[], separator, at.as_bytes());
         Ok(())
     }

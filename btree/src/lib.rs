@@ -11,7 +11,7 @@
 //! * `format`: meta page, page header, references, checksums (the drawing);
 //! * `node`: leaf and inner pages, read in place; `run`: where pages end;
 //! * `cache`: page frames; `view`, `cursor`: reading;
-//! * `apply`, `level`: sorted batches; `free`: the free list; `write`: commit and why it
+//! * `apply`, `level`: sorted batches; `trim`: removing from the front; `free`: the free list; `write`: commit and why it
 //!   is durable; `file`: open and create; `verify`: proof that a file is whole.
 //!
 //! ```
@@ -40,6 +40,7 @@ mod free;
 mod level;
 mod node;
 mod run;
+mod trim;
 mod verify;
 mod view;
 mod write;
@@ -50,6 +51,7 @@ pub use cursor::{Cursor, Direction, Entry};
 pub use error::{Error, Place};
 pub use file::{Options, PageFile};
 pub use format::{MAX_KEY, MAX_VALUE, PAGE_BYTES, VERSION};
+pub use trim::Trimmed;
 pub use verify::{Fault, Report};
 pub use view::{TreeInfo, Value, View};
 pub use write::Write;

@@ -44,7 +44,7 @@ impl Page {
     /// Checks bytes read from the disk against their place and the reference that led there.
     pub(crate) fn from_disk(
         at: Ref,
-        tree: u32,
+        stamp: u32,
         level: u8,
         bytes: PageBytes,
     ) -> Result<Page, String> {
@@ -56,9 +56,9 @@ impl Page {
             return Err("it is not the version of the page that was referred to".into());
         }
         let header = page.header();
-        if header.tree.get() != tree || header.level != level {
+        if header.tree.get() != stamp || header.level != level {
             return Err(format!(
-                "it belongs to tree {}, level {}, not to level {level}",
+                "it belongs to tree {}, level {}, not to tree {stamp}, level {level}",
                 header.tree, header.level
             ));
         }
@@ -239,7 +239,7 @@ pub(crate) fn build(
     run: &Run,
     range: std::ops::Range<usize>,
     epoch: u64,
-    tree: u32,
+    stamp: u32,
     level: u8,
     page: u32,
 ) -> Page {
@@ -269,7 +269,7 @@ pub(crate) fn build(
     let header = Header {
         checksum: U64::ZERO,
         epoch: U64::new(epoch),
-        tree: U32::new(tree),
+        tree: U32::new(stamp),
         kind: if inner { INNER } else { LEAF },
         level,
         count: U16::new(n as u16),

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::error::{Error, Place};
-use crate::format::{DIRECTORY, FIRST_PAGE, Ref, Root};
+use crate::format::{DIRECTORY, FIRST_PAGE, Owner, Ref, Root};
 use crate::free;
 use crate::node::check_order;
 use crate::view::{State, View};
@@ -138,7 +138,7 @@ impl Check<'_> {
             return;
         }
         let level = meta.directory_height.get() as u8 - 1;
-        let found = self.page(meta.directory, DIRECTORY, level, &[], None);
+        let found = self.page(meta.directory, Owner::new(DIRECTORY), level, &[], None);
         if found != meta.trees.get() {
             let what = format!("{found} trees found, the meta page says {}", meta.trees);
             self.fault(meta.directory.page(), Some(DIRECTORY), what);
@@ -151,7 +151,7 @@ impl Check<'_> {
             Ok(levels) => levels - 1,
             Err(e) => return self.error(root.at.page(), Some(tree), e),
         };
-        let found = self.page(root.at, tree, level, &[], None);
+        let found = self.page(root.at, root.owner(tree), level, &[], None);
         self.report.entries += found;
         if found != root.entries.get() {
             let what = format!("{found} keys found, the directory says {}", root.entries);
@@ -160,11 +160,12 @@ impl Check<'_> {
     }
 
     /// Walks a page whose keys must be in `low..high`; returns how many keys are below it.
-    fn page(&mut self, at: Ref, tree: u32, level: u8, low: &[u8], high: Option<&[u8]>) -> u64 {
+    fn page(&mut self, at: Ref, owner: Owner, level: u8, low: &[u8], high: Option<&[u8]>) -> u64 {
+        let tree = owner.tree;
         if !self.reach(at.page(), Some(tree)) {
             return 0;
         }
-        let page = match self.state.shared.load_from_disk(at, tree, level) {
+        let page = match self.state.shared.load_from_disk(at, owner, level) {
             Ok(page) => page,
             Err(e) => {
                 self.error(at.page(), Some(tree), e);
@@ -200,7 +201,7 @@ impl Check<'_> {
             let low = if i == 0 { low.to_vec() } else { node.key(i) };
             let next = (i + 1 < node.len()).then(|| node.key(i + 1));
             let high = next.as_deref().or(high);
-            keys += self.page(node.child(i), tree, level - 1, &low, high);
+            keys += self.page(node.child(i), owner, level - 1, &low, high);
         }
         keys
     }

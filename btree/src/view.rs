@@ -15,7 +15,7 @@ use platform::File;
 use crate::cache::{Cache, Hint};
 use crate::cursor::{Cursor, Direction};
 use crate::error::{Error, Place};
-use crate::format::{MAX_HEIGHT, Meta, PAGE_BYTES, Ref, Root};
+use crate::format::{MAX_HEIGHT, Meta, Owner, PAGE_BYTES, Ref, Root};
 use crate::node::Page;
 
 /// What views and the writer share.
@@ -57,22 +57,23 @@ impl Shared {
     pub(crate) fn load(
         &self,
         at: Ref,
-        tree: u32,
+        owner: Owner,
         level: u8,
         hint: Hint,
     ) -> Result<Arc<Page>, Error> {
         if let Some(page) = self.cache.get(at, hint) {
             return Ok(page);
         }
-        let page = Arc::new(self.load_from_disk(at, tree, level)?);
+        let page = Arc::new(self.load_from_disk(at, owner, level)?);
         self.cache.insert(at.page(), Arc::clone(&page), hint);
         Ok(page)
     }
 
-    pub(crate) fn load_from_disk(&self, at: Ref, tree: u32, level: u8) -> Result<Page, Error> {
-        let bytes = self.read(at.page(), Some(tree))?;
-        Page::from_disk(at, tree, level, bytes)
-            .map_err(|what| self.corrupt(at.page(), Some(tree), what))
+    pub(crate) fn load_from_disk(&self, at: Ref, owner: Owner, level: u8) -> Result<Page, Error> {
+        let tree = Some(owner.tree);
+        let bytes = self.read(at.page(), tree)?;
+        Page::from_disk(at, owner.stamp, level, bytes)
+            .map_err(|what| self.corrupt(at.page(), tree, what))
     }
 
     /// The levels of a tree as counted in page headers.
@@ -141,9 +142,10 @@ impl View {
         let Some(root) = self.0.root(tree) else { return Ok(None) };
         let shared = &*self.0.shared;
         let mut at = root.at;
+        let owner = root.owner(tree);
         let mut level = shared.levels(tree, root)? - 1;
         loop {
-            let page = shared.load(at, tree, level, Hint::Point)?;
+            let page = shared.load(at, owner, level, Hint::Point)?;
             let node = page.node();
             if level == 0 {
                 let Ok(i) = node.search(key) else { return Ok(None) };

@@ -30,10 +30,11 @@ use crate::apply::{self, Applied, Op};
 use crate::cache::Hint;
 use crate::error::Error;
 use crate::file::PageFile;
-use crate::format::{DIRECTORY, Meta, PAGE_BYTES, Ref, Root};
+use crate::format::{DIRECTORY, Meta, Owner, PAGE_BYTES, Ref, Root};
 use crate::free::{self, Space};
 use crate::node::{Page, build};
 use crate::run::Run;
+use crate::trim::{self, Trimmed};
 use crate::view::{State, View};
 
 /// Most bytes written with one call.
@@ -133,7 +134,8 @@ impl<'f> Write<'f> {
     {
         self.txn.usable(tree)?;
         let root = self.root(tree);
-        let (after, applied) = apply::apply(&mut self.txn, tree, root, ops.into_iter(), replaced)?;
+        let owner = root.map_or(Owner::new(tree), |root| root.owner(tree));
+        let (after, applied) = apply::apply(&mut self.txn, owner, root, ops.into_iter(), replaced)?;
         if after != root {
             self.roots.insert(tree, after);
         }
@@ -157,9 +159,69 @@ impl<'f> Write<'f> {
         let level = self.file.shared().levels(tree, &root)? - 1;
         let oldest = self.file.shared().live.lock().first().copied();
         let older_views = oldest.is_some_and(|epoch| epoch < self.base.meta.epoch.get());
-        let pages = self.txn.free_below(root.at, tree, level, older_views)?;
+        let pages = self.txn.free_below(root.at, root.owner(tree), level, older_views)?;
         self.roots.insert(tree, None);
         Ok(pages)
+    }
+
+    /// Gives a tree another number, at the cost of one entry of the directory
+    /// however large it is; `false` if there is no tree `from`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if `to` has keys; else as [`Write::apply`].
+    pub fn rename_tree(&mut self, from: u32, to: u32) -> Result<bool, Error> {
+        let result = self.try_rename_tree(from, to);
+        self.txn.note_failure(&result);
+        result
+    }
+
+    fn try_rename_tree(&mut self, from: u32, to: u32) -> Result<bool, Error> {
+        self.txn.usable(from)?;
+        self.txn.usable(to)?;
+        let Some(root) = self.root(from) else { return Ok(false) };
+        if from == to {
+            return Ok(true);
+        }
+        if self.root(to).is_some() {
+            let what = format!("tree {from} cannot be renamed to it: it has keys");
+            return Err(self.txn.refuse(to, what));
+        }
+        self.roots.insert(from, None);
+        self.roots.insert(to, Some(root));
+        Ok(true)
+    }
+
+    /// Removes the first entries of a tree, whole leaves of them, at most
+    /// `leaves`; each entry is given to `removed`. A large tree is freed so in
+    /// steps of a bounded size: each reads the leaves it frees and writes one
+    /// page per level.
+    ///
+    /// # Errors
+    /// As [`Write::apply`].
+    pub fn trim_tree(
+        &mut self,
+        tree: u32,
+        leaves: u32,
+        removed: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<Trimmed, Error> {
+        let result = self.try_trim_tree(tree, leaves, removed);
+        self.txn.note_failure(&result);
+        result
+    }
+
+    fn try_trim_tree(
+        &mut self,
+        tree: u32,
+        leaves: u32,
+        removed: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<Trimmed, Error> {
+        self.txn.usable(tree)?;
+        let Some(root) = self.root(tree) else { return Ok(Trimmed::default()) };
+        let (after, trimmed) = trim::trim(&mut self.txn, tree, root, leaves, removed)?;
+        if after != Some(root) {
+            self.roots.insert(tree, after);
+        }
+        Ok(trimmed)
     }
 
     /// Sets the caller's bytes, committed together with the trees.
@@ -235,7 +297,7 @@ impl<'f> Write<'f> {
         let before = (!meta.directory.is_none()).then_some(Root {
             at: meta.directory,
             height: meta.directory_height,
-            reserved: U32::ZERO,
+            stamp: U32::new(DIRECTORY),
             entries: meta.trees,
         });
         let ops = self.roots.iter().map(|(tree, root)| {
@@ -245,7 +307,8 @@ impl<'f> Write<'f> {
             };
             (tree.to_be_bytes(), op)
         });
-        let (after, _) = apply::apply(&mut self.txn, DIRECTORY, before, ops, &mut |_, _| {})?;
+        let (after, _) =
+            apply::apply(&mut self.txn, Owner::new(DIRECTORY), before, ops, &mut |_, _| {})?;
         (meta.directory, meta.directory_height) =
             after.map_or((Ref::NONE, U32::ZERO), |root| (root.at, root.height));
         Ok(meta)
@@ -318,10 +381,10 @@ impl Txn<'_> {
     }
 
     /// A page of the base version or of this one.
-    pub(crate) fn load(&self, at: Ref, tree: u32, level: u8) -> Result<Arc<Page>, Error> {
+    pub(crate) fn load(&self, at: Ref, owner: Owner, level: u8) -> Result<Arc<Page>, Error> {
         match self.dirty.get(&at.page()) {
             Some(page) if at.vouches_for(page.checksum()) => Ok(Arc::clone(page)),
-            _ => self.file.shared().load(at, tree, level, Hint::Once),
+            _ => self.file.shared().load(at, owner, level, Hint::Once),
         }
     }
 
@@ -330,11 +393,11 @@ impl Txn<'_> {
         &mut self,
         run: &Run,
         range: std::ops::Range<usize>,
-        tree: u32,
+        owner: Owner,
         level: u8,
     ) -> Result<Ref, Error> {
         let number = self.allocate()?;
-        let page = build(run, range, self.epoch, tree, level, number);
+        let page = build(run, range, self.epoch, owner.stamp, level, number);
         let at = Ref::new(number, page.checksum());
         self.dirty.insert(number, Arc::new(page));
         if self.dirty.len() * PAGE_BYTES > self.file.dirty_bytes() {
@@ -368,7 +431,7 @@ impl Txn<'_> {
     fn free_below(
         &mut self,
         at: Ref,
-        tree: u32,
+        owner: Owner,
         level: u8,
         older_views: bool,
     ) -> Result<u64, Error> {
@@ -376,17 +439,17 @@ impl Txn<'_> {
             // Who wrote a leaf matters only to views older than the base: without
             // them it is not read. One that cannot be read is kept for all views.
             let born = match older_views {
-                true => self.load(at, tree, 0).map_or(0, |page| page.epoch()),
+                true => self.load(at, owner, 0).map_or(0, |page| page.epoch()),
                 false => 0,
             };
             self.free(at.page(), born);
             return Ok(1);
         }
-        let page = self.load(at, tree, level)?;
+        let page = self.load(at, owner, level)?;
         let node = page.node();
         let mut pages = 1;
         for i in 0..node.len() {
-            pages += self.free_below(node.child(i), tree, level - 1, older_views)?;
+            pages += self.free_below(node.child(i), owner, level - 1, older_views)?;
         }
         self.free(at.page(), page.epoch());
         Ok(pages)

@@ -235,3 +235,54 @@ fn pages_written_early_are_not_reachable() {
     assert_eq!(view.get(1, &7u32.to_be_bytes()).unwrap().as_deref(), Some(&[2; 30][..]));
     assert_clean(&file);
 }
+
+#[test]
+fn a_crash_in_a_rename_or_a_trim_leaves_a_whole_version() {
+    // given: commits that rename a tree, put another in its place, and trim it
+    let ops = |value: u8| (0u32..700).map(move |k| (k.to_be_bytes(), Op::Put([value; 40])));
+    let step = |file: &btree::PageFile, n: u8| {
+        let mut write = file.begin();
+        match n {
+            0 => drop(write.apply(1, ops(1), &mut |_, _| {})?),
+            1 => {
+                write.rename_tree(1, 9)?;
+                write.apply(1, ops(2), &mut |_, _| {})?;
+            }
+            _ => drop(write.trim_tree(9, 2, &mut |_, _| {})?),
+        }
+        write.set_user([n + 1; 64]);
+        write.commit()
+    };
+    let steps = 5;
+    let states: Vec<Trees> = {
+        let file = open(SimDisk::new(0)).unwrap();
+        let mut states = vec![Trees::new()];
+        states.extend((0..steps).map(|n| contents(&step(&file, n).unwrap()).unwrap()));
+        states
+    };
+    assert!(states[5][&9].len() < 300 && states[5][&1] == states[2][&1]);
+    for call in 1.. {
+        let disk = SimDisk::new(call);
+        disk.crash_after(call);
+        // when: the machine stops at that call
+        let done = match open(disk.clone()) {
+            Ok(file) => (0..steps).take_while(|&n| step(&file, n).is_ok()).count(),
+            Err(_) => 0,
+        };
+        if done == usize::from(steps) {
+            break;
+        }
+        // then: the version before or the one being written is there, whole
+        let file = open(disk.restart()).unwrap();
+        let found = usize::from(file.view().user()[0]);
+        assert!(found == done || found == done + 1);
+        assert_eq!(contents(&file.view()).unwrap(), states[found]);
+        assert_clean(&file);
+        // and goes on from there
+        for n in found as u8..steps {
+            step(&file, n).unwrap();
+        }
+        assert_eq!(contents(&file.view()).unwrap(), states[5]);
+        assert_clean(&file);
+    }
+}

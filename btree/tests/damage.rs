@@ -162,11 +162,17 @@ fn errors_name_file_page_and_tree() {
 }
 
 #[test]
-fn a_newer_format_is_refused_by_name() {
-    // given: version 2 in a meta page that checks
+fn another_format_is_refused_by_name() {
+    for version in [1, 3] {
+        refused_by_version(version);
+    }
+}
+
+fn refused_by_version(version: u8) {
+    // given: that version in a meta page that checks
     let (disk, _) = small_file();
     let mut page = disk.file_bytes(PATH).unwrap()[..PAGE_BYTES].to_vec();
-    page[16] = 2;
+    page[16] = version;
     let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
     digest.update(&[0; 8]);
     digest.update(&page[8..]);
@@ -174,8 +180,10 @@ fn a_newer_format_is_refused_by_name() {
     disk.open(PATH, Open::Write).unwrap().write_at(&page, 0).unwrap();
     // when, then
     let error = open(disk).unwrap_err();
-    assert!(matches!(error, Error::Version { found: 2, supported: 1, .. }), "{error}");
-    assert!(error.to_string().contains("run the newer release"), "{error}");
+    let named =
+        matches!(error, Error::Version { found, supported: 2, .. } if found == version.into());
+    assert!(named, "{error}");
+    assert!(error.to_string().contains("run the release that wrote it"), "{error}");
 }
 
 #[test]

@@ -40,6 +40,10 @@ enum Step {
         keep_every: usize,
     },
     Drop(u32),
+    /// Gives a tree another number, if that one is free.
+    Rename(u32, u32),
+    /// Removes leaves from the front.
+    Trim(u32, u32),
     Abort(Change),
     Reopen,
 }
@@ -62,6 +66,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1u32..4, any::<u16>(), 1usize..60)
             .prop_map(|(tree, from, keep_every)| Step::Thin { tree, from, keep_every }),
         1 => (1u32..4).prop_map(Step::Drop),
+        2 => (1u32..4, 1u32..4).prop_map(|(from, to)| Step::Rename(from, to)),
+        2 => (1u32..4, 0u32..12).prop_map(|(tree, leaves)| Step::Trim(tree, leaves)),
         1 => change().prop_map(Step::Abort),
         1 => Just(Step::Reopen),
     ]
@@ -100,6 +106,39 @@ proptest! {
                     write.set_user([n as u8; 64]);
                     write.commit().unwrap();
                     prop_assert_eq!(pages > 0, model.remove(&tree).is_some());
+                }
+                Step::Rename(from, to) => {
+                    let mut write = file.begin();
+                    let there = model.contains_key(&from);
+                    let outcome = write.rename_tree(from, to);
+                    if there && from != to && model.contains_key(&to) {
+                        prop_assert!(outcome.unwrap_err().to_string().contains("it has keys"));
+                        prop_assert!(write.commit().is_err());
+                    } else {
+                        prop_assert_eq!(outcome.unwrap(), there);
+                        write.commit().unwrap();
+                        if let Some(contents) = model.remove(&from) {
+                            model.insert(to, contents);
+                        }
+                    }
+                }
+                Step::Trim(tree, leaves) => {
+                    let mut write = file.begin();
+                    let mut removed = Vec::new();
+                    let mut note = |k: &[u8], v: &[u8]| removed.push((k.to_vec(), v.to_vec()));
+                    let trimmed = write.trim_tree(tree, leaves, &mut note).unwrap();
+                    let contents = model.entry(tree).or_default();
+                    prop_assert_eq!(removed.len() as u64, trimmed.entries);
+                    prop_assert_eq!(contents.len() as u64, trimmed.left + trimmed.entries);
+                    prop_assert!(leaves == 0 || contents.is_empty() || trimmed.pages > 0);
+                    for entry in removed {
+                        prop_assert_eq!(contents.pop_first(), Some(entry));
+                    }
+                    prop_assert_eq!(write.len(tree), contents.len() as u64);
+                    if contents.is_empty() {
+                        model.remove(&tree);
+                    }
+                    write.commit().unwrap();
                 }
                 Step::Abort(change) => {
                     let mut write = file.begin();
@@ -304,4 +343,49 @@ fn misuse_is_refused_by_name() {
     write.apply(1, [(b"k", Op::Put(b"v"))], &mut |_, _| {}).unwrap();
     assert_eq!(write.commit().unwrap().get(1, b"k").unwrap().as_deref(), Some(&b"v"[..]));
     assert_clean(&file);
+}
+
+#[test]
+fn a_large_tree_goes_in_bounded_steps_under_another_number() {
+    // given: a tree of three levels, renamed, and a new one under its number
+    let disk = SimDisk::new(1);
+    let file = open(disk.clone()).unwrap();
+    let mut write = file.begin();
+    let ops = (0u32..60_000).map(|i| (i.to_be_bytes(), Op::Put([1; 30])));
+    write.apply(7, ops, &mut |_, _| {}).unwrap();
+    let view = write.commit().unwrap();
+    assert_eq!(view.trees().next().unwrap().height, 3);
+    let calls = disk.calls();
+    let mut write = file.begin();
+    assert!(write.rename_tree(7, 99).unwrap());
+    write.apply(7, [(b"new", Op::Put(b"tree"))], &mut |_, _| {}).unwrap();
+    let renamed = write.commit().unwrap();
+    // then: that cost what a small commit costs
+    assert!(disk.calls() - calls <= 8, "{} calls", disk.calls() - calls);
+    assert_eq!((renamed.len(7), renamed.len(99)), (1, 60_000));
+    assert_eq!(renamed.get(99, &5u32.to_be_bytes()).unwrap().as_deref(), Some(&[1; 30][..]));
+    // when: it is freed forty leaves at a time
+    let (mut next, mut steps) = (0u32, 0);
+    while !file.view().is_empty(99) {
+        let mut write = file.begin();
+        let mut removed = |key: &[u8], _: &[u8]| {
+            assert_eq!(key, next.to_be_bytes());
+            next += 1;
+        };
+        let trimmed = write.trim_tree(99, 40, &mut removed).unwrap();
+        write.commit().unwrap();
+        // then: each step is bounded, and what is left is whole
+        assert!(trimmed.pages <= 40 + 3 && trimmed.entries > 0, "{trimmed:?}");
+        assert_eq!(u64::from(next) + trimmed.left, 60_000);
+        steps += 1;
+        if steps % 4 == 0 {
+            assert_clean(&file);
+        }
+    }
+    assert_eq!(next, 60_000);
+    // then: all its pages are free, the other tree and the old view are whole
+    assert_clean(&file);
+    assert_eq!(file.verify().tree_pages, 2);
+    assert_eq!(contents(&view).unwrap()[&7].len(), 60_000);
+    assert_eq!(file.view().get(7, b"new").unwrap().as_deref(), Some(&b"tree"[..]));
 }
