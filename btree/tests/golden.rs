@@ -154,13 +154,13 @@ fn an_inner_page_and_a_free_list() {
 }
 
 #[test]
-fn a_file_of_format_1_is_read() {
+fn a_file_of_format_2_is_read() {
     // given: a fresh file's meta page 1, as the bytes above say
     let disk = SimDisk::new(1);
     let raw = disk.open(PATH, Open::CreateNew).unwrap();
     let mut page = [0; PAGE_BYTES];
     page[..8].copy_from_slice(&META_CHECKSUM);
-    page[8..24].copy_from_slice(b"PLNKTREE\x01\0\0\0\0\x10\0\0");
+    page[8..24].copy_from_slice(b"PLNKTREE\x02\0\0\0\0\x10\0\0");
     page[24] = 1;
     page[44] = 2;
     raw.write_at(&page, PAGE_BYTES as u64).unwrap();
@@ -172,4 +172,4 @@ fn a_file_of_format_1_is_read() {
 }
 
 /// Of the second page of a fresh file.
-const META_CHECKSUM: [u8; 8] = [0xb3, 0xc6, 0x41, 0x21, 0x9f, 0xa3, 0xc5, 0xc6];
+const META_CHECKSUM: [u8; 8] = [0x7c, 0x8a, 0xde, 0x58, 0x4c, 0xda, 0xf6, 0x6a];
