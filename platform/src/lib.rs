@@ -4,7 +4,7 @@
 //! environment or a file except through the traits of this crate, so that the
 //! simulator can replay a seed bit for bit and crash the disk at any call.
 //!
-//! * [`Disk`] and [`File`]: six verbs on a file, seven on a directory.
+//! * [`Disk`] and [`File`]: seven verbs on a file, eight on a directory.
 //! * [`Clock`]: wall time and a monotonic time.
 //! * [`Entropy`]: unpredictable bytes.
 //! * [`real`]: the operating system's.
@@ -18,5 +18,5 @@ pub mod real;
 pub mod sim;
 
 pub use clock::Clock;
-pub use disk::{Disk, File, Lock, Open};
+pub use disk::{BLOCK, Disk, File, Lock, Open, Shortage, shortage};
 pub use entropy::Entropy;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use platform::real::RealDisk;
 use platform::sim::SimDisk;
-use platform::{Disk, File, Open};
+use platform::{BLOCK, Disk, File, Open};
 use proptest::prelude::*;
 
 fn kind<T>(result: io::Result<T>) -> ErrorKind {
@@ -55,6 +55,67 @@ suite! {
     a_removed_file_lives_on_in_its_handles,
     a_lock_has_one_holder,
     lengths_beyond_the_kernels_are_refused,
+    an_allocation_adds_zeros_and_keeps_what_is_there,
+    a_write_through_handle_takes_whole_blocks,
+}
+
+fn an_allocation_adds_zeros_and_keeps_what_is_there(disk: &dyn Disk) -> io::Result<()> {
+    let file = disk.open("f", Open::CreateNew)?;
+    file.append(b"kept")?;
+    file.allocate(700_001)?;
+    assert_eq!(file.len()?, 700_001);
+    file.allocate(10)?; // never shorter
+    // Inside, across pages, over its end, and large: all are plain writes.
+    file.write_at(&[1; 100], 4090)?;
+    file.write_at(&[2; 8], 699_997)?;
+    file.write_at(&[3; 200_000], 100_000)?;
+    let mut expected = vec![0; 700_005];
+    expected[..4].copy_from_slice(b"kept");
+    expected[4090..4190].fill(1);
+    expected[699_997..].fill(2);
+    expected[100_000..300_000].fill(3);
+    assert!(all(&*file)? == expected);
+    assert!(all(&*disk.open("f", Open::Read)?)? == expected, "another handle sees it");
+    file.sync()?;
+    // Grown and written again; renamed; cut and grown: the handle follows.
+    file.allocate(1_000_000)?;
+    file.write_at(b"far", 900_000)?;
+    disk.rename("f", "g")?;
+    file.write_at(b"near", 4)?;
+    expected.resize(1_000_000, 0);
+    expected[4..8].copy_from_slice(b"near");
+    expected[900_000..900_003].copy_from_slice(b"far");
+    assert!(all(&*disk.open("g", Open::Read)?)? == expected);
+    file.set_len(6)?;
+    assert_eq!(all(&*file)?, b"keptne");
+    file.write_at(b"!", 6)?;
+    file.allocate(9)?;
+    assert_eq!(all(&*file)?, b"keptne!\0\0");
+    assert!(disk.open("g", Open::Read)?.allocate(20).is_err());
+    assert!(file.allocate(u64::MAX).is_err());
+    Ok(())
+}
+
+fn a_write_through_handle_takes_whole_blocks(disk: &dyn Disk) -> io::Result<()> {
+    assert_eq!(kind(disk.open_write_through("f")), NotFound);
+    let file = disk.open("f", Open::CreateNew)?;
+    file.allocate(5 * BLOCK as u64)?;
+    file.sync()?;
+    let through = disk.open_write_through("f")?;
+    through.write_at(&[7; 2 * BLOCK], BLOCK as u64)?;
+    // An odd address is the implementation's own affair.
+    let odd = vec![8; BLOCK + 1];
+    through.write_at(&odd[1..], 4 * BLOCK as u64)?;
+    through.sync()?;
+    assert_eq!(kind(through.write_at(&[1; 10], 0)), InvalidInput);
+    assert_eq!(kind(through.write_at(&[1; BLOCK], 8)), InvalidInput);
+    let mut expected = vec![0; 5 * BLOCK];
+    expected[BLOCK..3 * BLOCK].fill(7);
+    expected[4 * BLOCK..].fill(8);
+    assert!(all(&*file)? == expected);
+    assert!(all(&*through)? == expected, "and it reads any range");
+    assert_eq!(through.len()?, 5 * BLOCK as u64);
+    Ok(())
 }
 
 fn reads_and_writes_at_any_offset(disk: &dyn Disk) -> io::Result<()> {
@@ -245,6 +306,7 @@ enum Call {
     Write(usize, u64, usize, u8),
     Read(usize, u64, usize),
     SetLen(usize, u64),
+    Allocate(usize, u64),
     Sync(usize),
     Close(usize),
     Rename(&'static str, &'static str),
@@ -270,6 +332,7 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
         6 => (0usize..4, at(), 0usize..6000, any::<u8>()).prop_map(|(f, at, n, b)| Call::Write(f, at, n, b)),
         4 => (0usize..4, at(), 0usize..6000).prop_map(|(f, at, n)| Call::Read(f, at, n)),
         2 => (0usize..4, at()).prop_map(|(f, len)| Call::SetLen(f, len)),
+        2 => (0usize..4, at()).prop_map(|(f, len)| Call::Allocate(f, len)),
         1 => (0usize..4).prop_map(Call::Sync),
         1 => (0usize..4).prop_map(Call::Close),
         3 => (path(), path()).prop_map(|(from, to)| Call::Rename(from, to)),
@@ -312,6 +375,9 @@ fn answer(
             Ok(format!("{:?}", &buf[..got]))
         }),
         Call::SetLen(f, len) => writes(*f, &|file| file.set_len(*len).map(|()| String::new())),
+        Call::Allocate(f, len) => {
+            writes(*f, &|file| file.allocate(*len).map(|()| format!("{:?}", file.len())))
+        }
         Call::Sync(f) => with(*f, &|file| file.sync().map(|()| String::new())),
         Call::Close(f) => {
             if *f < files.len() {

@@ -472,3 +472,50 @@ proptest! {
         prop_assert!(disk.restart_worst().file_bytes("f").unwrap() == durable);
     }
 }
+
+#[test]
+fn what_was_allocated_never_meets_a_full_disk_and_the_rest_does() {
+    // given: a disk with room for ten bytes, six of them allocated
+    let disk = SimDisk::new(1);
+    disk.set_budget(Some(10));
+    let file = disk.open("f", Open::CreateNew).unwrap();
+    file.append(b"ab").unwrap();
+    file.allocate(8).unwrap();
+    // when the rest is taken by another file
+    disk.open("other", Open::CreateNew).unwrap().append(b"xy").unwrap();
+    // then writes inside go on, one over the end does its paid part, a growth fails
+    file.write_at(b"012345", 2).unwrap();
+    file.write_at(b"ABCDEFGH", 0).unwrap();
+    let error = file.write_at(b"wxyz", 6).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(disk.file_bytes("f").unwrap(), b"ABCDEFwx");
+    assert_eq!(file.allocate(9).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    disk.set_budget(Some(3));
+    assert_eq!(file.allocate(20).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(file.len().unwrap(), 11, "what fits was done");
+    assert_eq!(platform::shortage(&error), Some(platform::Shortage::Space));
+}
+
+#[test]
+fn an_unsynced_allocation_may_be_lost_and_a_synced_one_is_not() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..100 {
+        let disk = SimDisk::new(seed);
+        synced(&disk, "f", b"kept").unwrap();
+        let file = disk.open("f", Open::Write).unwrap();
+        file.allocate(10).unwrap();
+        seen.insert(disk.snapshot().restart().file_bytes("f").unwrap().len());
+        file.sync().unwrap();
+        assert_eq!(disk.restart_worst().file_bytes("f").unwrap(), b"kept\0\0\0\0\0\0");
+    }
+    assert_eq!(seen, BTreeSet::from([4, 10]));
+}
+
+#[test]
+fn a_write_through_write_is_durable_when_it_returns() {
+    let disk = SimDisk::new(1);
+    synced(&disk, "f", &vec![0; PAGE]).unwrap();
+    let file = disk.open_write_through("f").unwrap();
+    file.write_at(&[9; PAGE], 0).unwrap();
+    assert!(disk.restart_worst().file_bytes("f").unwrap() == [9; PAGE]);
+}

@@ -8,13 +8,15 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use crate::disk::{Disk, File, Lock, Open};
+use super::direct::DirectFile;
+use super::file::RealFile;
+use crate::disk::{Disk, File, Lock, Named, Open};
 use crate::path;
 
 /// A directory of the operating system as a [`Disk`].
@@ -73,7 +75,13 @@ impl RealDisk {
 impl Disk for RealDisk {
     fn open(&self, path: &str, how: Open) -> io::Result<Arc<dyn File>> {
         let file = open_file(&self.file_path(path)?, how).map_err(|e| named("open", path, &e))?;
-        Ok(Arc::new(RealFile { file, path: path.into() }))
+        Ok(Arc::new(RealFile::new(file, path)))
+    }
+
+    fn open_write_through(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        let full = self.file_path(path)?;
+        let file = DirectFile::open(&full, path).map_err(|e| named("open", path, &e))?;
+        Ok(Arc::new(file))
     }
 
     #[expect(clippy::disallowed_methods, reason = "the real disk is the one door to files")]
@@ -146,50 +154,6 @@ struct RealLock {
 
 impl Lock for RealLock {}
 
-struct RealFile {
-    file: fs::File,
-    path: Box<str>,
-}
-
-impl File for RealFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while done < buf.len() {
-            match self.file.read_at(&mut buf[done..], offset.saturating_add(done as u64)) {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(self.at("read", offset, &e)),
-            }
-        }
-        Ok(done)
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        // Loops over short writes and EINTR.
-        self.file.write_all_at(buf, offset).map_err(|e| self.at("write", offset, &e))
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync_data().map_err(|e| named("sync", &self.path, &e))
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len).map_err(|e| self.at("set the length of", len, &e))
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        let meta = self.file.metadata().map_err(|e| named("ask the length of", &self.path, &e))?;
-        Ok(meta.len())
-    }
-}
-
-impl RealFile {
-    fn at(&self, what: &str, offset: u64, error: &io::Error) -> io::Error {
-        named(what, &format!("{} at {offset}", self.path), error)
-    }
-}
-
 #[expect(clippy::disallowed_methods, reason = "the real disk is the one door to files")]
 fn open_file(full: &Path, how: Open) -> io::Result<fs::File> {
     let mut options = OpenOptions::new();
@@ -259,9 +223,10 @@ fn fsync_dir(full: &Path) -> io::Result<()> {
 }
 
 /// The same kind, with what was tried and where.
-fn named(what: &str, path: &str, error: &io::Error) -> io::Error {
+pub(super) fn named(what: &str, path: &str, error: &io::Error) -> io::Error {
     let path = if path.is_empty() { "the data directory" } else { path };
-    io::Error::new(error.kind(), format!("could not {what} {path}: {error}"))
+    let text = format!("could not {what} {path}: {error}");
+    io::Error::new(error.kind(), Named { text, os: error.raw_os_error() })
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 //! Invariant: this folder is the one place below `net` and `bins` that touches
 //! files, clocks and randomness; each lint it lifts says why, item by item.
 
+mod direct;
 mod disk;
+mod file;
+mod mapped;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -52,6 +52,13 @@ impl File for SimFile {
         self.state.lock().set_len(self.inode, &self.path, len)
     }
 
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        if len > self.len()? {
+            self.check_writable()?;
+        }
+        self.state.lock().allocate(self.inode, &self.path, len)
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.state.lock().len(self.inode)
     }

@@ -24,6 +24,8 @@ pub(crate) struct Inode {
     live: Content,
     durable: Content,
     pending: Vec<Change>,
+    /// Writes below this offset were paid for by an allocation.
+    reserved: u64,
     /// A failed sync has let `live` and `durable` differ beyond what is pending.
     diverged: bool,
 }
@@ -48,6 +50,14 @@ impl Inode {
         self.pending.len()
     }
 
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    pub(crate) fn reserve(&mut self, len: u64) {
+        self.reserved = self.reserved.max(len);
+    }
+
     pub(crate) fn write(&mut self, data: &[u8], offset: u64) {
         if data.is_empty() {
             return; // what a dying write did may be nothing
@@ -58,6 +68,7 @@ impl Inode {
 
     pub(crate) fn set_len(&mut self, len: u64) {
         self.live.set_len(len);
+        self.reserved = self.reserved.min(len);
         self.pending.push(Change::SetLen(len));
     }
 

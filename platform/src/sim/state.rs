@@ -336,10 +336,43 @@ impl State {
             Step::Dies(mut rng) => (rng.up_to(data.len()), Err(crashed())),
             Step::Whole => match self.fault(Fault::Write, path) {
                 Err(e) => (self.rng().up_to(data.len()), Err(e)),
-                Ok(()) => self.room(data.len()),
+                // What was allocated was paid for.
+                Ok(()) => {
+                    let paid = self.inode(inode).reserved().saturating_sub(offset);
+                    let paid = usize::try_from(paid).unwrap_or(usize::MAX).min(data.len());
+                    let (part, result) = self.room(data.len() - paid);
+                    (paid + part, result)
+                }
             },
         };
         self.inode_mut(inode).write(&data[..part], offset);
+        result
+    }
+
+    /// Zeros behind the end, paid for now.
+    pub(crate) fn allocate(&mut self, inode: InodeId, path: &str, len: u64) -> io::Result<()> {
+        self.check()?;
+        if len > MAX_LEN {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let now = self.inode(inode).live().len();
+        if len <= now {
+            self.inode_mut(inode).reserve(len);
+            return Ok(());
+        }
+        let wanted = usize::try_from(len - now).unwrap_or(usize::MAX);
+        let (part, result) = match self.step() {
+            Step::Dies(mut rng) => (rng.up_to(wanted), Err(crashed())),
+            Step::Whole => match self.fault(Fault::Write, path) {
+                Err(e) => (self.rng().up_to(wanted), Err(e)),
+                Ok(()) => self.room(wanted),
+            },
+        };
+        if part > 0 {
+            let file = self.inode_mut(inode);
+            file.set_len(now + part as u64);
+            file.reserve(now + part as u64);
+        }
         result
     }
 
