@@ -204,7 +204,7 @@ fn directory(path: &str) -> &str {
 }
 
 /// The valid meta page with the highest epoch, and what is wrong with the other.
-fn choose_meta(shared: &Shared) -> Result<(Meta, Option<String>), Error> {
+pub(crate) fn choose_meta(shared: &Shared) -> Result<(Meta, Option<String>), Error> {
     let slots = [read_meta(shared, 0)?, read_meta(shared, 1)?];
     for slot in &slots {
         if let Err(BadMeta::Version(found)) = slot {
@@ -238,7 +238,7 @@ fn read_meta(shared: &Shared, slot: u32) -> Result<Result<Meta, BadMeta>, Error>
 }
 
 /// All roots, by tree id, as the directory tree has them.
-fn read_directory(shared: &Shared, meta: &Meta) -> Result<Vec<(u32, Root)>, Error> {
+pub(crate) fn read_directory(shared: &Shared, meta: &Meta) -> Result<Vec<(u32, Root)>, Error> {
     let mut roots = Vec::new();
     if !meta.directory.is_none() {
         let height = meta.directory_height.get();

@@ -85,6 +85,11 @@ impl Ref {
         self.page.get()
     }
 
+    /// What it says of the page's checksum.
+    pub(crate) fn check(self) -> u32 {
+        self.check.get()
+    }
+
     pub(crate) fn is_none(self) -> bool {
         self.page() == 0
     }

@@ -214,11 +214,7 @@ pub(crate) fn load(shared: &Shared, meta: &Meta) -> Result<FreeList, Error> {
             return Err(corrupt("it goes in a circle"));
         }
         list.chain.push(page);
-        let bytes = shared.read(page, None)?;
-        let sum = carried_checksum(&bytes);
-        if sum != checksum(page, &bytes) || !at.vouches_for(sum) {
-            return Err(corrupt("the checksum does not match"));
-        }
+        let (bytes, _) = load_page(shared, at)?;
         let into = match decode(&bytes, meta.pages.get()) {
             Ok((0, pages, next)) => {
                 at = next;
@@ -238,6 +234,21 @@ pub(crate) fn load(shared: &Shared, meta: &Meta) -> Result<FreeList, Error> {
         return Err(shared.corrupt(meta.free.page(), None, what));
     }
     Ok(list)
+}
+
+/// Reads one page of a list and where the next one is.
+pub(crate) fn load_page(shared: &Shared, at: Ref) -> Result<(PageBytes, Ref), Error> {
+    let page = at.page();
+    let corrupt = |what: &str| shared.corrupt(page, None, format!("free list: {what}"));
+    let bytes = shared.read(page, None)?;
+    let sum = carried_checksum(&bytes);
+    if sum != checksum(page, &bytes) || !at.vouches_for(sum) {
+        return Err(corrupt("the checksum does not match"));
+    }
+    match decode(&bytes, u32::MAX) {
+        Ok((_, _, next)) => Ok((bytes, next)),
+        Err(what) => Err(corrupt(what)),
+    }
 }
 
 fn decode(bytes: &PageBytes, file_pages: u32) -> Result<(u8, Vec<u32>, Ref), &'static str> {

@@ -12,7 +12,8 @@
 //! * `node`: leaf and inner pages, read in place; `run`: where pages end;
 //! * `cache`: page frames; `view`, `cursor`: reading;
 //! * `apply`, `level`: sorted batches; `trim`: removing from the front; `free`: the free list; `write`: commit and why it
-//!   is durable; `file`: open and create; `verify`: proof that a file is whole.
+//!   is durable; `file`: open and create; `verify`: proof that a file is whole;
+//! * `pages`: every page of a version, for backup and salvage.
 //!
 //! ```
 //! # use std::ops::Bound::Unbounded;
@@ -39,6 +40,7 @@ mod format;
 mod free;
 mod level;
 mod node;
+mod pages;
 mod run;
 mod trim;
 mod verify;
@@ -51,6 +53,7 @@ pub use cursor::{Cursor, Direction, Entry};
 pub use error::{Error, Place};
 pub use file::{Options, PageFile};
 pub use format::{MAX_KEY, MAX_VALUE, PAGE_BYTES, VERSION};
+pub use pages::{PageAt, PageCopy, Pages, Walked, check_page, open_damaged};
 pub use trim::Trimmed;
 pub use verify::{Fault, Report};
 pub use view::{TreeInfo, Value, View};

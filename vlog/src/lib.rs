@@ -16,6 +16,7 @@
 mod error;
 mod garbage;
 mod log;
+mod raw;
 mod record;
 mod scan;
 mod segment;
@@ -25,6 +26,7 @@ mod tests;
 pub use error::Error;
 pub use garbage::{SegmentUse, choose_garbage};
 pub use log::Vlog;
+pub use raw::SegmentFile;
 pub use record::{MAX_KEY_BYTES, MAX_VALUE_BYTES, Pointer, RecordRef};
 pub use scan::Scan;
 pub use segment::Tail;

@@ -328,3 +328,32 @@ fn a_file_that_lost_its_end_after_the_open_is_damage() {
     assert!(matches!(error, Error::Corrupt { offset: 32, .. }), "{error}");
     assert!(matches!(log.scan(1).unwrap().next(), Err(Error::Corrupt { .. })));
 }
+
+#[test]
+fn a_segment_file_is_read_on_both_sides_of_damage() {
+    // Given a segment of ten records, one of them rotten in its header,
+    let disk = platform::sim::SimDisk::new(1);
+    let vlog = crate::Vlog::open(disk.clone(), "v", crate::Options::default(), crate::Tail::EMPTY);
+    let vlog = vlog.unwrap();
+    let value = |n: u8| vec![n; 300_000 * usize::from(n % 2) + 50];
+    let at: Vec<_> = (0..10).map(|n| vlog.append(1, &[n], 1, &value(n)).unwrap()).collect();
+    vlog.sync().unwrap();
+    disk.corrupt("v/0000000001.vlog", at[4].offset + 20, 1).unwrap();
+    // when it is scanned,
+    assert_eq!(crate::SegmentFile::ids(&*disk, "v").unwrap(), [1]);
+    let file = crate::SegmentFile::open(&*disk, "v", 1).unwrap();
+    file.check_header().unwrap();
+    let end = file.len();
+    let mut scan = file.scan(crate::SegmentFile::FIRST, end);
+    let before = std::iter::from_fn(|| scan.next().ok().flatten().map(|(at, _)| at)).count();
+    assert_eq!(before, 4);
+    // then what follows the damage is found again, and is read.
+    assert_eq!(file.find(at[4].offset, end).unwrap(), Some(at[5].offset));
+    let mut scan = file.scan(at[5].offset, end);
+    let after = std::iter::from_fn(|| scan.next().unwrap().map(|(at, _)| at)).collect::<Vec<_>>();
+    assert_eq!(after, at[5..]);
+    let mut buf = Vec::new();
+    assert_eq!(file.read(at[7], &mut buf).unwrap().value, value(7));
+    assert!(file.read(at[4], &mut buf).is_err());
+    assert_eq!(file.find(at[9].offset + 1, end).unwrap(), None);
+}
