@@ -96,6 +96,7 @@ pub struct Lsm {
     options: Options,
     store: StoreId,
     /// Where the files are: backup and verify read them as such.
+    #[allow(dead_code, reason = "backup, in the next commits")]
     disk: Arc<dyn Disk>,
     /// Released when all else is gone: fields drop in their order.
     _lock: Box<dyn Lock>,
