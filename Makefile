@@ -1,7 +1,7 @@
 # Planck. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench clean-demo
+.PHONY: help demo test lint fmt bench kill peers clean-demo
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,12 @@ fmt: ## formats the code
 
 bench: ## the criterion benches beside each crate
 	@cargo bench --locked --workspace
+
+kill: ## kills a writing process CYCLES times and checks what it had acknowledged
+	@cargo run --locked --release -p kill -- run --cycles $(or $(CYCLES),1000) --seed $(or $(SEED),1)
+
+peers: ## the storage engine beside RocksDB, fjall, redb, LMDB and SQLite (ARGS="--keys N", see --help)
+	@scripts/peers $(ARGS)
 
 clean-demo: ## removes the demo's data, keeps what was built
 	@rm -rf target/demo

@@ -6,7 +6,7 @@ use crate::plan::{LEDGER, ROWS, SLOTS, WRITERS, key, last_of_slot, value};
 
 /// The number of the writer's last commit, 0 if there is none.
 pub(crate) fn ledger(lsm: &Lsm, writer: u32) -> Result<u64, String> {
-    read_ledger(&lsm.snapshot(), writer)
+    read_ledger(&lsm.snapshot().map_err(|e| e.to_string())?, writer)
 }
 
 fn read_ledger(snapshot: &Snapshot, writer: u32) -> Result<u64, String> {
@@ -22,7 +22,7 @@ fn read_ledger(snapshot: &Snapshot, writer: u32) -> Result<u64, String> {
 /// # Errors
 /// The first slot that differs, in words.
 pub(crate) fn check(lsm: &Lsm) -> Result<[u64; WRITERS as usize], String> {
-    let snapshot = lsm.snapshot();
+    let snapshot = lsm.snapshot().map_err(|e| e.to_string())?;
     let mut ledgers = [0; WRITERS as usize];
     for writer in 0..WRITERS {
         let n = read_ledger(&snapshot, writer)?;

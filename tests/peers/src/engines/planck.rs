@@ -2,7 +2,7 @@
 
 use super::{BUFFER_BYTES, CACHE_BYTES, Mode, Store};
 use crate::work::Key;
-use lsm::{Batch, Direction, KeyspaceId, Lsm, Options, Step, SyncMode};
+use lsm::{Batch, Direction, KeyspaceId, Lsm, Options, Snapshot, Step, SyncMode};
 use platform::real::{RealClock, RealDisk};
 use std::ops::Bound;
 use std::path::Path;
@@ -75,6 +75,12 @@ impl Drop for Planck {
     }
 }
 
+impl Planck {
+    fn snapshot(&self) -> Snapshot {
+        self.lsm.snapshot().expect("planck: snapshot")
+    }
+}
+
 impl Store for Planck {
     fn put(&self, key: &Key, value: &[u8]) {
         let mut batch = Batch::new();
@@ -89,7 +95,7 @@ impl Store for Planck {
     }
 
     fn get(&self, key: &Key, see: &mut dyn FnMut(&[u8])) -> bool {
-        let found = self.lsm.snapshot().get(KS, key).expect("planck: get");
+        let found = self.snapshot().get(KS, key).expect("planck: get");
         found.is_some_and(|value| {
             see(&value);
             true
@@ -98,7 +104,7 @@ impl Store for Planck {
 
     fn scan(&self, from: &Key, count: usize, see: &mut dyn FnMut(&[u8])) -> usize {
         let (lo, hi) = (Bound::Included(&from[..]), Bound::Unbounded);
-        let snapshot = self.lsm.snapshot();
+        let snapshot = self.snapshot();
         let mut cursor = snapshot.range(KS, lo, hi, Direction::Forward).expect("planck: range");
         for n in 0..count {
             match cursor.next().expect("planck: scan") {
