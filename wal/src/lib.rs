@@ -42,6 +42,7 @@
 //! before it can still be synced. When a *sync* fails, whether the unsynced
 //! frames survive is unknown until the log is opened again.
 
+pub mod archive;
 mod cursor;
 mod error;
 mod frame;
