@@ -62,7 +62,7 @@ fn a_synced_file_always_survives_and_an_unsynced_one_every_way_there_is() {
 #[test]
 fn an_unsynced_append_may_leave_zeros_or_half_of_itself() {
     let mut seen = BTreeSet::new();
-    for seed in 0..200 {
+    for seed in 0..600 {
         let disk = SimDisk::new(seed);
         synced(&disk, "log", b"head").unwrap();
         disk.open("log", Open::Write).unwrap().append(b"tail").unwrap();

@@ -50,6 +50,16 @@ impl Content {
         self.len
     }
 
+    /// Pages that hold something, from page `first` on.
+    pub(crate) fn pages_from(&self, first: u64) -> u64 {
+        self.pages.range(first..).count() as u64
+    }
+
+    /// Whether the page takes up space.
+    pub(crate) fn has_page(&self, page: u64) -> bool {
+        self.pages.contains_key(&page)
+    }
+
     /// Returns how many bytes there were to read.
     pub(crate) fn read(&self, buf: &mut [u8], offset: u64) -> usize {
         let left = self.len.saturating_sub(offset);

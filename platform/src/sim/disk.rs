@@ -38,6 +38,8 @@ use parking_lot::Mutex;
 use super::fault::{Fault, Times};
 use super::file::{SimFile, SimLock};
 use super::state::{Crashed, State};
+use super::tally::Tally;
+use super::trace::{Call, Verb};
 use crate::disk::{Disk, File, Lock, Open};
 
 /// A disk in memory that crashes when told to. Clones share one disk.
@@ -112,6 +114,7 @@ impl SimDisk {
     pub fn kill(&self) -> Arc<Self> {
         let mut state = self.state.lock();
         state.die();
+        state.tally().kills += 1;
         Self::of(state.copy())
     }
 
@@ -155,6 +158,58 @@ impl SimDisk {
     /// `StorageFull`, and no file can be made. `None`: endless.
     pub fn set_budget(&self, bytes: Option<u64>) {
         self.state.lock().set_budget(bytes);
+    }
+
+    /// From now on the files hold at most `bytes` bytes, in pages of 4 KiB:
+    /// overwriting is free, removing gives back (once the directory is synced and
+    /// no handle is left). Beyond it, as with [`SimDisk::set_budget`]. `None`: endless.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state.lock().set_capacity(bytes);
+    }
+
+    /// Bytes of the pages that the files take up, as [`SimDisk::set_capacity`] counts.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.state.lock().used()
+    }
+
+    /// From now on at most so many files are open at once: opening one more fails
+    /// with `EMFILE`. `None`: no limit.
+    pub fn set_max_handles(&self, handles: Option<u64>) {
+        self.state.lock().set_max_handles(handles);
+    }
+
+    /// Flips `bits` bits at rest, chosen by the seed among the durable bytes of
+    /// the files whose path starts with `prefix`; says where, with the bits. What
+    /// is written there later mends it, as on a real medium.
+    pub fn rot(&self, prefix: &str, bits: usize) -> Vec<(String, u64, u8)> {
+        self.state.lock().rot(prefix, bits)
+    }
+
+    /// How often each kind of fault has struck, here and before the restarts that
+    /// led here.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        *self.state.lock().tally()
+    }
+
+    /// A hash of every call with its arguments, bytes and outcome, in order, here
+    /// and before the restarts that led here: equal for equal runs.
+    #[must_use]
+    pub fn trace(&self) -> u64 {
+        self.state.lock().trace().hash()
+    }
+
+    /// Keeps the last `calls` calls for [`SimDisk::take_calls`], here and after
+    /// restarts. 0, the default: none.
+    pub fn record(&self, calls: usize) {
+        self.state.lock().trace().record(calls);
+    }
+
+    /// The calls kept since this was last asked, oldest first.
+    #[must_use]
+    pub fn take_calls(&self) -> Vec<Call> {
+        self.state.lock().trace().take()
     }
 
     /// Flips the bits of `xor` in the byte at `offset`, as it stands written and
@@ -201,33 +256,56 @@ impl SimDisk {
 
 impl Disk for SimDisk {
     fn open(&self, path: &str, how: Open) -> io::Result<Arc<dyn File>> {
-        let inode = self.state.lock().open(path, how)?;
-        let (state, path) = (Arc::clone(&self.state), path.into());
+        let mut state = self.state.lock();
+        let opened = state.open(path, how);
+        state.trace().note(Verb::Open, path, (how as u64, 0), &[], &opened, |_| 0);
+        let (inode, path) = (opened?, path.into());
+        drop(state);
+        let state = Arc::clone(&self.state);
         Ok(Arc::new(SimFile { state, inode, path, writable: how != Open::Read }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.state.lock().rename(from, to)
+        let mut state = self.state.lock();
+        let done = state.rename(from, to);
+        state.trace().note(Verb::Rename, from, (0, 0), to.as_bytes(), &done, |()| 0);
+        done
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        self.state.lock().remove(path)
+        let mut state = self.state.lock();
+        let done = state.remove(path);
+        state.trace().note(Verb::Remove, path, (0, 0), &[], &done, |()| 0);
+        done
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.state.lock().list(dir)
+        let mut state = self.state.lock();
+        let names = state.list(dir);
+        state.trace().note(Verb::List, dir, (0, 0), &[], &names, |names| names.len() as u64);
+        names
     }
 
     fn create_dir(&self, dir: &str) -> io::Result<()> {
-        self.state.lock().create_dir(dir)
+        let mut state = self.state.lock();
+        let done = state.create_dir(dir);
+        state.trace().note(Verb::CreateDir, dir, (0, 0), &[], &done, |()| 0);
+        done
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        self.state.lock().sync_dir(dir)
+        let mut state = self.state.lock();
+        let done = state.sync_dir(dir);
+        state.trace().note(Verb::SyncDir, dir, (0, 0), &[], &done, |()| 0);
+        done
     }
 
     fn lock(&self, path: &str) -> io::Result<Box<dyn Lock>> {
-        self.state.lock().lock(path)?;
+        let mut state = self.state.lock();
+        let done = state.lock(path);
+        state.trace().note(Verb::Lock, path, (0, 0), &[], &done, |()| 0);
+        done?;
+        drop(state);
         Ok(Box::new(SimLock { state: Arc::clone(&self.state), path: path.into() }))
     }
 }

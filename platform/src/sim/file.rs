@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::names::InodeId;
 use super::state::State;
+use super::trace::Verb;
 use crate::disk::{File, Lock};
 
 pub(crate) struct SimFile {
@@ -33,34 +34,53 @@ impl SimFile {
 
 impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.state.lock().read(self.inode, &self.path, buf, offset)
+        let mut state = self.state.lock();
+        let got = state.read(self.inode, &self.path, buf, offset);
+        let asked = (offset, buf.len());
+        state.trace().note(Verb::Read, &self.path, asked, &[], &got, |n| *n as u64);
+        got
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         if !buf.is_empty() {
             self.check_writable()?;
         }
-        self.state.lock().write(self.inode, &self.path, buf, offset)
+        let mut state = self.state.lock();
+        let done = state.write(self.inode, &self.path, buf, offset);
+        state.trace().note(Verb::Write, &self.path, (offset, buf.len()), buf, &done, |()| 0);
+        done
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.state.lock().sync(self.inode, &self.path)
+        let mut state = self.state.lock();
+        let done = state.sync(self.inode, &self.path);
+        state.trace().note(Verb::Sync, &self.path, (0, 0), &[], &done, |()| 0);
+        done
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.check_writable()?;
-        self.state.lock().set_len(self.inode, &self.path, len)
+        let mut state = self.state.lock();
+        let done = state.set_len(self.inode, &self.path, len);
+        state.trace().note(Verb::SetLen, &self.path, (len, 0), &[], &done, |()| 0);
+        done
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         if len > self.len()? {
             self.check_writable()?;
         }
-        self.state.lock().allocate(self.inode, &self.path, len)
+        let mut state = self.state.lock();
+        let done = state.allocate(self.inode, &self.path, len);
+        state.trace().note(Verb::Allocate, &self.path, (len, 0), &[], &done, |()| 0);
+        done
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.state.lock().len(self.inode)
+        let mut state = self.state.lock();
+        let len = state.len(self.inode);
+        state.trace().note(Verb::Len, &self.path, (0, 0), &[], &len, |len| *len);
+        len
     }
 }
 

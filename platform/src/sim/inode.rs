@@ -11,6 +11,10 @@ use std::sync::Arc;
 
 use super::content::{Content, PAGE, Piece, pieces};
 use super::rng::Rng;
+use super::tally::Tally;
+
+/// What a device writes whole or not at all, at best.
+pub(crate) const SECTOR: usize = 512;
 
 /// A change to the bytes that no sync has made durable yet.
 #[derive(Clone, Debug)]
@@ -54,6 +58,17 @@ impl Inode {
         self.reserved
     }
 
+    /// Pages it takes up, those among them that were only allocated.
+    pub(crate) fn pages(&self) -> u64 {
+        let reserved = self.reserved.div_ceil(PAGE as u64);
+        reserved + self.live.pages_from(reserved)
+    }
+
+    /// Whether a write to the page takes no further space.
+    pub(crate) fn has_room(&self, page: u64) -> bool {
+        page < self.reserved.div_ceil(PAGE as u64) || self.live.has_page(page)
+    }
+
     pub(crate) fn reserve(&mut self, len: u64) {
         self.reserved = self.reserved.max(len);
     }
@@ -64,6 +79,26 @@ impl Inode {
         }
         self.live.write(data, offset);
         self.pending.push(Change::Write { offset, data: data.into() });
+    }
+
+    /// A write that never reaches the medium. `cached`: reads show it for now.
+    pub(crate) fn lose(&mut self, data: &[u8], offset: u64, cached: bool) {
+        let end = offset + data.len() as u64;
+        if end > self.live.len() {
+            self.set_len(end);
+        }
+        if cached {
+            self.live.write(data, offset);
+            self.diverged = true;
+        }
+    }
+
+    /// Bytes of another write that land here, within the file's length.
+    pub(crate) fn stray(&mut self, data: &[u8], offset: u64) {
+        for content in [&mut self.live, &mut self.durable] {
+            let left = usize::try_from(content.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+            content.write(&data[..left.min(data.len())], offset);
+        }
     }
 
     pub(crate) fn set_len(&mut self, len: u64) {
@@ -91,22 +126,30 @@ impl Inode {
 
     /// A sync that fails: some of the pending changes are durable, the others
     /// never will be, and reads go on showing them all.
-    pub(crate) fn fail_sync(&mut self, rng: &mut Rng) {
-        self.settle(rng);
+    pub(crate) fn fail_sync(&mut self, rng: &mut Rng, tally: &mut Tally) {
+        self.settle(rng, tally);
         self.diverged = true;
     }
 
     /// The file a power cut leaves.
-    pub(crate) fn after_power_cut(self: &Arc<Self>, rng: Option<&mut Rng>) -> Arc<Self> {
+    pub(crate) fn after_power_cut(
+        self: &Arc<Self>,
+        rng: Option<&mut Rng>,
+        tally: &mut Tally,
+    ) -> Arc<Self> {
         if self.pending.is_empty() && !self.diverged {
             return Arc::clone(self);
         }
         let mut file = Self::clone(self);
         match rng {
-            Some(rng) => file.settle(rng),
-            None => file.pending.clear(),
+            Some(rng) => file.settle(rng, tally),
+            None => {
+                tally.dropped += file.pending.len() as u64;
+                file.pending.clear();
+            }
         }
-        Arc::new(Self { live: file.durable.clone(), durable: file.durable, ..Self::default() })
+        let (live, reserved) = (file.durable.clone(), file.reserved.min(file.durable.len()));
+        Arc::new(Self { live, durable: file.durable, reserved, ..Self::default() })
     }
 
     /// Flips bits of what is stored, durable and written alike.
@@ -120,7 +163,7 @@ impl Inode {
     }
 
     /// Decides each pending change, page by page, and empties the list.
-    fn settle(&mut self, rng: &mut Rng) {
+    fn settle(&mut self, rng: &mut Rng, tally: &mut Tally) {
         // Drawn once per file, so that "all kept" and "all lost" are common too.
         let keep = rng.below(5);
         for change in std::mem::take(&mut self.pending) {
@@ -132,11 +175,15 @@ impl Inode {
                             &data[piece.start..piece.start + piece.len],
                             keep,
                             rng,
+                            tally,
                         );
                     }
                 }
                 Change::SetLen(len) => {
-                    if !matches!(fate(keep, rng), Fate::Dropped) {
+                    if matches!(fate(keep, rng), Fate::Dropped) {
+                        tally.dropped += 1;
+                    } else {
+                        tally.kept += 1;
                         self.durable.set_len(len);
                     }
                 }
@@ -144,12 +191,27 @@ impl Inode {
         }
     }
 
-    fn settle_piece(&mut self, piece: &Piece, data: &[u8], keep: u64, rng: &mut Rng) {
+    fn settle_piece(
+        &mut self,
+        piece: &Piece,
+        data: &[u8],
+        keep: u64,
+        rng: &mut Rng,
+        tally: &mut Tally,
+    ) {
         let offset = piece.page * PAGE as u64 + piece.within as u64;
         let end = offset + data.len() as u64;
         match fate(keep, rng) {
-            Fate::Kept => self.durable.write(data, offset),
+            Fate::Kept => {
+                tally.kept += 1;
+                self.durable.write(data, offset);
+            }
+            Fate::Torn if rng.coin() => {
+                tally.torn += 1;
+                self.keep_sectors(data, offset, rng);
+            }
             Fate::Torn => {
+                tally.torn += 1;
                 let cut = rng.up_to(data.len());
                 if rng.coin() {
                     self.durable.write(&data[..cut], offset);
@@ -157,11 +219,26 @@ impl Inode {
                     self.durable.write(&data[cut..], offset + cut as u64);
                 }
             }
-            // The new length may get out where the bytes did not: zeros.
-            Fate::Dropped if end > self.durable.len() && rng.below(4) == 0 => {
-                self.durable.set_len(end)
+            Fate::Dropped => {
+                tally.dropped += 1;
+                // The new length may get out where the bytes did not: zeros.
+                if end > self.durable.len() && rng.below(4) == 0 {
+                    self.durable.set_len(end);
+                }
             }
-            Fate::Dropped => {}
+        }
+    }
+
+    /// Each sector of the piece is there or not, whatever became of the others.
+    fn keep_sectors(&mut self, data: &[u8], offset: u64, rng: &mut Rng) {
+        let mut start = 0;
+        while start < data.len() {
+            let in_sector = (offset + start as u64) % SECTOR as u64;
+            let end = data.len().min(start + SECTOR - in_sector as usize);
+            if rng.coin() {
+                self.durable.write(&data[start..end], offset + start as u64);
+            }
+            start = end;
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod clock;
 mod content;
+mod damage;
 mod disk;
 mod entropy;
 mod fault;
@@ -18,8 +19,12 @@ mod inode;
 mod names;
 mod rng;
 mod state;
+mod tally;
+mod trace;
 
 pub use clock::SimClock;
 pub use disk::SimDisk;
 pub use entropy::SimEntropy;
 pub use fault::{Fault, Times};
+pub use tally::Tally;
+pub use trace::{Call, Verb};

@@ -14,6 +14,8 @@ use super::fault::{Fault, Faults};
 use super::inode::Inode;
 use super::names::{InodeId, Names};
 use super::rng::Rng;
+use super::tally::Tally;
+use super::trace::Trace;
 use crate::disk::Open;
 use crate::path::{check_dir, check_file, parent, prefixes};
 
@@ -45,18 +47,23 @@ enum Step {
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    seed: u64,
-    names: Names,
-    inodes: BTreeMap<InodeId, Arc<Inode>>,
+    pub(super) seed: u64,
+    pub(super) names: Names,
+    pub(super) inodes: BTreeMap<InodeId, Arc<Inode>>,
     next_inode: InodeId,
-    handles: BTreeMap<InodeId, u64>,
+    pub(super) handles: BTreeMap<InodeId, u64>,
     locks: BTreeSet<String>,
-    calls: u64,
+    pub(super) calls: u64,
     crash_at: Option<u64>,
     crashed: bool,
     restarts: u64,
-    faults: Faults,
-    budget: Option<u64>,
+    pub(super) faults: Faults,
+    pub(super) budget: Option<u64>,
+    pub(super) capacity: Option<u64>,
+    pub(super) max_handles: Option<u64>,
+    pub(super) rots: u64,
+    pub(super) tally: Tally,
+    trace: Trace,
 }
 
 impl State {
@@ -87,20 +94,12 @@ impl State {
         &mut self.faults
     }
 
-    pub(crate) fn set_budget(&mut self, bytes: Option<u64>) {
-        self.budget = bytes;
+    pub(crate) fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
     }
 
-    pub(crate) fn corrupt(&mut self, path: &str, offset: u64, xor: u8) -> io::Result<()> {
-        let inode = self.live(path)?;
-        let file = self.inode_mut(inode);
-        if offset >= file.live().len() {
-            let why =
-                format!("cannot corrupt {path} at {offset}: it has {} bytes", file.live().len());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-        file.corrupt(offset, xor);
-        Ok(())
+    pub(crate) fn trace(&mut self) -> &mut Trace {
+        &mut self.trace
     }
 
     pub(crate) fn file_bytes(&self, path: &str) -> Option<Vec<u8>> {
@@ -146,6 +145,8 @@ impl State {
             names: self.names.clone(),
             inodes: self.inodes.clone(),
             next_inode: self.next_inode,
+            tally: self.tally,
+            trace: self.trace.clone(),
             ..Self::default()
         };
         copy.collect();
@@ -164,19 +165,32 @@ impl State {
 
     /// What a power cut leaves: as `rng` chooses, or only what was synced.
     pub(crate) fn after_power_cut(&self, mut rng: Option<Rng>) -> Self {
+        let mut tally = self.tally;
+        tally.power_cuts += 1;
+        let mut survives = |kept: bool| {
+            if kept {
+                tally.names_kept += 1
+            } else {
+                tally.names_undone += 1
+            }
+            kept
+        };
         let names = match &mut rng {
             Some(rng) => {
                 let keep = rng.below(5);
-                self.names.after_power_cut(|| rng.below(4) < keep)
+                self.names.after_power_cut(|| survives(rng.below(4) < keep))
             }
-            None => self.names.after_power_cut(|| false),
+            None => self.names.after_power_cut(|| survives(false)),
         };
         let (seed, next_inode) = (rng.as_mut().map_or(self.seed, Rng::next), self.next_inode);
-        let mut after = Self { seed, names, next_inode, ..Self::default() };
+        let trace = self.trace.clone();
+        let mut after = Self { seed, names, next_inode, trace, ..Self::default() };
         for inode in after.names.referenced() {
-            let file = self.inodes.get(&inode).map(|file| file.after_power_cut(rng.as_mut()));
+            let file =
+                self.inodes.get(&inode).map(|file| file.after_power_cut(rng.as_mut(), &mut tally));
             after.inodes.insert(inode, file.unwrap_or_default());
         }
+        after.tally = tally;
         after
     }
 
@@ -185,6 +199,7 @@ impl State {
     pub(crate) fn open(&mut self, path: &str, how: Open) -> io::Result<InodeId> {
         self.check()?;
         check_file(path)?;
+        self.descriptor(path)?;
         let inode = match (self.names.get(path), how) {
             (Some(_), Open::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
             (Some(inode), _) => inode,
@@ -313,6 +328,7 @@ impl State {
         self.fault(Fault::Read, path)?;
         let n = self.inode(inode).live().read(buf, offset);
         if n > 0 && self.faults.strikes(Fault::ShortRead, path) {
+            self.tally.short_reads += 1;
             return Ok(Rng::new(self.seed, self.calls ^ offset).up_to(n - 1));
         }
         Ok(n)
@@ -336,15 +352,23 @@ impl State {
             Step::Dies(mut rng) => (rng.up_to(data.len()), Err(crashed())),
             Step::Whole => match self.fault(Fault::Write, path) {
                 Err(e) => (self.rng().up_to(data.len()), Err(e)),
-                // What was allocated was paid for.
-                Ok(()) => {
-                    let paid = self.inode(inode).reserved().saturating_sub(offset);
-                    let paid = usize::try_from(paid).unwrap_or(usize::MAX).min(data.len());
-                    let (part, result) = self.room(data.len() - paid);
-                    (paid + part, result)
-                }
+                Ok(()) => self.room(inode, data.len(), offset),
             },
         };
+        if result.is_ok() {
+            if self.faults.strikes(Fault::LostWrite, path) {
+                self.tally.lost_writes += 1;
+                let cached = self.rng().coin();
+                self.inode_mut(inode).lose(data, offset, cached);
+                return result;
+            }
+            if self.faults.strikes(Fault::Misdirected, path) {
+                self.misdirect(inode, data, offset);
+                return result;
+            }
+        } else if part > 0 && !self.crashed {
+            self.tally.short_writes += 1;
+        }
         self.inode_mut(inode).write(&data[..part], offset);
         result
     }
@@ -365,7 +389,7 @@ impl State {
             Step::Dies(mut rng) => (rng.up_to(wanted), Err(crashed())),
             Step::Whole => match self.fault(Fault::Write, path) {
                 Err(e) => (self.rng().up_to(wanted), Err(e)),
-                Ok(()) => self.room(wanted),
+                Ok(()) => self.room(inode, wanted, now),
             },
         };
         if part > 0 {
@@ -400,8 +424,9 @@ impl State {
             Step::Dies(_) => Err(crashed()),
             Step::Whole => {
                 if let Err(e) = self.fault(Fault::Sync, path) {
-                    let mut rng = self.rng();
-                    self.inode_mut(inode).fail_sync(&mut rng);
+                    let (mut rng, mut tally) = (self.rng(), self.tally);
+                    self.inode_mut(inode).fail_sync(&mut rng, &mut tally);
+                    self.tally = tally;
                     return Err(e);
                 }
                 self.inode_mut(inode).sync();
@@ -432,30 +457,30 @@ impl State {
     }
 
     /// The generator of this call.
-    fn rng(&self) -> Rng {
+    pub(super) fn rng(&self) -> Rng {
         Rng::new(self.seed, self.calls.wrapping_mul(1 << 20))
     }
 
     fn fault(&mut self, fault: Fault, path: &str) -> io::Result<()> {
         if self.faults.strikes(fault, path) {
+            match fault {
+                Fault::Read => self.tally.failed_reads += 1,
+                Fault::Write => self.tally.failed_writes += 1,
+                Fault::Sync => self.tally.failed_syncs += 1,
+                Fault::Name => self.tally.failed_names += 1,
+                _ => {}
+            }
             let why = format!("injected input/output error ({fault:?}) on {path:?}");
             return Err(io::Error::other(why));
         }
         Ok(())
     }
 
-    /// How much of `wanted` bytes the disk takes.
-    fn room(&mut self, wanted: usize) -> (usize, io::Result<()>) {
-        let Some(left) = &mut self.budget else { return (wanted, Ok(())) };
-        let part = usize::try_from(*left).unwrap_or(usize::MAX).min(wanted);
-        *left -= part as u64;
-        (part, if part < wanted { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) })
-    }
-
     fn create(&mut self, path: &str) -> io::Result<InodeId> {
         let inode = self.next_inode;
         self.next_inode += 1;
-        if self.budget == Some(0) {
+        if self.budget == Some(0) || self.capacity.is_some_and(|most| self.used() >= most) {
+            self.tally.no_space += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.inodes.insert(inode, Arc::default());
@@ -482,7 +507,7 @@ impl State {
         }
     }
 
-    fn live(&self, path: &str) -> io::Result<InodeId> {
+    pub(super) fn live(&self, path: &str) -> io::Result<InodeId> {
         self.check_parent(path)?;
         self.names.get(path).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -502,11 +527,11 @@ impl State {
         }
     }
 
-    fn inode(&self, inode: InodeId) -> &Arc<Inode> {
+    pub(super) fn inode(&self, inode: InodeId) -> &Arc<Inode> {
         self.inodes.get(&inode).expect("a name or a handle keeps its inode")
     }
 
-    fn inode_mut(&mut self, inode: InodeId) -> &mut Inode {
+    pub(super) fn inode_mut(&mut self, inode: InodeId) -> &mut Inode {
         Arc::make_mut(self.inodes.get_mut(&inode).expect("a name or a handle keeps its inode"))
     }
 
