@@ -98,6 +98,7 @@ impl PageFile {
             file,
             cache: Cache::new(opts.cache_bytes),
             live: Mutex::new(BTreeSet::new()),
+            pinned: Mutex::default(),
             poison: Mutex::new(None),
         });
         let (meta, older_meta) = choose_meta(&shared)?;
@@ -138,8 +139,19 @@ impl PageFile {
     pub fn begin(&self) -> Write<'_> {
         let mut space = self.space.lock();
         let base = self.current.load_full();
-        space.release(base.meta.epoch.get() + 1, &self.shared.live.lock());
+        {
+            let live = self.shared.live.lock();
+            space.release(base.meta.epoch.get() + 1, &live);
+            *self.shared.pinned.lock() = space.pinned(&live);
+        }
         Write::new(self, space, base)
+    }
+
+    /// Pages that only live views of older versions need, as of the last
+    /// [`PageFile::begin`]: how many, by the epoch of the newest view that can
+    /// reach them. They are free once all views up to that one are gone.
+    pub fn pinned_pages(&self) -> std::collections::BTreeMap<u64, u64> {
+        self.shared.pinned.lock().clone()
     }
 
     /// How the page cache does.

@@ -72,6 +72,23 @@ impl Space {
             self.reusable.sort_by(|a, b| b.cmp(a));
         }
     }
+
+    /// How many waiting pages are kept by live views, by the epoch of the newest
+    /// that can reach them: free once all views up to that one are gone.
+    pub(crate) fn pinned(&self, live: &BTreeSet<u64>) -> BTreeMap<u64, u64> {
+        let mut pinned = BTreeMap::new();
+        for (&freed, pages) in &self.waiting {
+            if live.range(..freed).next().is_none() {
+                continue;
+            }
+            for &(_, born) in pages {
+                if let Some(newest) = live.range(born.min(freed)..freed).next_back() {
+                    *pinned.entry(*newest).or_default() += 1;
+                }
+            }
+        }
+        pinned
+    }
 }
 
 /// A page of the list without its place.

@@ -5,7 +5,7 @@
 //! * its epoch stays registered as live until the last clone is dropped, and
 //!   the writer reuses no page that a live epoch can reach.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Deref};
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) cache: Cache,
     /// Epochs some view stands on.
     pub(crate) live: Mutex<BTreeSet<u64>>,
+    /// Pages kept by live views as of the last `begin`: `Space::pinned`.
+    pub(crate) pinned: Mutex<BTreeMap<u64, u64>>,
     /// The first failed write or sync.
     pub(crate) poison: Mutex<Option<String>>,
 }

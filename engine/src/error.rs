@@ -121,7 +121,7 @@ fn status_of(error: &lsm::Error) -> Status {
         E::Io { .. } => Status::Io,
         E::Corrupt { .. } | E::Frame { .. } => Status::Corrupt,
         E::Full(_) => Status::ReadOnly,
-        E::TooManySnapshots { .. } => Status::Busy,
+        E::TooManySnapshots { .. } | E::SnapshotExpired { .. } => Status::Busy,
         _ => Status::Internal,
     }
 }

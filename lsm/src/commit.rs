@@ -88,7 +88,7 @@ impl Lsm {
     /// Under the commit lock: the state with every commit written, durable or not.
     fn latest(&self) -> Snapshot {
         let lsn = self.applied.load(Acquire);
-        Snapshot::new(self.version.load_full(), lsn, self.registry.register_writer(lsn))
+        Snapshot::new(self.version.lease(), lsn, self.registry.register_writer(lsn), None)
     }
 
     /// Under the commit lock.

@@ -3,13 +3,20 @@
 //! What must stay true: sources stand newest first, and where several have a
 //! key the newest decides (a delete there hides the key); each source has moved
 //! past every key already given; keys are strictly monotonic.
+//!
+//! What is merged lies behind a lock of the cursor's own, held for one step, and
+//! what is lent is a copy: so the memtables and pages it holds can be taken away
+//! when the snapshot expires, whether or not it is ever moved again (`lease.rs`).
 
 use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use btree::Direction;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+use vlog::Vlog;
 
+use crate::lease::{self, Listed};
 use crate::memtable::Walk;
 use crate::tree::TreeWalk;
 use crate::version::Snapshot;
@@ -22,6 +29,28 @@ pub type Entry<'a> = (&'a [u8], &'a [u8]);
 /// snapshot alive.
 pub struct Cursor {
     snapshot: Snapshot,
+    cell: Arc<CursorCell>,
+    _listed: Listed,
+    /// The key stood on; empty before the first and past the last entry.
+    key: Vec<u8>,
+    /// Its value, once it was asked for.
+    value: Vec<u8>,
+    loaded: bool,
+}
+
+/// What a cursor holds of its version; `None`: it was taken away.
+pub(crate) struct CursorCell(Mutex<Option<Merge>>);
+
+impl CursorCell {
+    pub(crate) fn empty(&self) {
+        let taken = self.0.lock().take();
+        drop(taken);
+    }
+}
+
+/// The sources of a cursor, and where they stand.
+struct Merge {
+    values: Arc<Vlog>,
     lo: Bound<Box<[u8]>>,
     hi: Bound<Box<[u8]>>,
     direction: Direction,
@@ -93,29 +122,13 @@ impl Cursor {
         hi: Bound<&[u8]>,
         direction: Direction,
     ) -> Result<Self, Error> {
-        let lsn = snapshot.lsn();
-        let mut sources = Vec::new();
-        let mut dropped = false;
-        for set in snapshot.version().sets() {
-            let table = set.with(keyspace.0, |t| (Arc::clone(&t.entries), t.floor(lsn)));
-            if let Some((entries, floor)) = table {
-                sources.push(Source::Memory(Walk::new(entries, lsn, floor)));
-                // Dropped here: older sets and the tree do not count.
-                dropped = floor > 0;
-            }
-            if dropped {
-                break;
-            }
-        }
-        if !dropped {
-            let walk = TreeWalk::new(&snapshot.version().view, keyspace, lo, hi, direction);
-            sources.push(Source::Tree(Box::new(walk)));
-        }
-        let (lo, hi) = (lo.map(Box::from), hi.map(Box::from));
-        let mut cursor =
-            Cursor { snapshot, lo, hi, direction, sources, at: None, ended: false, broken: false };
-        cursor.rewind()?;
-        Ok(cursor)
+        let merge = Merge::open(&snapshot, keyspace, lo, hi, direction)?;
+        let cell = Arc::new(CursorCell(Mutex::new(Some(merge))));
+        let listed = snapshot.lease().list(&cell);
+        // Taken away before it was listed? Then nobody will empty it.
+        drop(snapshot.version()?);
+        let (key, value) = (Vec::new(), Vec::new());
+        Ok(Cursor { snapshot, cell, _listed: listed, key, value, loaded: false })
     }
 
     /// The snapshot it reads.
@@ -127,8 +140,112 @@ impl Cursor {
     ///
     /// # Errors
     /// A page that cannot be read or fails its checksum; then
-    /// [`Error::Cursor`] until a seek succeeds.
+    /// [`Error::Cursor`] until a seek succeeds. [`Error::SnapshotExpired`].
     pub fn advance(&mut self) -> Result<bool, Error> {
+        self.step(false)
+    }
+
+    /// The key stood on; empty before the first and past the last entry.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// The value stood on; empty before the first and past the last entry. Read
+    /// only now if it lies in the value log: who needs keys only does not ask.
+    ///
+    /// # Errors
+    /// A value that cannot be read or fails its checksum.
+    pub fn value(&mut self) -> Result<&[u8], Error> {
+        if !self.loaded {
+            merge(&self.cell, &self.snapshot)?.load(&mut self.value)?;
+            self.loaded = true;
+        }
+        Ok(&self.value)
+    }
+
+    /// Moves to the next entry and lends it.
+    ///
+    /// # Errors
+    /// As [`Cursor::advance`] and [`Cursor::value`].
+    #[allow(clippy::should_implement_trait)] // It lends: no iterator can.
+    pub fn next(&mut self) -> Result<Option<Entry<'_>>, Error> {
+        Ok(self.step(true)?.then_some((&self.key, &self.value)))
+    }
+
+    fn step(&mut self, load: bool) -> Result<bool, Error> {
+        self.leave();
+        let mut merge = merge(&self.cell, &self.snapshot)?;
+        if !merge.advance()? {
+            return Ok(false);
+        }
+        self.key.extend_from_slice(merge.key());
+        if load {
+            merge.load(&mut self.value)?;
+            self.loaded = true;
+        }
+        Ok(true)
+    }
+
+    /// Places the cursor before the first entry at or beyond `key` in its
+    /// direction, within its bounds. It may go back.
+    ///
+    /// # Errors
+    /// As [`Cursor::advance`].
+    pub fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
+        self.leave();
+        merge(&self.cell, &self.snapshot)?.seek(key)
+    }
+
+    fn leave(&mut self) {
+        self.key.clear();
+        self.value.clear();
+        self.loaded = false;
+    }
+}
+
+/// What the cursor reads, for one step.
+fn merge<'a>(
+    cell: &'a CursorCell,
+    snapshot: &Snapshot,
+) -> Result<MappedMutexGuard<'a, Merge>, Error> {
+    MutexGuard::try_map(cell.0.lock(), Option::as_mut).map_err(|_| lease::expired(snapshot.lsn()))
+}
+
+impl Merge {
+    fn open(
+        snapshot: &Snapshot,
+        keyspace: KeyspaceId,
+        lo: Bound<&[u8]>,
+        hi: Bound<&[u8]>,
+        direction: Direction,
+    ) -> Result<Self, Error> {
+        let (lsn, version) = (snapshot.lsn(), snapshot.version()?);
+        let mut sources = Vec::new();
+        let mut dropped = false;
+        for set in version.sets() {
+            let table = set.with(keyspace.0, |t| (Arc::clone(&t.entries), t.floor(lsn)));
+            if let Some((entries, floor)) = table {
+                sources.push(Source::Memory(Walk::new(entries, lsn, floor)));
+                // Dropped here: older sets and the tree do not count.
+                dropped = floor > 0;
+            }
+            if dropped {
+                break;
+            }
+        }
+        if !dropped {
+            let walk = TreeWalk::new(&version.view, keyspace, lo, hi, direction);
+            sources.push(Source::Tree(Box::new(walk)));
+        }
+        let (lo, hi) = (lo.map(Box::from), hi.map(Box::from));
+        let values = Arc::clone(&version.values);
+        let (at, ended, broken) = (None, false, false);
+        let mut merge = Merge { values, lo, hi, direction, sources, at, ended, broken };
+        merge.rewind()?;
+        Ok(merge)
+    }
+
+    fn advance(&mut self) -> Result<bool, Error> {
         if self.broken {
             return Err(Error::Cursor);
         }
@@ -136,6 +253,25 @@ impl Cursor {
         let moved = self.try_advance()?;
         self.broken = false;
         Ok(moved)
+    }
+
+    /// The key stood on.
+    fn key(&self) -> &[u8] {
+        self.at.and_then(|at| self.sources[at].key()).unwrap_or_default()
+    }
+
+    /// Copies the value stood on.
+    fn load(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+        out.clear();
+        let Some(at) = self.at else { return Ok(()) };
+        match &mut self.sources[at] {
+            Source::Memory(walk) => out.extend_from_slice(walk.value().unwrap_or_default()),
+            Source::Tree(walk) => {
+                walk.load(&self.values)?;
+                out.extend_from_slice(walk.value());
+            }
+        }
+        Ok(())
     }
 
     fn try_advance(&mut self) -> Result<bool, Error> {
@@ -162,52 +298,7 @@ impl Cursor {
         Ok(false)
     }
 
-    /// The key stood on; empty before the first and past the last entry.
-    pub fn key(&self) -> &[u8] {
-        self.at.and_then(|at| self.sources[at].key()).unwrap_or_default()
-    }
-
-    /// The value stood on; empty before the first and past the last entry. Read
-    /// only now if it lies in the value log: who needs keys only does not ask.
-    ///
-    /// # Errors
-    /// A value that cannot be read or fails its checksum.
-    pub fn value(&mut self) -> Result<&[u8], Error> {
-        let Some(at) = self.at else { return Ok(&[]) };
-        Ok(match &mut self.sources[at] {
-            Source::Memory(walk) => walk.value().unwrap_or_default(),
-            Source::Tree(walk) => {
-                walk.load(&self.snapshot.version().values)?;
-                walk.value()
-            }
-        })
-    }
-
-    /// Moves to the next entry and lends it.
-    ///
-    /// # Errors
-    /// As [`Cursor::advance`] and [`Cursor::value`].
-    #[allow(clippy::should_implement_trait)] // It lends: no iterator can.
-    pub fn next(&mut self) -> Result<Option<Entry<'_>>, Error> {
-        if !self.advance()? {
-            return Ok(None);
-        }
-        self.value()?; // Loads it: both are lent below.
-        let Some(at) = self.at else { return Ok(None) };
-        Ok(Some(match &self.sources[at] {
-            Source::Memory(walk) => {
-                (walk.key().unwrap_or_default(), walk.value().unwrap_or_default())
-            }
-            Source::Tree(walk) => (walk.key().unwrap_or_default(), walk.value()),
-        }))
-    }
-
-    /// Places the cursor before the first entry at or beyond `key` in its
-    /// direction, within its bounds. It may go back.
-    ///
-    /// # Errors
-    /// As [`Cursor::advance`].
-    pub fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
+    fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
         let inside_start = match self.direction {
             Direction::Forward => within(key, borrowed(&self.lo), Ordering::Greater),
             Direction::Reverse => within(key, borrowed(&self.hi), Ordering::Less),

@@ -104,6 +104,16 @@ pub enum Error {
         /// How many live: the bound.
         live: usize,
     },
+    /// The snapshot was taken away since what old ones hold back had grown over
+    /// their share. Read again from a new one.
+    #[error(
+        "the snapshot of commit {lsn} was let go of: old snapshots held back more memory and disk \
+         than they may; read again, in smaller pieces, or raise max_pinned_bytes"
+    )]
+    SnapshotExpired {
+        /// What it saw.
+        lsn: Lsn,
+    },
     /// Memory is full of commits that cannot be flushed; nothing changed. Reads
     /// go on. Mend what the reason names; where it says so, restart.
     #[error("no room for more writes, since flushing the memtables fails: {0}")]

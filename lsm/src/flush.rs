@@ -249,6 +249,7 @@ impl Lsm {
         let next = Version { frozen: left, view, flushed: boundary, ..Version::clone(&now) };
         drop((self.version.swap(Arc::new(next)), done));
         drop(lock);
+        self.bound_pins();
         // `now`, and with it perhaps the set, is freed here, outside the lock.
     }
 

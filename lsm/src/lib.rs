@@ -5,7 +5,7 @@
 //! * a snapshot sees exactly the commits up to its LSN (`version.rs`);
 //! * persistent state moves by one meta page write (`flush.rs`);
 //! * nothing grows without bound: a full memory makes the committing thread
-//!   flush.
+//!   flush; old snapshots expire when they hold back too much (`lease.rs`).
 //!
 //! On the disk: `LOCK`, `trees.pages` (the page file), `wal/`, `vlog/`.
 
@@ -17,6 +17,7 @@ mod cursor;
 mod directory;
 mod error;
 mod flush;
+mod lease;
 mod memtable;
 mod meta;
 mod open;
@@ -33,7 +34,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Acquire;
 
-use arc_swap::ArcSwap;
 use btree::PageFile;
 use parking_lot::Mutex;
 use platform::{Clock, Disk, Lock};
@@ -57,8 +57,8 @@ pub use wal::SyncMode;
 pub use {btree::Error as PagesError, vlog::Error as ValuesError, wal::Error as WalError};
 
 use flush::Flusher;
-use registry::Registry;
-use version::Version;
+use lease::{Current, DiskPins};
+use registry::{Registration, Registry};
 
 /// The dense number of a commit; the first is 1.
 pub type Lsn = u64;
@@ -78,7 +78,7 @@ const _: () = assert!(MAX_INLINE < btree::MAX_VALUE && MAX_BATCH_BYTES <= vlog::
 pub struct Lsm {
     /// One writer at a time.
     commit: Mutex<()>,
-    version: ArcSwap<Version>,
+    version: Current,
     /// The last commit in the memtables. Written under the commit lock.
     applied: AtomicU64,
     /// The last commit new snapshots see: in async mode the last applied, in
@@ -110,13 +110,42 @@ impl Lsm {
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
         loop {
             let lsn = self.visible.load(Acquire);
-            let version = self.version.load_full();
-            if version.flushed <= lsn {
-                let live = self.registry.register(lsn);
-                let live = live.ok_or(Error::TooManySnapshots { live: self.registry.most() })?;
-                return Ok(Snapshot::new(version, lsn, live));
+            let lease = self.version.lease();
+            if lease.flushed() <= lsn {
+                return Ok(Snapshot::new(lease, lsn, self.register(lsn)?, None));
             }
         }
+    }
+
+    /// As [`Lsm::snapshot`], but it never expires: for a backup, which ends.
+    ///
+    /// # Errors
+    /// As [`Lsm::snapshot`].
+    pub(crate) fn exempt_snapshot(&self) -> Result<Snapshot, Error> {
+        loop {
+            let lsn = self.visible.load(Acquire);
+            let (lease, exempt) = self.version.exempt();
+            if lease.flushed() <= lsn {
+                return Ok(Snapshot::new(lease, lsn, self.register(lsn)?, Some(exempt)));
+            }
+        }
+    }
+
+    fn register(&self, lsn: Lsn) -> Result<Registration, Error> {
+        let live = self.registry.register(lsn);
+        live.ok_or(Error::TooManySnapshots { live: self.registry.most() })
+    }
+
+    /// Keeps what old snapshots hold back within its bound. After each version
+    /// that left something behind, outside the commit lock.
+    pub(crate) fn bound_pins(&self) {
+        self.version.bound(self.options.max_pinned_bytes, &self.disk_pins());
+    }
+
+    /// Bytes of the page file that only old versions need, by epoch of their view.
+    pub(crate) fn disk_pins(&self) -> DiskPins {
+        let pages = self.pages.pinned_pages();
+        pages.into_iter().map(|(epoch, pages)| (epoch, pages * btree::PAGE_BYTES as u64)).collect()
     }
 
     /// The timer's part: makes everything committed durable; returns how far.

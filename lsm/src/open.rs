@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use arc_swap::ArcSwap;
 use btree::PageFile;
 use parking_lot::Mutex;
 use platform::{Clock, Disk};
@@ -24,6 +23,7 @@ use wal::{Frame, ReplayError, Wal};
 use crate::batch::decode;
 use crate::directory::{self, StoreId};
 use crate::flush::Flusher;
+use crate::lease::Current;
 use crate::meta::Meta;
 use crate::options::Options;
 use crate::registry::Registry;
@@ -96,7 +96,7 @@ impl Lsm {
         };
         let lsm = Lsm {
             commit: Mutex::new(()),
-            version: ArcSwap::from_pointee(version),
+            version: Current::new(version, Arc::clone(&clock)),
             applied: AtomicU64::new(replay.applied),
             visible: AtomicU64::new(replay.applied),
             flusher: Mutex::new(Flusher::default()),

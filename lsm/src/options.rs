@@ -35,9 +35,14 @@ pub struct Options {
     /// Values up to this long stay in the leaf, longer ones go to the value log.
     /// Default 64, at most [`MAX_INLINE`].
     pub inline_max: usize,
-    /// Snapshots alive at a time, cursors' included; one more is refused with
+    /// Snapshots alive at a time (a cursor keeps its own); one more is refused with
     /// [`Error::TooManySnapshots`]. Default 4096, 1 to 2^20.
     pub max_snapshots: usize,
+    /// Bytes of memory and disk that old snapshots may hold back: memtable sets
+    /// flushed since, pages written anew since. Beyond it the oldest expire
+    /// ([`Error::SnapshotExpired`]). Default 1 GiB; 0: as soon as they hold back
+    /// anything.
+    pub max_pinned_bytes: u64,
 }
 
 impl Default for Options {
@@ -53,6 +58,7 @@ impl Default for Options {
             cache_bytes: 64 << 20,
             inline_max: 64,
             max_snapshots: 4096,
+            max_pinned_bytes: 1 << 30,
         }
     }
 }

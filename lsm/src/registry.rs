@@ -45,6 +45,11 @@ thread_local! {
     static HINT: Cell<usize> = Cell::new(NEXT_HINT.fetch_add(TRIES / 4, Relaxed));
 }
 
+/// A number of this thread's own, for choosing where it looks first.
+pub(crate) fn hint() -> usize {
+    HINT.get() / (TRIES / 4)
+}
+
 impl Registry {
     /// At most `most` at a time.
     pub(crate) fn new(most: usize) -> Arc<Self> {

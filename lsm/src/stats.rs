@@ -17,10 +17,20 @@ pub struct Stats {
     pub memtable_bytes: usize,
     /// Frozen sets waiting for their flush.
     pub frozen: usize,
-    /// Snapshots alive.
+    /// Snapshots alive, expired ones whose owners still have them included.
     pub snapshots: usize,
     /// The LSN of the oldest of them.
     pub oldest_snapshot: Option<Lsn>,
+    /// For how long, in microseconds, the oldest version that is read has not been
+    /// the current one: so long a snapshot has been holding something back.
+    pub oldest_pin_micros: u64,
+    /// Bytes of memory held back for old snapshots: memtable sets flushed since.
+    pub pinned_memory_bytes: u64,
+    /// Bytes of the disk held back for old snapshots: pages written anew since, as
+    /// of the beginning of the last flush.
+    pub pinned_disk_bytes: u64,
+    /// Versions taken away from their snapshots since the store was opened.
+    pub expired_versions: u64,
     /// Bytes of the log's segments.
     pub wal_bytes: u64,
     /// Bytes of the page file.
@@ -52,6 +62,7 @@ impl Lsm {
         let version = self.version.load_full();
         let (snapshots, oldest_snapshot) = self.registry.live();
         let usage = segments::usage(&version.view, &self.values)?;
+        let pinned = self.version.pinned(&self.disk_pins());
         let cache = self.pages.cache_stats();
         Ok(Stats {
             last_lsn: self.last_lsn(),
@@ -62,6 +73,10 @@ impl Lsm {
             frozen: version.frozen.len(),
             snapshots,
             oldest_snapshot,
+            oldest_pin_micros: pinned.micros,
+            pinned_memory_bytes: pinned.memory,
+            pinned_disk_bytes: pinned.disk,
+            expired_versions: self.version.expired(),
             wal_bytes: self.wal.total_bytes(),
             page_file_bytes: u64::from(version.view.file_pages()) * btree::PAGE_BYTES as u64,
             free_page_bytes: version.view.free_pages() * btree::PAGE_BYTES as u64,

@@ -23,8 +23,8 @@
 //! * *It ends.* A flush makes its boundary visible before it publishes its
 //!   version, so the next round loads an `L` that is not below it.
 //!
-//! The snapshot's `Arc` keeps its sets, and the view in it its pages, until it is
-//! dropped.
+//! The snapshot's lease keeps its sets, and the view in it its pages, until it is
+//! dropped, or taken away (`lease.rs`).
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -33,6 +33,7 @@ use btree::{Direction, View};
 use vlog::Vlog;
 
 use crate::cursor::Cursor;
+use crate::lease::{self, Exempt, Held, Lease};
 use crate::registry::Registration;
 use crate::set::MemSet;
 use crate::tree::Cell;
@@ -66,23 +67,45 @@ impl Version {
 }
 
 struct Inner {
-    version: Arc<Version>,
+    lease: Arc<Lease>,
     lsn: Lsn,
     _live: Registration,
+    _exempt: Option<Exempt>,
 }
 
 /// The store as of one commit: exactly the commits up to [`Snapshot::lsn`].
-/// Cheap to clone. Memory and pages it needs live as long as it does.
+/// Cheap to clone. Memory and pages it needs live as long as it does, or until old
+/// snapshots hold back more than [`Options::max_pinned_bytes`](crate::Options):
+/// then the oldest expire, and reads of them fail with [`Error::SnapshotExpired`].
 #[derive(Clone)]
 pub struct Snapshot(Arc<Inner>);
 
 impl Snapshot {
-    pub(crate) fn new(version: Arc<Version>, lsn: Lsn, live: Registration) -> Self {
-        Snapshot(Arc::new(Inner { version, lsn, _live: live }))
+    pub(crate) fn new(
+        lease: Arc<Lease>,
+        lsn: Lsn,
+        live: Registration,
+        exempt: Option<Exempt>,
+    ) -> Self {
+        Snapshot(Arc::new(Inner { lease, lsn, _live: live, _exempt: exempt }))
     }
 
-    pub(crate) fn version(&self) -> &Arc<Version> {
-        &self.0.version
+    /// The version, for one operation.
+    ///
+    /// # Errors
+    /// [`Error::SnapshotExpired`].
+    #[inline]
+    pub(crate) fn version(&self) -> Result<Held, Error> {
+        self.0.lease.version().ok_or_else(|| lease::expired(self.0.lsn))
+    }
+
+    pub(crate) fn lease(&self) -> &Arc<Lease> {
+        &self.0.lease
+    }
+
+    /// Whether it was taken away: reads fail.
+    pub fn is_expired(&self) -> bool {
+        self.0.lease.version().is_none()
     }
 
     /// The last commit it sees.
@@ -93,15 +116,16 @@ impl Snapshot {
     /// The value of `key`, or `None`.
     ///
     /// # Errors
-    /// A page or value that cannot be read or fails its checksum.
+    /// A page or value that cannot be read or fails its checksum;
+    /// [`Error::SnapshotExpired`].
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Value>, Error> {
         /// What a set says about a key.
         enum Found {
             Value(Option<Value>),
             Older,
         }
-        let lsn = self.lsn();
-        for set in self.version().sets() {
+        let (lsn, version) = (self.lsn(), self.version()?);
+        for set in version.sets() {
             let found = set.with(keyspace.0, |table| {
                 let floor = table.floor(lsn);
                 match table.entries.get(key, lsn) {
@@ -115,12 +139,12 @@ impl Snapshot {
                 return Ok(value);
             }
         }
-        let Some(cell) = self.version().view.get(keyspace.0, key)? else { return Ok(None) };
+        let Some(cell) = version.view.get(keyspace.0, key)? else { return Ok(None) };
         match Cell::decode(keyspace.0, &cell)? {
             Cell::Inline(_) => Ok(Some(Value::from_cell(cell))),
             Cell::Pointer(at) => {
                 let mut record = Vec::new();
-                let found = self.version().values.read_of(at, keyspace.0, key, &mut record)?;
+                let found = version.values.read_of(at, keyspace.0, key, &mut record)?;
                 let len = found.value.len();
                 Ok(Some(Value::from_record(record, len)))
             }
@@ -131,7 +155,8 @@ impl Snapshot {
     /// placed before the first of them.
     ///
     /// # Errors
-    /// A page that cannot be read or fails its checksum.
+    /// A page that cannot be read or fails its checksum;
+    /// [`Error::SnapshotExpired`], of every step too.
     pub fn range(
         &self,
         keyspace: KeyspaceId,
@@ -141,4 +166,28 @@ impl Snapshot {
     ) -> Result<Cursor, Error> {
         Cursor::open(self.clone(), keyspace, lo, hi, direction)
     }
+
+    /// The entries whose keys begin with `prefix`, in either order; all of the
+    /// keyspace if it is empty.
+    ///
+    /// # Errors
+    /// As [`Snapshot::range`].
+    pub fn prefix(
+        &self,
+        keyspace: KeyspaceId,
+        prefix: &[u8],
+        direction: Direction,
+    ) -> Result<Cursor, Error> {
+        let end = after_prefix(prefix);
+        let hi = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.range(keyspace, Bound::Included(prefix), hi, direction)
+    }
+}
+
+/// The first key beyond all that begin with `prefix`, if there is one.
+fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xFF)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
 }
