@@ -227,6 +227,7 @@ pub fn open_damaged(disk: &dyn Disk, path: &str) -> Result<(View, Vec<String>), 
         file,
         cache: Cache::new(0),
         live: Mutex::default(),
+        pinned: Mutex::default(),
         poison: Mutex::default(),
     });
     let (meta, other) = choose_meta(&shared)?;
