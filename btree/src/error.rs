@@ -9,7 +9,8 @@ use std::io;
 /// Why an operation on a page file failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The disk refused. Reads may be tried again; a failed write poisons the file.
+    /// The disk refused. It may be tried again: reads as they are, writes in another
+    /// transaction. A failed sync poisons the file.
     #[error("could not {action} page file {path}: {source}")]
     Io {
         /// The page file.
@@ -41,7 +42,7 @@ pub enum Error {
         /// The one this code reads.
         supported: u32,
     },
-    /// An earlier write or sync failed: what the disk holds is not known any more.
+    /// An earlier sync failed: what the disk holds is not known any more.
     #[error(
         "{path} takes no more writes since an earlier one failed ({why}); reads go on: check the disk, then restart"
     )]
@@ -70,6 +71,15 @@ pub enum Error {
         /// The page file.
         path: String,
     },
+}
+
+impl Error {
+    /// Whether the disk, or a quota on it, is full: the same call may succeed once
+    /// there is space, and nothing else need be done for it.
+    pub fn is_no_space(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
 }
 
 /// Where in a page file: page and tree, as far as they are known.

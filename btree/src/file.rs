@@ -101,7 +101,11 @@ impl PageFile {
             pinned: Mutex::default(),
             poison: Mutex::new(None),
         });
-        let (meta, older_meta) = choose_meta(&shared)?;
+        let (meta, older) = choose_meta(&shared)?;
+        let (older, older_meta) = match older {
+            Ok(older) => (Some(older), None),
+            Err(damage) => (None, Some(damage)),
+        };
         let file_bytes = shared.file.len().map_err(|e| shared.io("measure", e))?;
         if file_bytes < u64::from(meta.pages.get()) * PAGE_BYTES as u64 {
             let what =
@@ -114,6 +118,7 @@ impl PageFile {
             reusable: std::mem::take(&mut list.reusable),
             chain: list.chain,
             pages: meta.pages.get(),
+            older,
             ..Space::default()
         };
         space.reusable.sort_by(|a, b| b.cmp(a));
@@ -132,6 +137,13 @@ impl PageFile {
     /// The committed version of now. Never waits, not even for a commit.
     pub fn view(&self) -> View {
         View(self.current.load_full())
+    }
+
+    /// The oldest version some view still stands on: views of older ones are gone,
+    /// and none can come back. Never waits for a commit.
+    pub fn oldest_epoch(&self) -> u64 {
+        let current = self.current.load().meta.epoch.get();
+        self.shared.live.lock().first().copied().unwrap_or(current)
     }
 
     /// Starts a write transaction; waits while there is another one.
@@ -159,7 +171,7 @@ impl PageFile {
         self.shared.cache.stats()
     }
 
-    /// Why the file takes no more writes, if a write or sync has failed.
+    /// Why the file takes no more writes, if a sync has failed.
     pub fn poisoned(&self) -> Option<String> {
         self.shared.poison.lock().clone()
     }
@@ -215,8 +227,8 @@ fn directory(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(dir, _)| dir)
 }
 
-/// The valid meta page with the highest epoch, and what is wrong with the other.
-pub(crate) fn choose_meta(shared: &Shared) -> Result<(Meta, Option<String>), Error> {
+/// The valid meta page with the highest epoch; the other, or what is wrong with it.
+pub(crate) fn choose_meta(shared: &Shared) -> Result<(Meta, Result<Meta, String>), Error> {
     let slots = [read_meta(shared, 0)?, read_meta(shared, 1)?];
     for slot in &slots {
         if let Err(BadMeta::Version(found)) = slot {
@@ -228,11 +240,12 @@ pub(crate) fn choose_meta(shared: &Shared) -> Result<(Meta, Option<String>), Err
         }
     }
     match slots {
-        [Ok(a), Ok(b)] => Ok((if a.epoch.get() > b.epoch.get() { a } else { b }, None)),
+        [Ok(a), Ok(b)] if a.epoch.get() > b.epoch.get() => Ok((a, Ok(b))),
+        [Ok(a), Ok(b)] => Ok((b, Ok(a))),
         [Ok(good), Err(bad)] | [Err(bad), Ok(good)] => {
             let BadMeta::Damaged(what) = bad else { unreachable!("other versions returned above") };
             let what = format!("meta page {} is damaged: {what}", 1 - good.slot());
-            Ok((good, Some(what)))
+            Ok((good, Err(what)))
         }
         [Err(a), Err(b)] => {
             let what = format!("neither meta page is valid (0: {a}; 1: {b})");

@@ -48,6 +48,10 @@ pub(crate) struct Space {
     pub(crate) chain: Vec<u32>,
     /// Pages in the file.
     pub(crate) pages: u32,
+    /// The meta page before the current one, if it is whole.
+    pub(crate) older: Option<Meta>,
+    /// A write over the older meta page failed: who knows what stands there.
+    pub(crate) doubt: bool,
 }
 
 impl Space {

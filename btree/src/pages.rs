@@ -231,7 +231,7 @@ pub fn open_damaged(disk: &dyn Disk, path: &str) -> Result<(View, Vec<String>), 
         poison: Mutex::default(),
     });
     let (meta, other) = choose_meta(&shared)?;
-    let mut faults: Vec<String> = other.into_iter().collect();
+    let mut faults: Vec<String> = other.err().into_iter().collect();
     let bytes = shared.file.len().map_err(|e| shared.io("measure", e))?;
     if bytes < u64::from(meta.pages.get()) * PAGE_BYTES as u64 {
         faults.push(format!("the file has {bytes} bytes, its meta page says {} pages", meta.pages));

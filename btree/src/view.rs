@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) live: Mutex<BTreeSet<u64>>,
     /// Pages kept by live views as of the last `begin`: `Space::pinned`.
     pub(crate) pinned: Mutex<BTreeMap<u64, u64>>,
-    /// The first failed write or sync.
+    /// The first failed sync.
     pub(crate) poison: Mutex<Option<String>>,
 }
 

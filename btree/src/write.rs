@@ -12,12 +12,25 @@
 //! 4. fdatasync: only now the commit is reported, and only now views see it.
 //!
 //! The types assert the order: step 3 takes the [`Durable`] that only step 2
-//! makes. After any failed write or sync nothing is known of the disk, so the
-//! file is poisoned: the failed call is not repeated, later writes are refused,
-//! reads go on from version e.
+//! makes.
 //!
-//! Pages written early, when a transaction holds too many (`spill`), go to the
-//! same places as in step 1: until step 3 nothing refers to them.
+//! What a failure leaves:
+//! * a write of step 1: nothing refers to its place, and whatever of it was
+//!   written is written over before anything will. The transaction fails, the
+//!   file is as it was, and the caller may start over with another one;
+//! * the write of step 3: the new meta page may lie in the kernel whole, for the
+//!   next open to find, while this process, going on from version e, would write
+//!   over the pages it names. So nothing is written before the slot holds version
+//!   e - 1 again (or, if that was damaged when the file was opened, no version),
+//!   synced: `restore`, tried by each later transaction. A crash until then finds
+//!   version e + 1, which is whole and durable by step 2, or version e;
+//! * a sync: the kernel may have dropped the bytes and forgotten the failure, so
+//!   nothing is known of the disk any more and a later sync that succeeds would
+//!   prove nothing. The file is poisoned: no call is repeated, later writes are
+//!   refused, reads go on from version e.
+//!
+//! Pages written early, when a transaction holds too many, go to the same places
+//! as in step 1: until step 3 nothing refers to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -250,8 +263,10 @@ impl<'f> Write<'f> {
     /// change nothing is written, and the current view is returned.
     ///
     /// # Errors
-    /// [`Error::Io`] poisons the file: the commit may or may not be found after
-    /// a restart. [`Error::Poisoned`] if it was, [`Error::Refused`] if an
+    /// [`Error::Io`]: nothing was committed; start over with another transaction,
+    /// now or when [there is space](Error::is_no_space). Only after a failed sync,
+    /// which poisons the file, or a failed write of the meta page the commit may
+    /// be found after a restart. [`Error::Poisoned`]; [`Error::Refused`] if an
     /// earlier call on this transaction failed: nothing was committed.
     pub fn commit(mut self) -> Result<View, Error> {
         self.txn.usable(0)?;
@@ -268,6 +283,7 @@ impl<'f> Write<'f> {
         // From here on it is done.
         let txn = &mut self.txn;
         txn.committed = true;
+        txn.space.older = Some(self.base.meta);
         txn.space.chain = chain;
         txn.space.reusable.append(&mut txn.recycled);
         txn.space.reusable.sort_by(|a, b| b.cmp(a));
@@ -349,7 +365,7 @@ fn extend(pages: &mut u32, path: &str) -> Result<u32, Error> {
 }
 
 impl Txn<'_> {
-    fn usable(&self, tree: u32) -> Result<(), Error> {
+    fn usable(&mut self, tree: u32) -> Result<(), Error> {
         let path = || self.file.shared().path.clone();
         if let Some(why) = self.file.poisoned() {
             return Err(Error::Poisoned { path: path(), why });
@@ -361,6 +377,19 @@ impl Txn<'_> {
         if tree == DIRECTORY {
             return refused("tree 4294967295 is the directory's: take another number".into());
         }
+        self.restore()
+    }
+
+    /// Undoes a failed write of a meta page, before anything else is written.
+    fn restore(&mut self) -> Result<(), Error> {
+        if !self.space.doubt {
+            return Ok(());
+        }
+        let slot = (self.epoch % 2) as u32;
+        let bytes = self.space.older.map_or(Box::new([0; PAGE_BYTES]), |older| older.encode());
+        self.write_at(&*bytes, u64::from(slot) * PAGE_BYTES as u64)?;
+        self.sync()?;
+        self.space.doubt = false;
         Ok(())
     }
 
@@ -484,7 +513,7 @@ impl Txn<'_> {
             return Ok(());
         }
         let result = self.file.shared().file.write_at(bytes, offset);
-        result.map_err(|e| self.poison("write to", e))
+        result.map_err(|e| self.file.shared().io("write to", e))
     }
 
     /// Steps 1 and 2.
@@ -496,7 +525,9 @@ impl Txn<'_> {
 
     /// Steps 3 and 4.
     fn switch(&mut self, meta: &Meta, _: Durable) -> Result<(), Error> {
-        self.write_at(&*meta.encode(), u64::from(meta.slot()) * PAGE_BYTES as u64)?;
+        let done = self.write_at(&*meta.encode(), u64::from(meta.slot()) * PAGE_BYTES as u64);
+        self.space.doubt = done.is_err();
+        done?;
         self.sync()
     }
 

@@ -1,12 +1,13 @@
 //! A crash at any call leaves the last committed version or the one being
-//! committed, whole; a failed write or sync ends writing, not reading.
+//! committed, whole; a failed write undoes a commit, a failed sync ends writing,
+//! neither ends reading.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
 use btree::{Error, Op};
 use common::*;
-use platform::sim::SimDisk;
+use platform::sim::{Fault, SimDisk, Times};
 
 /// Five commits: two trees grow past one page, one shrinks, one goes.
 fn changes() -> Vec<Change> {
@@ -28,7 +29,6 @@ fn run(disk: &std::sync::Arc<SimDisk>, from: usize, models: &[Trees]) -> usize {
     let Ok(file) = open(disk.clone()) else { return from };
     for (n, change) in changes().iter().enumerate().skip(from) {
         if commit(&file, change, n as u8 + 1, &models[n]).is_err() {
-            assert!(file.poisoned().is_some());
             return n;
         }
     }
@@ -171,20 +171,140 @@ fn a_failed_sync_ends_writing_and_not_reading() {
 }
 
 #[test]
-fn a_full_disk_ends_writing_and_not_reading() {
+fn a_full_disk_at_any_byte_undoes_the_commit_and_nothing_else() {
     let models = models();
-    let disk = SimDisk::new(9);
-    let file = open(disk.clone()).unwrap();
-    commit(&file, &changes()[0], 1, &models[0]).unwrap();
-    disk.set_budget(Some(1000));
-    assert!(commit(&file, &changes()[1], 2, &models[1]).is_err());
-    assert_eq!(contents(&file.view()).unwrap(), models[1]);
-    disk.set_budget(None);
-    assert!(matches!(file.begin().commit(), Err(Error::Poisoned { .. })));
-    drop(file);
-    let file = open(disk).unwrap();
-    assert_eq!(contents(&file.view()).unwrap(), models[1]);
-    assert_clean(&file);
+    for step in 0..14 {
+        // given: two commits, and a third for which there is not enough space
+        let disk = SimDisk::new(step);
+        let file = open(disk.clone()).unwrap();
+        commit(&file, &changes()[0], 1, &models[0]).unwrap();
+        commit(&file, &changes()[1], 2, &models[1]).unwrap();
+        let old = file.view();
+        disk.set_budget(Some(step * 3500));
+        let third = |file: &btree::PageFile| commit(file, &changes()[2], 3, &models[2]);
+        let Err(failed) = third(&file) else {
+            assert!(step > 9);
+            continue;
+        };
+        // then: it says so, reads and this version go on, and trying again does no harm
+        assert!(failed.is_no_space() && file.poisoned().is_none(), "{failed}");
+        assert_eq!(contents(&file.view()).unwrap(), models[2]);
+        assert!(third(&file).unwrap_err().is_no_space());
+        // a restart in this state finds that version, or the third if only its
+        // meta page failed
+        for restarted in [disk.snapshot().restart(), disk.snapshot().kill()] {
+            found(&restarted, 2, &models);
+        }
+        // when: there is space, then: the commit succeeds, and is durable
+        disk.set_budget(None);
+        third(&file).unwrap();
+        assert_clean(&file);
+        assert_eq!(contents(&old).unwrap(), models[2]);
+        drop((old, file));
+        assert_eq!(found(&disk.snapshot().restart_worst(), 3, &models), 3);
+        // and both meta pages are whole again
+        let file = open(disk).unwrap();
+        assert!(file.damaged_meta().is_none());
+        assert_eq!(run_on(&file, 3, &models), changes().len());
+    }
+}
+
+/// Commits from change `from` on.
+fn run_on(file: &btree::PageFile, from: usize, models: &[Trees]) -> usize {
+    for (n, change) in changes().iter().enumerate().skip(from) {
+        commit(file, change, n as u8 + 1, &models[n]).unwrap();
+    }
+    changes().len()
+}
+
+#[test]
+fn writes_that_fail_anywhere_and_a_crash_after_them_leave_a_whole_version() {
+    let models = models();
+    let (mut failures, mut in_doubt) = (0, 0);
+    for seed in 0..400u64 {
+        // given: writes fail now and then, one of them perhaps that of a meta page;
+        // the file is used on without a reopen, and the machine stops somewhere
+        let disk = SimDisk::new(seed);
+        let options = btree::Options { dirty_bytes: 8 << 10, ..options() };
+        let Ok(file) = btree::PageFile::open(disk.clone(), PATH, options) else { continue };
+        disk.crash_after(5 + seed % 60);
+        let (mut done, mut random) = (0, Seeded(seed));
+        while done < changes().len() && file.poisoned().is_none() && !disk.is_crashed() {
+            match random.below(4) {
+                0 => disk.fail(Fault::Write, PATH, Times::Next),
+                1 => disk.set_budget(Some(random.below(30_000))),
+                _ => {}
+            }
+            match commit(&file, &changes()[done], done as u8 + 1, &models[done]) {
+                Ok(_) => done += 1,
+                Err(_) => {
+                    failures += 1;
+                    assert_eq!(file.view().user()[0], done as u8);
+                }
+            }
+            disk.clear_faults();
+            disk.set_budget(None);
+        }
+        // then: what is found is the last version, or the next one
+        let disk = if seed % 2 == 0 { disk.restart() } else { disk.kill() };
+        let version = found(&disk, done, &models);
+        in_doubt += u32::from(version > done);
+        assert_eq!(run(&disk, version, &models), changes().len());
+    }
+    assert!(failures > 200 && in_doubt > 0, "{failures} {in_doubt}");
+}
+
+#[test]
+fn a_failed_meta_page_is_undone_before_anything_is_written() {
+    let models = models();
+    for kind in 0..3 {
+        // given: version 2, then a commit whose last write, the meta page, fails
+        let disk = SimDisk::new(kind);
+        let file = open(disk.clone()).unwrap();
+        commit(&file, &changes()[0], 1, &models[0]).unwrap();
+        commit(&file, &changes()[1], 2, &models[1]).unwrap();
+        let bytes = {
+            // What the third commit writes before its meta page.
+            let enough = |budget: u64| {
+                let trial = disk.snapshot();
+                let file = open(trial.clone()).unwrap();
+                trial.set_budget(Some(budget));
+                commit(&file, &changes()[2], 3, &models[2]).is_ok()
+            };
+            (0..).map(|pages| pages * 4096).find(|&bytes| enough(bytes)).unwrap() - 4096
+        };
+        let metas = disk.file_bytes(PATH).unwrap()[..8192].to_vec();
+        disk.set_budget(Some(bytes));
+        assert!(commit(&file, &changes()[2], 3, &models[2]).unwrap_err().is_no_space());
+        disk.set_budget(None);
+        match kind {
+            // when: something else is committed, then: it is what a restart finds
+            0 => {
+                let other = Change::from([(5, [(b"other".to_vec(), Some(vec![1]))].into())]);
+                commit(&file, &other, 3, &models[2]).unwrap();
+                assert_clean(&file);
+                let mut want = models[2].clone();
+                apply_to_model(&mut want, &other);
+                let file = open(disk.restart_worst()).unwrap();
+                assert_eq!(contents(&file.view()).unwrap(), want);
+                assert!(file.damaged_meta().is_none());
+            }
+            // when: a transaction begins and is dropped, then: the page is as before
+            1 => {
+                let mut write = file.begin();
+                write.apply(5, [(b"k", Op::Put(b"v"))], &mut |_, _| {}).unwrap();
+                drop(write);
+                assert_eq!(disk.durable_bytes(PATH).unwrap()[..8192], metas);
+            }
+            // when: the sync of that fails, then: that poisons
+            _ => {
+                disk.fail_sync(PATH);
+                assert!(file.begin().drop_tree(1).is_err());
+                assert!(file.poisoned().is_some());
+                assert!(matches!(file.begin().drop_tree(1), Err(Error::Poisoned { .. })));
+            }
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The disk refused. Reads may be tried again; writes poison.
+    /// The disk refused. It may be tried again; of a failed write nothing is left.
     #[error("could not {doing} {file}: {source}")]
     Io {
         /// A verb: "open", "read", "cut", ...
@@ -67,8 +67,8 @@ pub enum Error {
         max: u64,
     },
 
-    /// A write or sync failed earlier: no more writes until opened again. The
-    /// text is the same for every caller.
+    /// A sync failed, now or earlier: no more writes until opened again. The text
+    /// is the same for every caller.
     #[error("{0}")]
     Poisoned(String),
 
@@ -83,6 +83,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the disk, or a quota on it, is full: the same call may succeed once
+    /// there is space, and nothing else need be done for it.
+    pub fn is_no_space(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     pub(crate) fn io(doing: &'static str, file: &str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { doing, file: file.to_owned(), source }
     }

@@ -22,6 +22,7 @@ mod scan;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use error::Error;
 pub use garbage::{SegmentUse, choose_garbage};

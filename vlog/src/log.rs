@@ -1,20 +1,16 @@
-//! The value log: append, sync, read, remove.
+//! The value log: open and read (`write.rs`: append, sync, remove).
 //!
 //! Must stay true:
 //! * one writer, under `writer`; readers never take that lock. Lock order:
 //!   `writer`, then `segments`; neither is held over a read;
 //! * a record can be read only after the [`Vlog::sync`] that made it durable
-//!   returned: its bytes are not in `segments` before;
-//! * a segment is rolled over by draining and syncing it, so at most one file
-//!   has unsynced bytes; its name is synced before a [`Tail`] that names it is
-//!   returned;
-//! * after a failed write or sync nothing more is written: the next open cuts
-//!   back to the tail that was vouched for.
+//!   returned: its bytes are not in `segments` before.
 
 use crate::error::Error;
-use crate::record::{self, MAX_KEY_BYTES, MAX_VALUE_BYTES, Pointer, RecordRef};
+use crate::record::{self, Pointer, RecordRef};
 use crate::scan::Scan;
 use crate::segment::{self, HEADER_LEN, HeaderFlaw, Tail};
+use crate::write::Writer;
 use crate::{Options, Record, SegmentInfo};
 use parking_lot::{Mutex, RwLock};
 use platform::{Disk, File, Open};
@@ -27,43 +23,29 @@ const MAX_OPEN_FILES: usize = 128;
 
 /// The value log of one process. All methods take `&self`.
 pub struct Vlog {
-    disk: Arc<dyn Disk>,
-    dir: String,
-    opts: Options,
-    writer: Mutex<Writer>,
-    segments: RwLock<BTreeMap<u32, Segment>>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: String,
+    pub(crate) opts: Options,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) segments: RwLock<BTreeMap<u32, Segment>>,
     /// The segment being written (0: none yet), for those without the lock.
-    tail_id: AtomicU32,
+    pub(crate) tail_id: AtomicU32,
 }
 
 /// What readers see of a segment.
-struct Segment {
+pub(crate) struct Segment {
     /// Bytes that are durable and may be read, header included.
-    len: u64,
+    pub(crate) len: u64,
     file: Option<Arc<dyn File>>,
     /// Read since the last look of the eviction.
     used: AtomicBool,
 }
 
-struct Writer {
-    /// The segment being written; none before the first record.
-    current: Option<Current>,
-    /// Bytes appended but not yet written; at most `buffer_bytes`.
-    buf: Vec<u8>,
-    /// The segment of the last tail the caller was given (0: none yet): its meta
-    /// page may name it, whatever was appended since.
-    vouched: u32,
-    poison: Option<String>,
-}
-
-struct Current {
-    id: u32,
-    file: Arc<dyn File>,
-    /// Where `buf` will be written.
-    written: u64,
-    dirty: bool,
-    /// Its name is not durable yet.
-    unnamed: bool,
+impl Segment {
+    /// Of so many bytes that may be read, not open.
+    pub(crate) fn new(len: u64) -> Segment {
+        Segment { len, file: None, used: AtomicBool::new(false) }
+    }
 }
 
 impl std::fmt::Debug for Vlog {
@@ -110,7 +92,7 @@ impl Vlog {
                 len = tail.len;
                 current = Some((path, file, cut));
             }
-            segments.insert(id, Segment { len, file: None, used: AtomicBool::new(false) });
+            segments.insert(id, Segment::new(len));
         }
         if tail.segment != 0 && current.is_none() {
             return Err(Error::Missing { file: segment::path(dir, tail.segment) });
@@ -128,125 +110,17 @@ impl Vlog {
                     file.set_len(tail.len).map_err(Error::io("cut", &path))?;
                     file.sync().map_err(Error::io("sync", &path))?;
                 }
-                let (id, written) = (tail.segment, tail.len);
-                Some(Current { id, file, written, dirty: false, unnamed: false })
+                Some(file)
             }
         };
         Ok(Self {
             disk,
             dir: dir.to_owned(),
             opts,
-            writer: Mutex::new(Writer {
-                current,
-                buf: Vec::new(),
-                vouched: tail.segment,
-                poison: None,
-            }),
+            writer: Mutex::new(Writer::new(tail, current)),
             segments: RwLock::new(segments),
             tail_id: AtomicU32::new(tail.segment),
         })
-    }
-
-    /// Appends a record and returns where it will lie. It is buffered: it can be
-    /// read, and survives a crash, only after [`Vlog::sync`] returned.
-    ///
-    /// # Errors
-    /// [`Error::TooLarge`]: nothing happened. [`Error::Poisoned`].
-    pub fn append(
-        &self,
-        keyspace: u32,
-        key: &[u8],
-        lsn: u64,
-        value: &[u8],
-    ) -> Result<Pointer, Error> {
-        for (what, bytes, max) in
-            [("key", key.len(), MAX_KEY_BYTES), ("value", value.len(), MAX_VALUE_BYTES)]
-        {
-            if bytes > max {
-                return Err(Error::TooLarge { what, bytes: bytes as u64, max: max as u64 });
-            }
-        }
-        let mut writer = self.writer.lock();
-        writer.healthy()?;
-        let len = record::record_len(key.len(), value.len());
-        let end = writer.end();
-        if end.is_none_or(|end| end > HEADER_LEN && end + len > self.opts.segment_bytes) {
-            let done = self.roll_over(&mut writer);
-            writer.poison_on(done)?;
-        }
-        let Writer { current: Some(current), buf, .. } = &mut *writer else {
-            return Err(Error::Misuse { segment: 0, why: "no segment after a roll-over" });
-        };
-        let offset = current.written + buf.len() as u64;
-        let head = record::header(current.id, offset, keyspace, key, lsn, value);
-        let at = Pointer { segment: current.id, len: len as u32, offset };
-
-        let wrote = (|| {
-            if buf.len() as u64 + len > self.opts.buffer_bytes as u64 {
-                current.drain(buf, &self.dir)?;
-            }
-            buf.extend_from_slice(&head);
-            buf.extend_from_slice(key);
-            if len <= self.opts.buffer_bytes as u64 {
-                buf.extend_from_slice(value);
-                return Ok(());
-            }
-            // Larger than the buffer: header and key through it, the value past it.
-            current.drain(buf, &self.dir)?;
-            current.write(value, &self.dir)
-        })();
-        writer.poison_on(wrote)?;
-        Ok(at)
-    }
-
-    /// Makes all records appended so far durable and readable; returns the tail
-    /// for the meta page.
-    ///
-    /// # Errors
-    /// [`Error::Poisoned`]: nothing appended since the last sync counts.
-    pub fn sync(&self) -> Result<Tail, Error> {
-        let mut writer = self.writer.lock();
-        writer.healthy()?;
-        let done = self.sync_current(&mut writer);
-        let tail = writer.poison_on(done)?;
-        writer.vouched = tail.segment;
-        Ok(tail)
-    }
-
-    fn sync_current(&self, writer: &mut Writer) -> Result<Tail, Error> {
-        let Writer { current: Some(current), buf, .. } = writer else { return Ok(Tail::EMPTY) };
-        current.drain(buf, &self.dir)?;
-        let path = segment::path(&self.dir, current.id);
-        if current.dirty {
-            current.file.sync().map_err(Error::io("sync", &path))?;
-            current.dirty = false;
-        }
-        if current.unnamed {
-            self.disk.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))?;
-            current.unnamed = false;
-        }
-        if let Some(seen) = self.segments.write().get_mut(&current.id) {
-            seen.len = current.written;
-        }
-        Ok(Tail { segment: current.id, len: current.written })
-    }
-
-    /// Ends the current segment, durably, and begins the next.
-    fn roll_over(&self, writer: &mut Writer) -> Result<(), Error> {
-        let ended = self.sync_current(writer)?;
-        let Some(id) = ended.segment.checked_add(1) else {
-            return Err(Error::Misuse { segment: ended.segment, why: "no number is left" });
-        };
-        let path = segment::path(&self.dir, id);
-        let file = self.disk.open(&path, Open::CreateNew).map_err(Error::io("create", &path))?;
-        file.write_at(&segment::encode(id), 0).map_err(Error::io("write", &path))?;
-        // No byte of it may be read yet.
-        let seen = Segment { len: 0, file: None, used: AtomicBool::new(false) };
-        self.segments.write().insert(id, seen);
-        self.tail_id.store(id, Ordering::Release);
-        writer.current =
-            Some(Current { id, file, written: HEADER_LEN, dirty: true, unnamed: true });
-        Ok(())
     }
 
     /// Reads and verifies one record into a buffer of its own.
@@ -331,6 +205,17 @@ impl Vlog {
         Ok(Scan::new(file, segment::path(&self.dir, segment), segment, HEADER_LEN, len))
     }
 
+    /// As [`Vlog::scan`], from the record at `offset` on; 0 is the first.
+    ///
+    /// # Errors
+    /// As [`Vlog::scan`]. An offset where no record begins is found out by the
+    /// first [`Scan::next`].
+    pub fn scan_from(&self, segment: u32, offset: u64) -> Result<Scan, Error> {
+        let (file, len) = self.file(segment)?;
+        let path = segment::path(&self.dir, segment);
+        Ok(Scan::new(file, path, segment, offset.max(HEADER_LEN), len))
+    }
+
     /// An open handle and how many bytes may be read.
     fn file(&self, id: u32) -> Result<(Arc<dyn File>, u64), Error> {
         {
@@ -377,80 +262,6 @@ impl Vlog {
     #[cfg(test)]
     pub(crate) fn open_files(&self) -> usize {
         self.segments.read().values().filter(|s| s.file.is_some()).count()
-    }
-
-    /// Why writes are refused, if they are.
-    pub fn poisoned(&self) -> Option<String> {
-        self.writer.lock().poison.clone()
-    }
-
-    /// Removes a sealed segment, durably. The caller knows that no pointer and
-    /// no version names it any more; readers that hold it open keep reading.
-    /// After a crash the file may be there again: remove at start what
-    /// [`Vlog::segments`] lists and the tree does not.
-    ///
-    /// # Errors
-    /// [`Error::Misuse`] for a segment that is not before the last tail given to
-    /// the caller, [`Error::Missing`], [`Error::Io`].
-    pub fn remove(&self, segment: u32) -> Result<(), Error> {
-        // No roll-over meanwhile: it would sync the directory too.
-        let mut writer = self.writer.lock();
-        if segment >= writer.vouched {
-            let why = "only segments before the committed tail may be removed";
-            return Err(Error::Misuse { segment, why });
-        }
-        let path = segment::path(&self.dir, segment);
-        if !self.segments.read().contains_key(&segment) {
-            return Err(Error::Missing { file: path });
-        }
-        self.disk.remove(&path).map_err(Error::io("remove", &path))?;
-        self.segments.write().remove(&segment);
-        let synced = self.disk.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir));
-        writer.poison_on(synced)
-    }
-}
-
-impl Writer {
-    fn healthy(&self) -> Result<(), Error> {
-        match &self.poison {
-            Some(why) => Err(Error::Poisoned(why.clone())),
-            None => Ok(()),
-        }
-    }
-
-    /// Where the next record goes, if there is a segment.
-    fn end(&self) -> Option<u64> {
-        self.current.as_ref().map(|c| c.written + self.buf.len() as u64)
-    }
-
-    fn poison_on<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
-        outcome.map_err(|e| {
-            let why = format!(
-                "the value log takes no more writes: {e}; reads go on; \
-                 mend the disk or free space, then restart"
-            );
-            self.buf = Vec::new();
-            self.poison = Some(why.clone());
-            Error::Poisoned(why)
-        })
-    }
-}
-
-impl Current {
-    fn drain(&mut self, buf: &mut Vec<u8>, dir: &str) -> Result<(), Error> {
-        if !buf.is_empty() {
-            self.write(buf, dir)?;
-            buf.clear();
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8], dir: &str) -> Result<(), Error> {
-        self.dirty = true;
-        let path = segment::path(dir, self.id);
-        self.file.write_at(bytes, self.written).map_err(Error::io("write", &path))?;
-        self.written += bytes.len() as u64;
-        Ok(())
     }
 }
 

@@ -28,6 +28,11 @@ impl Scan {
         Self { file, path, segment, at, end, buf: Vec::new(), start: 0 }
     }
 
+    /// Where the next record begins.
+    pub fn offset(&self) -> u64 {
+        self.at
+    }
+
     /// The next record and where it lies; `None` at the end.
     ///
     /// # Errors

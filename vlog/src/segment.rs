@@ -52,6 +52,11 @@ impl Tail {
     /// Bytes of a tail on the disk: segment (4), length (8), little-endian.
     pub const BYTES: usize = 12;
 
+    /// Bytes of records in its segment; the file's header does not count.
+    pub fn record_bytes(self) -> u64 {
+        self.len.saturating_sub(HEADER_LEN)
+    }
+
     /// The bytes for the meta page.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut out = [0; Self::BYTES];

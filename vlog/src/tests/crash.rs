@@ -4,7 +4,7 @@
 use super::*;
 use crate::Pointer;
 use platform::Entropy;
-use platform::sim::SimEntropy;
+use platform::sim::{Fault, SimEntropy, Times};
 
 /// The caller's side: what a meta page would hold.
 #[derive(Clone, Default)]
@@ -36,6 +36,17 @@ fn live(
     let mut log = try_open(disk, meta.tail)?;
     check(&log, meta);
     let mut new = Vec::new();
+    step(&mut log, disk, meta, &mut new, dice, steps)
+}
+
+fn step(
+    log: &mut Vlog,
+    disk: &Arc<SimDisk>,
+    meta: &mut Meta,
+    new: &mut Vec<(Pointer, u64, Vec<u8>)>,
+    dice: &SimEntropy,
+    steps: usize,
+) -> Result<(), Error> {
     for _ in 0..steps {
         let roll = dice.next_u64();
         match roll % 12 {
@@ -47,7 +58,7 @@ fn live(
             }
             8 | 9 => {
                 meta.tail = log.sync()?;
-                meta.records.append(&mut new);
+                meta.records.append(new);
             }
             10 => {
                 // Every record of an old segment is dead: collect it. Never the
@@ -65,10 +76,9 @@ fn live(
                 }
             }
             _ => {
-                drop(log);
                 new.clear();
-                log = try_open(disk, meta.tail)?;
-                check(&log, meta);
+                *log = try_open(disk, meta.tail)?;
+                check(log, meta);
             }
         }
     }
@@ -119,4 +129,44 @@ fn a_failed_sync_anywhere_keeps_all_that_was_committed() {
         live(&disk, &mut meta, &dice, 8).unwrap();
         check(&open(&disk.restart_worst(), meta.tail), &meta);
     }
+}
+
+/// Writes, names and space fail now and then; the log is used on without a
+/// reopen, and a crash comes at any call of it.
+#[test]
+fn failed_writes_void_what_was_not_synced_and_nothing_else() {
+    let (mut failures, mut full) = (0, 0);
+    for seed in 0..150 {
+        let disk = SimDisk::new(seed);
+        disk.crash_after(40 + seed * 7 % 150);
+        let dice = SimEntropy::new(seed);
+        let mut meta = Meta::default();
+        let mut new = Vec::new();
+        let Ok(mut log) = try_open(&disk, Tail::EMPTY) else { continue };
+        for _ in 0..30 {
+            let roll = dice.next_u64();
+            match roll % 5 {
+                0 => disk.fail(Fault::Write, "vlog", Times::Next),
+                1 => disk.fail(Fault::Name, "vlog", Times::Next),
+                2 => disk.set_budget(Some((roll >> 8) % 900)),
+                _ => {}
+            }
+            match step(&mut log, &disk, &mut meta, &mut new, &dice, 8) {
+                Err(Error::Poisoned(_)) => break, // the crash, met by a sync
+                Err(e) => {
+                    // The caller starts over: no pointer since the last sync counts.
+                    (failures, full) = (failures + 1, full + u32::from(e.is_no_space()));
+                    new.clear();
+                }
+                Ok(()) => {}
+            }
+            disk.clear_faults();
+            disk.set_budget(None);
+        }
+        drop(log);
+        let disk = if seed % 2 == 0 { disk.restart() } else { disk.restart_worst() };
+        live(&disk, &mut meta, &dice, 20).unwrap();
+        check(&open(&disk.restart_worst(), meta.tail), &meta);
+    }
+    assert!(failures > 300 && full > 50, "{failures} failed, {full} for want of space");
 }

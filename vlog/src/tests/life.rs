@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::{Pointer, SegmentInfo};
+use platform::sim::{Fault, Times};
 use platform::{Disk, Open};
 
 #[test]
@@ -236,22 +237,71 @@ fn a_failed_sync_poisons_with_one_message_and_reads_go_on() {
 }
 
 #[test]
-fn a_full_disk_poisons_and_the_next_open_cuts() {
-    for room in [0, 1, 40, 100, 250] {
+fn a_full_disk_voids_what_was_not_synced_and_nothing_else() {
+    for room in [0, 1, 40, 100, 250, 400, 700, 1100] {
+        // given: a synced record, and appends until the disk is full
         let disk = SimDisk::new(1);
         let log = open(&disk, Tail::EMPTY);
         let good = log.append(1, b"k", 1, b"good").unwrap();
         let tail = log.sync().unwrap();
+        let length = disk.file_bytes(&segment_path(1)).unwrap().len();
         disk.set_budget(Some(room));
-        let failed = (0..4).find_map(|i| log.append(1, b"k", 2 + i, &[7; 200]).err());
-        assert!(matches!(failed, Some(Error::Poisoned(_))), "{failed:?}");
-        disk.set_budget(None);
-        assert!(log.sync().is_err());
-        let disk = disk.kill();
-        let log = open(&disk, tail);
+        let failed = (0..9).find_map(|i| log.append(1, b"k", 2 + i, &[7; 200]).err()).unwrap();
+        // then: the error says so, and nothing is left of them but what was synced
+        assert!(failed.is_no_space(), "{failed}");
+        assert!(log.poisoned().is_none());
         assert_eq!(log.read(good).unwrap().value(), b"good");
         assert_eq!(log.segments().len(), 1);
+        assert_eq!(disk.files(), [segment_path(1)]);
+        assert_eq!(disk.file_bytes(&segment_path(1)).unwrap().len(), length);
+        assert_eq!(log.sync().unwrap(), tail);
+        // when: there is space again
+        disk.set_budget(None);
+        let again: Vec<_> =
+            (0..9).map(|i| log.append(1, b"k", 2 + i, &[7; 200]).unwrap()).collect();
+        let tail = log.sync().unwrap();
+        // then: it goes on where it was, here and after the worst restart
+        assert_eq!(again[0].offset, good.offset + u64::from(good.len));
+        let log = open(&disk.restart_worst(), tail);
+        for (i, at) in again.iter().enumerate() {
+            assert_eq!(log.read(*at).unwrap().lsn, 2 + i as u64);
+        }
+        assert_eq!(log.read(good).unwrap().value(), b"good");
+        assert!(log.scan(1).unwrap().next().unwrap().is_some());
     }
+}
+
+#[test]
+fn what_cannot_be_undone_at_once_is_undone_before_the_next_write() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    let good = log.append(1, b"k", 1, b"good").unwrap();
+    let tail = log.sync().unwrap();
+    // given: records over two more segments, then every change of the disk fails
+    for i in 0..4 {
+        log.append(1, b"k", 2 + i, &[7; 300]).unwrap();
+    }
+    log.append(1, b"k", 8, b"buffered").unwrap();
+    assert_eq!(disk.files().len(), 4);
+    disk.fail(Fault::Write, "vlog", Times::Every);
+    disk.fail(Fault::Name, "vlog", Times::Every);
+    let failed = log.sync().unwrap_err();
+    assert!(matches!(failed, Error::Io { .. }) && !failed.is_no_space(), "{failed}");
+    // then: each further call says so and gives nothing, reads go on
+    for _ in 0..3 {
+        assert!(matches!(log.append(1, b"k", 9, b"x"), Err(Error::Io { .. })));
+        assert!(matches!(log.sync(), Err(Error::Io { .. })));
+        assert_eq!(log.read(good).unwrap().value(), b"good");
+    }
+    // when: the disk is well again, then: the log ends where it ended
+    disk.clear_faults();
+    assert_eq!(log.sync().unwrap(), tail);
+    assert_eq!(disk.files(), [segment_path(1)]);
+    let at = log.append(1, b"k", 2, b"next").unwrap();
+    assert_eq!(at.offset, good.offset + u64::from(good.len));
+    let tail = log.sync().unwrap();
+    let log = open(&disk.restart_worst(), tail);
+    assert_eq!(log.read(at).unwrap().value(), b"next");
 }
 
 #[test]
