@@ -1,7 +1,7 @@
 //! A door for `benches/engine.rs`; not part of the interface.
 
 use crate::Lsn;
-use crate::memtable::{Memtable, Stored};
+use crate::memtable::Memtable;
 
 /// A bare memtable.
 pub struct Table(Memtable);
@@ -15,16 +15,16 @@ impl Default for Table {
 impl Table {
     /// An empty one.
     pub fn new() -> Self {
-        Table(Memtable::new())
+        Table(Memtable::empty())
     }
 
     /// Adds an entry.
     pub fn insert(&self, key: &[u8], lsn: Lsn, value: &[u8]) {
-        self.0.insert(key, lsn, Stored::put(value));
+        self.0.insert(key, lsn, Some(value));
     }
 
     /// The length of the newest value at `lsn`.
     pub fn get(&self, key: &[u8], lsn: Lsn) -> Option<usize> {
-        self.0.get(key, lsn)?.1.value().map(<[u8]>::len)
+        self.0.get(key, lsn)?.value().map(<[u8]>::len)
     }
 }

@@ -4,7 +4,6 @@
 //! there for every reader who learned its LSN; after the freeze (`last` is set)
 //! nothing is written any more.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,7 +12,7 @@ use arc_swap::ArcSwap;
 
 use crate::Lsn;
 use crate::batch::{Op, Ops};
-use crate::memtable::{Memtable, Stored};
+use crate::memtable::Memtable;
 
 /// One keyspace's part. Dropping a keyspace writes an LSN here: it hides all of
 /// the keyspace that is older, in this set, in older sets and in the tree.
@@ -69,43 +68,49 @@ impl MemSet {
     #[inline]
     pub(crate) fn with<R>(&self, keyspace: u32, f: impl FnOnce(&Table) -> R) -> Option<R> {
         let tables = self.tables.load();
-        let i = tables.binary_search_by_key(&keyspace, |t| t.keyspace).ok()?;
+        let i = find(&tables, keyspace).ok()?;
         Some(f(&tables[i]))
     }
 
     /// Writes one batch as commit `lsn`. Under the commit lock; readers learn of
     /// it when they learn the LSN.
     pub(crate) fn apply(&self, lsn: Lsn, ops: Ops<'_>) {
-        let drops = last_drops(ops.clone());
-        for keyspace in drops.keys() {
-            self.drop_keyspace(*keyspace, lsn);
+        let drops = drops(ops.clone());
+        for same in drops.chunk_by(|a, b| a.0 == b.0) {
+            self.drop_keyspace(same[0].0, lsn);
         }
-        let mut table: Option<(u32, Arc<Memtable>)> = None;
+        let mut grown = 0;
+        let mut tables = self.tables.load();
         for (i, op) in ops.enumerate() {
-            let (keyspace, key, stored) = match op {
-                Op::Put(keyspace, key, value) => (keyspace.0, key, Stored::put(value)),
-                Op::Delete(keyspace, key) => (keyspace.0, key, Stored::Delete),
+            let (keyspace, key, value) = match op {
+                Op::Put(keyspace, key, value) => (keyspace.0, key, Some(value)),
+                Op::Delete(keyspace, key) => (keyspace.0, key, None),
                 Op::DropKeyspace(_) => continue,
             };
             // All that this batch has after its last drop has the drop's LSN and
             // is seen; what it has before would be too, so it is left out.
-            if drops.get(&keyspace).is_some_and(|last| i < *last) {
+            let later = drops.partition_point(|drop| *drop < (keyspace, i));
+            if drops.get(later).is_some_and(|(of, _)| *of == keyspace) {
                 continue;
             }
-            let entries = match &table {
-                Some((of, entries)) if *of == keyspace => entries,
-                _ => &table.insert((keyspace, self.table(keyspace))).1,
+            let at = match find(&tables, keyspace) {
+                Ok(at) => at,
+                Err(at) => {
+                    self.table(keyspace);
+                    tables = self.tables.load();
+                    at
+                }
             };
-            let grown = entries.insert(key, lsn, stored);
-            self.bytes.fetch_add(grown, Relaxed);
+            grown += tables[at].entries.insert(key, lsn, value);
         }
+        self.bytes.fetch_add(grown, Relaxed);
     }
 
     fn table(&self, keyspace: u32) -> Arc<Memtable> {
         if let Some(entries) = self.with(keyspace, |t| Arc::clone(&t.entries)) {
             return entries;
         }
-        let entries = Arc::new(Memtable::new());
+        let entries = Arc::new(Memtable::empty());
         self.replace(Table { keyspace, entries: Arc::clone(&entries), drops: Arc::new([]) });
         self.bytes.fetch_add(entries.bytes(), Relaxed);
         entries
@@ -121,7 +126,7 @@ impl MemSet {
 
     fn replace(&self, table: Table) {
         let mut tables = Vec::clone(&self.tables.load());
-        match tables.binary_search_by_key(&table.keyspace, |t| t.keyspace) {
+        match find(&tables, table.keyspace) {
             Ok(i) => tables[i] = table,
             Err(i) => tables.insert(i, table),
         }
@@ -129,11 +134,22 @@ impl MemSet {
     }
 }
 
-/// The place of each keyspace's last drop in a batch.
-fn last_drops(ops: Ops<'_>) -> BTreeMap<u32, usize> {
-    let drops = ops.enumerate().filter_map(|(i, op)| match op {
-        Op::DropKeyspace(keyspace) => Some((keyspace.0, i)),
-        _ => None,
-    });
-    drops.collect()
+/// Where a keyspace's table is, or would be.
+#[inline]
+fn find(tables: &[Table], keyspace: u32) -> Result<usize, usize> {
+    tables.binary_search_by_key(&keyspace, |table| table.keyspace)
+}
+
+/// The places of drops in a batch, by keyspace. Almost always none, and then
+/// nothing is allocated.
+fn drops(ops: Ops<'_>) -> Vec<(u32, usize)> {
+    let mut drops: Vec<_> = ops
+        .enumerate()
+        .filter_map(|(i, op)| match op {
+            Op::DropKeyspace(keyspace) => Some((keyspace.0, i)),
+            _ => None,
+        })
+        .collect();
+    drops.sort_unstable();
+    drops
 }

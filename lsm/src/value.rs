@@ -1,13 +1,16 @@
 //! A value as a reader gets it: not copied from where it lies.
 //!
-//! What must stay true: it keeps the memory it lies in (a memtable's value, a
-//! page frame, the record read for it) and nothing else.
+//! What must stay true: it keeps the memory it lies in (its memtable, a page
+//! frame, the record read for it) and nothing else.
 
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::memtable::{SMALL_VALUE, Stored};
+use crate::memtable::{Held, Memtable};
+
+/// Memtable values up to this long are copied: cheaper than sharing them.
+const SMALL: usize = 22;
 
 /// A value's bytes. Cheap to clone but where it comes from the value log.
 #[derive(Clone)]
@@ -17,9 +20,10 @@ pub struct Value(Repr);
 enum Repr {
     Small {
         len: u8,
-        bytes: [u8; SMALL_VALUE],
+        bytes: [u8; SMALL],
     },
-    Shared(Arc<[u8]>),
+    /// In a memtable.
+    Memory(Held<Memtable>),
     /// A leaf's cell: the value follows its first byte.
     Leaf(btree::Value),
     /// The value is the last `len` bytes.
@@ -30,13 +34,24 @@ enum Repr {
 }
 
 impl Value {
-    /// What a memtable entry holds, or `None` for a delete.
-    pub(crate) fn from_stored(stored: &Stored) -> Option<Value> {
-        match stored {
-            Stored::Delete => None,
-            Stored::Small { len, bytes } => Some(Value(Repr::Small { len: *len, bytes: *bytes })),
-            Stored::Shared(bytes) => Some(Value(Repr::Shared(Arc::clone(bytes)))),
-        }
+    /// What `find` finds in the memtable, if it does.
+    #[inline]
+    pub(crate) fn from_memory(
+        table: &Arc<Memtable>,
+        find: impl for<'a> FnOnce(&'a Memtable) -> Option<&'a [u8]>,
+    ) -> Option<Value> {
+        let mut small = None;
+        let held = Held::find(table, |table| {
+            let value = find(table)?;
+            if value.len() > SMALL {
+                return Some(value);
+            }
+            let mut bytes = [0; SMALL];
+            bytes[..value.len()].copy_from_slice(value);
+            small = Some(Repr::Small { len: value.len() as u8, bytes });
+            None
+        });
+        small.or(held.map(Repr::Memory)).map(Value)
     }
 
     /// The value in a leaf's cell.
@@ -68,7 +83,7 @@ impl Deref for Value {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Repr::Small { len, bytes } => &bytes[..usize::from(*len)],
-            Repr::Shared(bytes) => bytes,
+            Repr::Memory(bytes) => bytes,
             Repr::Leaf(cell) => &cell[1..],
             Repr::Record { bytes, len } => &bytes[bytes.len() - len..],
         }

@@ -128,8 +128,8 @@ impl Snapshot {
         for set in version.sets() {
             let found = set.with(keyspace.0, |table| {
                 let floor = table.floor(lsn);
-                match table.entries.get(key, lsn) {
-                    Some((at, stored)) if at >= floor => Found::Value(Value::from_stored(stored)),
+                match table.entries.read(key, lsn) {
+                    Some((at, value)) if at >= floor => Found::Value(value),
                     // Dropped here: whatever is older is gone.
                     _ if floor > 0 => Found::Value(None),
                     _ => Found::Older,

@@ -1,4 +1,4 @@
-//! The skiplist against a `BTreeMap`, one writer against many readers.
+//! The memtable against a `BTreeMap`, one writer against many readers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn stored(value: Option<u8>) -> Stored {
-    value.map_or(Stored::Delete, |v| Stored::put(&[v; 3]))
+fn put(table: &Memtable, key: &[u8], lsn: Lsn, value: Option<u8>) -> usize {
+    table.insert(key, lsn, value.map(|v| [v; 3]).as_ref().map(|v| &v[..]))
 }
 
 /// Newest version of each key at `lsn`, deletes included.
@@ -56,18 +56,18 @@ proptest! {
         floor in prop_oneof![Just(0u64), 0u64..60],
         probe in key(),
     ) {
-        let table = Arc::new(Memtable::new());
+        let table = Arc::new(Memtable::empty());
         let mut model = BTreeMap::new();
         for (i, (key, value)) in writes.iter().enumerate() {
             // Two writes share an LSN now and then: the later one counts.
             let lsn = i as u64 / 2 + 1;
-            table.insert(key, lsn, stored(*value));
+            put(&table, key, lsn, *value);
             model.insert((key.clone(), lsn), *value);
         }
         let seen = model_at(&model, lsn, floor);
 
-        let got = table.get(&probe, lsn).filter(|(at, _)| *at >= floor);
-        let got = got.map(|(_, s)| s.value().map(|v| v[0]));
+        let got = table.get(&probe, lsn).filter(|entry| entry.lsn() >= floor);
+        let got = got.map(|entry| entry.value().map(|v| v[0]));
         prop_assert_eq!(got, seen.get(&probe).copied());
 
         let mut walk = Walk::new(Arc::clone(&table), lsn, floor);
@@ -102,11 +102,11 @@ proptest! {
 #[test]
 fn many_versions_of_one_key_are_stepped_over() {
     // Given a hot key of 1000 versions between two others,
-    let table = Arc::new(Memtable::new());
-    table.insert(b"a", 1, stored(Some(1)));
-    table.insert(b"c", 2, stored(Some(3)));
+    let table = Arc::new(Memtable::empty());
+    put(&table, b"a", 1, Some(1));
+    put(&table, b"c", 2, Some(3));
     for lsn in 3..1003 {
-        table.insert(b"b", lsn, stored(Some(lsn as u8)));
+        put(&table, b"b", lsn, Some(lsn as u8));
     }
     // when walked at an LSN in the middle, then it shows one of them.
     let mut walk = Walk::new(table, 500, 0);
@@ -123,7 +123,7 @@ fn many_versions_of_one_key_are_stepped_over() {
 #[test]
 fn readers_see_a_sorted_list_while_it_grows() {
     // Given a writer inserting in a scattered order and publishing a count,
-    let table = Arc::new(Memtable::new());
+    let table = Arc::new(Memtable::empty());
     let published = AtomicU64::new(0);
     let key = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
     const N: u64 = 20_000;
@@ -156,7 +156,7 @@ fn readers_see_a_sorted_list_while_it_grows() {
             });
         }
         for n in 1..=N {
-            table.insert(&key(n), n, stored(Some(1)));
+            put(&table, &key(n), n, Some(1));
             published.store(n, Ordering::Release);
         }
     });
@@ -164,10 +164,17 @@ fn readers_see_a_sorted_list_while_it_grows() {
 
 #[test]
 fn memory_is_accounted() {
-    let table = Memtable::new();
-    let empty = table.bytes();
-    table.insert(&[1; 16], 1, Stored::put(&[0; 400]));
-    // One chunk of 16 slots in two arenas, and the value with its two counters.
-    let slots = 16 * (size_of::<Line<Node>>() + size_of::<Packed<Cold>>());
-    assert_eq!(table.bytes() - empty, slots + 416);
+    // Given an empty table, then it has allocated nothing.
+    let table = Memtable::empty();
+    assert_eq!(table.bytes(), size_of::<Memtable>());
+    // When a first entry comes, then it takes the first chunk of nodes and of
+    // entries, and the list of chunks.
+    let grown = put(&table, &[1; 16], 1, Some(1));
+    let list = 4 * 24;
+    assert_eq!(grown, 2 * 512 + list);
+    // When another comes that fits, then it takes nothing.
+    assert_eq!(put(&table, &[2; 16], 1, Some(1)), 0);
+    // When a huge one comes, then it takes just what it needs.
+    assert_eq!(table.insert(&[3; 16], 2, Some(&[0; 100_000])), 16 + 16 + 100_000);
+    assert_eq!(table.bytes(), size_of::<Memtable>() + 1024 + list + 100_032);
 }

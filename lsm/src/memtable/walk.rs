@@ -2,49 +2,86 @@
 //! not above the LSN, deletes included, in either direction.
 //!
 //! What must stay true: entries below `floor` (the keyspace was dropped at that
-//! LSN) are as if they had never been.
+//! LSN) are as if they had never been; a walk stays in a leaf with one order word
+//! (ranks mean nothing in another one): what is added meanwhile is too new.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::{Memtable, NIL, Node, Probe, Stored};
+use super::raw::{Anchor, Entry, Spot};
+use super::table::Memtable;
 use crate::Lsn;
 
-/// Versions of one key stepped over one by one before a search is cheaper.
-const PATIENCE: usize = 8;
+/// What a walk shows.
+#[derive(Clone, Copy)]
+struct Sight {
+    lsn: Lsn,
+    floor: Lsn,
+}
+
+impl Sight {
+    #[inline]
+    fn shows(self, newest: Entry<'_>) -> Option<Entry<'_>> {
+        newest.as_of(self.lsn).filter(|entry| entry.lsn() >= self.floor)
+    }
+
+    /// The first key to show from rank `rank` on.
+    #[inline]
+    fn up(self, mut spot: Spot<'_>, mut rank: usize) -> Option<Spot<'_>> {
+        loop {
+            while let Some(newest) = spot.leaf.entry(spot.order, rank) {
+                if let Some(entry) = self.shows(newest) {
+                    return Some(spot.at(rank, entry));
+                }
+                rank += 1;
+            }
+            (spot, rank) = (Spot::of(spot.leaf.next.load()?), 0);
+        }
+    }
+
+    /// The last key to show below rank `rank`.
+    #[inline]
+    fn down(self, mut spot: Spot<'_>, mut rank: usize) -> Option<Spot<'_>> {
+        loop {
+            while let Some(below) = rank.checked_sub(1) {
+                rank = below;
+                if let Some(newest) = spot.leaf.entry(spot.order, rank)
+                    && let Some(entry) = self.shows(newest)
+                {
+                    return Some(spot.at(rank, entry));
+                }
+            }
+            spot = Spot::of(spot.leaf.prev.load()?);
+            rank = spot.order.count();
+        }
+    }
+}
 
 /// See the module. Starts before the first entry; place it with a method below.
 pub(crate) struct Walk {
-    table: Arc<Memtable>,
-    lsn: Lsn,
-    floor: Lsn,
-    at: u32,
+    sight: Sight,
+    at: Anchor<Memtable>,
 }
 
 impl Walk {
     pub(crate) fn new(table: Arc<Memtable>, lsn: Lsn, floor: Lsn) -> Self {
-        Walk { table, lsn, floor, at: NIL }
+        Walk { sight: Sight { lsn, floor }, at: Anchor::new(table) }
     }
 
-    fn node(&self) -> Option<&Node> {
-        self.table.node(self.at)
+    /// What is stored at the key stood on; `None` past the end.
+    #[inline]
+    pub(crate) fn stored(&self) -> Option<Entry<'_>> {
+        self.at.entry()
     }
 
     /// The key stood on, or `None` past the end.
     #[inline]
     pub(crate) fn key(&self) -> Option<&[u8]> {
-        self.table.key(self.at)
-    }
-
-    /// What is stored at the key stood on.
-    #[inline]
-    pub(crate) fn stored(&self) -> Option<&Stored> {
-        self.table.stored(self.at)
+        self.stored().map(Entry::key)
     }
 
     /// The commit that wrote the entry stood on; 0 past the end.
     pub(crate) fn lsn(&self) -> Lsn {
-        self.node().map_or(0, |node| node.lsn)
+        self.stored().map_or(0, Entry::lsn)
     }
 
     /// The value of the key stood on; `None` for a delete.
@@ -55,82 +92,50 @@ impl Walk {
 
     /// To the first key.
     pub(crate) fn first(&mut self) {
-        self.at = self.settle_forward(self.table.next(NIL, 0));
+        let sight = self.sight;
+        self.at.go(|table, _| sight.up(Spot::of(table.first_leaf()?), 0));
     }
 
     /// To the last key.
     pub(crate) fn last(&mut self) {
-        self.at = self.settle_back(self.table.last());
+        let sight = self.sight;
+        self.at.go(|table, _| {
+            let spot = Spot::of(table.last_leaf()?);
+            sight.down(spot, spot.order.count())
+        });
     }
 
     /// To the first key not below (`inclusive`) or above `key`.
     pub(crate) fn seek_from(&mut self, key: &[u8], inclusive: bool) {
-        // LSNs begin at 1: (key, 0) stands behind all versions of the key.
-        let lsn = if inclusive { self.lsn } else { 0 };
-        self.at = self.settle_forward(self.table.first_from(Probe::new(key), lsn));
+        let sight = self.sight;
+        self.at.go(|table, _| {
+            let spot = Spot::of(table.leaf(key)?);
+            let (rank, equal) = spot.leaf.find(spot.order, key);
+            sight.up(spot, rank + usize::from(equal && !inclusive))
+        });
     }
 
     /// To the last key not above (`inclusive`) or below `key`.
     pub(crate) fn seek_until(&mut self, key: &[u8], inclusive: bool) {
-        let lsn = if inclusive { 0 } else { Lsn::MAX };
-        self.at = self.settle_back(self.table.last_before(Probe::new(key), lsn));
+        let sight = self.sight;
+        self.at.go(|table, _| {
+            let spot = Spot::of(table.leaf(key)?);
+            let (rank, equal) = spot.leaf.find(spot.order, key);
+            sight.down(spot, rank + usize::from(equal && inclusive))
+        });
     }
 
     /// To the next key upwards.
+    #[inline]
     pub(crate) fn forward(&mut self) {
-        self.at = self.settle_forward(self.past(self.at));
+        let sight = self.sight;
+        self.at.go(|_, spot| spot.and_then(|spot| sight.up(spot, spot.rank + 1)));
     }
 
     /// To the next key downwards.
+    #[inline]
     pub(crate) fn back(&mut self) {
-        let Some(key) = self.table.key(self.at) else { return };
-        self.at = self.settle_back(self.table.last_before(Probe::new(key), Lsn::MAX));
-    }
-
-    /// The first node of the key after that of the node `at`.
-    fn past(&self, at: u32) -> u32 {
-        let Some(key) = self.table.key(at).map(Probe::new) else { return NIL };
-        let mut next = self.table.next(at, 0);
-        for _ in 0..PATIENCE {
-            match self.table.node(next) {
-                Some(node) if self.table.compare(next, node, key) == Ordering::Equal => {
-                    next = self.table.next(next, 0);
-                }
-                _ => return next,
-            }
-        }
-        self.table.first_from(key, 0)
-    }
-
-    /// From `at`, the first of some key's nodes or one past those too new, to the
-    /// first node this walk may show.
-    fn settle_forward(&self, mut at: u32) -> u32 {
-        while let (Some(node), Some(key)) = (self.table.node(at), self.table.key(at)) {
-            if node.lsn > self.lsn {
-                // Too new: the version to show, or else the next key.
-                at = self.table.first_from(Probe::new(key), self.lsn);
-            } else if node.lsn < self.floor {
-                at = self.past(at);
-            } else {
-                return at;
-            }
-        }
-        NIL
-    }
-
-    /// From `at`, the oldest node of a key, down to the first key with a version
-    /// this walk may show.
-    fn settle_back(&self, mut at: u32) -> u32 {
-        while let Some(key) = self.table.key(at).map(Probe::new) {
-            let seen = self.table.first_from(key, self.lsn);
-            if let Some(node) = self.table.node(seen)
-                && self.table.compare(seen, node, key) == Ordering::Equal
-                && node.lsn >= self.floor
-            {
-                return seen;
-            }
-            at = self.table.last_before(key, Lsn::MAX);
-        }
-        NIL
+        let sight = self.sight;
+        self.at.go(|_, spot| spot.and_then(|spot| sight.down(spot, spot.rank)));
     }
 }

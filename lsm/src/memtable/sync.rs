@@ -1,0 +1,14 @@
+//! The atomics of the memtable. `tests/interleave.rs` includes the same sources
+//! with the atomics of a model checker and smaller nodes.
+
+pub(super) use std::sync::atomic::{AtomicPtr, AtomicU64};
+
+/// Keys in a leaf, separators in an inner node. The order word (`node.rs`) has
+/// place for 15; with 14 a leaf is four cache lines.
+pub(super) const SLOTS: usize = 14;
+
+#[cfg(target_pointer_width = "64")]
+const _: () = {
+    use super::node::{Inner, Leaf};
+    assert!(size_of::<Leaf>() == 256 && size_of::<Inner>() == 384);
+};
