@@ -24,6 +24,8 @@ use std::fmt;
 use zerocopy::byteorder::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::expect::Require;
+
 /// Keys are 1 to this many bytes.
 pub const MAX_KEY: usize = 1024;
 /// A batch's payload is at most this many bytes: what one WAL frame may hold.
@@ -103,7 +105,8 @@ pub enum BatchError {
     },
 }
 
-/// Writes that happen all or not at all: one WAL frame.
+/// Writes that happen all or not at all: one WAL frame; and what must hold for them
+/// to happen ([`Batch::require`]).
 ///
 /// A batch remembers its first fault (a key of 0 or more than [`MAX_KEY`] bytes,
 /// too many bytes, a reserved keyspace); the faulty operation is left out and
@@ -113,6 +116,9 @@ pub struct Batch {
     payload: Vec<u8>,
     count: u32,
     fault: Option<BatchError>,
+    /// What must hold for it to be written: `expect.rs`. No part of the payload.
+    pub(crate) requires: Vec<Require>,
+    pub(crate) require_bytes: usize,
 }
 
 impl Default for Batch {
@@ -125,7 +131,8 @@ impl Batch {
     /// An empty batch.
     pub fn new() -> Self {
         let head = Head { version: VERSION, zero: [0; 3], count: U32::new(0) };
-        Batch { payload: head.as_bytes().to_vec(), count: 0, fault: None }
+        let (payload, requires) = (head.as_bytes().to_vec(), Vec::new());
+        Batch { payload, count: 0, fault: None, requires, require_bytes: 0 }
     }
 
     /// Sets `key` to `value`.
@@ -148,7 +155,7 @@ impl Batch {
         self.count as usize
     }
 
-    /// Whether there is no operation.
+    /// Whether there is no operation (there may be requirements).
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -162,6 +169,8 @@ impl Batch {
     pub fn clear(&mut self) {
         self.payload.truncate(size_of::<Head>());
         self.fault = None;
+        self.requires.clear();
+        self.require_bytes = 0;
         self.set_count(0);
     }
 
@@ -186,6 +195,11 @@ impl Batch {
         self.payload[..size_of::<Head>()].copy_from_slice(head.as_bytes());
     }
 
+    /// Remembers the first fault.
+    pub(crate) fn refuse(&mut self, fault: BatchError) {
+        self.fault.get_or_insert(fault);
+    }
+
     fn push(&mut self, kind: u8, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
         let bytes = self.payload.len() + size_of::<OpHead>() + key.len();
         let bytes = bytes.saturating_add(value.len());
@@ -198,9 +212,8 @@ impl Batch {
         } else {
             None
         };
-        if fault.is_some() {
-            self.fault = self.fault.or(fault);
-            return;
+        if let Some(fault) = fault {
+            return self.refuse(fault);
         }
         let head = OpHead {
             kind,

@@ -1,39 +1,42 @@
-//! One write, in order: commit lock, room in memory, WAL frame (which gives the
-//! LSN), memtables, durability where the mode says so, visible.
+//! One write, in order: commit lock, room in memory, what the batch requires, WAL
+//! frame (which gives the LSN), memtables, durability where the mode says so,
+//! visible.
 //!
 //! What must stay true:
 //! * frames, memtable inserts and the applied LSN move under the commit lock, in
-//!   the same order; LSNs are dense;
+//!   the same order; LSNs are dense. The lock is not held over the wait for a
+//!   sync: who commits meanwhile appends, and waits for the same sync or the next;
 //! * what fails before the log has the frame leaves nothing behind. What fails
 //!   after it (only a sync can) is never visible here; whether it happened is
 //!   known when the store is opened again, since the log takes nothing more;
 //! * room is made before the lock is kept, by flushing on this thread: who
 //!   produces faster than the disk takes pays for it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use parking_lot::MutexGuard;
 
 use crate::batch::Batch;
-use crate::version::Snapshot;
+use crate::version::{Snapshot, Version};
 use crate::{Error, Lsm, Lsn};
 
 impl Lsm {
-    /// Writes a batch whole, or not at all. An empty batch writes nothing.
-    /// Returns its LSN: in sync mode when it is durable, in async mode when it
-    /// is in the kernel (a killed process loses nothing, a power cut loses at
-    /// most what came after the last [`Lsm::sync`]).
+    /// Writes a batch whole, or not at all, if what it requires holds. An empty
+    /// batch writes nothing. Returns its LSN: in sync mode when it is durable, in
+    /// async mode when it is in the kernel (a killed process loses nothing, a power
+    /// cut loses at most what came after the last [`Lsm::sync`]).
     ///
     /// # Errors
     /// On any, nothing of the batch is visible. [`Error::Batch`]: mend the batch.
-    /// [`Error::Full`]: flushing fails. [`Error::Wal`]: the log failed, writes
-    /// are refused until the store is opened again; if this very call met the
-    /// failure, its batch may be found whole then.
+    /// [`Error::Unmet`]: what it requires does not hold. [`Error::Full`]: flushing
+    /// fails. [`Error::Wal`]: the log failed, writes are refused until the store is
+    /// opened again; if this very call met the failure, its batch may be found
+    /// whole then.
     pub fn commit(&self, batch: &Batch) -> Result<Lsn, Error> {
         batch.check()?;
-        let lock = self.room()?;
-        let lsn = self.write(batch)?;
-        drop(lock);
+        let (lock, version) = self.room()?;
+        let lsn = self.write(lock, &version, batch)?;
         self.acknowledge(lsn)?;
         Ok(lsn)
     }
@@ -52,27 +55,26 @@ impl Lsm {
         &self,
         f: impl FnOnce(&Snapshot) -> Result<(Batch, T), E>,
     ) -> Result<(Lsn, T), E> {
-        let lock = self.room()?;
+        let (lock, version) = self.room()?;
         let (batch, out) = f(&self.latest())?;
         batch.check().map_err(Error::from)?;
-        let lsn = self.write(&batch)?;
-        drop(lock);
+        let lsn = self.write(lock, &version, &batch)?;
         self.acknowledge(lsn)?;
         Ok((lsn, out))
     }
 
     /// The commit lock, with room in the active set.
-    pub(crate) fn room(&self) -> Result<MutexGuard<'_, ()>, Error> {
+    pub(crate) fn room(&self) -> Result<(MutexGuard<'_, ()>, Arc<Version>), Error> {
         loop {
             let lock = self.commit.lock();
             let version = self.version.load();
             if !version.active.is_full(self.options.memtable_bytes) {
-                return Ok(lock);
+                return Ok((lock, version));
             }
             if version.frozen.len() < self.options.max_frozen {
                 drop(version);
                 self.freeze();
-                return Ok(lock);
+                return Ok((lock, self.version.load()));
             }
             drop((version, lock));
             let most = self.options.max_frozen;
@@ -91,23 +93,37 @@ impl Lsm {
         Snapshot::new(self.version.lease(), lsn, self.registry.register_writer(lsn), None)
     }
 
-    /// Under the commit lock.
-    fn write(&self, batch: &Batch) -> Result<Lsn, Error> {
+    /// Takes the commit lock, and gives it back.
+    fn write(
+        &self,
+        lock: MutexGuard<'_, ()>,
+        version: &Version,
+        batch: &Batch,
+    ) -> Result<Lsn, Error> {
         let last = self.applied.load(Acquire);
+        if let Err(unmet) = batch.expectations(version, last) {
+            drop(lock);
+            // What it rests on is known to last before anybody is told.
+            self.acknowledge(last)?;
+            return Err(unmet);
+        }
         if batch.is_empty() {
             return Ok(last);
         }
         let lsn = self.wal.append(self.clock.wall_micros(), batch.payload())?;
         assert_eq!(lsn, last + 1, "the log and the memtables count the same commits");
-        self.version.load().active.apply(lsn, batch.ops());
+        version.active.apply(lsn, batch.ops());
         self.applied.store(lsn, Release);
         Ok(lsn)
     }
 
     /// Waits as the mode says, then lets snapshots see it.
     fn acknowledge(&self, lsn: Lsn) -> Result<(), Error> {
-        self.wal.acknowledge(lsn)?;
-        self.visible.fetch_max(lsn, Release);
-        Ok(())
+        let outcome = self.wal.acknowledge(lsn);
+        if outcome.is_ok() {
+            self.visible.fetch_max(lsn, Release);
+        }
+        self.tell_durable();
+        Ok(outcome?)
     }
 }

@@ -1,7 +1,8 @@
 //! What can go wrong, and what the caller can do about it.
 
-use crate::Lsn;
 use crate::batch::BatchError;
+use crate::expect::{Unmet, shown};
+use crate::{KeyspaceId, Lsn};
 
 /// An error of the key-value engine.
 #[derive(Debug, thiserror::Error)]
@@ -10,6 +11,27 @@ pub enum Error {
     /// The batch breaks a limit; nothing changed. Change the batch.
     #[error("the batch was refused: {0}")]
     Batch(#[from] BatchError),
+    /// What the batch requires does not hold; nothing changed. Read again, decide
+    /// again.
+    #[error("{keyspace}, key {}: {what}; nothing was written: read it again", shown(key))]
+    Unmet {
+        /// Where.
+        keyspace: KeyspaceId,
+        /// The first key that is not as required.
+        key: Box<[u8]>,
+        /// How.
+        what: Unmet,
+    },
+    /// A key is no counter, or at its end.
+    #[error("the counter in {keyspace}, key {}, gives no numbers: {what}", shown(key))]
+    Counter {
+        /// Where.
+        keyspace: KeyspaceId,
+        /// Its key.
+        key: Box<[u8]>,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// An option is out of bounds. Change it.
     #[error("option {name} is {value}, it must be {must}")]
     Option {

@@ -191,7 +191,7 @@ impl Lsm {
 
     /// Step 2.
     fn sync_log(&self, frozen: &Frozen) -> Result<Logged, Error> {
-        self.wal.wait_durable(frozen.last)?;
+        self.wait_durable(frozen.last)?;
         Ok(Logged(self.wal.durable_lsn()))
     }
 

@@ -13,9 +13,12 @@ mod batch;
 #[doc(hidden)]
 pub mod bench;
 mod commit;
+mod counter;
 mod cursor;
 mod directory;
+mod durable;
 mod error;
+mod expect;
 mod flush;
 mod lease;
 mod memtable;
@@ -46,7 +49,9 @@ pub use batch::{
 pub use btree::Direction;
 pub use cursor::{Cursor, Entry};
 pub use directory::StoreId;
+pub use durable::DurableWatch;
 pub use error::Error;
+pub use expect::{Expect, Unmet};
 pub use flush::Step;
 pub use options::{MAX_INLINE, Options};
 pub use stats::Stats;
@@ -56,6 +61,7 @@ pub use wal::SyncMode;
 // What `Error` holds, for who must tell the kinds apart.
 pub use {btree::Error as PagesError, vlog::Error as ValuesError, wal::Error as WalError};
 
+use durable::Watchers;
 use flush::Flusher;
 use lease::{Current, DiskPins};
 use registry::{Registration, Registry};
@@ -84,6 +90,8 @@ pub struct Lsm {
     /// The last commit new snapshots see: in async mode the last applied, in
     /// sync mode the last durable, so that nobody reads what a power cut undoes.
     visible: AtomicU64,
+    /// Who is told of what became durable.
+    watchers: Watchers,
     /// One flush at a time.
     flusher: Mutex<Flusher>,
     flush_error: Mutex<Option<String>>,
@@ -153,7 +161,9 @@ impl Lsm {
     /// # Errors
     /// The log's disk failed: writes are refused from now on, reads go on.
     pub fn sync(&self) -> Result<Lsn, Error> {
-        Ok(self.wal.sync()?)
+        let outcome = self.wal.sync();
+        self.tell_durable();
+        Ok(outcome?)
     }
 
     /// The last commit.

@@ -22,6 +22,7 @@ use wal::{Frame, ReplayError, Wal};
 
 use crate::batch::decode;
 use crate::directory::{self, StoreId};
+use crate::durable::Watchers;
 use crate::flush::Flusher;
 use crate::lease::Current;
 use crate::meta::Meta;
@@ -99,6 +100,7 @@ impl Lsm {
             version: Current::new(version, Arc::clone(&clock)),
             applied: AtomicU64::new(replay.applied),
             visible: AtomicU64::new(replay.applied),
+            watchers: Watchers::new(replay.applied),
             flusher: Mutex::new(Flusher::default()),
             flush_error: Mutex::new(None),
             trim_error: Mutex::new(None),
@@ -131,8 +133,8 @@ impl Lsm {
             };
             let ops =
                 decode(frame.payload).map_err(|source| Error::Frame { lsn: frame.lsn, source })?;
-            let lock = self.room()?;
-            self.version.load().active.apply(frame.lsn, ops);
+            let (lock, version) = self.room()?;
+            version.active.apply(frame.lsn, ops);
             applied = frame.lsn;
             self.applied.store(applied, Release);
             self.visible.store(applied, Release);

@@ -64,6 +64,44 @@ impl Version {
     pub(crate) fn sets(&self) -> impl Iterator<Item = &Arc<MemSet>> {
         std::iter::once(&self.active).chain(self.frozen.iter().map(|frozen| &frozen.set))
     }
+
+    /// The value of `key` as of `lsn`, which this version shows.
+    pub(crate) fn get(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        lsn: Lsn,
+    ) -> Result<Option<Value>, Error> {
+        /// What a set says about a key.
+        enum Found {
+            Value(Option<Value>),
+            Older,
+        }
+        for set in self.sets() {
+            let found = set.with(keyspace.0, |table| {
+                let floor = table.floor(lsn);
+                match table.entries.read(key, lsn) {
+                    Some((at, value)) if at >= floor => Found::Value(value),
+                    // Dropped here: whatever is older is gone.
+                    _ if floor > 0 => Found::Value(None),
+                    _ => Found::Older,
+                }
+            });
+            if let Some(Found::Value(value)) = found {
+                return Ok(value);
+            }
+        }
+        let Some(cell) = self.view.get(keyspace.0, key)? else { return Ok(None) };
+        match Cell::decode(keyspace.0, &cell)? {
+            Cell::Inline(_) => Ok(Some(Value::from_cell(cell))),
+            Cell::Pointer(at) => {
+                let mut record = Vec::new();
+                let found = self.values.read_of(at, keyspace.0, key, &mut record)?;
+                let len = found.value.len();
+                Ok(Some(Value::from_record(record, len)))
+            }
+        }
+    }
 }
 
 struct Inner {
@@ -119,36 +157,7 @@ impl Snapshot {
     /// A page or value that cannot be read or fails its checksum;
     /// [`Error::SnapshotExpired`].
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Value>, Error> {
-        /// What a set says about a key.
-        enum Found {
-            Value(Option<Value>),
-            Older,
-        }
-        let (lsn, version) = (self.lsn(), self.version()?);
-        for set in version.sets() {
-            let found = set.with(keyspace.0, |table| {
-                let floor = table.floor(lsn);
-                match table.entries.read(key, lsn) {
-                    Some((at, value)) if at >= floor => Found::Value(value),
-                    // Dropped here: whatever is older is gone.
-                    _ if floor > 0 => Found::Value(None),
-                    _ => Found::Older,
-                }
-            });
-            if let Some(Found::Value(value)) = found {
-                return Ok(value);
-            }
-        }
-        let Some(cell) = version.view.get(keyspace.0, key)? else { return Ok(None) };
-        match Cell::decode(keyspace.0, &cell)? {
-            Cell::Inline(_) => Ok(Some(Value::from_cell(cell))),
-            Cell::Pointer(at) => {
-                let mut record = Vec::new();
-                let found = version.values.read_of(at, keyspace.0, key, &mut record)?;
-                let len = found.value.len();
-                Ok(Some(Value::from_record(record, len)))
-            }
-        }
+        self.version()?.get(keyspace, key, self.lsn())
     }
 
     /// The entries with keys within the bounds, in either order. The cursor is

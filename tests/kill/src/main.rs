@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(about = "Kills a writing process at random moments; nothing it acknowledged may be lost.")]
+#[command(
+    about = "Kills a writing process at random moments; nothing it acknowledged may be lost."
+)]
 struct Arguments {
     #[command(subcommand)]
     what: What,

@@ -61,7 +61,9 @@ pub fn cycles(program: &Path, dir: &Path, cycles: u64, seed: u64) -> Result<Repo
         let durable = cycle % 2 == 1;
         let acked = one(program, dir, durable, life)?;
         let what = |why: String| {
-            format!("cycle {cycle} (seed {seed}), killed after {life:?}, sync mode {durable}: {why}")
+            format!(
+                "cycle {cycle} (seed {seed}), killed after {life:?}, sync mode {durable}: {why}"
+            )
         };
 
         let disk = Arc::new(RealDisk::new(dir).map_err(|e| e.to_string())?);
