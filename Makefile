@@ -1,7 +1,7 @@
 # Planck. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench kill peers clean-demo
+.PHONY: help demo test lint fmt bench kill fuzz peers clean-demo
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ bench: ## the criterion benches beside each crate
 
 kill: ## kills a writing process CYCLES times and checks what it had acknowledged
 	@cargo run --locked --release -p kill -- run --cycles $(or $(CYCLES),1000) --seed $(or $(SEED),1)
+
+fuzz: ## every fuzz target for SECONDS_EACH (60) seconds
+	@scripts/fuzz $(or $(SECONDS_EACH),60)
 
 peers: ## the storage engine beside RocksDB, fjall, redb, LMDB and SQLite (ARGS="--keys N", see --help)
 	@scripts/peers $(ARGS)

@@ -38,6 +38,8 @@ mod error;
 mod file;
 mod format;
 mod free;
+#[doc(hidden)]
+pub mod fuzz;
 mod level;
 mod node;
 mod pages;

@@ -64,7 +64,10 @@ pub fn write(args: &Args, engines: &[Engine], rows: &Rows) -> Result<(), String>
         let ours = medians.get(OURS).and_then(|ours| ratio(*ours));
         let _ = writeln!(table.0, " {} |", ours.map_or("".into(), |r| format!("{r:.2}")));
     }
-    let text = format!("{}\n## The machine's floor\n\n| what | metric | median |\n|---|---|---|\n{}", table.0, table.1);
+    let text = format!(
+        "{}\n## The machine's floor\n\n| what | metric | median |\n|---|---|---|\n{}",
+        table.0, table.1
+    );
     let put = |name: &str, bytes: &str| {
         let path = args.out.join(name);
         std::fs::write(&path, bytes).map_err(|e| format!("{}: {e}", path.display()))

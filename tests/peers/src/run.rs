@@ -168,14 +168,7 @@ fn reads(
 }
 
 /// YCSB A to F, two threads, zipfian.
-fn ycsb(
-    store: &dyn Store,
-    engine: &Engine,
-    keys: u64,
-    ops: u64,
-    values: &Values,
-    rows: &mut Rows,
-) {
+fn ycsb(store: &dyn Store, engine: &Engine, keys: u64, ops: u64, values: &Values, rows: &mut Rows) {
     // Share of reads, updates, inserts, scans, read-modify-writes in percent.
     const MIXES: [(&str, [u64; 5]); 6] = [
         ("YCSB A (50 read, 50 update)", [50, 50, 0, 0, 0]),
@@ -244,7 +237,12 @@ fn overwrites(
     rows.add(NAME, engine.name, "space over live, settled", space(dir) as f64 / live);
     let wrote = (written() - before) as f64;
     rows.add(NAME, engine.name, "write amplification", wrote / (2.0 * live));
-    rows.add(NAME, engine.name, "seconds with background", start.elapsed().as_secs_f64().max(seconds));
+    rows.add(
+        NAME,
+        engine.name,
+        "seconds with background",
+        start.elapsed().as_secs_f64().max(seconds),
+    );
 }
 
 /// A child writes a log and kills itself; how long does the next open take?

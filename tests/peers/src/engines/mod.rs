@@ -59,7 +59,11 @@ pub const ALL: &[Engine] = &[
         checks: "every page on load, every record on read",
     },
     Engine { name: "rocksdb", open: rocks::plain, checks: "every block on load" },
-    Engine { name: "blobdb", open: rocks::blobs, checks: "every block on load, every blob on read" },
+    Engine {
+        name: "blobdb",
+        open: rocks::blobs,
+        checks: "every block on load, every blob on read",
+    },
     Engine { name: "fjall", open: fjall::plain, checks: "every block on load" },
     Engine { name: "fjall-kv", open: fjall::separated, checks: "every block and blob on load" },
     Engine {

@@ -20,8 +20,7 @@ pub fn open(path: &Path, mode: Mode) -> Box<dyn Store> {
     let write = db.begin_write().expect("redb: begin");
     write.open_table(ROWS).expect("redb: table");
     write.commit().expect("redb: commit");
-    let durability =
-        if mode == Mode::Durable { Durability::Immediate } else { Durability::None };
+    let durability = if mode == Mode::Durable { Durability::Immediate } else { Durability::None };
     Box::new(Redb { db, durability })
 }
 

@@ -3,8 +3,8 @@
 use super::{BUFFER_BYTES, CACHE_BYTES, Mode, Store};
 use crate::work::Key;
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, Options,
-    WaitForCompactOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, DB, DBCompressionType, Options, WaitForCompactOptions, WriteBatch,
+    WriteOptions,
 };
 use std::path::Path;
 
@@ -86,4 +86,3 @@ impl Store for Rocks {
         self.db.wait_for_compact(&wait).expect("rocksdb: settle");
     }
 }
-
