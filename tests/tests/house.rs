@@ -25,6 +25,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("bins/planck", 4),
     ("bins/planctl", 4),
     ("tests", 4),
+    ("tests/simulation", 4),
     ("tests/kill", 4),
 ];
 

@@ -75,6 +75,11 @@ impl SimDisk {
         self.state.lock().crash_after(n);
     }
 
+    /// Forgets the planned crash.
+    pub fn disarm(&self) {
+        self.state.lock().disarm();
+    }
+
     /// Whether the planned crash, a restart or a kill has ended this machine.
     #[must_use]
     pub fn is_crashed(&self) -> bool {
@@ -151,6 +156,11 @@ impl SimDisk {
     /// Forgets all faults (not the budget, not the planned crash).
     pub fn clear_faults(&self) {
         self.state.lock().faults().clear();
+    }
+
+    /// Forgets the faults of one kind.
+    pub fn clear_fault(&self, fault: Fault) {
+        self.state.lock().faults().clear_kind(fault);
     }
 
     /// From now on the disk takes `bytes` more bytes of writes (overwrites count

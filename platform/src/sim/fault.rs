@@ -52,6 +52,10 @@ impl Faults {
         self.0.clear();
     }
 
+    pub(crate) fn clear_kind(&mut self, fault: Fault) {
+        self.0.retain(|(planned, ..)| *planned != fault);
+    }
+
     /// Whether this call is to fail; a fault for one call is used up by it.
     pub(crate) fn strikes(&mut self, fault: Fault, path: &str) -> bool {
         let mut hit = false;

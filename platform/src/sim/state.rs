@@ -90,6 +90,10 @@ impl State {
         self.crashed |= n == 0;
     }
 
+    pub(crate) fn disarm(&mut self) {
+        self.crash_at = None;
+    }
+
     pub(crate) fn faults(&mut self) -> &mut Faults {
         &mut self.faults
     }

@@ -1,0 +1,539 @@
+//! What each action does to the store, and what it must have done.
+
+use std::ops::Bound;
+
+use lsm::{Batch, Cursor, Direction, KeyspaceId, Lsm, Lsn, Snapshot};
+use platform::sim::{Fault, Times, Verb};
+
+use crate::model::{Model, Write};
+use crate::plan::{Action, End, Put, Range, counter, key, short};
+use crate::world::{Done, Failure, World, faults};
+
+impl World {
+    /// Makes the store. On a disk without room first, if so planned.
+    pub(crate) fn begin(&mut self) -> Result<(), Failure> {
+        if let Some(room) = self.config.room_at_birth {
+            self.disk.set_capacity(Some(room));
+            match self.open() {
+                Ok(lsm) => drop(lsm),
+                Err(error) => {
+                    self.tell(|| format!("open without room: {error}"));
+                    self.mark("store made on a disk without room, later with");
+                }
+            }
+            self.mend();
+        }
+        match self.open() {
+            Ok(lsm) => self.found(lsm, 0, End::Kill),
+            Err(error) => Err(format!("a new store does not open: {error}")),
+        }
+    }
+
+    /// One action. Without a store (its opening was refused) only the disk's.
+    pub(crate) fn act(&mut self, action: &Action) -> Result<(), Failure> {
+        self.tell(|| format!("{action:?}"));
+        if self.lsm.is_none() {
+            return Ok(());
+        }
+        match action {
+            Action::Commit(puts) => self.commit(puts),
+            Action::Count(keyspace, number) => self.count(*keyspace, *number),
+            Action::Snapshot(slot) => self.take_snapshot(*slot),
+            Action::Release(slot) => {
+                self.slots[*slot] = None;
+                Ok(())
+            }
+            Action::Get(slot, keyspace, number) => self.get(*slot, *keyspace, *number),
+            Action::Scan(slot, range) => self.scan(*slot, *range),
+            Action::Compare => self.compare(),
+            Action::Step(steps) => self.step(*steps),
+            Action::Flush => self.flush(),
+            Action::Sync => self.sync(),
+            Action::Wait(micros) => {
+                self.clock.advance(std::time::Duration::from_micros(*micros));
+                Ok(())
+            }
+            Action::Reopen => self.reopen(),
+            Action::Resize(bytes) => {
+                self.config.options.memtable_bytes = *bytes;
+                Ok(())
+            }
+            Action::Crash(end, again) => {
+                self.again.clone_from(again);
+                self.mark_drops();
+                self.stand_up(*end)
+            }
+            Action::CrashAt(calls, end) => {
+                self.disk.crash_after(*calls);
+                self.end = *end;
+                Ok(())
+            }
+            Action::Fault(fault, place, after) => {
+                self.disk.fail(*fault, place, Times::After(*after));
+                Ok(())
+            }
+            Action::Full(bytes) => {
+                self.disk.set_capacity(Some(self.disk.used() + bytes));
+                Ok(())
+            }
+            Action::NoHandles => {
+                self.disk.set_max_handles(Some(0));
+                Ok(())
+            }
+            Action::Mend => {
+                self.mend();
+                Ok(())
+            }
+            Action::Rot(place, bits) => {
+                let flipped = self.disk.rot(place, *bits);
+                self.tell(|| format!("rot: {flipped:?}"));
+                Ok(())
+            }
+        }
+    }
+
+    /// The end of a run: with faults gone, everything is there and goes on.
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        self.disk.disarm();
+        self.mend();
+        if self.lsm.is_some() {
+            self.reopen()?;
+        }
+        if self.lsm.is_some() {
+            self.flush()?;
+        }
+        if self.lsm.is_some() {
+            self.commit(&[Put::Value(0, 0, 10, u32::MAX)])?;
+            self.compare()?;
+        }
+        if self.disk.tally().rotten_bits > 0
+            && self.marks.count("bit rot refused at open") == 0
+            && self.marks.count("bit rot seen by a read") == 0
+        {
+            self.mark("bit rot that nobody reads");
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, puts: &[Put]) -> Result<(), Failure> {
+        let writes: Vec<Write> = puts.iter().map(|put| put.write()).collect();
+        let mut batch = Batch::new();
+        for write in &writes {
+            match write {
+                Write::Put(keyspace, key, value) => batch.put(KeyspaceId(*keyspace), key, value),
+                Write::Delete(keyspace, key) => batch.delete(KeyspaceId(*keyspace), key),
+                Write::Drop(keyspace) => batch.drop_keyspace(KeyspaceId(*keyspace)),
+            }
+        }
+        self.write("commit", &writes, |lsm| lsm.commit(&batch).map(|lsn| (lsn, ()))).map(drop)
+    }
+
+    /// Reads a counter and writes one more, as one step.
+    fn count(&mut self, keyspace: u32, number: u32) -> Result<(), Failure> {
+        let (id, key) = (KeyspaceId(keyspace), key(number));
+        let before = self.model.get(keyspace, &key, self.model.last()).cloned();
+        let next = counter(count_of(before.as_deref()) + 1);
+        let writes = [Write::Put(keyspace, key.clone(), next)];
+        let read = self.write("commit_with", &writes, |lsm| {
+            lsm.commit_with(|snapshot| {
+                let found = snapshot.get(id, &key)?.map(lsm::Value::into_vec);
+                let mut batch = Batch::new();
+                batch.put(id, &key, &counter(count_of(found.as_deref()) + 1));
+                Ok::<_, lsm::Error>((batch, found))
+            })
+        })?;
+        match read {
+            Some(found) if found.as_deref() != before.as_deref() => Err(format!(
+                "commit_with read {}, not {}",
+                short(found.as_deref()),
+                short(before.as_deref())
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A commit of `writes`, however it is made.
+    fn write<T>(
+        &mut self,
+        name: &str,
+        writes: &[Write],
+        op: impl FnOnce(&Lsm) -> Result<(Lsn, T), lsm::Error>,
+    ) -> Result<Option<T>, Failure> {
+        let (last, poisoned) = (self.model.last(), self.lsm().poisoned().is_some());
+        if !poisoned {
+            self.tried(writes);
+        }
+        let dropping = writes.iter().any(|write| matches!(write, Write::Drop(_)));
+        let before = self.disk.tally();
+        let drops_behind = self.unflushed_drops;
+        match self.run(name, op)? {
+            Done::Ok((lsn, out)) => {
+                if poisoned {
+                    return Err(format!("commit {lsn} was taken by a log that had failed"));
+                }
+                if lsn != self.model.last() {
+                    return Err(format!("commit {lsn} came after {last}"));
+                }
+                self.acked = lsn;
+                if self.is_sync() && self.lsm().durable_lsn() < lsn {
+                    return Err(format!("commit {lsn} was acknowledged before it was durable"));
+                }
+                if self.called(Verb::Write, "trees.pages") {
+                    self.mark("commit flushed a set itself");
+                }
+                if let Some(state) = self.refused.take() {
+                    self.mark(state);
+                }
+                if dropping {
+                    self.unflushed_drops = lsn;
+                }
+                self.tell(|| format!("commit {lsn}"));
+                Ok(Some(out))
+            }
+            Done::Crashed => {
+                if dropping {
+                    self.mark("drop in flight at a crash");
+                }
+                if drops_behind > 0 {
+                    self.mark("drop not yet flushed at a crash");
+                }
+                Ok(None)
+            }
+            Done::Failed => {
+                if self.lsm().poisoned().is_none() {
+                    // Nothing of it is there, now or after a crash.
+                    self.model.cut(last);
+                    let now = self.disk.tally();
+                    if now.no_space > before.no_space {
+                        self.refused = Some("commit refused for want of space, then taken");
+                    } else if now.no_descriptors > before.no_descriptors {
+                        self.refused = Some("commit refused for want of descriptors, then taken");
+                    }
+                } else {
+                    self.note_poison();
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn step(&mut self, steps: u32) -> Result<(), Failure> {
+        for _ in 0..steps {
+            match self.run("step", Lsm::step)? {
+                Done::Ok(step) => {
+                    self.tell(|| format!("{step:?}"));
+                    self.note_flush();
+                    if step == lsm::Step::Idle {
+                        break;
+                    }
+                }
+                Done::Crashed => break,
+                Done::Failed => self.note_poison(),
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        match self.run("flush", Lsm::flush)? {
+            Done::Ok(lsn) => {
+                self.tell(|| format!("flushed up to {lsn}"));
+                self.note_flush();
+                if lsn != self.acked {
+                    return Err(format!("flushed up to {lsn}, the last commit is {}", self.acked));
+                }
+            }
+            Done::Crashed => {}
+            Done::Failed => self.note_poison(),
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), Failure> {
+        match self.run("sync", Lsm::sync)? {
+            Done::Ok(lsn) if lsn < self.acked => {
+                Err(format!("synced up to {lsn}, the last commit is {}", self.acked))
+            }
+            Done::Ok(_) => Ok(()),
+            Done::Crashed => Ok(()),
+            Done::Failed => {
+                self.note_poison();
+                Ok(())
+            }
+        }
+    }
+
+    /// Closes in order, opens again. Faults may strike; when they are gone it opens.
+    pub(crate) fn reopen(&mut self) -> Result<(), Failure> {
+        self.slots = Default::default();
+        self.mark_drops();
+        let lsm = self.lsm.take().expect("actions run on an open store");
+        let blamed = self.blame();
+        drop(self.disk.take_calls());
+        let closed = lsm.close();
+        self.calls = self.disk.take_calls();
+        if self.disk.is_crashed() {
+            self.crashed_in("close");
+            return self.stand_up(self.end);
+        }
+        match closed {
+            Ok(()) => self.promised = self.promised.max(self.acked),
+            Err(error) => {
+                self.tell(|| format!("close: {error}"));
+                if !blamed && !self.blame() {
+                    return Err(format!("close failed, and nobody is to blame: {error}"));
+                }
+            }
+        }
+        if let Some(state) = self.sync_failed.take() {
+            self.mark(state);
+        }
+        // The contract has implementations retry short reads: a store may take
+        // one for the end of a file when it opens.
+        self.disk.clear_fault(Fault::ShortRead);
+        let before = faults(&self.disk.tally());
+        let mut opened = self.open();
+        if let Err(error) = &opened
+            && !self.disk.is_crashed()
+            && !self.damaged()
+        {
+            let error = error.to_string();
+            self.tell(|| format!("open: {error}"));
+            if faults(&self.disk.tally()) == before {
+                return Err(format!("opening failed, and nobody is to blame: {error}"));
+            }
+            self.mark("failed open, then opened");
+            self.mend();
+            opened = self.open();
+        }
+        if self.disk.is_crashed() {
+            self.mark("crash in recovery");
+            return self.stand_up(self.end);
+        }
+        match opened {
+            Ok(lsm) => {
+                self.struck_now();
+                self.found(lsm, self.acked, End::Kill)
+            }
+            Err(error) => self.refused_at_open(error),
+        }
+    }
+
+    fn take_snapshot(&mut self, slot: usize) -> Result<(), Failure> {
+        let Done::Ok(snapshot) = self.run("snapshot", Lsm::snapshot)? else { return Ok(()) };
+        if snapshot.lsn() != self.acked {
+            return Err(format!("a snapshot sees {}, not {}", snapshot.lsn(), self.acked));
+        }
+        self.slots[slot] = Some((snapshot, self.lsm().flushed_lsn()));
+        Ok(())
+    }
+
+    /// The snapshot to read through: the slot's, or a new one.
+    fn through(&mut self, slot: usize) -> Result<Option<Snapshot>, Failure> {
+        if let Some((snapshot, flushed)) = &self.slots[slot] {
+            let (snapshot, flushed) = (snapshot.clone(), *flushed);
+            if flushed < self.lsm().flushed_lsn() {
+                self.mark("snapshot read across a flush");
+            }
+            return Ok(Some(snapshot));
+        }
+        match self.run("snapshot", Lsm::snapshot)? {
+            Done::Ok(snapshot) if snapshot.lsn() == self.acked => Ok(Some(snapshot)),
+            Done::Ok(snapshot) => {
+                Err(format!("a snapshot sees {}, not {}", snapshot.lsn(), self.acked))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// An answer that was given must be the model's; a refusal needs a reason.
+    fn answer(&mut self, what: &str, got: Result<(), Wrong>) -> Result<(), Failure> {
+        match got {
+            Ok(()) => Ok(()),
+            Err(Wrong::Answer(text)) => Err(format!("{what}: {text}")),
+            Err(Wrong::Refused(error)) => {
+                self.tell(|| format!("{what}: {error}"));
+                if !self.blame() {
+                    return Err(format!("{what} failed, and nobody is to blame: {error}"));
+                }
+                let tally = self.disk.tally();
+                if tally.rotten_bits > 0 {
+                    self.mark("bit rot seen by a read");
+                } else if self.damaged() {
+                    self.noticed();
+                } else if tally.failed_reads > 0 {
+                    self.mark("failed read of a read");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn get(&mut self, slot: usize, keyspace: u32, number: u32) -> Result<(), Failure> {
+        let Some(snapshot) = self.through(slot)? else { return Ok(()) };
+        let key = key(number);
+        let want = self.model.get(keyspace, &key, snapshot.lsn());
+        let got = match snapshot.get(KeyspaceId(keyspace), &key) {
+            Ok(found) if found.as_deref() == want.map(AsRef::as_ref) => Ok(()),
+            Ok(found) => Err(Wrong::Answer(format!(
+                "key {number} of {keyspace} at {} has {}, not {}",
+                snapshot.lsn(),
+                short(found.as_deref()),
+                short(want.map(AsRef::as_ref))
+            ))),
+            Err(error) => Err(Wrong::Refused(error)),
+        };
+        self.answer("get", got)
+    }
+
+    fn scan(&mut self, slot: usize, range: Range) -> Result<(), Failure> {
+        let Some(snapshot) = self.through(slot)? else { return Ok(()) };
+        let got = scan(&snapshot, &self.model, range);
+        self.answer("scan", got)
+    }
+
+    /// Everything a new snapshot shows, both ways, against the model.
+    pub(crate) fn compare(&mut self) -> Result<(), Failure> {
+        let Done::Ok(snapshot) = self.run("snapshot", Lsm::snapshot)? else { return Ok(()) };
+        if snapshot.lsn() != self.acked {
+            return Err(format!("a snapshot sees {}, not {}", snapshot.lsn(), self.acked));
+        }
+        for keyspace in 0..self.config.keyspaces {
+            for reverse in [false, true] {
+                let range = Range { keyspace, lo: None, hi: None, reverse, seek: None };
+                let got = scan(&snapshot, &self.model, range);
+                self.answer("compare", got)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn called(&self, verb: Verb, place: &str) -> bool {
+        self.calls.iter().any(|call| call.verb == verb && call.ok && call.path.starts_with(place))
+    }
+
+    fn note_flush(&mut self) {
+        if self.called(Verb::Remove, "wal") || self.called(Verb::Rename, "wal") {
+            self.mark("log segment gone after a flush");
+        }
+        if self.lsm().flushed_lsn() >= self.unflushed_drops {
+            self.unflushed_drops = 0;
+        }
+    }
+
+    fn mark_drops(&mut self) {
+        if self.unflushed_drops > 0 {
+            self.mark("drop not yet flushed at a crash");
+        }
+    }
+
+    /// Remembers which sync failed.
+    fn note_poison(&mut self) {
+        let failed = self.disk.tally().failed_syncs;
+        if failed == 0 {
+            return;
+        }
+        if self.lsm().poisoned().is_some() {
+            self.sync_failed = Some("failed sync of the log, then opened again");
+        } else if let Some(why) = self.lsm().flush_poisoned() {
+            self.sync_failed = Some(if why.contains("vlog") {
+                "failed sync of the value log, then opened again"
+            } else {
+                "failed sync of the page file, then opened again"
+            });
+        }
+    }
+}
+
+/// A counter's value, 0 if the key holds something else.
+fn count_of(value: Option<&[u8]>) -> u64 {
+    value.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
+}
+
+/// How a read may disappoint.
+enum Wrong {
+    Answer(String),
+    Refused(lsm::Error),
+}
+
+impl From<lsm::Error> for Wrong {
+    fn from(error: lsm::Error) -> Self {
+        Wrong::Refused(error)
+    }
+}
+
+/// A range through the cursor, compared with the model entry by entry, then again
+/// from where it was told to seek to.
+fn scan(snapshot: &Snapshot, model: &Model, range: Range) -> Result<(), Wrong> {
+    let bound = |side: Option<(u32, bool)>| match side {
+        None => Bound::Unbounded,
+        Some((number, true)) => Bound::Included(key(number)),
+        Some((number, false)) => Bound::Excluded(key(number)),
+    };
+    let (lo, hi) = (bound(range.lo), bound(range.hi));
+    let inside = |key: &[u8]| {
+        let above = match &lo {
+            Bound::Unbounded => true,
+            Bound::Included(lo) => key >= lo.as_slice(),
+            Bound::Excluded(lo) => key > lo.as_slice(),
+        };
+        above
+            && match &hi {
+                Bound::Unbounded => true,
+                Bound::Included(hi) => key <= hi.as_slice(),
+                Bound::Excluded(hi) => key < hi.as_slice(),
+            }
+    };
+    let direction = if range.reverse { Direction::Reverse } else { Direction::Forward };
+    let id = KeyspaceId(range.keyspace);
+    let slices = (lo.as_ref().map(Vec::as_slice), hi.as_ref().map(Vec::as_slice));
+    let mut cursor = snapshot.range(id, slices.0, slices.1, direction)?;
+    let all = model.all(range.keyspace, snapshot.lsn()).filter(|(key, _)| inside(key));
+    let mut want: Vec<_> = all.collect();
+    if range.reverse {
+        want.reverse();
+    }
+    follow(&mut cursor, want.iter().copied(), if range.seek.is_some() { 3 } else { usize::MAX })?;
+    if let Some(number) = range.seek {
+        let to = key(number);
+        cursor.seek(&to)?;
+        let rest = want.iter().filter(|(key, _)| match direction {
+            Direction::Forward => *key >= to.as_slice(),
+            Direction::Reverse => *key <= to.as_slice(),
+        });
+        follow(&mut cursor, rest.copied(), usize::MAX)?;
+    }
+    Ok(())
+}
+
+/// The next `most` entries are those wanted, and at the end there is no other.
+fn follow<'a>(
+    cursor: &mut Cursor,
+    want: impl Iterator<Item = (&'a [u8], &'a crate::model::Bytes)>,
+    most: usize,
+) -> Result<(), Wrong> {
+    let lsn = cursor.snapshot().lsn();
+    let mut want = want.take(most);
+    for _ in 0..most {
+        let wanted = want.next();
+        let got = cursor.next()?;
+        let same = match (&got, &wanted) {
+            (None, None) => return Ok(()),
+            (Some((key, value)), Some((wanted, bytes))) => key == wanted && *value == &bytes[..],
+            _ => false,
+        };
+        if !same {
+            let show = |entry: Option<(&[u8], &[u8])>| match entry {
+                None => "the end".to_owned(),
+                Some((key, value)) => format!("{} = {}", key.escape_ascii(), short(Some(value))),
+            };
+            let wanted = wanted.map(|(key, value)| (key, &value[..]));
+            return Err(Wrong::Answer(format!(
+                "at {lsn} the next is {}, not {}",
+                show(got),
+                show(wanted)
+            )));
+        }
+    }
+    Ok(())
+}

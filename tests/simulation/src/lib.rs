@@ -1,0 +1,79 @@
+//! The storage engine in a simulated world: seeded, single-threaded, replayable.
+//!
+//! A seed makes a [`Plan`] (configuration, workload, faults); [`run`] carries it
+//! out on `platform::sim::SimDisk` with a model beside it (`world.rs`, `act.rs`)
+//! and tells what it found. What must stay true:
+//! * same plan, same run: one hash over every operation, answer and disk call;
+//! * an answer without an error is the model's; an error has somebody to blame;
+//! * after a crash the store is the model at one LSN between what was promised
+//!   and what was tried.
+//!
+//! What is not asked, since no store could give it: a write that the medium
+//! acknowledged and lost, or bits that rot, at the very end of the log look like
+//! an end that was never written; then an earlier LSN is found, whole.
+
+mod act;
+mod marks;
+mod model;
+mod plan;
+mod rng;
+mod shrink;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use platform::sim::Tally;
+
+pub use marks::{Marks, WANTED};
+pub use model::Model;
+pub use plan::{Action, Config, End, Plan, Put, Range};
+pub use rng::Rng;
+pub use shrink::shrink;
+
+use world::World;
+
+/// What a run showed.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Over every operation, answer and disk call.
+    pub hash: u64,
+    /// Faults that struck.
+    pub tally: Tally,
+    /// States reached.
+    pub marks: Marks,
+    /// Commits acknowledged at the end.
+    pub commits: u64,
+    /// What is wrong with the store, if anything is.
+    pub failure: Option<String>,
+    /// The history, if asked for.
+    pub told: Vec<String>,
+}
+
+/// Carries out a plan. `tell`: keep the history.
+#[must_use]
+pub fn run(plan: &Plan, tell: bool) -> Outcome {
+    let mut world = World::new(plan.seed, plan.config.clone(), tell);
+    let carried = catch_unwind(AssertUnwindSafe(|| {
+        world.begin()?;
+        for action in &plan.actions {
+            world.act(action)?;
+        }
+        world.finish()
+    }));
+    let failure = match carried {
+        Ok(result) => result.err(),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Some(format!("panic: {}", text.unwrap_or("without words")))
+        }
+    };
+    Outcome {
+        hash: world.hash(),
+        tally: world.disk.tally(),
+        commits: world.acked,
+        failure,
+        told: world.told.take().unwrap_or_default(),
+        marks: world.marks,
+    }
+}

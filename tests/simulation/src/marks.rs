@@ -1,0 +1,74 @@
+//! States a good simulator reaches: a run says when it was in one.
+//!
+//! Invariant: every mark names a state of [`WANTED`] or an incidental one; the
+//! run over the default seeds fails if a wanted one was never reached.
+
+use std::collections::BTreeMap;
+
+/// States reached, and how often.
+#[derive(Clone, Debug, Default)]
+pub struct Marks(BTreeMap<&'static str, u64>);
+
+/// What the default seeds must reach.
+pub const WANTED: &[&str] = &[
+    "async commits lost to a power cut",
+    "bit rot refused at open",
+    "bit rot seen by a read",
+    "bit rot that nobody reads",
+    "commit flushed a set itself",
+    "commit refused for want of descriptors, then taken",
+    "crash in a clean close",
+    "crash in a commit",
+    "crash in a flush after values, before the switch",
+    "crash in a flush after the switch",
+    "crash in recovery",
+    "crash in recovery again and again",
+    "drop in flight at a crash",
+    "drop not yet flushed at a crash",
+    "failed read of a read",
+    "failed open, then opened",
+    "failed sync of the log, then opened again",
+    "failed sync of the page file, then opened again",
+    "failed sync of the value log, then opened again",
+    "failed commit found after a crash",
+    "failed commit gone after a crash",
+    "kill with unsynced commits",
+    "log segment gone after a flush",
+    "lost write noticed",
+    "misdirected write noticed",
+    "power cut with nothing lost",
+    "recovery that flushes",
+    "snapshot read across a flush",
+    "store made on a disk without room, later with",
+    "torn tail of the log cut",
+    "torn tail of the value log cut",
+];
+
+impl Marks {
+    /// The state was reached.
+    pub fn mark(&mut self, state: &'static str) {
+        *self.0.entry(state).or_default() += 1;
+    }
+
+    /// Adds the counts of another run.
+    pub fn add(&mut self, other: &Marks) {
+        for (state, count) in &other.0 {
+            *self.0.entry(state).or_default() += count;
+        }
+    }
+
+    /// Every state reached, with its count, by name.
+    pub fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(state, count)| (*state, *count))
+    }
+
+    /// How often a state was reached.
+    pub fn count(&self, state: &str) -> u64 {
+        self.0.get(state).copied().unwrap_or(0)
+    }
+
+    /// Wanted states that were never reached.
+    pub fn missing(&self) -> Vec<&'static str> {
+        WANTED.iter().copied().filter(|state| self.count(state) == 0).collect()
+    }
+}

@@ -1,0 +1,378 @@
+//! A run as data: configuration and actions, drawn from a seed beforehand.
+//!
+//! Invariants:
+//! * an action says all it needs: any of them can be left out and the rest still
+//!   makes a run, so that shrinking is leaving out;
+//! * same seed, same plan.
+
+use lsm::{Options, SyncMode};
+use platform::sim::Fault;
+
+use crate::model::{Bytes, Write};
+use crate::rng::{Rng, mix};
+
+/// How the store is opened, and how large its world is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The options of every opening.
+    pub options: Options,
+    /// Keyspaces used.
+    pub keyspaces: u32,
+    /// Keys per keyspace.
+    pub keys: u32,
+    /// Values have at most so many bytes, mostly far fewer.
+    pub value_max: u32,
+    /// The disk has room for this many bytes when the store is first opened; then more.
+    pub room_at_birth: Option<u64>,
+}
+
+/// One write, small.
+#[derive(Clone, Copy, Debug)]
+pub enum Put {
+    /// Keyspace, key number, bytes of value, what they are made of.
+    Value(u32, u32, u32, u32),
+    /// Keyspace, key number.
+    Delete(u32, u32),
+    /// Keyspace.
+    Drop(u32),
+}
+
+/// How a machine ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The process is killed; the kernel lives on.
+    Kill,
+    /// The power goes: of what was not synced the seed chooses.
+    Power,
+    /// The power goes and nothing unsynced is left.
+    WorstPower,
+}
+
+/// Part of a keyspace that is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    /// The keyspace.
+    pub keyspace: u32,
+    /// First key number, if bounded, and whether it is part of it.
+    pub lo: Option<(u32, bool)>,
+    /// Last key number, likewise.
+    pub hi: Option<(u32, bool)>,
+    /// From the end.
+    pub reverse: bool,
+    /// Where to seek to after some steps.
+    pub seek: Option<u32>,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// `Lsm::commit`.
+    Commit(Vec<Put>),
+    /// `Lsm::commit_with` that reads a counter and writes one more.
+    Count(u32, u32),
+    /// Takes a snapshot into a slot.
+    Snapshot(usize),
+    /// Gives it back.
+    Release(usize),
+    /// Reads a key through a slot's snapshot, or a new one.
+    Get(usize, u32, u32),
+    /// Reads a range through a slot's snapshot, or a new one.
+    Scan(usize, Range),
+    /// Compares everything a new snapshot shows, both ways.
+    Compare,
+    /// So many steps of background work.
+    Step(u32),
+    /// `Lsm::flush`.
+    Flush,
+    /// `Lsm::sync`.
+    Sync,
+    /// Time goes by, in microseconds.
+    Wait(u64),
+    /// Closes in order and opens again.
+    Reopen,
+    /// The next opening has memtables of so many bytes.
+    Resize(usize),
+    /// The machine ends here; recovery is crashed after so many calls each.
+    Crash(End, Vec<u64>),
+    /// The machine ends at the so-manieth disk call from here.
+    CrashAt(u64, End),
+    /// The so-manieth matching call strikes.
+    Fault(Fault, &'static str, u64),
+    /// From now on only so many more bytes fit on the disk.
+    Full(u64),
+    /// From now on no file can be opened.
+    NoHandles,
+    /// All faults end, there is room again.
+    Mend,
+    /// Bits rot.
+    Rot(&'static str, usize),
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What the disk's fates, and names in reports, follow from.
+    pub seed: u64,
+    /// How the store is opened.
+    pub config: Config,
+    /// What happens, in order.
+    pub actions: Vec<Action>,
+}
+
+/// Snapshots held at a time.
+pub const SLOTS: usize = 4;
+
+/// Where faults strike: a kind of file, or anything.
+const PLACES: &[&str] = &["", "wal", "vlog", "trees"];
+
+/// The key with a number: short ones, long ones, ones that share a beginning.
+pub fn key(number: u32) -> Vec<u8> {
+    let mut key = number.to_be_bytes()[2..].to_vec();
+    match number % 16 {
+        3 => key.extend([7; 40]),
+        7 => key.splice(0..0, *b"a common beginning ").for_each(drop),
+        11 if number % 5 == 1 => key.extend([number as u8; 900]),
+        _ => {}
+    }
+    key
+}
+
+/// The value made of a number: half of it hard to compress.
+pub fn value(len: u32, of: u32) -> Bytes {
+    let word = mix(u64::from(of)).to_le_bytes();
+    let mut bytes = vec![0; len as usize];
+    for (i, chunk) in bytes.chunks_mut(8).enumerate() {
+        let word =
+            if i % 2 == 0 { word } else { mix(u64::from(of) ^ (i as u64) << 32).to_le_bytes() };
+        chunk.copy_from_slice(&word[..chunk.len()]);
+    }
+    bytes.into()
+}
+
+impl Put {
+    /// As the model knows it.
+    pub fn write(self) -> Write {
+        match self {
+            Put::Value(keyspace, number, len, of) => {
+                Write::Put(keyspace, key(number), value(len, of))
+            }
+            Put::Delete(keyspace, number) => Write::Delete(keyspace, key(number)),
+            Put::Drop(keyspace) => Write::Drop(keyspace),
+        }
+    }
+}
+
+/// How often each kind of action comes, drawn for each plan anew: a run that does
+/// one thing much and another never finds what an even mix does not.
+struct Weights([u64; 21]);
+
+impl Weights {
+    fn new(rng: &mut Rng) -> Self {
+        // commits, counts, snapshots, releases, gets, scans, compares, steps, flushes, syncs,
+        // waits, reopenings, crashes now, at a call, faults, full, no handles, mends, rot,
+        // large commits, resizings
+        let mut w = [40, 4, 5, 3, 6, 5, 1, 12, 3, 4, 2, 2, 2, 4, 5, 2, 1, 5, 0, 3, 1];
+        for weight in &mut w[1..] {
+            match rng.below(5) {
+                0 => *weight = 0,
+                1 => *weight *= 4,
+                _ => {}
+            }
+        }
+        // Without faults in a third of the runs, without crashes in some.
+        if rng.one_in(3) {
+            w[14..=16].fill(0);
+        }
+        if rng.one_in(6) {
+            w[12..=13].fill(0);
+        }
+        Weights(w)
+    }
+
+    fn pick(&self, rng: &mut Rng) -> usize {
+        let mut at = rng.below(self.0.iter().sum());
+        for (i, weight) in self.0.iter().enumerate() {
+            if at < *weight {
+                return i;
+            }
+            at -= weight;
+        }
+        0
+    }
+}
+
+impl Config {
+    fn draw(rng: &mut Rng) -> Self {
+        let options = Options {
+            sync: if rng.one_in(2) { SyncMode::Sync } else { SyncMode::Async },
+            wal_segment_bytes: rng.pick(&[2 << 10, 4 << 10, 16 << 10, 64 << 10]),
+            wal_salt: rng.next_u64(),
+            memtable_bytes: rng.pick(&[1 << 10, 4 << 10, 8 << 10, 32 << 10, 1 << 20]),
+            max_frozen: rng.pick(&[1, 1, 2, 3]),
+            vlog_segment_bytes: rng.pick(&[4 << 10, 8 << 10, 32 << 10, 1 << 20]),
+            vlog_buffer_bytes: rng.pick(&[256, 4 << 10, 64 << 10]),
+            cache_bytes: rng.pick(&[32 << 10, 64 << 10, 1 << 20]),
+            inline_max: rng.pick(&[0, 16, 64, 256]),
+            ..Options::default()
+        };
+        Config {
+            options,
+            keyspaces: rng.within(1, 4) as u32,
+            keys: rng.pick(&[4, 16, 60, 300]),
+            value_max: rng.pick(&[40, 300, 300, 2000, 9000]),
+            room_at_birth: if rng.one_in(10) { Some(rng.below(6) << 12) } else { None },
+        }
+    }
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let config = Config::draw(&mut rng);
+        let weights = Weights::new(&mut rng);
+        let count = rng.pick(&[30, 100, 200, 400]);
+        let mut draw = Draw { rng, config: &config, made: 0 };
+        let mut actions: Vec<Action> = (0..count).map(|_| draw.action(&weights)).collect();
+        if draw.rng.one_in(3) {
+            draw.damage(&mut actions);
+        }
+        Plan { seed, config, actions }
+    }
+}
+
+struct Draw<'a> {
+    rng: Rng,
+    config: &'a Config,
+    made: u32,
+}
+
+impl Draw<'_> {
+    fn keyspace(&mut self) -> u32 {
+        self.rng.below(self.config.keyspaces.into()) as u32
+    }
+
+    fn key(&mut self) -> u32 {
+        self.rng.below(self.config.keys.into()) as u32
+    }
+
+    fn put(&mut self) -> Put {
+        let (keyspace, key) = (self.keyspace(), self.key());
+        match self.rng.below(60) {
+            0 => Put::Drop(keyspace),
+            1..=12 => Put::Delete(keyspace, key),
+            n => {
+                self.made += 1;
+                let most =
+                    if n < 16 { self.config.value_max } else { self.config.value_max.min(300) };
+                Put::Value(keyspace, key, self.rng.below(u64::from(most) + 1) as u32, self.made)
+            }
+        }
+    }
+
+    fn end(&mut self) -> End {
+        self.rng.pick(&[End::Kill, End::Power, End::Power, End::WorstPower])
+    }
+
+    fn bound(&mut self) -> Option<(u32, bool)> {
+        let open = self.rng.one_in(3);
+        (!open).then(|| (self.key(), self.rng.one_in(2)))
+    }
+
+    fn range(&mut self) -> Range {
+        Range {
+            keyspace: self.keyspace(),
+            lo: self.bound(),
+            hi: self.bound(),
+            reverse: self.rng.one_in(2),
+            seek: if self.rng.one_in(2) { Some(self.key()) } else { None },
+        }
+    }
+
+    fn slot(&mut self) -> usize {
+        self.rng.below(SLOTS as u64) as usize
+    }
+
+    /// Faults that a healthy medium may show.
+    fn fault(&mut self) -> Action {
+        let fault = self.rng.pick(&[
+            Fault::Read,
+            Fault::ShortRead,
+            Fault::Write,
+            Fault::Write,
+            Fault::Sync,
+            Fault::Sync,
+            Fault::Name,
+            Fault::Descriptors,
+        ]);
+        Action::Fault(fault, self.rng.pick(PLACES), self.rng.below(6))
+    }
+
+    fn action(&mut self, weights: &Weights) -> Action {
+        match weights.pick(&mut self.rng) {
+            1 => Action::Count(self.keyspace(), self.key()),
+            2 => Action::Snapshot(self.slot()),
+            3 => Action::Release(self.slot()),
+            4 => Action::Get(self.slot(), self.keyspace(), self.key()),
+            5 => Action::Scan(self.slot(), self.range()),
+            6 => Action::Compare,
+            7 => Action::Step(self.rng.within(1, 4) as u32),
+            8 => Action::Flush,
+            9 => Action::Sync,
+            10 => Action::Wait(1 << self.rng.below(34)),
+            11 => Action::Reopen,
+            12 => {
+                let again = self.rng.pick(&[0, 0, 0, 1, 2, 3]);
+                Action::Crash(self.end(), (0..again).map(|_| self.rng.within(1, 12)).collect())
+            }
+            13 => {
+                let most = self.rng.pick(&[3, 10, 30, 100]);
+                Action::CrashAt(self.rng.within(1, most), self.end())
+            }
+            14 => self.fault(),
+            15 => Action::Full(self.rng.pick(&[0, 4 << 10, 12 << 10, 40 << 10])),
+            16 => Action::NoHandles,
+            17 => Action::Mend,
+            20 => Action::Resize(self.rng.pick(&[1 << 10, 4 << 10, 32 << 10])),
+            19 => Action::Commit((0..self.rng.within(10, 40)).map(|_| self.put()).collect()),
+            _ => Action::Commit((0..self.rng.within(1, 6)).map(|_| self.put()).collect()),
+        }
+    }
+
+    /// The end of a run whose medium goes bad.
+    fn damage(&mut self, actions: &mut Vec<Action>) {
+        let place = self.rng.pick(PLACES);
+        let at = self.rng.within(actions.len() as u64 / 2, actions.len() as u64) as usize;
+        match self.rng.below(4) {
+            0 => {
+                let after = self.rng.below(10);
+                actions.insert(at, Action::Fault(Fault::LostWrite, place, after));
+            }
+            1 => {
+                let after = self.rng.below(10);
+                actions.insert(at, Action::Fault(Fault::Misdirected, place, after));
+            }
+            _ => {
+                let bits = self.rng.pick(&[1, 1, 3, 20]);
+                actions.push(Action::Rot(place, bits));
+            }
+        }
+        let end = self.end();
+        actions.extend([Action::Compare, Action::Flush, Action::Crash(end, Vec::new())]);
+        actions.extend([Action::Compare, Action::Flush, Action::Reopen, Action::Compare]);
+    }
+}
+
+/// For reports: the value's bytes, shortened.
+pub fn short(value: Option<&[u8]>) -> String {
+    match value {
+        None => "nothing".to_owned(),
+        Some(bytes) if bytes.len() <= 8 => format!("{} bytes {bytes:02x?}", bytes.len()),
+        Some(bytes) => format!("{} bytes {:02x?}..", bytes.len(), &bytes[..8]),
+    }
+}
+
+/// The value of a counter.
+pub fn counter(count: u64) -> Bytes {
+    count.to_le_bytes().as_slice().into()
+}
