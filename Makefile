@@ -1,7 +1,7 @@
 # Planck. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench kill fuzz peers clean-demo
+.PHONY: help demo test lint fmt bench kill fuzz sim peers clean-demo
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ kill: ## kills a writing process CYCLES times and checks what it had acknowledge
 
 fuzz: ## every fuzz target for SECONDS_EACH (60) seconds
 	@scripts/fuzz $(or $(SECONDS_EACH),60)
+
+sim: ## the storage engine simulated: SEEDS=n runs, or one with SEED=s and its history
+	@cargo run --locked --release -q -p simulation --bin sim -- $(or $(SEEDS),$(if $(SEED),1,10000)) $(or $(SEED),0)
 
 peers: ## the storage engine beside RocksDB, fjall, redb, LMDB and SQLite (ARGS="--keys N", see --help)
 	@scripts/peers $(ARGS)
