@@ -77,7 +77,12 @@ impl Options {
     }
 
     pub(crate) fn wal(&self) -> wal::Options {
-        wal::Options { segment_bytes: self.wal_segment_bytes, sync: self.sync, salt: self.wal_salt }
+        wal::Options {
+            segment_bytes: self.wal_segment_bytes,
+            sync: self.sync,
+            salt: self.wal_salt,
+            ..wal::Options::default()
+        }
     }
 
     pub(crate) fn vlog(&self) -> vlog::Options {

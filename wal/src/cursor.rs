@@ -58,6 +58,12 @@ impl Cursor {
         }))
     }
 
+    /// The LSN of the frame that [`Cursor::next`] hands out next.
+    #[must_use]
+    pub fn position(&self) -> Lsn {
+        self.want
+    }
+
     /// Stands on the frame `want` and returns its head, if it is durable.
     fn find(&mut self) -> Result<Option<Head>, Error> {
         if self.want > self.horizon {
@@ -87,20 +93,19 @@ impl Cursor {
                     self.at += frame_len(head.payload_len);
                     self.next += 1;
                 }
-                Found::End => {
+                // Behind the last frame of a segment stands anything; and a segment
+                // that was truncated may be in use again under another number.
+                other => {
                     let here = reader.number();
-                    if self.log.segment_of(self.next).0 == here {
-                        let why = "the file ends, but the frame was durable";
-                        return Err(Error::corrupt(&path, self.at, self.next, why));
+                    if self.log.segment_of(self.next).0 != here {
+                        self.enter(self.next)?;
+                        continue;
                     }
-                    self.enter(self.next)?;
-                }
-                Found::Zeros => {
-                    let why = "zeros, but the frame was durable";
-                    return Err(Error::corrupt(&path, self.at, self.next, why));
-                }
-                Found::Bad(flaw) => {
-                    let why = format!("{flaw}, but the frame was durable");
+                    let what = match other {
+                        Found::Bad(flaw) => flaw.to_string(),
+                        _ => "the file ends".to_owned(),
+                    };
+                    let why = format!("{what}, but the frame was durable");
                     return Err(Error::corrupt(&path, self.at, self.next, why));
                 }
             }
@@ -128,6 +133,11 @@ impl Cursor {
         };
         let Ok(header) = read_segment_header(&*file, number).map_err(Error::io("read", &path))?
         else {
+            // Retired and begun anew since it was opened?
+            let (_, oldest) = self.log.segment_of(0);
+            if oldest > lsn {
+                return Err(Error::Gone { wanted: lsn, oldest });
+            }
             return Err(Error::corrupt(&path, 0, lsn, "the segment's header does not check"));
         };
         self.reader = Some(Reader::new(file, &header).map_err(Error::io("read", &path))?);

@@ -5,6 +5,7 @@
 //! [`Error::Corrupt`] and nothing on the disk was changed.
 
 use crate::Lsn;
+use platform::Shortage;
 
 /// What a replay callback may fail with.
 pub type ReplayError = Box<dyn std::error::Error + Send + Sync>;
@@ -62,6 +63,37 @@ pub enum Error {
         bytes: u64,
         /// [`crate::MAX_PAYLOAD_BYTES`].
         max: u64,
+    },
+
+    /// No room on the disk, or no file descriptor left. Nothing was appended and
+    /// nothing is broken: free some and append again.
+    #[error(
+        "there is no {} for frame {lsn} in {file}: {source}; nothing was written, \
+         free some and try again",
+        match short { Shortage::Space => "space", Shortage::Descriptors => "file descriptor" }
+    )]
+    NoSpace {
+        /// What there is too little of.
+        short: Shortage,
+        /// The frame that was refused.
+        lsn: Lsn,
+        /// The segment it was for.
+        file: String,
+        /// The disk's own words.
+        source: std::io::Error,
+    },
+
+    /// The log was closed while this call waited.
+    #[error("the log was closed")]
+    Closed,
+
+    /// [`crate::Wal::create_at`] found a log in the directory.
+    #[error("{dir} holds a log already ({file}): choose an empty directory")]
+    NotEmpty {
+        /// The directory.
+        dir: String,
+        /// One of its files.
+        file: String,
     },
 
     /// An append or a sync failed earlier: the log takes no more writes until it

@@ -1,11 +1,13 @@
 //! The frame: one atomic batch, as bytes.
 //!
 //! Must stay true:
-//! * a frame starts at a multiple of 8 and its padding is zero, so that every
-//!   byte of it is under a checksum;
-//! * both checksums begin with the *place* (salt, segment number, offset), so a
-//!   frame copied elsewhere, or left over from an earlier use, never checks;
-//!   the salt is unknown to clients, so a document cannot contain a frame;
+//! * a frame starts at a multiple of 8 and its padding is zero;
+//! * every byte is checked: the payload by its own checksum, which stands in the
+//!   header; the header by another, which begins with the *place* (salt, segment
+//!   number, offset). So a frame copied elsewhere, or left over from an earlier
+//!   use of the file, never checks; the salt is unknown to clients, so a document
+//!   cannot contain a frame. The payload's checksum needs neither LSN nor place:
+//!   it is computed before any lock is taken;
 //! * `header_check` alone vouches for the header: lengths are trusted only after
 //!   it holds, and recovery can use a header whose payload is damaged.
 //!
@@ -18,27 +20,27 @@
 //! +-------------------+-----------------+
 //! | epoch             | durable_lsn     |  32
 //! +-------------------+-----------------+
-//! | header_check      | checksum        |  48
+//! | payload_check     | header_check    |  48
 //! +-------------------+-----------------+
 //! | payload, then zeros to a multiple of 8 |  64
 //! +----------------------------------------+
-//! header_check = crc64(place, bytes 0..48)
-//! checksum     = crc64(place, bytes 0..48, payload, padding)
-//! place        = salt, segment number, offset: 3 x 8 bytes, little-endian
+//! payload_check = crc64(payload)
+//! header_check  = crc64(place, bytes 0..56)
+//! place         = salt, segment number, offset: 3 x 8 bytes, little-endian
 //! ```
 
 use crate::Lsn;
-use crc_fast::{CrcAlgorithm, Digest};
+use crc_fast::{CrcAlgorithm, checksum};
 use std::fmt;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// "PLKF" as bytes.
 pub(crate) const MAGIC: [u8; 4] = *b"PLKF";
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 pub(crate) const HEADER_LEN: usize = 64;
 /// Bytes of the header under `header_check`.
-const CHECKED: usize = 48;
+const CHECKED: usize = 56;
 
 /// The largest payload of one frame: 64 MiB. Lengths beyond it are damage.
 pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;
@@ -55,8 +57,8 @@ pub(crate) struct Header {
     wall_micros: U64,
     epoch: U64,
     durable_lsn: U64,
+    payload_check: U64,
     header_check: U64,
-    checksum: U64,
 }
 const _: () = assert!(size_of::<Header>() == HEADER_LEN);
 const _: () = assert!(std::mem::offset_of!(Header, header_check) == CHECKED);
@@ -79,7 +81,7 @@ pub(crate) struct Head {
     /// The newest durable frame when this one was written.
     pub(crate) durable_lsn: Lsn,
     pub(crate) payload_len: usize,
-    checksum: u64,
+    payload_check: u64,
 }
 
 /// Why bytes are not a frame.
@@ -92,6 +94,7 @@ pub(crate) enum Flaw {
     Flags(u32),
     Length(u32),
     Checksum,
+    Padding,
 }
 
 impl fmt::Display for Flaw {
@@ -103,6 +106,7 @@ impl fmt::Display for Flaw {
             Self::HeaderCheck => write!(f, "the frame's header does not match its checksum"),
             Self::Flags(v) => write!(f, "the frame has the unknown flags {v:#x}"),
             Self::Length(v) => write!(f, "the frame claims {v} bytes, more than a frame may have"),
+            Self::Padding => write!(f, "the bytes between the frame and the next are not zero"),
             Self::Checksum => write!(f, "the frame's payload does not match its checksum"),
         }
     }
@@ -113,54 +117,67 @@ pub(crate) fn frame_len(payload_len: usize) -> u64 {
     (HEADER_LEN + payload_len.next_multiple_of(8)) as u64
 }
 
-fn digest(place: Place, head: &[u8]) -> Digest {
+/// A payload's checksum, for [`header`].
+pub(crate) fn payload_check(payload: &[u8]) -> u64 {
+    checksum(CrcAlgorithm::Crc64Nvme, payload)
+}
+
+fn header_check(place: Place, head: &[u8]) -> u64 {
     debug_assert_eq!(head.len(), CHECKED);
     let mut bytes = [0; 24 + CHECKED];
     bytes[..8].copy_from_slice(&place.salt.to_le_bytes());
     bytes[8..16].copy_from_slice(&place.segment.to_le_bytes());
     bytes[16..24].copy_from_slice(&place.offset.to_le_bytes());
     bytes[24..].copy_from_slice(head);
-    let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
-    digest.update(&bytes);
-    digest
+    checksum(CrcAlgorithm::Crc64Nvme, &bytes)
 }
 
-/// Writes one whole frame into `out`, replacing what it holds.
-///
-/// The payload must be within [`MAX_PAYLOAD_BYTES`] (the caller refused others).
-pub(crate) fn encode(
-    out: &mut Vec<u8>,
-    place: Place,
-    lsn: Lsn,
-    wall_micros: u64,
-    epoch: u64,
-    durable_lsn: Lsn,
-    payload: &[u8],
-) {
+/// What a new frame's header is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct New {
+    pub(crate) lsn: Lsn,
+    pub(crate) wall_micros: u64,
+    pub(crate) epoch: u64,
+    pub(crate) durable_lsn: Lsn,
+    /// Within [`MAX_PAYLOAD_BYTES`]: the caller refused others.
+    pub(crate) payload_len: usize,
+    pub(crate) payload_check: u64,
+}
+
+/// The header of a frame at `place`.
+pub(crate) fn header(place: Place, new: &New) -> [u8; HEADER_LEN] {
     let mut header = Header {
         magic: MAGIC,
         version: VERSION.into(),
         header_len: (HEADER_LEN as u16).into(),
-        payload_len: (payload.len() as u32).into(),
+        payload_len: (new.payload_len as u32).into(),
         flags: 0.into(),
-        lsn: lsn.into(),
-        wall_micros: wall_micros.into(),
-        epoch: epoch.into(),
-        durable_lsn: durable_lsn.into(),
+        lsn: new.lsn.into(),
+        wall_micros: new.wall_micros.into(),
+        epoch: new.epoch.into(),
+        durable_lsn: new.durable_lsn.into(),
+        payload_check: new.payload_check.into(),
         header_check: 0.into(),
-        checksum: 0.into(),
     };
+    header.header_check = header_check(place, &header.as_bytes()[..CHECKED]).into();
+    let mut out = [0; HEADER_LEN];
+    out.copy_from_slice(header.as_bytes());
+    out
+}
+
+/// Puts one whole frame into `out`, replacing what it holds.
+pub(crate) fn encode(out: &mut Vec<u8>, place: Place, new: &New, payload: &[u8]) {
     out.clear();
     out.reserve(frame_len(payload.len()) as usize);
-    out.extend_from_slice(header.as_bytes());
+    out.extend_from_slice(&header(place, new));
     out.extend_from_slice(payload);
     out.resize(frame_len(payload.len()) as usize, 0);
+}
 
-    let mut digest = digest(place, &out[..CHECKED]);
-    header.header_check = digest.finalize().into();
-    digest.update(&out[HEADER_LEN..]);
-    header.checksum = digest.finalize().into();
-    out[CHECKED..HEADER_LEN].copy_from_slice(&header.as_bytes()[CHECKED..]);
+/// Whether `bytes`, which need not check, look like frame `lsn` of `epoch`.
+pub(crate) fn looks_like(bytes: &[u8], lsn: Lsn, epoch: u64) -> bool {
+    Header::ref_from_prefix(bytes)
+        .is_ok_and(|(h, _)| h.magic == MAGIC && h.lsn.get() == lsn && h.epoch.get() == epoch)
 }
 
 /// Checks a header alone. `bytes` begins with it.
@@ -172,7 +189,7 @@ pub(crate) fn check_header(bytes: &[u8], place: Place) -> Result<Head, Flaw> {
     if h.magic != MAGIC {
         return Err(Flaw::Magic);
     }
-    if digest(place, &bytes[..CHECKED]).finalize() != h.header_check.get() {
+    if header_check(place, &bytes[..CHECKED]) != h.header_check.get() {
         return Err(Flaw::HeaderCheck);
     }
     // From here on the header is what a writer wrote at this very place.
@@ -192,21 +209,40 @@ pub(crate) fn check_header(bytes: &[u8], place: Place) -> Result<Head, Flaw> {
         epoch: h.epoch.get(),
         durable_lsn: h.durable_lsn.get(),
         payload_len,
-        checksum: h.checksum.get(),
+        payload_check: h.payload_check.get(),
     })
 }
 
 /// Checks payload and padding. `bytes` is the whole frame, `head` its checked header.
 ///
 /// # Errors
-/// [`Flaw::Short`] or [`Flaw::Checksum`].
-pub(crate) fn check_body(bytes: &[u8], place: Place, head: &Head) -> Result<(), Flaw> {
+/// [`Flaw::Short`], [`Flaw::Checksum`] or [`Flaw::Padding`].
+pub(crate) fn check_body(bytes: &[u8], head: &Head) -> Result<(), Flaw> {
     if bytes.len() as u64 != frame_len(head.payload_len) {
         return Err(Flaw::Short);
     }
-    let mut digest = digest(place, &bytes[..CHECKED]);
-    digest.update(&bytes[HEADER_LEN..]);
-    if digest.finalize() != head.checksum { Err(Flaw::Checksum) } else { Ok(()) }
+    let (payload, padding) = bytes[HEADER_LEN..].split_at(head.payload_len);
+    if payload_check(payload) != head.payload_check {
+        return Err(Flaw::Checksum);
+    }
+    if padding.iter().any(|byte| *byte != 0) { Err(Flaw::Padding) } else { Ok(()) }
+}
+
+/// [`encode`] for tests.
+#[cfg(test)]
+pub(crate) fn whole(
+    place: Place,
+    lsn: Lsn,
+    wall_micros: u64,
+    epoch: u64,
+    durable_lsn: Lsn,
+    payload: &[u8],
+) -> Vec<u8> {
+    let (payload_len, payload_check) = (payload.len(), payload_check(payload));
+    let mut out = Vec::new();
+    let new = New { lsn, wall_micros, epoch, durable_lsn, payload_len, payload_check };
+    encode(&mut out, place, &new, payload);
+    out
 }
 
 #[cfg(test)]
@@ -224,14 +260,13 @@ mod tests {
     }
 
     #[test]
-    fn golden_bytes_of_version_1() {
-        let mut out = Vec::new();
-        encode(&mut out, PLACE, 5, 1_700_000_000_000_000, 2, 4, b"planck");
+    fn golden_bytes_of_version_2() {
+        let out = whole(PLACE, 5, 1_700_000_000_000_000, 2, 4, b"planck");
         expect_test::expect![[r#"
-            504c4b46010040000600000000000000
+            504c4b46020040000600000000000000
             050000000000000000401e18240a0600
             02000000000000000400000000000000
-            33c98ffd7c06be028a25e6b5787c5b77
+            fb70f25382c72785166675dada4da394
             706c616e636b0000
         "#]]
         .assert_eq(&hex(&out));
@@ -239,20 +274,18 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_seen() {
-        let mut out = Vec::new();
-        encode(&mut out, PLACE, 5, 9, 2, 4, b"planck");
+        let out = whole(PLACE, 5, 9, 2, 4, b"planck");
         for bit in 0..out.len() * 8 {
             let mut bad = out.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            let seen = check_header(&bad, PLACE).and_then(|h| check_body(&bad, PLACE, &h));
+            let seen = check_header(&bad, PLACE).and_then(|h| check_body(&bad, &h));
             assert!(seen.is_err(), "bit {bit}");
         }
     }
 
     #[test]
     fn a_frame_checks_at_its_own_place_only() {
-        let mut out = Vec::new();
-        encode(&mut out, PLACE, 5, 9, 2, 4, b"planck");
+        let out = whole(PLACE, 5, 9, 2, 4, b"planck");
         assert!(check_header(&out, PLACE).is_ok());
         for other in [
             Place { salt: 8, ..PLACE },
@@ -270,11 +303,10 @@ mod tests {
             payload in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
             let place = Place { salt, segment, offset };
-            let mut out = Vec::new();
-            encode(&mut out, place, lsn, wall, epoch, durable, &payload);
+            let out = whole(place, lsn, wall, epoch, durable, &payload);
             prop_assert_eq!(out.len() as u64, frame_len(payload.len()));
             let head = check_header(&out, place).unwrap();
-            check_body(&out, place, &head).unwrap();
+            check_body(&out, &head).unwrap();
             prop_assert_eq!((head.lsn, head.wall_micros, head.epoch, head.durable_lsn), (lsn, wall, epoch, durable));
             prop_assert_eq!(&out[HEADER_LEN..HEADER_LEN + head.payload_len], &payload[..]);
         }
@@ -282,7 +314,7 @@ mod tests {
         #[test]
         fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(head) = check_header(&bytes, PLACE) {
-                prop_assert!(check_body(&bytes, PLACE, &head).is_err());
+                prop_assert!(check_body(&bytes, &head).is_err());
             }
         }
     }

@@ -9,53 +9,77 @@
 //! died, every frame for which [`Wal::append`] returned). If it cannot keep
 //! that promise it refuses, by file, offset and LSN, and changes nothing.
 //!
+//! **The files.** A segment is prepared before frames are written to it: zeros are
+//! written ahead of the log's end, so that a full disk shows where an append can
+//! still be refused, and syncs need not change the file's length or its map of
+//! blocks. Truncated segments are renamed, kept as spares (a bounded few) and used
+//! again, with whatever they hold. In async mode a frame is copied into the file
+//! at once and a timer syncs; in sync mode it waits in memory for the next flush,
+//! which writes whole aligned blocks that are durable when the write returns.
+//!
 //! **The order of writing.**
 //! 1. A life of the log (one `open`) writes only into segments it made itself,
 //!    with numbers and an epoch above all earlier ones.
-//! 2. A segment is made in this order: create the file, write its header, sync
-//!    the file, sync the directory. Only then is a frame written to it.
-//! 3. Frames are written one after the other, each by one write at the end.
-//! 4. A segment is ended by a sync, and the next one is made only after that
-//!    sync returned. A segment of an earlier life is ended by recovery: cut to
+//! 2. A segment is made in this order, under another name: prepare the file (or
+//!    take a spare), write its header, sync it; then rename it to its number, sync
+//!    the directory. Only then is a frame written to it.
+//! 3. Frames are written one after the other, each behind the last; a block that
+//!    is written again begins with the same bytes.
+//! 4. A segment is ended by a flush, and the next one is made only after that
+//!    flush returned. A segment of an earlier life is ended by recovery: cut to
 //!    its last good frame, its unvouched frames rewritten, synced; only then is
 //!    the new life's first segment made.
-//! 5. Segments are removed oldest first, the directory synced after each.
+//! 5. Segments are removed, or renamed to be spares, oldest first, the directory
+//!    synced after each, and a spare is written to only after that sync.
 //!
 //! **Why it holds.** By 2 and 5 the names on the disk are always a run of
-//! segments without holes, and a file with frames has a sound header; only the
-//! last file can have a torn header, and it is then no longer than a header. By
-//! 4, whatever is in a segment that has a later file beside it was once durable:
-//! any flaw there is damage. So only the last segment can have a torn tail, and
-//! there the first bytes that are not the next frame end the log: by 3 no frame
-//! behind them can have been acknowledged unless they too were durable, which a
-//! later frame's `durable_lsn` or the caller's `must_have` would witness; with
-//! such a witness it is damage again. By 1 and the place in every checksum (salt,
-//! segment, offset) no stale frame ever checks as the next one.
+//! segments without holes, and each has a sound header: one that has not is
+//! damage. By 5 no name can come back over new contents. By 4, whatever frames a
+//! segment has that has a later file beside it were once durable, and they end
+//! where the later one starts: less than that is damage. So only the last segment
+//! has an end to be found. It is the first place where the next frame does not
+//! check. What stands there are zeros, or (by the place in every frame header's
+//! checksum: salt, segment number, offset) a stale frame of another use of the
+//! file, which never checks here whatever it says, or half a frame. By 3 no frame
+//! behind it can have been acknowledged unless the missing one too was durable,
+//! which a later frame's `durable_lsn` or the caller's `must_have` would witness;
+//! with such a witness it is damage. A witness must check at its own place, so no
+//! stale frame is one. The search for it is one pass over the rest of one segment.
 //!
 //! What no log can see: the very last synced frames damaged later, with nothing
 //! behind them and no `must_have` that covers them, look like a torn tail.
 //!
-//! **Poison.** After a failed append or sync the log refuses every append with
-//! one and the same message until it is opened again; nothing is retried;
-//! reading goes on. When an append fails (a full disk), the part of the frame
-//! that was written is cut off again, its LSN is not used, and frames appended
+//! **Full disks.** An append that finds no space or no file descriptor is refused
+//! with [`Error::NoSpace`], before its frame is written; the log is as it was and
+//! the next append tries again.
+//!
+//! **Poison.** After any other failed append, and after a failed sync, the log
+//! refuses every append with one and the same message until it is opened again;
+//! nothing is retried; reading goes on. When an append fails, the part of the
+//! frame that was written is taken back, its LSN is not used, and frames appended
 //! before it can still be synced. When a *sync* fails, whether the unsynced
 //! frames survive is unknown until the log is opened again.
 
 pub mod archive;
 mod cursor;
 mod error;
+mod files;
 mod frame;
 mod log;
+mod pending;
+mod prims;
 mod reader;
 mod recover;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod turn;
+mod watch;
 
 pub use cursor::Cursor;
 pub use error::{Error, ReplayError};
 pub use frame::MAX_PAYLOAD_BYTES;
+pub use watch::Watch;
 
 use log::Inner;
 use platform::Disk;
@@ -87,11 +111,13 @@ pub struct Options {
     /// `platform::Entropy`), so that no client can put bytes into a document
     /// that pass for a frame. 0 is fine in tests.
     pub salt: u64,
+    /// So many truncated segments are kept to be used again. Default 4.
+    pub spare_segments: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes: 16 << 20, sync: SyncMode::Async, salt: 0 }
+        Self { segment_bytes: 16 << 20, sync: SyncMode::Async, salt: 0, spare_segments: 4 }
     }
 }
 
@@ -115,8 +141,13 @@ pub struct SegmentInfo {
     pub number: u64,
     /// Its first frame, or the next one to come if it has none.
     pub first_lsn: Lsn,
-    /// Bytes in the file, header included.
+    /// Its newest frame; `first_lsn - 1` if it has none.
+    pub last_lsn: Lsn,
+    /// Bytes up to the end of its last frame, header included. The file may be
+    /// longer: it is prepared ahead.
     pub bytes: u64,
+    /// Ended: all its frames are durable and it gets no more.
+    pub sealed: bool,
 }
 
 /// What opening the log found; worth a line in the process's log.
@@ -176,33 +207,65 @@ impl Wal {
         make_dir(&*disk, dir)?;
         let plan = recover::scan(&*disk, dir, from, must_have, replay)?;
         recover::repair(&*disk, dir, &plan)?;
+        let spares = files::tidy(&*disk, dir, opts.spare_segments)?;
 
         let header = SegmentHeader {
             number: plan.max_number + 1,
             first_lsn: plan.recovery.last_lsn + 1,
             epoch: plan.max_epoch + 1,
             salt: opts.salt,
+            recycled: false,
         };
-        let mut segments = plan.segments;
         // A last segment without a frame has nothing to keep once the new one,
         // which carries its LSN and a higher epoch, is on the disk.
-        let empty = segments.pop_if(|s| s.bytes == segment::HEADER_LEN).map(|s| s.number);
-        let inner =
-            Inner::start(disk.clone(), dir, opts, plan.recovery.last_lsn, header, segments)?;
+        let empty = plan.segments.last().filter(|s| s.bytes == segment::HEADER_LEN);
+        let empty = empty.map(|s| s.number);
+        let inner = Inner::start(disk, dir, opts, header, plan.segments, spares)?;
         if let Some(number) = empty {
-            let path = segment::path(dir, number);
-            disk.remove(&path).map_err(Error::io("remove", &path))?;
-            disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
+            inner.retire_empty(number)?;
         }
         Ok(Self { inner: Arc::new(inner), recovery: plan.recovery })
     }
 
-    /// Appends one frame and returns its LSN. The frame is in the kernel when
-    /// this returns: a killed process loses nothing. Frames get their LSNs in
-    /// the order of the calls, so callers hold their commit lock.
+    /// Makes a log in `dir` (made if absent; no log in it) whose first frame will
+    /// be `next_lsn` and whose epoch is above `epoch_above`: for a restored store
+    /// or a new replica. Afterwards it is opened like any other.
     ///
     /// # Errors
-    /// [`Error::TooLarge`]: nothing happened. [`Error::Poisoned`]: this or an
+    /// [`Error::NotEmpty`], [`Error::Io`]: there is no log then.
+    pub fn create_at(
+        disk: Arc<dyn Disk>,
+        dir: &str,
+        opts: Options,
+        next_lsn: Lsn,
+        epoch_above: u64,
+    ) -> Result<Self, Error> {
+        make_dir(&*disk, dir)?;
+        for name in disk.list(dir).map_err(Error::io("list", dir))? {
+            if let Some((segment::Kind::Segment, _)) = segment::Kind::of(&name) {
+                return Err(Error::NotEmpty { dir: dir.to_owned(), file: name });
+            }
+        }
+        let spares = files::tidy(&*disk, dir, opts.spare_segments)?;
+        let header = SegmentHeader {
+            number: 1,
+            first_lsn: next_lsn.max(1),
+            epoch: epoch_above + 1,
+            salt: opts.salt,
+            recycled: false,
+        };
+        let recovery = Recovery { last_lsn: header.first_lsn - 1, ..Recovery::default() };
+        let inner = Inner::start(disk, dir, opts, header, Vec::new(), spares)?;
+        Ok(Self { inner: Arc::new(inner), recovery })
+    }
+
+    /// Appends one frame and returns its LSN. In async mode the frame is in the
+    /// kernel when this returns: a killed process loses nothing. In sync mode it
+    /// is in memory until somebody waits for it. Frames get their LSNs in the
+    /// order of the calls, so callers hold their commit lock.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::NoSpace`]: nothing happened. [`Error::Poisoned`]: this or an
     /// earlier write failed; the frame is not in the log.
     pub fn append(&self, wall_micros: u64, payload: &[u8]) -> Result<Lsn, Error> {
         self.inner.append(wall_micros, payload)
@@ -268,13 +331,50 @@ impl Wal {
         self.inner.segments()
     }
 
-    /// Bytes of all segments.
+    /// Bytes of all segments, without what is prepared ahead.
     pub fn total_bytes(&self) -> u64 {
         self.segments().iter().map(|s| s.bytes).sum()
     }
 
-    /// Removes whole segments whose every frame is below `lsn`; never the last
-    /// one. Returns how many. Call it only with what the page file has applied
+    /// Ends the segment being written, so that it can be archived or truncated;
+    /// its frames are durable then. `false`: it has no frame.
+    ///
+    /// # Errors
+    /// As [`Wal::append`].
+    pub fn rotate_now(&self) -> Result<bool, Error> {
+        self.inner.rotate_now()
+    }
+
+    /// Waits until frames beyond `after` are durable and returns the newest; for
+    /// those who follow the log. Makes nothing durable itself.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] if none can become durable any more, [`Error::Closed`].
+    pub fn wait_durable_change(&self, after: Lsn) -> Result<Lsn, Error> {
+        self.inner.wait_beyond(after)
+    }
+
+    /// Ends every [`Wal::wait_durable_change`], now and later, with
+    /// [`Error::Closed`]: before threads that follow the log are joined.
+    pub fn release_followers(&self) {
+        self.inner.release();
+    }
+
+    /// Calls `call` with the durable LSN each time it has grown, until the answer
+    /// is dropped: on the thread that made it grow, one call at a time. It must be
+    /// quick (wake somebody, store a number) and must not drop its own [`Watch`].
+    #[must_use = "the watch ends when this is dropped"]
+    pub fn on_durable(&self, call: impl FnMut(Lsn) + Send + 'static) -> Watch {
+        self.inner.watchers.add(Box::new(call))
+    }
+
+    /// Spare files kept to be used again.
+    pub fn spare_segments(&self) -> usize {
+        self.inner.spares()
+    }
+
+    /// Removes whole segments whose every frame is below `lsn` (or keeps their
+    /// files to be used again); never the last one. Returns how many. Call it only with what the page file has applied
     /// *and*, if there is an archive, the archive has.
     ///
     /// # Errors
@@ -289,6 +389,12 @@ impl Wal {
     /// [`Error::Gone`] if `from` has been truncated.
     pub fn cursor(&self, from: Lsn) -> Result<Cursor, Error> {
         Cursor::new(self.inner.clone(), from)
+    }
+}
+
+impl Drop for Wal {
+    fn drop(&mut self) {
+        self.inner.close();
     }
 }
 

@@ -1,28 +1,34 @@
 //! The living log: append, group sync, rotation, truncation.
 //!
 //! Must stay true:
-//! * lock order: `tail` (the append lock), then `shared`. `shared` is never held
-//!   over a disk call; who syncs holds the *turn* (`shared.syncing`), a flag, so
-//!   that appends go on meanwhile;
-//! * at most one sync runs at a time, and its outcome (durable LSN, or poison) is
-//!   published before the turn is given back: a kernel reports a failed
-//!   writeback once, and a second sync beside the failing one would "succeed";
-//! * `durable <= last`, both only grow; a frame counts in `last` only when its
-//!   write returned;
+//! * lock order: `tail` (the append lock), then the turn, then `now` or `pending`.
+//!   The last two are never held over a disk call. Who makes frames durable holds
+//!   the *turn* (`turn.rs`), a flag, and no lock, so that appends go on meanwhile;
+//! * every sync of a segment runs in the turn;
+//! * `durable <= last`, both only grow; a frame counts in `last` only when it is
+//!   in the kernel (async mode) or whole in the pending buffer (sync mode);
+//! * an append that is refused for want of space or descriptors has changed
+//!   nothing: no frame of it can be found, no LSN is used;
 //! * the order of rotation is the one the crate's page argues from.
 
 use crate::error::Error;
-use crate::frame::{self, MAX_PAYLOAD_BYTES, Place, frame_len};
+use crate::files::{self, Failed, Segment};
+use crate::frame::{self, MAX_PAYLOAD_BYTES, New, Place, frame_len};
+use crate::pending::Pending;
 use crate::segment::{self, HEADER_LEN, SegmentHeader};
-use crate::{Lsn, Options, SegmentInfo};
-use parking_lot::{Condvar, Mutex};
-use platform::{Disk, File, Open};
+use crate::turn::{Ended, Turn};
+use crate::watch::Watchers;
+use crate::{Lsn, Options, SegmentInfo, SyncMode};
+use parking_lot::{Mutex, MutexGuard};
+use platform::{Disk, shortage};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Capacity kept in the append buffer between frames.
+/// Capacity kept in the append buffer between frames, in bytes.
 const KEEP_BUFFER: usize = 1 << 20;
+/// In sync mode an append writes by itself when so many bytes wait.
+const MOST_PENDING: u64 = 8 << 20;
 
 pub(crate) struct Inner {
     pub(crate) disk: Arc<dyn Disk>,
@@ -30,39 +36,32 @@ pub(crate) struct Inner {
     opts: Options,
     epoch: u64,
     tail: Mutex<Tail>,
-    shared: Mutex<Shared>,
-    turn_free: Condvar,
+    turn: Turn,
+    now: Mutex<Now>,
+    /// Sync mode only.
+    pending: Mutex<Pending>,
     last: AtomicU64,
-    durable: AtomicU64,
-    /// Set with `shared.poison`; lets an append look without the lock.
-    poisoned: AtomicBool,
+    /// Offset behind the newest frame.
+    end: AtomicU64,
+    /// Files to make segments of.
+    spares: Mutex<Vec<u64>>,
     /// One truncation at a time.
     trim: Mutex<()>,
+    pub(crate) watchers: Watchers,
 }
 
 /// The end of the log, under the append lock.
 struct Tail {
-    file: Arc<dyn File>,
+    segment: Segment,
     number: u64,
     at: u64,
     buf: Vec<u8>,
 }
 
-struct Shared {
-    /// Somebody has the turn.
-    syncing: bool,
-    /// The tail's file and the newest frame in it or before it.
-    file: Arc<dyn File>,
-    written: Lsn,
+/// What a flush writes to, and the list of segments.
+struct Now {
+    segment: Segment,
     segments: Vec<SegmentInfo>,
-    poison: Option<Poison>,
-}
-
-struct Poison {
-    why: String,
-    /// A sync failed: none may be tried again. Otherwise (a write failed) what
-    /// was appended before can still be made durable.
-    by_sync: bool,
 }
 
 impl Inner {
@@ -71,40 +70,37 @@ impl Inner {
         disk: Arc<dyn Disk>,
         dir: &str,
         opts: Options,
-        last_lsn: Lsn,
         header: SegmentHeader,
         mut segments: Vec<SegmentInfo>,
+        mut spares: Vec<u64>,
     ) -> Result<Self, Error> {
         let path = segment::path(dir, header.number);
-        let file = create_segment(&*disk, dir, &header).map_err(Error::io("create", &path))?;
-        segments.push(SegmentInfo {
-            number: header.number,
-            first_lsn: header.first_lsn,
-            bytes: HEADER_LEN,
-        });
+        let first_len = files::grown(0, HEADER_LEN, opts.segment_bytes);
+        let segment = files::make(&*disk, dir, opts.sync, &header, spares.pop(), first_len)
+            .map_err(|(Failed::Clean(e) | Failed::Sync(e))| Error::io("create", &path)(e))?;
+        segments.push(begun(&header));
+        let mut pending = Pending::new();
+        pending.begin(&header);
+        let last_lsn = header.first_lsn - 1;
         Ok(Self {
             disk,
             dir: dir.to_owned(),
             opts,
             epoch: header.epoch,
             tail: Mutex::new(Tail {
-                file: file.clone(),
+                segment: segment.clone(),
                 number: header.number,
                 at: HEADER_LEN,
                 buf: Vec::new(),
             }),
-            shared: Mutex::new(Shared {
-                syncing: false,
-                file,
-                written: last_lsn,
-                segments,
-                poison: None,
-            }),
-            turn_free: Condvar::new(),
+            turn: Turn::new(last_lsn),
+            now: Mutex::new(Now { segment, segments }),
+            pending: Mutex::new(pending),
             last: AtomicU64::new(last_lsn),
-            durable: AtomicU64::new(last_lsn),
-            poisoned: AtomicBool::new(false),
+            end: AtomicU64::new(HEADER_LEN),
+            spares: Mutex::new(spares),
             trim: Mutex::new(()),
+            watchers: Watchers::default(),
         })
     }
 
@@ -113,7 +109,7 @@ impl Inner {
     }
 
     pub(crate) fn durable_lsn(&self) -> Lsn {
-        self.durable.load(Ordering::Acquire)
+        self.turn.durable()
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -125,21 +121,32 @@ impl Inner {
     }
 
     pub(crate) fn poisoned(&self) -> Option<String> {
-        self.shared.lock().poison.as_ref().map(|p| p.why.clone())
+        self.turn.poisoned()
+    }
+
+    pub(crate) fn spares(&self) -> usize {
+        self.spares.lock().len()
     }
 
     pub(crate) fn segments(&self) -> Vec<SegmentInfo> {
-        self.shared.lock().segments.clone()
+        let now = self.now.lock();
+        let mut segments = now.segments.clone();
+        if let Some(tail) = segments.last_mut() {
+            // A rotation moves both under `now`.
+            tail.bytes = self.end.load(Ordering::Acquire);
+            tail.last_lsn = self.last_lsn();
+        }
+        segments
     }
 
     /// Number and first LSN of the segment that holds, or will hold, `lsn`; of
     /// the oldest one if `lsn` is older than the log.
     pub(crate) fn segment_of(&self, lsn: Lsn) -> (u64, Lsn) {
-        let shared = self.shared.lock();
+        let now = self.now.lock();
         // A segment without a frame may start at the same LSN as its successor:
         // the last one that starts at or before `lsn` is the one.
-        let i = shared.segments.partition_point(|s| s.first_lsn <= lsn).saturating_sub(1);
-        let found = &shared.segments[i];
+        let i = now.segments.partition_point(|s| s.first_lsn <= lsn).saturating_sub(1);
+        let found = &now.segments[i];
         (found.number, found.first_lsn)
     }
 
@@ -148,46 +155,115 @@ impl Inner {
             let (bytes, max) = (payload.len() as u64, MAX_PAYLOAD_BYTES as u64);
             return Err(Error::TooLarge { bytes, max });
         }
+        let payload_check = frame::payload_check(payload);
+        let len = frame_len(payload.len());
         let mut tail = self.tail.lock();
-        if self.poisoned.load(Ordering::Acquire) {
+        if self.turn.is_poisoned() {
             return Err(self.poison_error());
         }
-        let len = frame_len(payload.len());
         if tail.at > HEADER_LEN && tail.at + len > self.opts.segment_bytes {
             self.rotate(&mut tail)?;
         }
-        let lsn = self.last_lsn() + 1;
-        let Tail { file, number, at, buf } = &mut *tail;
-        let place = Place { salt: self.opts.salt, segment: *number, offset: *at };
-        frame::encode(buf, place, lsn, wall_micros, self.epoch, self.durable_lsn(), payload);
-        let written = file.write_at(buf, *at);
+        if tail.at + len > tail.segment.allocated {
+            self.grow(&mut tail, len)?;
+        }
+        let new = New {
+            lsn: self.last_lsn() + 1,
+            wall_micros,
+            epoch: self.epoch,
+            durable_lsn: self.durable_lsn(),
+            payload_len: payload.len(),
+            payload_check,
+        };
+        let place = Place { salt: self.opts.salt, segment: tail.number, offset: tail.at };
+        match self.opts.sync {
+            SyncMode::Async => self.write(&mut tail, place, &new, payload)?,
+            SyncMode::Sync => {
+                if self.pending.lock().waiting() + len > MOST_PENDING {
+                    self.flush_now()?;
+                }
+                let header = frame::header(place, &new);
+                self.pending.lock().append(new.lsn, &header, payload, len);
+            }
+        }
+        tail.at += len;
+        self.end.store(tail.at, Ordering::Release);
+        self.last.store(new.lsn, Ordering::Release);
+        Ok(new.lsn)
+    }
+
+    /// Async mode: one write of one frame into the prepared file.
+    fn write(&self, tail: &mut Tail, place: Place, new: &New, payload: &[u8]) -> Result<(), Error> {
+        let Tail { segment, number, buf, .. } = tail;
+        frame::encode(buf, place, new, payload);
+        let written = segment.file.write_at(buf, place.offset);
         if buf.capacity() > KEEP_BUFFER {
             *buf = Vec::new();
         }
-        if let Err(e) = written {
-            // Take back what part of the frame may have been written: its commit
-            // is refused, so recovery should not find it.
-            let cut = match file.set_len(*at) {
-                Ok(()) => "",
-                Err(_) => " (cutting it off failed too: a restart may still find it)",
-            };
-            let path = segment::path(&self.dir, *number);
-            self.poison(
-                false,
-                format!("frame {lsn} could not be appended to {path} at offset {at}: {e}{cut}"),
-            );
-            return Err(self.poison_error());
-        }
-        *at += len;
-        {
-            let mut shared = self.shared.lock();
-            shared.written = lsn;
-            if let Some(segment) = shared.segments.last_mut() {
-                segment.bytes = *at;
+        let Err(error) = written else { return Ok(()) };
+        // Take back what part of the frame may have been written: its commit is
+        // refused, so recovery must not find it.
+        let path = segment::path(&self.dir, *number);
+        let back = segment.file.write_at(&[0; frame::HEADER_LEN], place.offset);
+        match (shortage(&error), back) {
+            (Some(short), Ok(())) => {
+                Err(Error::NoSpace { short, lsn: new.lsn, file: path, source: error })
+            }
+            (_, back) => {
+                let cut = match back {
+                    Ok(()) => "",
+                    Err(_) => " (taking it back failed too: a restart may still find it)",
+                };
+                let (lsn, at) = (new.lsn, place.offset);
+                let what = format!(
+                    "frame {lsn} could not be appended to {path} at offset {at}: {error}{cut}"
+                );
+                Err(self.poison(false, &what))
             }
         }
-        self.last.store(lsn, Ordering::Release);
-        Ok(lsn)
+    }
+
+    /// Prepares the tail's file for `len` more bytes.
+    fn grow(&self, tail: &mut Tail, len: u64) -> Result<(), Error> {
+        // In sync mode others may be syncing this very file.
+        let held = match self.opts.sync {
+            SyncMode::Sync => Some(self.turn.take().map_err(Error::Poisoned)?),
+            SyncMode::Async => None,
+        };
+        let end = tail.at + len;
+        let want = files::grown(tail.segment.allocated, end, self.opts.segment_bytes);
+        let file = &tail.segment.file;
+        // A disk that is nearly full may still have what this frame needs.
+        let mut got = (want, file.allocate(want));
+        if got.1.as_ref().is_err_and(|e| shortage(e).is_some()) && want > files::blocks(end) {
+            got = (files::blocks(end), file.allocate(files::blocks(end)));
+        }
+        let (allocated, outcome) = got;
+        if let Err(error) = outcome {
+            return Err(self.refuse(tail.number, error));
+        }
+        if let Some(held) = held
+            && let Err(error) = file.sync()
+        {
+            let path = segment::path(&self.dir, tail.number);
+            held.publish(Err(poison_text(&format!("{path} could not be grown: {error}"))));
+            return Err(self.poison_error());
+        }
+        tail.segment.allocated = allocated;
+        Ok(())
+    }
+
+    /// Why the next frame cannot be had in segment `number`: a shortage is only
+    /// told, anything else poisons.
+    fn refuse(&self, number: u64, error: io::Error) -> Error {
+        let (lsn, file) = (self.last_lsn() + 1, segment::path(&self.dir, number));
+        match shortage(&error) {
+            Some(short) => Error::NoSpace { short, lsn, file, source: error },
+            None => self.poison(
+                false,
+                &format!("{file} could not be made or grown for frame {lsn}: {error}"),
+            ),
+        }
     }
 
     /// Waits until `lsn` is durable, syncing for all who wait if nobody is.
@@ -199,99 +275,118 @@ impl Inner {
         if lsn > last {
             return Err(Error::NotWritten { wanted: lsn, last });
         }
-        let mut shared = self.shared.lock();
-        loop {
-            // Under the lock: outcomes are published before the turn is free.
-            if self.durable_lsn() >= lsn {
-                return Ok(());
+        let outcome = self.turn.wait(lsn, || self.flush());
+        self.watchers.tell(self.durable_lsn());
+        outcome.map_err(ended)
+    }
+
+    /// Returns the durable LSN once it is above `after`; makes nothing durable.
+    pub(crate) fn wait_beyond(&self, after: Lsn) -> Result<Lsn, Error> {
+        self.turn.wait_beyond(after).map_err(ended)
+    }
+
+    /// In the turn: makes durable what was appended until now; the newest LSN of it.
+    fn flush(&self) -> Result<Lsn, String> {
+        match self.opts.sync {
+            SyncMode::Async => {
+                // Every frame up to `last` is in this file or in one synced before.
+                let last = self.last_lsn();
+                let file = Arc::clone(&self.now.lock().segment.file);
+                file.sync().map_err(|e| self.sync_failed(last, &e))?;
+                Ok(last)
             }
-            if let Some(poison) = &shared.poison
-                && poison.by_sync
-            {
-                return Err(Error::Poisoned(poison.why.clone()));
+            SyncMode::Sync => {
+                let Some(batch) = self.pending.lock().take() else { return Ok(self.durable_lsn()) };
+                let last = batch.last;
+                let through = self.now.lock().segment.through.clone();
+                let through = through.ok_or("the log has no write-through handle")?;
+                through
+                    .write_at(batch.bytes(), batch.start)
+                    .map_err(|e| self.sync_failed(last, &e))?;
+                self.pending.lock().give_back(batch);
+                Ok(last)
             }
-            if shared.syncing {
-                self.turn_free.wait(&mut shared);
-                continue;
-            }
-            shared.syncing = true;
-            let (file, written) = (shared.file.clone(), shared.written);
-            drop(shared);
-            let synced = file.sync();
-            self.publish_sync(synced, written);
-            shared = self.shared.lock();
-            shared.syncing = false;
-            self.turn_free.notify_all();
         }
     }
 
-    /// Publishes the outcome of a sync; the caller has the turn.
-    fn publish_sync(&self, outcome: io::Result<()>, written: Lsn) {
-        match outcome {
-            Ok(()) => {
-                self.durable.fetch_max(written, Ordering::AcqRel);
-            }
-            Err(e) => self.poison(
-                true,
-                format!(
-                    "frames {} to {written} could not be synced in {}: {e}",
-                    self.durable_lsn() + 1,
-                    self.dir
-                ),
-            ),
+    fn sync_failed(&self, last: Lsn, error: &io::Error) -> String {
+        poison_text(&format!(
+            "frames {} to {last} could not be synced in {}: {error}",
+            self.durable_lsn() + 1,
+            self.dir
+        ))
+    }
+
+    /// Under the append lock: flushes, whoever waits.
+    fn flush_now(&self) -> Result<(), Error> {
+        let held = self.turn.take().map_err(Error::Poisoned)?;
+        held.publish(self.flush());
+        drop(held);
+        self.watchers.tell(self.durable_lsn());
+        if self.turn.is_poisoned() { Err(self.poison_error()) } else { Ok(()) }
+    }
+
+    /// Ends the tail segment, if it holds a frame. `true`: it did.
+    pub(crate) fn rotate_now(&self) -> Result<bool, Error> {
+        let mut tail = self.tail.lock();
+        if self.turn.is_poisoned() {
+            return Err(self.poison_error());
         }
+        if tail.at == HEADER_LEN {
+            return Ok(false);
+        }
+        self.rotate(&mut tail).map(|()| true)
     }
 
     /// Ends the tail segment and begins the next. The caller has the append lock.
-    fn rotate(&self, tail: &mut Tail) -> Result<(), Error> {
-        let mut shared = self.shared.lock();
-        while shared.syncing {
-            self.turn_free.wait(&mut shared);
+    fn rotate(&self, tail: &mut MutexGuard<'_, Tail>) -> Result<(), Error> {
+        let held = self.turn.take().map_err(Error::Poisoned)?;
+        let last = self.last_lsn();
+        if self.durable_lsn() < last {
+            held.publish(self.flush());
         }
-        if shared.poison.is_some() {
-            drop(shared);
+        if self.turn.is_poisoned() {
             return Err(self.poison_error());
         }
-        shared.syncing = true;
-        drop(shared);
-
-        let last = self.last_lsn();
-        self.publish_sync(tail.file.sync(), last);
-        let made = if self.poisoned.load(Ordering::Acquire) {
-            None
-        } else {
-            let header = SegmentHeader {
-                number: tail.number + 1,
-                first_lsn: last + 1,
-                epoch: self.epoch,
-                salt: self.opts.salt,
-            };
-            match create_segment(&*self.disk, &self.dir, &header) {
-                Ok(file) => Some((file, header)),
-                Err(e) => {
-                    let path = segment::path(&self.dir, header.number);
-                    self.poison(true, format!("the log segment {path} could not be made: {e}"));
-                    None
-                }
+        let header = SegmentHeader {
+            number: tail.number + 1,
+            first_lsn: last + 1,
+            epoch: self.epoch,
+            salt: self.opts.salt,
+            recycled: false,
+        };
+        let spare = self.spares.lock().pop();
+        let first_len = files::grown(0, HEADER_LEN, self.opts.segment_bytes);
+        let made = files::make(&*self.disk, &self.dir, self.opts.sync, &header, spare, first_len);
+        let segment = match made {
+            Ok(segment) => segment,
+            Err(Failed::Clean(error)) => {
+                self.spares.lock().extend(spare);
+                return Err(self.refuse(header.number, error));
+            }
+            Err(Failed::Sync(error)) => {
+                let path = segment::path(&self.dir, header.number);
+                let what = format!("the log segment {path} could not be made: {error}");
+                return Err(self.poison(true, &what));
             }
         };
-
-        let mut shared = self.shared.lock();
-        shared.syncing = false;
-        self.turn_free.notify_all();
-        let Some((file, header)) = made else {
-            drop(shared);
-            return Err(self.poison_error());
-        };
-        shared.file = file.clone();
-        shared.segments.push(SegmentInfo {
-            number: header.number,
-            first_lsn: header.first_lsn,
-            bytes: HEADER_LEN,
-        });
-        tail.file = file;
+        {
+            let mut now = self.now.lock();
+            if let Some(ended) = now.segments.last_mut() {
+                (ended.bytes, ended.last_lsn, ended.sealed) = (tail.at, last, true);
+            }
+            now.segments.push(begun(&header));
+            now.segment = segment.clone();
+            self.end.store(HEADER_LEN, Ordering::Release);
+        }
+        if self.opts.sync == SyncMode::Sync {
+            self.pending.lock().begin(&header);
+        }
+        tail.segment = segment;
         tail.number = header.number;
         tail.at = HEADER_LEN;
+        drop(held);
+        self.watchers.tell(self.durable_lsn());
         Ok(())
     }
 
@@ -300,40 +395,63 @@ impl Inner {
         let mut removed = 0;
         loop {
             let victim = {
-                let shared = self.shared.lock();
-                match &shared.segments[..] {
+                let now = self.now.lock();
+                match &now.segments[..] {
                     // Every frame of the first is below where the second starts.
                     [first, second, ..] if second.first_lsn <= lsn => first.number,
                     _ => return Ok(removed),
                 }
             };
-            let path = segment::path(&self.dir, victim);
-            self.disk.remove(&path).map_err(Error::io("remove", &path))?;
-            self.shared.lock().segments.remove(0);
+            self.retire(victim)?;
             removed += 1;
-            // One at a time and oldest first: a power cut can bring back the
-            // oldest name, but never leave a hole.
-            if let Err(e) = self.disk.sync_dir(&self.dir) {
-                self.poison(true, format!("the directory {} could not be synced: {e}", self.dir));
-                return Err(self.poison_error());
-            }
         }
     }
 
-    fn poison(&self, by_sync: bool, what: String) {
-        let mut shared = self.shared.lock();
-        match &mut shared.poison {
-            // The first failure is the one to report; the stricter one to obey.
-            Some(poison) => poison.by_sync |= by_sync,
-            None => {
-                let why = format!(
-                    "the log takes no more writes: {what}; reads go on; \
-                     mend the disk or free space, then restart"
-                );
-                shared.poison = Some(Poison { why, by_sync });
-            }
+    /// Takes the oldest segment's name away, durably. One at a time and oldest
+    /// first: a power cut can bring back the oldest name, but never leave a hole.
+    fn retire(&self, number: u64) -> Result<(), Error> {
+        let room = self.spares.lock().len() < self.opts.spare_segments;
+        let kept = files::retire(&*self.disk, &self.dir, number, room, self.opts.segment_bytes)?;
+        // Before the file can be used again: a cursor that reads nonsense in it
+        // must find that it is gone.
+        self.now.lock().segments.retain(|s| s.number != number);
+        if let Err(e) = self.disk.sync_dir(&self.dir) {
+            let what = format!("the directory {} could not be synced: {e}", self.dir);
+            return Err(self.poison(true, &what));
         }
-        self.poisoned.store(true, Ordering::Release);
+        if kept {
+            self.spares.lock().push(number);
+        }
+        Ok(())
+    }
+
+    /// Drops a segment of an earlier life that holds no frame.
+    pub(crate) fn retire_empty(&self, number: u64) -> Result<(), Error> {
+        let _one = self.trim.lock();
+        self.retire(number)
+    }
+
+    /// Ends every [`Inner::wait_beyond`].
+    pub(crate) fn release(&self) {
+        self.turn.close();
+    }
+
+    /// The end of this life: cuts what was prepared behind the last frame, so that
+    /// the next open has nothing to look through. Nothing hangs on it.
+    pub(crate) fn close(&self) {
+        self.turn.close();
+        let tail = self.tail.lock();
+        if self.turn.is_poisoned() {
+            return;
+        }
+        let waiting = self.pending.lock().waiting();
+        // What was appended in sync mode and waited for by nobody is not kept.
+        let _ = tail.segment.file.set_len(tail.at - waiting.min(tail.at - HEADER_LEN));
+    }
+
+    fn poison(&self, by_sync: bool, what: &str) -> Error {
+        self.turn.poison(by_sync, poison_text(what));
+        self.poison_error()
     }
 
     fn poison_error(&self) -> Error {
@@ -341,11 +459,26 @@ impl Inner {
     }
 }
 
-/// Makes a segment and its header durable, name included.
-fn create_segment(disk: &dyn Disk, dir: &str, header: &SegmentHeader) -> io::Result<Arc<dyn File>> {
-    let file = disk.open(&segment::path(dir, header.number), Open::CreateNew)?;
-    file.write_at(&header.encode(), 0)?;
-    file.sync()?;
-    disk.sync_dir(dir)?;
-    Ok(file)
+fn begun(header: &SegmentHeader) -> SegmentInfo {
+    SegmentInfo {
+        number: header.number,
+        first_lsn: header.first_lsn,
+        last_lsn: header.first_lsn - 1,
+        bytes: HEADER_LEN,
+        sealed: false,
+    }
+}
+
+fn ended(why: Ended) -> Error {
+    match why {
+        Ended::Poisoned(why) => Error::Poisoned(why),
+        Ended::Closed => Error::Closed,
+    }
+}
+
+fn poison_text(what: &str) -> String {
+    format!(
+        "the log takes no more writes: {what}; reads go on; mend the disk or free space, then \
+         restart"
+    )
 }

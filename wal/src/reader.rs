@@ -4,6 +4,7 @@
 //! buffer is grown by a length that was not checked first. The buffer holds one
 //! chunk, or one frame if that is larger.
 
+use crate::Lsn;
 use crate::frame::{self, Flaw, Head, Place};
 use crate::segment::{HEADER_LEN, SegmentHeader};
 use platform::File;
@@ -20,10 +21,21 @@ pub(crate) enum Found {
     Frame(Head),
     /// The file ends here.
     End,
-    /// Nothing but zeros to the end of the file.
-    Zeros,
     /// Something else.
     Bad(Flaw),
+}
+
+/// What stands behind the last frame.
+#[derive(Debug, Default)]
+pub(crate) struct Rest {
+    /// A later frame's header which says that the missing one was durable.
+    pub(crate) witness: Option<(u64, Head)>,
+    /// Bytes up to the end of the last frame of which at least the header checks.
+    pub(crate) sound: u64,
+    /// Bytes up to the last one that is not zero.
+    pub(crate) filled: u64,
+    /// The first bytes look like the missing frame, though they do not check.
+    pub(crate) looks_torn: bool,
 }
 
 pub(crate) struct Reader {
@@ -45,10 +57,6 @@ impl Reader {
 
     pub(crate) fn number(&self) -> u64 {
         self.number
-    }
-
-    pub(crate) fn end(&self) -> u64 {
-        self.end
     }
 
     /// Forgets what was read ahead and asks for the file's length again: the
@@ -89,17 +97,13 @@ impl Reader {
         let place = self.place(at);
         let head = match frame::check_header(self.bytes(at, frame::HEADER_LEN)?, place) {
             Ok(head) => head,
-            Err(flaw) if self.only_zeros_from(at)? => {
-                debug_assert!(matches!(flaw, Flaw::Magic | Flaw::Short));
-                return Ok(Found::Zeros);
-            }
             Err(flaw) => return Ok(Found::Bad(flaw)),
         };
         let len = frame::frame_len(head.payload_len);
         if len > self.end - at {
             return Ok(Found::Bad(Flaw::Short));
         }
-        match frame::check_body(self.bytes(at, len as usize)?, place, &head) {
+        match frame::check_body(self.bytes(at, len as usize)?, &head) {
             Ok(()) => Ok(Found::Frame(head)),
             Err(flaw) => Ok(Found::Bad(flaw)),
         }
@@ -111,24 +115,44 @@ impl Reader {
         &self.buf[from..from + head.payload_len]
     }
 
-    /// The first header at or after `at` for which `yes`, with its offset. Only
-    /// the header must check: it is bound to its place and to the salt, so even
-    /// with a damaged payload it was written here by this log.
-    pub(crate) fn find_header(
-        &mut self,
-        mut at: u64,
-        yes: impl Fn(&Head) -> bool,
-    ) -> io::Result<Option<(u64, Head)>> {
-        while at < self.end {
-            let place = self.place(at);
-            if let Ok(head) = frame::check_header(self.bytes(at, frame::HEADER_LEN)?, place)
-                && yes(&head)
-            {
-                return Ok(Some((at, head)));
+    /// Looks through everything from `at` on, where frame `lsn` does not stand:
+    /// once, front to back. Only headers must check: they are bound to their place
+    /// and to the salt, so even with a damaged payload they were written here, in
+    /// this use of the file.
+    pub(crate) fn rest(&mut self, from: u64, lsn: Lsn, epoch: u64) -> io::Result<Rest> {
+        let mut rest = Rest::default();
+        rest.looks_torn = frame::looks_like(self.bytes(from, frame::HEADER_LEN)?, lsn, epoch);
+        let (end, number, salt) = (self.end, self.number, self.salt);
+        let mut at = from;
+        while at < end {
+            let bytes = self.bytes(at, CHUNK)?;
+            if bytes.is_empty() {
+                break;
             }
-            at += 8;
+            let to_end = at + bytes.len() as u64 >= end;
+            let mut i = 0;
+            while i < bytes.len() {
+                let word = &bytes[i..bytes.len().min(i + 8)];
+                if word.iter().any(|byte| *byte != 0) {
+                    let here = &bytes[i..];
+                    if here.len() < frame::HEADER_LEN && !to_end {
+                        break; // read on from here
+                    }
+                    let offset = at + i as u64;
+                    rest.filled = offset + word.len() as u64 - from;
+                    let place = Place { salt, segment: number, offset };
+                    if let Ok(head) = frame::check_header(here, place) {
+                        rest.sound = offset + frame::frame_len(head.payload_len) - from;
+                        if rest.witness.is_none() && offset > from && head.durable_lsn >= lsn {
+                            rest.witness = Some((offset, head));
+                        }
+                    }
+                }
+                i += 8;
+            }
+            at += i.min(bytes.len()) as u64;
         }
-        Ok(None)
+        Ok(rest)
     }
 
     /// Rewrites the bytes from `from` to `to` with themselves.
@@ -144,17 +168,6 @@ impl Reader {
             from += bytes.len() as u64;
         }
         Ok(())
-    }
-
-    fn only_zeros_from(&mut self, mut at: u64) -> io::Result<bool> {
-        while at < self.end {
-            let bytes = self.bytes(at, CHUNK)?;
-            if bytes.is_empty() || bytes.iter().any(|b| *b != 0) {
-                return Ok(false);
-            }
-            at += bytes.len() as u64;
-        }
-        Ok(true)
     }
 }
 

@@ -6,22 +6,30 @@
 //! * frames are handed out in order, without a gap, each checked;
 //! * memory is bounded by one frame, whatever the log's size.
 //!
-//! How a torn tail is told from damage follows from the order of writing (see
-//! the crate's page). The first thing that is not the next frame, at the place
-//! of frame `n`, is **damage** if any of these prove that `n` was durable:
-//! * a later segment file exists (its creation came after the sync of this one);
+//! Files are prepared with zeros and used again, so behind the last frame of a
+//! segment there may be zeros or frames of an earlier use. The latter never check
+//! (their place has another segment number), so they are never taken for frames,
+//! nor for proofs.
+//!
+//! A segment with a later file beside it ends where that one starts: it must hold
+//! every frame up to there, and nothing behind is looked at. In the last segment
+//! the first thing that is not the next frame, at the place of frame `n`, is
+//! **damage** if any of these prove that `n` was durable:
 //! * a later header in this segment says `durable_lsn >= n`;
 //! * the caller's `must_have >= n` (the page file has applied it).
 //!
 //! Also damage: a frame that checks but is not the next LSN, or of another
 //! epoch; a segment that does not start where the one before ended; a segment
-//! header that does not check, unless it is the last file and no longer than a
-//! header (its creation was torn; no frame was ever in it).
-//! Anything else is a torn tail: never acknowledged as durable, and cut.
+//! header that does not check (a file gets its name after its header).
+//! Anything else is the end of the log. It is reported as a torn tail if there
+//! are signs of a frame that was begun (a header that checks, or bytes where only
+//! zeros could be, or what looks like frame `n`); it was never acknowledged as
+//! durable, and is cut.
 
 use crate::error::{Error, ReplayError};
+use crate::frame;
 use crate::reader::{Found, Reader, read_segment_header};
-use crate::segment::{self, HEADER_LEN, HeaderFlaw};
+use crate::segment::{self, HEADER_LEN, HeaderFlaw, Kind, SegmentHeader};
 use crate::{Frame, Lsn, Recovery, SegmentInfo};
 use platform::{Disk, Open};
 
@@ -29,8 +37,6 @@ use platform::{Disk, Open};
 pub(crate) struct Plan {
     /// Whole segments with frames or at least a header, oldest first.
     pub(crate) segments: Vec<SegmentInfo>,
-    /// A last file whose creation was torn.
-    torn_file: Option<u64>,
     /// The last segment's bytes to keep, and from where no frame vouches for
     /// the others being on the disk.
     tail: Option<Tail>,
@@ -60,22 +66,34 @@ pub(crate) fn scan(
         .list(dir)
         .map_err(Error::io("list", dir))?
         .iter()
-        .filter_map(|name| segment::number_of(name))
+        .filter_map(|name| Kind::of(name))
+        .filter_map(|(kind, number)| (kind == Kind::Segment).then_some(number))
         .collect();
     numbers.sort_unstable();
+    let mut headers = Vec::with_capacity(numbers.len());
+    for &number in &numbers {
+        headers.push(header_of(disk, dir, number, &headers)?);
+    }
 
     let mut plan = Plan {
         segments: Vec::new(),
-        torn_file: None,
         tail: None,
         max_number: numbers.last().copied().unwrap_or(0),
-        max_epoch: 0,
+        max_epoch: headers.last().map_or(0, |h| h.epoch),
         recovery: Recovery::default(),
     };
+    if let Some(oldest) = headers.first()
+        && oldest.first_lsn > from
+    {
+        let why = format!(
+            "the oldest segment starts at frame {}, frames from {from} on are needed",
+            oldest.first_lsn
+        );
+        return Err(Error::corrupt(&segment::path(dir, oldest.number), 0, from, why));
+    }
     let mut scan = Scan { from, need, next: None, replay };
-    for (i, &number) in numbers.iter().enumerate() {
-        let last = i + 1 == numbers.len();
-        scan.segment(disk, dir, number, last, &mut plan)?;
+    for (i, header) in headers.iter().enumerate() {
+        scan.segment(disk, dir, header, headers.get(i + 1), &mut plan)?;
     }
 
     let last_lsn = scan.next.map_or(0, |next| next - 1);
@@ -107,56 +125,19 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
+    /// Reads one segment; `after` is the one behind it, if there is one.
     fn segment(
         &mut self,
         disk: &dyn Disk,
         dir: &str,
-        number: u64,
-        last: bool,
+        header: &SegmentHeader,
+        after: Option<&SegmentHeader>,
         plan: &mut Plan,
     ) -> Result<(), Error> {
+        let number = header.number;
         let path = segment::path(dir, number);
         let file = disk.open(&path, Open::Read).map_err(Error::io("open", &path))?;
-        let header = match read_segment_header(&*file, number).map_err(Error::io("read", &path))? {
-            Ok(header) => header,
-            Err(HeaderFlaw::Newer(found)) => {
-                return Err(Error::NewerFormat { file: path, found, known: segment::VERSION });
-            }
-            Err(HeaderFlaw::Invalid) => {
-                let len = file.len().map_err(Error::io("read", &path))?;
-                if last && len <= HEADER_LEN {
-                    plan.torn_file = Some(number);
-                    return Ok(());
-                }
-                let why = "the segment's header does not check, and frames were written after it";
-                return Err(Error::corrupt(&path, 0, self.next.unwrap_or(0), why));
-            }
-        };
-        match self.next {
-            None if header.first_lsn > self.from => {
-                let why = format!(
-                    "the oldest segment starts at frame {}, frames from {} on are needed",
-                    header.first_lsn, self.from
-                );
-                return Err(Error::corrupt(&path, 0, self.from, why));
-            }
-            Some(next) if header.first_lsn != next => {
-                let why = format!(
-                    "the segment starts at frame {}, the one before ended at {}",
-                    header.first_lsn,
-                    next - 1
-                );
-                return Err(Error::corrupt(&path, 0, next, why));
-            }
-            _ => {}
-        }
-        if header.epoch < plan.max_epoch {
-            let why = format!("its epoch {} is below {}", header.epoch, plan.max_epoch);
-            return Err(Error::corrupt(&path, 0, header.first_lsn, why));
-        }
-        plan.max_epoch = header.epoch;
-
-        let mut reader = Reader::new(file, &header).map_err(Error::io("read", &path))?;
+        let mut reader = Reader::new(file, header).map_err(Error::io("read", &path))?;
         let mut at = HEADER_LEN;
         let mut next = header.first_lsn;
         // Up to where the frames themselves say they are on the disk: all frames
@@ -164,23 +145,25 @@ impl Scan<'_> {
         let mut vouched = 0;
         let mut unvouched_from = HEADER_LEN;
         let mut mark = (next, at);
-        loop {
+        while after.is_none_or(|after| next < after.first_lsn) {
             let found = reader.frame_at(at).map_err(Error::io("read", &path))?;
             let head = match found {
                 Found::Frame(head) => head,
-                Found::End => break,
-                Found::Zeros if last && next > self.need => {
-                    plan.recovery.cut(&path, at, reader.end() - at);
-                    break;
-                }
-                Found::Zeros if last => break, // too short: said by the caller
-                Found::Zeros => {
-                    let why = "zeros follow, and a later segment shows that this one was whole";
-                    return Err(Error::corrupt(&path, at, next, why));
-                }
-                Found::Bad(flaw) => {
-                    self.refuse_if_durable(&mut reader, &path, at, next, last, &flaw.to_string())?;
-                    plan.recovery.cut(&path, at, reader.end() - at);
+                other => {
+                    let flaw = match other {
+                        Found::Bad(flaw) => flaw.to_string(),
+                        _ => "the file ends".to_owned(),
+                    };
+                    if let Some(after) = after {
+                        let why = format!(
+                            "{flaw}; it was durable once: a later segment, {}, starts at frame {}, \
+                             and was begun only after this one was durable",
+                            segment::path(dir, after.number),
+                            after.first_lsn
+                        );
+                        return Err(Error::corrupt(&path, at, next, why));
+                    }
+                    self.end(&mut reader, &path, at, next, header, &flaw, plan)?;
                     break;
                 }
             };
@@ -207,43 +190,89 @@ impl Scan<'_> {
                 (self.replay)(frame).map_err(|source| Error::Replay { lsn: head.lsn, source })?;
                 plan.recovery.frames += 1;
             }
-            at += crate::frame::frame_len(head.payload_len);
+            at += frame::frame_len(head.payload_len);
             next += 1;
         }
         plan.tail = Some(Tail { number, keep: at, unvouched_from });
-        plan.segments.push(SegmentInfo { number, first_lsn: header.first_lsn, bytes: at });
+        plan.segments.push(SegmentInfo {
+            number,
+            first_lsn: header.first_lsn,
+            last_lsn: next - 1,
+            bytes: at,
+            sealed: true,
+        });
         self.next = Some(next);
         Ok(())
     }
 
-    /// The verdict on what is not frame `lsn`: see the module's page.
-    fn refuse_if_durable(
+    /// The verdict on the last segment's first bytes that are not frame `lsn`:
+    /// see the module's page.
+    #[expect(clippy::too_many_arguments, reason = "one place in the log, spelled out")]
+    fn end(
         &self,
         reader: &mut Reader,
         path: &str,
         at: u64,
         lsn: Lsn,
-        last: bool,
+        header: &SegmentHeader,
         flaw: &str,
+        plan: &mut Plan,
     ) -> Result<(), Error> {
-        let proof = if !last {
-            "a later segment, begun only after this one was durable".to_owned()
-        } else if lsn <= self.need {
+        let rest = reader.rest(at, lsn, header.epoch).map_err(Error::io("read", path))?;
+        let torn = if header.recycled { rest.sound } else { rest.sound.max(rest.filled) };
+        let torn = if torn == 0 && rest.looks_torn { frame::HEADER_LEN as u64 } else { torn };
+        let proof = if let Some((offset, head)) = rest.witness {
+            format!(
+                "frame {} at offset {offset} says that frames up to {} were durable",
+                head.lsn, head.durable_lsn
+            )
+        } else if lsn <= self.need && torn > 0 {
             format!("frames up to {} have been applied and were durable", self.need)
         } else {
-            let witness = reader
-                .find_header(at + 8, |head| head.durable_lsn >= lsn)
-                .map_err(Error::io("read", path))?;
-            match witness {
-                None => return Ok(()),
-                Some((offset, head)) => format!(
-                    "frame {} at offset {offset} says that frames up to {} were durable",
-                    head.lsn, head.durable_lsn
-                ),
+            // A log that is merely too short is refused by the caller.
+            if torn > 0 {
+                plan.recovery.cut(path, at, torn);
             }
+            return Ok(());
         };
         Err(Error::corrupt(path, at, lsn, format!("{flaw}; it was durable once: {proof}")))
     }
+}
+
+/// Reads the header of segment `number`, which follows those of `before`.
+fn header_of(
+    disk: &dyn Disk,
+    dir: &str,
+    number: u64,
+    before: &[SegmentHeader],
+) -> Result<SegmentHeader, Error> {
+    let path = segment::path(dir, number);
+    let file = disk.open(&path, Open::Read).map_err(Error::io("open", &path))?;
+    let header = match read_segment_header(&*file, number).map_err(Error::io("read", &path))? {
+        Ok(header) => header,
+        Err(HeaderFlaw::Newer(found)) => {
+            return Err(Error::NewerFormat { file: path, found, known: segment::VERSION });
+        }
+        Err(HeaderFlaw::Invalid) => {
+            let why = "the segment's header does not check: it was durable before the file got \
+                       its name";
+            return Err(Error::corrupt(&path, 0, 0, why));
+        }
+    };
+    if let Some(last) = before.last() {
+        if header.first_lsn < last.first_lsn {
+            let why = format!(
+                "the segment starts at frame {}, the one before at {}",
+                header.first_lsn, last.first_lsn
+            );
+            return Err(Error::corrupt(&path, 0, last.first_lsn, why));
+        }
+        if header.epoch < last.epoch {
+            let why = format!("its epoch {} is below {}", header.epoch, last.epoch);
+            return Err(Error::corrupt(&path, 0, header.first_lsn, why));
+        }
+    }
+    Ok(header)
 }
 
 /// Acts on a scan without damage. Afterwards every frame that was handed out is
@@ -253,11 +282,6 @@ impl Scan<'_> {
 /// again before the sync: the process that wrote them may have died of a failed
 /// sync, after which a kernel can hold clean pages that never reached the disk.
 pub(crate) fn repair(disk: &dyn Disk, dir: &str, plan: &Plan) -> Result<(), Error> {
-    if let Some(number) = plan.torn_file {
-        let path = segment::path(dir, number);
-        disk.remove(&path).map_err(Error::io("remove", &path))?;
-        disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
-    }
     let Some(tail) = &plan.tail else { return Ok(()) };
     let path = segment::path(dir, tail.number);
     let file = disk.open(&path, Open::Write).map_err(Error::io("open", &path))?;

@@ -6,8 +6,8 @@
 //!   file does not check;
 //! * magic and version keep their place in every later format, so that any
 //!   version can refuse a newer one by name;
-//! * the header is on the disk before the first frame is written: a file whose
-//!   header does not check and that is longer than a header is damage.
+//! * a file gets its `.wal` name only when its header is on the disk: one whose
+//!   header does not check is damage, always.
 //!
 //! ```text
 //!  0          8         12        16
@@ -18,10 +18,14 @@
 //! +--------------------+------------+
 //! | epoch              | salt       |  32
 //! +--------------------+------------+
-//! | zero               | checksum   |  48   crc64 of bytes 0..56
+//! | flags              | checksum   |  48   flags: 1 recycled; crc64 of bytes 0..56
 //! +--------------------+------------+
 //! | frames ...                      |  64
+//! | zeros, or frames of an earlier use (recycled) |
 //! ```
+//!
+//! Names: `N.wal` is segment `N` (20 digits); `N.spare` a former one to be used
+//! again; `N.new` one in the making. Only the first kind is ever read.
 
 use crate::Lsn;
 use crc_fast::{CrcAlgorithm, checksum};
@@ -29,7 +33,7 @@ use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 const MAGIC: [u8; 8] = *b"PLANKWAL";
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 pub(crate) const HEADER_LEN: u64 = 64;
 const CHECKED: usize = 56;
 
@@ -43,7 +47,7 @@ struct Raw {
     first_lsn: U64,
     epoch: U64,
     salt: U64,
-    zero: U64,
+    flags: U64,
     checksum: U64,
 }
 const _: () = assert!(size_of::<Raw>() as u64 == HEADER_LEN);
@@ -56,6 +60,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) first_lsn: Lsn,
     pub(crate) epoch: u64,
     pub(crate) salt: u64,
+    /// Behind its frames may stand those of an earlier use of the file.
+    pub(crate) recycled: bool,
 }
 
 /// Why bytes are not the header of this segment.
@@ -77,7 +83,7 @@ impl SegmentHeader {
             first_lsn: self.first_lsn.into(),
             epoch: self.epoch.into(),
             salt: self.salt.into(),
-            zero: 0.into(),
+            flags: u64::from(self.recycled).into(),
             checksum: 0.into(),
         };
         raw.checksum = checksum(CrcAlgorithm::Crc64Nvme, &raw.as_bytes()[..CHECKED]).into();
@@ -99,7 +105,7 @@ impl SegmentHeader {
         let sound = raw.magic == MAGIC
             && raw.version.get() == VERSION
             && u64::from(raw.header_len.get()) == HEADER_LEN
-            && raw.zero.get() == 0
+            && raw.flags.get() <= 1
             && raw.checksum.get() == sum
             && raw.segment.get() == number
             && raw.first_lsn.get() > 0;
@@ -111,22 +117,49 @@ impl SegmentHeader {
             first_lsn: raw.first_lsn.get(),
             epoch: raw.epoch.get(),
             salt: raw.salt.get(),
+            recycled: raw.flags.get() == 1,
         })
+    }
+}
+
+/// What a file of the log's directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Segment,
+    Spare,
+    New,
+}
+
+impl Kind {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Segment => "wal",
+            Self::Spare => "spare",
+            Self::New => "new",
+        }
+    }
+
+    /// The path of file `number` of this kind.
+    pub(crate) fn path(self, dir: &str, number: u64) -> String {
+        let slash = if dir.is_empty() { "" } else { "/" };
+        format!("{dir}{slash}{number:020}.{}", self.suffix())
+    }
+
+    /// Kind and number of a file by its name; other files are none of the log's.
+    pub(crate) fn of(name: &str) -> Option<(Self, u64)> {
+        let (digits, suffix) = name.split_once('.')?;
+        if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let kind =
+            [Self::Segment, Self::Spare, Self::New].into_iter().find(|k| k.suffix() == suffix)?;
+        Some((kind, digits.parse().ok()?))
     }
 }
 
 /// The path of segment `number`.
 pub(crate) fn path(dir: &str, number: u64) -> String {
-    if dir.is_empty() { format!("{number:020}.wal") } else { format!("{dir}/{number:020}.wal") }
-}
-
-/// The number of a segment file's name; other files are none of the log's.
-pub(crate) fn number_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".wal")?;
-    if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse().ok()
+    Kind::Segment.path(dir, number)
 }
 
 #[cfg(test)]
@@ -134,20 +167,20 @@ mod tests {
     use super::*;
 
     const HEADER: SegmentHeader =
-        SegmentHeader { number: 3, first_lsn: 17, epoch: 2, salt: 0xabcd };
+        SegmentHeader { number: 3, first_lsn: 17, epoch: 2, salt: 0xabcd, recycled: true };
 
     #[test]
-    fn golden_bytes_of_version_1() {
+    fn golden_bytes_of_version_2() {
         let hex: String = HEADER
             .encode()
             .chunks(16)
             .map(|c| c.iter().map(|b| format!("{b:02x}")).collect::<String>() + "\n")
             .collect();
         expect_test::expect![[r#"
-            504c414e4b57414c0100000040000000
+            504c414e4b57414c0200000040000000
             03000000000000001100000000000000
             0200000000000000cdab000000000000
-            00000000000000003148a5d7ba457b7c
+            0100000000000000e61bf988e4e133af
         "#]]
         .assert_eq(&hex);
     }
@@ -174,21 +207,24 @@ mod tests {
     #[test]
     fn a_newer_version_is_told_from_damage() {
         let mut bytes = HEADER.encode();
-        bytes[8] = 2;
-        assert_eq!(SegmentHeader::check(&bytes, 3), Err(HeaderFlaw::Newer(2)));
+        bytes[8] = 3;
+        assert_eq!(SegmentHeader::check(&bytes, 3), Err(HeaderFlaw::Newer(3)));
     }
 
     #[test]
     fn names() {
         assert_eq!(path("wal", 7), "wal/00000000000000000007.wal");
-        assert_eq!(number_of("00000000000000000007.wal"), Some(7));
+        assert_eq!(path("", 7), "00000000000000000007.wal");
+        for kind in [Kind::Segment, Kind::Spare, Kind::New] {
+            assert_eq!(Kind::of(&kind.path("", 7)), Some((kind, 7)));
+        }
         for other in [
             "7.wal",
             "00000000000000000007.wal.bak",
             "+0000000000000000007.wal",
             "99999999999999999999.wal",
         ] {
-            assert_eq!(number_of(other), None, "{other}");
+            assert_eq!(Kind::of(other), None, "{other}");
         }
     }
 }

@@ -2,12 +2,14 @@
 //! recovery that follows: what was durable is there, what is there is a prefix.
 
 use super::*;
+use crate::SyncMode;
 use platform::Entropy;
 use platform::sim::SimEntropy;
 
 /// What must hold, whatever the disk did.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Model {
+    opts: Options,
     /// Payloads of all frames appended, the first is LSN 1; the last one may be
     /// of an append that failed.
     appended: Vec<Vec<u8>>,
@@ -18,10 +20,18 @@ struct Model {
 }
 
 impl Model {
+    /// Both modes, with and without spare segments.
+    fn new(seed: u64) -> Self {
+        let sync = if seed.is_multiple_of(2) { SyncMode::Async } else { SyncMode::Sync };
+        let spare_segments = (seed / 2 % 3) as usize;
+        let opts = Options { sync, spare_segments, ..SMALL };
+        Self { opts, appended: Vec::new(), durable: 0, flushed: 0 }
+    }
+
     /// Opens, checks what is replayed, and takes it as the truth.
     fn open(&mut self, disk: &Arc<SimDisk>) -> Result<Wal, Error> {
         let from = self.flushed as Lsn + 1;
-        let (wal, found) = open_from(disk, SMALL, from, self.flushed as Lsn)?;
+        let (wal, found) = open_from(disk, self.opts, from, self.flushed as Lsn)?;
         let last = self.flushed + found.len();
         assert!(last >= self.durable, "lost: {last} left of {} durable frames", self.durable);
         assert!(last <= self.appended.len(), "frames that were never appended");
@@ -58,6 +68,10 @@ impl Model {
                     self.flushed = self.durable;
                     wal.truncate_below(self.flushed as Lsn + 1)?;
                 }
+                _ if roll.is_multiple_of(5) => {
+                    wal.rotate_now()?;
+                    self.durable = self.durable.max(wal.durable_lsn() as usize);
+                }
                 _ => {
                     drop(wal);
                     wal = self.open(disk)?;
@@ -76,7 +90,7 @@ fn a_power_cut_at_every_call_loses_nothing_durable() {
         for n in 1.. {
             let disk = SimDisk::new(seed);
             disk.crash_after(n);
-            let mut model = Model::default();
+            let mut model = Model::new(seed);
             let done = model.live(&disk, &SimEntropy::new(seed), 30);
             let disk = if n % 3 == 0 { disk.restart_worst() } else { disk.restart() };
             let end = done.is_ok();
@@ -100,7 +114,7 @@ fn a_power_cut_at_every_call_of_the_recovery_loses_nothing_either() {
         for n in (1..).step_by(3) {
             let disk = SimDisk::new(seed);
             disk.crash_after(n);
-            let mut model = Model::default();
+            let mut model = Model::new(seed);
             let done = model.live(&disk, &SimEntropy::new(seed), 24);
             let found = disk.restart();
             for k in 1.. {
@@ -127,7 +141,7 @@ fn a_failed_sync_at_every_call_is_poison_and_never_damage() {
     use platform::sim::{Fault, Times};
     for seed in 0..60 {
         let disk = SimDisk::new(seed);
-        let mut model = Model::default();
+        let mut model = Model::new(seed);
         let dice = SimEntropy::new(seed);
         model.live(&disk, &dice, 8).unwrap();
         disk.fail(Fault::Sync, "wal", Times::Next);

@@ -65,12 +65,21 @@ fn every_flipped_byte_is_refused_or_cuts_frames_nobody_vouched_for() {
     let sample = sample();
     let (mut refused, mut cut) = (0, 0);
     for (file, len) in files(&sample.disk) {
+        let used = sample.places.iter().filter(|p| p.0 == file).map(|p| p.1 + p.2).max().unwrap();
         for offset in 0..len as u64 {
+            // Behind the frames of a segment stands anything: a few bytes will do.
+            if offset > used && !offset.is_multiple_of(509) {
+                continue;
+            }
             for xor in [0x01, 0x80, 0xff] {
                 let disk = sample.disk.snapshot();
                 disk.corrupt(&file, offset, xor).unwrap();
                 let before = disk.digest();
                 match open_from(&disk, SMALL, 1, 0) {
+                    Ok((_, found)) if offset >= used => {
+                        assert_eq!(found, sample.frames, "{file} at {offset}");
+                        continue;
+                    }
                     Err(
                         Error::Corrupt { file: named, .. } | Error::NewerFormat { file: named, .. },
                     ) => {
@@ -179,7 +188,7 @@ fn the_last_segment_renamed_is_damage_and_not_a_torn_creation() {
     let last = sample.places.last().unwrap().0.clone();
     sample.disk.rename(&last, &segment_path(9)).unwrap();
     let opened = open_from(&sample.disk, SMALL, 1, 0);
-    assert!(matches!(opened, Err(Error::Corrupt { offset: 0, lsn: 6, .. })), "{opened:?}");
+    assert!(matches!(opened, Err(Error::Corrupt { offset: 0, .. })), "{opened:?}");
     assert!(sample.disk.file_bytes(&segment_path(9)).is_some());
 }
 
@@ -202,9 +211,8 @@ fn a_sound_frame_with_the_wrong_number_or_epoch_is_damage() {
         let (wal, _) = open(&disk);
         wal.append(1, b"one").unwrap();
         drop(wal);
-        let mut bytes = Vec::new();
         let place = Place { salt: SMALL.salt, segment: 1, offset: 136 };
-        frame::encode(&mut bytes, place, lsn, 1, epoch, durable, b"two");
+        let bytes = frame::whole(place, lsn, 1, epoch, durable, b"two");
         disk.open(&segment_path(1), Open::Write).unwrap().append(&bytes).unwrap();
         let opened = open_from(&disk, SMALL, 1, 0);
         assert!(matches!(opened, Err(Error::Corrupt { lsn: 2, offset: 136, .. })), "{opened:?}");
@@ -218,9 +226,8 @@ fn a_document_cannot_hold_a_frame_that_vouches() {
         let disk = SimDisk::new(1);
         let (wal, _) = open(&disk);
         wal.append(1, b"one").unwrap();
-        let mut forged = Vec::new();
         let place = Place { salt: salt_guess, segment: 1, offset: 136 + 64 };
-        frame::encode(&mut forged, place, 4, 1, 1, 3, b"");
+        let forged = frame::whole(place, 4, 1, 1, 3, b"");
         wal.append(1, &forged).unwrap();
         drop(wal);
         disk.corrupt(&segment_path(1), 136, 1).unwrap();

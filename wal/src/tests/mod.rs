@@ -3,15 +3,19 @@
 
 mod crash;
 mod damage;
+mod faults;
 mod life;
+mod recycle;
 mod threads;
 
 use crate::{Error, Frame, Lsn, Options, Wal};
 use platform::sim::SimDisk;
 use std::sync::Arc;
 
-/// Segments of 512 bytes: a few small frames each.
-const SMALL: Options = Options { segment_bytes: 512, sync: crate::SyncMode::Sync, salt: 77 };
+/// Segments of 512 bytes: a few small frames each. Spares are for those tests
+/// that are about them.
+const SMALL: Options =
+    Options { segment_bytes: 512, sync: crate::SyncMode::Async, salt: 77, spare_segments: 0 };
 
 /// A frame as a test keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,217 @@
+//! Disks that are full, out of descriptors, or failing: what refuses, what
+//! poisons, and that nothing is half there afterwards.
+
+use super::*;
+use crate::SyncMode;
+use platform::sim::{Fault, Times};
+use platform::{Disk, File, Lock, Open, Shortage};
+use std::io;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+const MODES: [SyncMode; 2] = [SyncMode::Async, SyncMode::Sync];
+
+fn no_space(result: Result<Lsn, Error>, wanted: Lsn) {
+    match result {
+        Err(Error::NoSpace { short: Shortage::Space, lsn, .. }) => assert_eq!(lsn, wanted),
+        other => panic!("frame {wanted}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_the_append_that_needs_more_and_then_the_log_goes_on() {
+    for sync in MODES {
+        for room in [0, 1, 4095, 4096, 5000] {
+            // given: a log of one block, nearly full, and a disk with little room
+            let disk = SimDisk::new(room);
+            let opts = Options { sync, segment_bytes: 1 << 20, ..SMALL };
+            let (wal, _) = open_from(&disk, opts, 1, 0).unwrap();
+            wal.append(1, &vec![1; 262_144 - 64 - 64]).unwrap();
+            wal.sync().unwrap();
+            disk.set_budget(Some(room));
+            // when: a frame of two blocks does not fit, however often it is tried
+            let before = wal.segments();
+            no_space(wal.append(1, &[2; 8000]), 2);
+            no_space(wal.append(1, &[2; 8000]), 2);
+            assert_eq!((wal.poisoned(), wal.segments()), (None, before));
+            // then: space comes back, and so do writes
+            disk.set_budget(None);
+            assert_eq!(wal.append(1, &[3; 8000]).unwrap(), 2);
+            assert_eq!(wal.append(1, b"x").unwrap(), 3);
+            assert_eq!(wal.sync().unwrap(), 3);
+            let (_, found) = open_from(&disk.restart_worst(), opts, 1, 3).unwrap();
+            assert_eq!(lsns(&found), [1, 2, 3]);
+            assert_eq!(found[1].payload, [3; 8000]);
+        }
+    }
+}
+
+#[test]
+fn what_was_prepared_is_used_up_on_a_full_disk() {
+    let disk = SimDisk::new(1);
+    let (wal, _) = open_from(&disk, Options { segment_bytes: 1 << 20, ..SMALL }, 1, 0).unwrap();
+    wal.append(1, b"one").unwrap();
+    disk.set_budget(Some(0));
+    let mut last = 1;
+    while let Ok(lsn) = wal.append(1, &[7; 1000]) {
+        last = lsn;
+    }
+    assert!(last > 200, "{last}: 256 KiB were prepared");
+    assert_eq!(wal.sync().unwrap(), last);
+    assert_eq!(open(&disk.restart_worst()).1.len() as u64, last);
+}
+
+#[test]
+fn a_full_disk_at_rotation_refuses_and_the_next_append_rotates() {
+    for sync in MODES {
+        for room in [0, 1, 63, 4095] {
+            let disk = SimDisk::new(1);
+            let opts = Options { sync, ..SMALL };
+            let (wal, _) = open_from(&disk, opts, 1, 0).unwrap();
+            for _ in 0..3 {
+                wal.append(1, &[7; 56]).unwrap();
+            }
+            wal.sync().unwrap();
+            disk.set_budget(Some(room));
+            no_space(wal.append(1, &[7; 56]), 4);
+            no_space(wal.append(1, &[7; 56]), 4);
+            assert_eq!(files(&disk).len(), 1, "nothing is left lying about");
+            assert_eq!((wal.durable_lsn(), wal.poisoned()), (3, None));
+            disk.set_budget(None);
+            assert_eq!(wal.append(1, &[8; 56]).unwrap(), 4);
+            wal.sync().unwrap();
+            assert_eq!(wal.segments().len(), 2);
+            let (_, found) = open_from(&disk.restart_worst(), opts, 1, 0).unwrap();
+            assert_eq!(lsns(&found), [1, 2, 3, 4]);
+        }
+    }
+}
+
+#[test]
+fn a_write_that_fails_poisons_and_what_it_wrote_is_taken_back() {
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        let (wal, _) = open(&disk);
+        wal.append(1, b"one").unwrap();
+        disk.fail(Fault::Write, "wal/", Times::Next);
+        let first = wal.append(1, &[7; 56]).unwrap_err().to_string();
+        assert!(first.contains("frame 2 could not be appended"), "{first}");
+        assert_eq!(wal.append(1, b"x").unwrap_err().to_string(), first);
+        // The frame before it can still be made durable.
+        assert_eq!((wal.last_lsn(), wal.sync().unwrap()), (1, 1));
+        let disk = if seed % 2 == 0 { disk.restart_worst() } else { disk.kill() };
+        let (wal, found) = open(&disk);
+        assert_eq!(payloads(&found), [b"one"]);
+        assert_eq!(wal.append(1, b"two").unwrap(), 2);
+    }
+}
+
+#[test]
+fn a_failed_write_through_poisons_like_a_failed_sync() {
+    for fault in [Fault::Write, Fault::Sync] {
+        let disk = SimDisk::new(1);
+        let opts = Options { sync: SyncMode::Sync, ..SMALL };
+        let (wal, _) = open_from(&disk, opts, 1, 0).unwrap();
+        wal.append(1, b"one").unwrap();
+        wal.sync().unwrap();
+        wal.append(1, b"two").unwrap();
+        disk.fail(fault, "wal/", Times::Next);
+        let first = wal.wait_durable(2).unwrap_err().to_string();
+        assert!(first.contains("frames 2 to 2 could not be synced"), "{first}");
+        let calls = disk.calls();
+        assert_eq!(wal.wait_durable(2).unwrap_err().to_string(), first);
+        assert_eq!(wal.append(1, b"x").unwrap_err().to_string(), first);
+        assert!(matches!(wal.wait_durable_change(1), Err(Error::Poisoned(_))));
+        assert_eq!((disk.calls(), wal.durable_lsn()), (calls, 1));
+        let (_, found) = open_from(&disk.restart_worst(), opts, 1, 0).unwrap();
+        assert!(matches!(lsns(&found)[..], [1] | [1, 2]));
+    }
+}
+
+#[test]
+fn a_failed_sync_of_a_segment_in_the_making_poisons() {
+    for sync in MODES {
+        for path in ["wal/00000000000000000002.new", "wal"] {
+            let disk = SimDisk::new(1);
+            let (wal, _) = open_from(&disk, Options { sync, ..SMALL }, 1, 0).unwrap();
+            for _ in 0..3 {
+                wal.append(1, &[7; 56]).unwrap();
+            }
+            wal.sync().unwrap();
+            disk.fail(Fault::Sync, path, Times::Next);
+            assert!(matches!(wal.append(1, &[7; 56]), Err(Error::Poisoned(_))), "{path}");
+            disk.clear_faults();
+            assert!(matches!(wal.append(1, &[7; 56]), Err(Error::Poisoned(_))), "{path}");
+            let opened = open_from(&disk.restart(), SMALL, 1, 3).unwrap();
+            assert_eq!(lsns(&opened.1), [1, 2, 3]);
+        }
+    }
+}
+
+/// A disk whose opens fail with a system's error number while one is set.
+struct NoHandles {
+    disk: Arc<SimDisk>,
+    errno: AtomicI32,
+}
+
+impl NoHandles {
+    fn check(&self) -> io::Result<()> {
+        match self.errno.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+}
+
+impl Disk for NoHandles {
+    fn open(&self, path: &str, how: Open) -> io::Result<Arc<dyn File>> {
+        self.check()?;
+        self.disk.open(path, how)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+    fn create_dir(&self, dir: &str) -> io::Result<()> {
+        self.disk.create_dir(dir)
+    }
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+    fn lock(&self, path: &str) -> io::Result<Box<dyn Lock>> {
+        self.disk.lock(path)
+    }
+}
+
+#[test]
+fn without_descriptors_a_rotation_waits_for_better_times() {
+    for (errno, spares) in [(23, 0), (24, 0), (24, 2)] {
+        let sim = SimDisk::new(1);
+        let disk = Arc::new(NoHandles { disk: sim.clone(), errno: AtomicI32::new(0) });
+        let opts = Options { spare_segments: spares, ..SMALL };
+        let wal = Wal::open(disk.clone(), "wal", opts, 1, 0, &mut |_| Ok(())).unwrap();
+        for _ in 0..12 {
+            wal.append(1, &[7; 56]).unwrap();
+        }
+        wal.sync().unwrap();
+        wal.truncate_below(10).unwrap();
+        assert_eq!(wal.spare_segments(), spares);
+        disk.errno.store(errno, Ordering::SeqCst);
+        for _ in 0..2 {
+            match wal.append(1, &[7; 56]) {
+                Err(Error::NoSpace { short: Shortage::Descriptors, lsn: 13, .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((wal.poisoned(), wal.spare_segments()), (None, spares));
+        disk.errno.store(0, Ordering::SeqCst);
+        assert_eq!(wal.append(1, b"x").unwrap(), 13);
+        wal.sync().unwrap();
+        let (_, found) = open_from(&sim.restart_worst(), SMALL, 10, 13).unwrap();
+        assert_eq!(lsns(&found), [10, 11, 12, 13]);
+    }
+}
