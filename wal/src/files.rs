@@ -30,6 +30,8 @@ pub(crate) struct Segment {
     pub(crate) through: Option<Arc<dyn File>>,
     /// Its bytes below are on the disk as zeros or frames.
     pub(crate) allocated: u64,
+    /// As it stands in the file.
+    pub(crate) header: SegmentHeader,
 }
 
 /// Why there is no new segment.
@@ -67,12 +69,11 @@ pub(crate) fn make(
     };
     let header = SegmentHeader { recycled: spare.is_some(), ..*header };
     let prepared = prepare(disk, mode, &header, &from, how, first_len);
-    let segment = prepared.map_err(|e| {
+    let segment = prepared.inspect_err(|_| {
         if spare.is_none() {
             // Best effort: what stays is removed by the next open.
-            let _ = disk.remove(&from);
+            drop(disk.remove(&from));
         }
-        e
     })?;
     let to = Kind::Segment.path(dir, header.number);
     disk.rename(&from, &to).map_err(Failed::Clean)?;
@@ -112,7 +113,7 @@ fn prepare(
             Some(through)
         }
     };
-    Ok(Segment { file, through, allocated })
+    Ok(Segment { file, through, allocated, header: *header })
 }
 
 /// Takes the name from segment `number`, durably: to keep the file as a spare, or

@@ -80,7 +80,7 @@ impl Inner {
             .map_err(|(Failed::Clean(e) | Failed::Sync(e))| Error::io("create", &path)(e))?;
         segments.push(begun(&header));
         let mut pending = Pending::new();
-        pending.begin(&header);
+        pending.begin(&segment.header);
         let last_lsn = header.first_lsn - 1;
         Ok(Self {
             disk,
@@ -380,7 +380,7 @@ impl Inner {
             self.end.store(HEADER_LEN, Ordering::Release);
         }
         if self.opts.sync == SyncMode::Sync {
-            self.pending.lock().begin(&header);
+            self.pending.lock().begin(&segment.header);
         }
         tail.segment = segment;
         tail.number = header.number;
@@ -446,7 +446,7 @@ impl Inner {
         }
         let waiting = self.pending.lock().waiting();
         // What was appended in sync mode and waited for by nobody is not kept.
-        let _ = tail.segment.file.set_len(tail.at - waiting.min(tail.at - HEADER_LEN));
+        drop(tail.segment.file.set_len(tail.at - waiting.min(tail.at - HEADER_LEN)));
     }
 
     fn poison(&self, by_sync: bool, what: &str) -> Error {

@@ -120,8 +120,8 @@ impl Reader {
     /// and to the salt, so even with a damaged payload they were written here, in
     /// this use of the file.
     pub(crate) fn rest(&mut self, from: u64, lsn: Lsn, epoch: u64) -> io::Result<Rest> {
-        let mut rest = Rest::default();
-        rest.looks_torn = frame::looks_like(self.bytes(from, frame::HEADER_LEN)?, lsn, epoch);
+        let looks_torn = frame::looks_like(self.bytes(from, frame::HEADER_LEN)?, lsn, epoch);
+        let mut rest = Rest { looks_torn, ..Rest::default() };
         let (end, number, salt) = (self.end, self.number, self.salt);
         let mut at = from;
         while at < end {

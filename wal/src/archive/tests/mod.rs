@@ -20,13 +20,15 @@ pub(super) fn log(disk: &Arc<SimDisk>) -> Wal {
 }
 
 pub(super) fn try_log(disk: &Arc<SimDisk>) -> Result<Wal, crate::Error> {
-    let opts = Options { segment_bytes: 1 << 10, sync: SyncMode::Sync, salt: 5 };
+    let opts =
+        Options { segment_bytes: 1 << 10, sync: SyncMode::Sync, salt: 5, ..Options::default() };
     Wal::open(Arc::clone(disk) as _, "wal", opts, 1, 0, &mut |_| Ok(()))
 }
 
 /// The log of a store that has flushed up to `flushed`.
 pub(super) fn try_log_from(disk: &Arc<SimDisk>, flushed: Lsn) -> Result<Wal, crate::Error> {
-    let opts = Options { segment_bytes: 1 << 10, sync: SyncMode::Sync, salt: 5 };
+    let opts =
+        Options { segment_bytes: 1 << 10, sync: SyncMode::Sync, salt: 5, ..Options::default() };
     Wal::open(Arc::clone(disk) as _, "wal", opts, flushed + 1, flushed, &mut |_| Ok(()))
 }
 
