@@ -108,6 +108,12 @@ pub enum Error {
     /// the store is opened again; reads go on.
     #[error(transparent)]
     Wal(#[from] wal::Error),
+    /// The log's archive failed. It is tried again; the log is not cut meanwhile.
+    #[error(transparent)]
+    Archive(#[from] wal::archive::Error),
+    /// There is no archive. Configure one.
+    #[error("the log is not archived: configure an archive (log_archive), then restart")]
+    NotArchived,
     /// The page file failed. Reads may be tried again.
     #[error(transparent)]
     Pages(#[from] btree::Error),

@@ -17,8 +17,11 @@
 //!    the old one in the WAL, which was not touched;
 //! 4. the version in memory is swapped: readers find in the trees what left the
 //!    memtables in the same instant;
-//! 5. WAL segments whose every frame is at or below `flushed_lsn` are removed.
-//!    A crash in between leaves too many: replay starts behind `flushed_lsn`.
+//! 5. WAL segments whose every frame is at or below the `flushed_lsn` of the
+//!    *older* meta page are removed, if nobody else needs them (`retain.rs`). A
+//!    crash in between leaves too many: replay starts behind `flushed_lsn`. And
+//!    should the newer meta page rot, the older one's version is whole as well:
+//!    its pages are not written over, its log is there.
 //!
 //! The types hold the order: step 3 takes [`Values`] and [`Logged`], which only
 //! steps 1 and 2 make, step 4 takes [`Switched`], and step 5 reads what step 4
@@ -43,6 +46,7 @@ use crate::{Error, KeyspaceId, Lsm, Lsn};
 
 /// What [`Lsm::step`] has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Step {
     /// Nothing was waiting.
     Idle,
@@ -50,6 +54,18 @@ pub enum Step {
     Flushed(Lsn),
     /// So many WAL segments were removed.
     Trimmed(u64),
+    /// A piece of the log was copied to the archive.
+    Archiving,
+    /// All commits up to here are in the archive.
+    Archived {
+        /// The last of them.
+        to: Lsn,
+    },
+    /// The archive's oldest file was removed for its age.
+    ArchivePruned {
+        /// The last commit in it.
+        to: Lsn,
+    },
 }
 
 /// State of the one flush at a time.
@@ -83,6 +99,19 @@ impl Lsm {
     /// The store is as it was and goes on; the error stays in
     /// [`Stats::flush_error`](crate::Stats) until a flush succeeds.
     pub fn step(&self) -> Result<Step, Error> {
+        if self.archiving.has_turn()
+            && let Some(step) = self.archive_step()?
+        {
+            return Ok(step);
+        }
+        match self.store_step()? {
+            Step::Idle => Ok(self.archive_step()?.unwrap_or(Step::Idle)),
+            step => Ok(step),
+        }
+    }
+
+    /// [`Lsm::step`] but for the archive.
+    fn store_step(&self) -> Result<Step, Error> {
         if let Some(lsn) = self.flush_oldest(1)? {
             return Ok(Step::Flushed(lsn));
         }
@@ -256,14 +285,14 @@ impl Lsm {
     /// Step 5.
     pub(crate) fn trim_log(&self) -> Result<u64, Error> {
         let mut flusher = self.flusher.lock();
-        let flushed = self.flushed_lsn();
-        if flusher.trimmed == flushed {
+        let limit = self.trim_limit(self.flushed_lsn());
+        if flusher.trimmed == limit {
             return Ok(0);
         }
-        let outcome = self.wal.truncate_below(flushed + 1);
+        let outcome = self.wal.truncate_below(limit + 1);
         *self.trim_error.lock() = outcome.as_ref().err().map(ToString::to_string);
         let removed = outcome?;
-        flusher.trimmed = flushed;
+        flusher.trimmed = limit;
         Ok(removed)
     }
 }

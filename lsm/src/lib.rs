@@ -9,6 +9,7 @@
 //!
 //! On the disk: `LOCK`, `trees.pages` (the page file), `wal/`, `vlog/`.
 
+mod archive;
 mod batch;
 #[doc(hidden)]
 pub mod bench;
@@ -26,6 +27,7 @@ mod meta;
 mod open;
 mod options;
 mod registry;
+mod retain;
 mod segments;
 mod set;
 mod stats;
@@ -43,6 +45,7 @@ use platform::{Clock, Disk, Lock};
 use vlog::Vlog;
 use wal::Wal;
 
+pub use archive::{ArchiveStats, LogArchive};
 pub use batch::{
     Batch, BatchError, KeyspaceId, MAX_BATCH_BYTES, MAX_KEY, MAX_KEYSPACE, Op, Ops, decode,
 };
@@ -54,10 +57,12 @@ pub use error::Error;
 pub use expect::{Expect, Unmet};
 pub use flush::Step;
 pub use options::{MAX_INLINE, Options};
+pub use retain::{Holder, Retention};
 pub use stats::Stats;
 pub use value::Value;
 pub use version::Snapshot;
 pub use wal::SyncMode;
+pub use wal::archive::Error as ArchiveError;
 // What `Error` holds, for who must tell the kinds apart.
 pub use {btree::Error as PagesError, vlog::Error as ValuesError, wal::Error as WalError};
 
@@ -97,6 +102,8 @@ pub struct Lsm {
     flush_error: Mutex<Option<String>>,
     trim_error: Mutex<Option<String>>,
     registry: Arc<Registry>,
+    retain: Arc<retain::Retain>,
+    archiving: archive::Archiving,
     wal: Wal,
     pages: PageFile,
     values: Arc<Vlog>,

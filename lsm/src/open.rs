@@ -20,6 +20,7 @@ use platform::{Clock, Disk};
 use vlog::Vlog;
 use wal::{Frame, ReplayError, Wal};
 
+use crate::archive::Archiving;
 use crate::batch::decode;
 use crate::directory::{self, StoreId};
 use crate::durable::Watchers;
@@ -28,6 +29,7 @@ use crate::lease::Current;
 use crate::meta::Meta;
 use crate::options::Options;
 use crate::registry::Registry;
+use crate::retain::Retain;
 use crate::set::MemSet;
 use crate::version::{Frozen, Version};
 use crate::{Error, LOCK, Lsm, Lsn, PAGES, VLOG_DIR, WAL_DIR};
@@ -95,6 +97,7 @@ impl Lsm {
             values: Arc::clone(&values),
             flushed: meta.flushed,
         };
+        let archiving = Archiving::new(options.archive.clone());
         let lsm = Lsm {
             commit: Mutex::new(()),
             version: Current::new(version, Arc::clone(&clock)),
@@ -105,6 +108,8 @@ impl Lsm {
             flush_error: Mutex::new(None),
             trim_error: Mutex::new(None),
             registry: Registry::new(options.max_snapshots),
+            retain: Retain::new(meta.flushed),
+            archiving,
             wal,
             pages,
             values,

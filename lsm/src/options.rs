@@ -1,6 +1,6 @@
 //! What a store can be told, with defaults and bounds.
 
-use crate::Error;
+use crate::{Error, LogArchive};
 
 /// The bound of [`Options::inline_max`].
 pub const MAX_INLINE: usize = 256;
@@ -43,6 +43,12 @@ pub struct Options {
     /// ([`Error::SnapshotExpired`]). Default 1 GiB; 0: as soon as they hold back
     /// anything.
     pub max_pinned_bytes: u64,
+    /// Bytes of the log that replicas and watchers may hold back
+    /// ([`Lsm::retain`](crate::Lsm::retain)); whoever holds back more is let go.
+    /// Default 1 GiB.
+    pub wal_retain_bytes: u64,
+    /// Where the log is archived to before it is cut. Default: nowhere.
+    pub archive: Option<LogArchive>,
 }
 
 impl Default for Options {
@@ -59,6 +65,8 @@ impl Default for Options {
             inline_max: 64,
             max_snapshots: 4096,
             max_pinned_bytes: 1 << 30,
+            wal_retain_bytes: 1 << 30,
+            archive: None,
         }
     }
 }

@@ -269,7 +269,10 @@ mod tests {
         assert_eq!(of.limit(55, None, &segments, 1000), 43, "never back");
         drop(one);
         assert_eq!(of.limit(55, None, &segments, 1000), 45);
-        assert_eq!((two.from(), of.figures().oldest, of.figures().holders), (Some(60), Some(60), 1));
+        assert_eq!(
+            (two.from(), of.figures().oldest, of.figures().holders),
+            (Some(60), Some(60), 1)
+        );
     }
 
     #[test]

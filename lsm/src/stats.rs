@@ -1,6 +1,6 @@
 //! Figures of a running store.
 
-use crate::{Error, Lsm, Lsn, segments};
+use crate::{ArchiveStats, Error, Lsm, Lsn, segments};
 
 /// A picture of a store; the figures are read one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,14 @@ pub struct Stats {
     pub expired_versions: u64,
     /// Bytes of the log's segments.
     pub wal_bytes: u64,
+    /// How the log's archive does; `None`: the log is not archived.
+    pub archive: Option<ArchiveStats>,
+    /// Replicas, watchers and others that keep the log from being cut.
+    pub log_holders: usize,
+    /// The first frame any of them needs.
+    pub oldest_held: Option<Lsn>,
+    /// Those let go since the store was opened, for holding back too much.
+    pub holders_let_go: u64,
     /// Bytes of the page file.
     pub page_file_bytes: u64,
     /// Of them, bytes of pages that are free.
@@ -45,6 +53,10 @@ pub struct Stats {
     pub cache_hits: u64,
     /// Page reads that went to the disk.
     pub cache_misses: u64,
+    /// What was wrong with one of the two meta pages when the store was opened. A
+    /// crash in the middle of a flush leaves it so; without one it was damage, and
+    /// what was lost with it came back from the log.
+    pub damaged_meta: Option<String>,
     /// Why the last flush failed, if it did.
     pub flush_error: Option<String>,
     /// Why segments of the log could not be removed, if they could not.
@@ -63,6 +75,7 @@ impl Lsm {
         let (snapshots, oldest_snapshot) = self.registry.live();
         let usage = segments::usage(&version.view, &self.values)?;
         let pinned = self.version.pinned(&self.disk_pins());
+        let holders = self.retain.figures();
         let cache = self.pages.cache_stats();
         Ok(Stats {
             last_lsn: self.last_lsn(),
@@ -78,12 +91,17 @@ impl Lsm {
             pinned_disk_bytes: pinned.disk,
             expired_versions: self.version.expired(),
             wal_bytes: self.wal.total_bytes(),
+            archive: self.archiving.stats(),
+            log_holders: holders.holders,
+            oldest_held: holders.oldest,
+            holders_let_go: holders.let_go,
             page_file_bytes: u64::from(version.view.file_pages()) * btree::PAGE_BYTES as u64,
             free_page_bytes: version.view.free_pages() * btree::PAGE_BYTES as u64,
             value_bytes: usage.iter().map(|segment| segment.bytes).sum(),
             dead_value_bytes: usage.iter().map(|segment| segment.dead).sum(),
             cache_hits: cache.hits,
             cache_misses: cache.misses,
+            damaged_meta: self.pages.damaged_meta().map(str::to_owned),
             flush_error: self.flush_error.lock().clone(),
             trim_error: self.trim_error.lock().clone(),
             poisoned: self.poisoned(),

@@ -265,7 +265,7 @@ fn maintenance_does_what_waits_and_then_nothing() {
         match engine.maintenance().unwrap() {
             crate::Step::Idle => break,
             crate::Step::Flushed(_) => flushed += 1,
-            crate::Step::Trimmed(_) => {}
+            _ => {}
         }
     }
     assert!(flushed > 0);

@@ -1,0 +1,540 @@
+//! The life of the log: archived, kept for who needs it, then cut; never a hole.
+//!
+//! What is proven: at every moment, after every crash at any call on the data disk
+//! or the archive's, archive and log together have every commit from the first on,
+//! bit for bit; failing copies hold the log back, not the commits; holders find
+//! their frames or are told that they are gone; a store whose newest meta page
+//! rotted opens with the one before and has everything.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lsm::{
+    ArchiveError, Batch, Error, KeyspaceId, LogArchive, Lsm, Lsn, Options, Step, SyncMode, WalError,
+};
+use platform::Disk;
+use platform::sim::{Fault, SimClock, SimDisk, Times};
+use wal::archive::{Archive, Until};
+
+const KS: KeyspaceId = KeyspaceId(1);
+const DIR: &str = "log-archive";
+const SECOND: u64 = 1_000_000_000;
+
+fn options(far: Option<&Arc<SimDisk>>) -> Options {
+    let archive = far.map(|far| {
+        let mut archive = LogArchive::new(Arc::clone(far) as _, DIR);
+        archive.step_bytes = 700;
+        archive
+    });
+    Options {
+        sync: SyncMode::Sync,
+        memtable_bytes: 6 << 10,
+        max_frozen: 1,
+        wal_segment_bytes: 2 << 10,
+        vlog_segment_bytes: 8 << 10,
+        vlog_buffer_bytes: 512,
+        archive,
+        ..Options::default()
+    }
+}
+
+struct World {
+    data: Arc<SimDisk>,
+    far: Arc<SimDisk>,
+    clock: Arc<SimClock>,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        World {
+            data: SimDisk::new(seed),
+            far: SimDisk::new(!seed),
+            clock: Arc::new(SimClock::new(1_000)),
+        }
+    }
+
+    fn open(&self) -> Result<Lsm, Error> {
+        self.open_with(options(Some(&self.far)))
+    }
+
+    fn open_with(&self, options: Options) -> Result<Lsm, Error> {
+        Lsm::open(Arc::clone(&self.data) as _, Arc::clone(&self.clock) as _, options)
+    }
+
+    fn archive(&self) -> Archive {
+        Archive::open(Arc::clone(&self.far) as _, DIR).unwrap()
+    }
+}
+
+/// The one batch of commit `lsn`.
+fn batch(lsn: Lsn) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(KS, &(lsn % 50).to_be_bytes(), &vec![lsn as u8; 40 + lsn as usize % 90]);
+    batch
+}
+
+fn put(lsm: &Lsm) -> Result<Lsn, Error> {
+    lsm.commit(&batch(lsm.last_lsn() + 1))
+}
+
+fn puts(lsm: &Lsm, n: u64) {
+    for _ in 0..n {
+        put(lsm).unwrap();
+    }
+}
+
+/// A frame holds what was committed.
+fn assert_payload(lsn: Lsn, payload: &[u8]) {
+    let ops: Vec<_> = lsm::decode(payload).unwrap().collect();
+    let (key, value) = ((lsn % 50).to_be_bytes(), vec![lsn as u8; 40 + lsn as usize % 90]);
+    assert!(matches!(ops[..], [lsm::Op::Put(KS, k, v)] if k == key && v == value));
+}
+
+/// Steps until nothing is left to do.
+fn settle(lsm: &Lsm) {
+    while lsm.step().unwrap() != Step::Idle {}
+}
+
+/// Every commit from 1 (or from where the archive begins) to the last is in the
+/// archive or the log, and is what was committed. Returns where it begins.
+fn assert_covered(world: &World, lsm: &Lsm) -> Lsn {
+    let mut next = None;
+    if world.far.list(DIR).is_ok() {
+        let archive = world.archive();
+        if let Some((first, last)) = archive.bounds() {
+            let mut frames = archive.frames(first, Until::End, None).unwrap();
+            let mut lsn = first;
+            while let Some(frame) = frames.next().unwrap() {
+                assert_eq!(frame.lsn, lsn);
+                assert_payload(lsn, frame.payload);
+                lsn += 1;
+            }
+            assert_eq!(lsn, last + 1);
+            next = Some((first, lsn));
+        }
+    }
+    let (first, mut lsn) = next.unwrap_or((1, 1));
+    if lsn <= lsm.durable_lsn() {
+        let mut frames = lsm.frames(lsn).unwrap_or_else(|e| panic!("a hole at {lsn}: {e}"));
+        while let Some(frame) = frames.next().unwrap() {
+            assert_eq!(frame.lsn, lsn);
+            assert_payload(lsn, frame.payload);
+            lsn += 1;
+        }
+    }
+    assert_eq!(lsn, lsm.durable_lsn() + 1);
+    first
+}
+
+/// All that was committed can be read.
+fn assert_has_all(lsm: &Lsm) {
+    let last = lsm.last_lsn();
+    let snapshot = lsm.snapshot().unwrap();
+    for key in 0..50 {
+        let newest = (1..=last).rev().find(|lsn| lsn % 50 == key);
+        let value = snapshot.get(KS, &key.to_be_bytes()).unwrap();
+        let want = newest.map(|lsn| vec![lsn as u8; 40 + lsn as usize % 90]);
+        assert_eq!(value.as_deref(), want.as_deref(), "key {key}");
+    }
+}
+
+#[test]
+fn rotated_segments_are_archived_and_then_leave_the_log() {
+    // Given a store with an archive on another disk, when much is committed,
+    let world = World::new(1);
+    let lsm = world.open().unwrap();
+    for _ in 0..100 {
+        puts(&lsm, 3);
+        lsm.step().unwrap();
+    }
+    settle(&lsm);
+    // then all rotated segments are archived, those flushed are cut, no frame lacks,
+    let stats = lsm.stats().unwrap();
+    let archive = stats.archive.clone().unwrap();
+    assert!(archive.archived_lsn > 250 && archive.files > 10, "{archive:?}");
+    assert_eq!((archive.first_lsn, archive.holes, archive.error), (Some(1), 0, None));
+    assert!(stats.wal_bytes < 30 << 10, "{stats:?}");
+    assert!(matches!(lsm.frames(1), Err(Error::Wal(WalError::Gone { .. }))));
+    assert_eq!(assert_covered(&world, &lsm), 1);
+    // and a summary of each file tells the store.
+    let archive = world.archive();
+    let summary = archive.summary(&archive.files()[0]).unwrap();
+    assert_eq!(summary.store.0, lsm.store_id().0);
+}
+
+#[test]
+fn what_is_committed_now_is_archived_on_demand() {
+    let world = World::new(1);
+    let lsm = world.open().unwrap();
+    assert_eq!(lsm.archive_now().unwrap(), 0, "nothing to archive");
+    puts(&lsm, 3);
+    assert_eq!(lsm.stats().unwrap().archive.unwrap().archived_lsn, 0);
+    assert_eq!(lsm.archive_now().unwrap(), 3);
+    assert_eq!(lsm.archive_now().unwrap(), 3, "again: nothing new");
+    puts(&lsm, 1);
+    assert_eq!(lsm.archive_now().unwrap(), 4);
+    assert_eq!(world.archive().files().len(), 2);
+    assert_covered(&world, &lsm);
+    let error = world_without().archive_now().unwrap_err();
+    assert!(matches!(error, Error::NotArchived), "{error}");
+}
+
+fn world_without() -> Lsm {
+    World::new(2).open_with(options(None)).unwrap()
+}
+
+#[test]
+fn a_failing_archive_holds_the_log_back_and_nothing_else() {
+    for (fault, full) in [(Fault::Write, false), (Fault::Sync, false), (Fault::Name, true)] {
+        // Given a store whose archive's disk fails or is full,
+        let world = World::new(1);
+        let lsm = world.open().unwrap();
+        if full {
+            world.far.set_budget(Some(1500));
+        } else {
+            world.far.fail(fault, "", Times::Every);
+        }
+        // when it is written to and flushed for long,
+        let (mut errors, mut last) = (0, None);
+        for _ in 0..200 {
+            puts(&lsm, 2);
+            if let Err(error) = lsm.step() {
+                assert!(matches!(error, Error::Archive(ArchiveError::Io { .. })), "{error}");
+                errors += 1;
+                last = Some(error.to_string());
+            }
+        }
+        lsm.flush().unwrap();
+        // then commits and flushes went on, each failure was told, tries paused,
+        let stats = lsm.stats().unwrap();
+        let archive = stats.archive.clone().unwrap();
+        assert_eq!((stats.last_lsn, stats.flushed_lsn), (400, 400));
+        assert_eq!((errors, archive.failures, archive.failures_total), (1, 1, 1));
+        assert_eq!(archive.error, last);
+        // and the log has every commit that the archive has not.
+        assert!(stats.wal_bytes > 20 << 10, "{stats:?}");
+        assert_eq!(assert_covered(&world, &lsm), 1);
+        // The pause doubles, up to a minute:
+        let mut pauses = vec![];
+        for second in 1..200_u64 {
+            world.clock.advance(Duration::from_nanos(SECOND));
+            if lsm.step().is_err() {
+                pauses.push(second);
+            }
+        }
+        assert_eq!(pauses, [1, 3, 7, 15, 31, 63, 123, 183]);
+        assert_eq!(lsm.stats().unwrap().archive.unwrap().failures, 9);
+        // Asked for at once, it is tried at once.
+        assert!(matches!(lsm.archive_now(), Err(Error::Archive(_))));
+        // When the disk is well again, then it goes on by itself, and the log is cut.
+        world.far.clear_faults();
+        world.far.set_budget(None);
+        world.clock.advance(Duration::from_nanos(61 * SECOND));
+        settle(&lsm);
+        let stats = lsm.stats().unwrap();
+        let archive = stats.archive.clone().unwrap();
+        assert_eq!((archive.error, archive.failures, archive.failures_total), (None, 0, 10));
+        assert!(archive.archived_lsn >= 380 && stats.wal_bytes < 16 << 10, "{stats:?}");
+        assert_eq!(assert_covered(&world, &lsm), 1);
+        assert_has_all(&lsm);
+    }
+}
+
+#[test]
+fn the_archive_of_another_store_is_refused_and_the_log_kept() {
+    // Given an archive directory that another store has begun,
+    let world = World::new(1);
+    let other = World {
+        data: SimDisk::new(3),
+        far: Arc::clone(&world.far),
+        clock: Arc::new(SimClock::new(77)),
+    };
+    let theirs = other.open().unwrap();
+    puts(&theirs, 50);
+    theirs.archive_now().unwrap();
+    let files = world.far.files();
+    // when a store is told to archive there,
+    let lsm = world.open().unwrap();
+    puts(&lsm, 200);
+    let error = lsm.archive_now().unwrap_err();
+    // then it says whose it is, writes nothing there, and keeps its log.
+    assert!(
+        matches!(&error, Error::Archive(ArchiveError::OtherStore { wanted, .. })
+        if wanted.0 == lsm.store_id().0),
+        "{error}"
+    );
+    assert_eq!(world.far.files(), files);
+    lsm.flush().unwrap();
+    lsm.frames(1).unwrap();
+    assert!(lsm.stats().unwrap().archive.unwrap().error.is_some());
+}
+
+#[test]
+fn archived_files_age_and_go_but_not_what_a_backup_needs() {
+    // Given an archive that keeps a day, with a file for each of three days,
+    let world = World::new(1);
+    let day = 86_400 * SECOND;
+    let mut opts = options(Some(&world.far));
+    opts.archive.as_mut().unwrap().retain_micros = Some(day / 1000);
+    opts.archive.as_mut().unwrap().keep_from = Some(1);
+    let lsm = world.open_with(opts).unwrap();
+    for _ in 0..3 {
+        puts(&lsm, 3);
+        lsm.archive_now().unwrap();
+        world.clock.advance(Duration::from_nanos(day));
+    }
+    let first = |lsm: &Lsm| lsm.stats().unwrap().archive.unwrap().first_lsn;
+    // then nothing goes that the backup at commit 0 needs,
+    settle(&lsm);
+    assert_eq!(first(&lsm), Some(1));
+    // when a backup at commit 3 is the oldest, the first day's go,
+    lsm.keep_archive_from(Some(4));
+    world.clock.advance(Duration::from_nanos(61 * SECOND));
+    settle(&lsm);
+    assert_eq!(first(&lsm), Some(4));
+    // and when there is none, all that is older than a day, but the newest.
+    lsm.keep_archive_from(None);
+    world.clock.advance(Duration::from_nanos(day));
+    assert!(matches!(lsm.step().unwrap(), Step::ArchivePruned { to: 6 }));
+    settle(&lsm);
+    assert_eq!((first(&lsm), world.archive().files().len()), (Some(7), 1));
+    assert_eq!(assert_covered(&world, &lsm), 7);
+}
+
+#[test]
+fn a_holder_finds_its_frames_until_it_holds_back_too_much() {
+    // Given a store that lets holders keep 30 KiB of the log,
+    let world = World::new(1);
+    let lsm = world.open_with(Options { wal_retain_bytes: 30 << 10, ..options(None) }).unwrap();
+    puts(&lsm, 5);
+    let replica = lsm.retain("replica", 3).unwrap();
+    let watcher = lsm.retain("watcher", 5).unwrap();
+    // when it is written to and flushed, then the frames are there,
+    puts(&lsm, 60);
+    lsm.flush().unwrap();
+    puts(&lsm, 60);
+    lsm.flush().unwrap();
+    puts(&lsm, 1);
+    lsm.flush().unwrap();
+    let mut frames = lsm.frames(replica.from().unwrap()).unwrap();
+    for lsn in 3..=126 {
+        assert_eq!(frames.next().unwrap().unwrap().lsn, lsn);
+    }
+    watcher.advance(126).unwrap();
+    let stats = lsm.stats().unwrap();
+    assert_eq!((stats.log_holders, stats.oldest_held, stats.holders_let_go), (2, Some(3), 0));
+    // and when one lags too far behind, it is let go, and the other is not.
+    for _ in 0..10 {
+        puts(&lsm, 40);
+        lsm.flush().unwrap();
+        watcher.advance(lsm.last_lsn()).unwrap();
+    }
+    let stats = lsm.stats().unwrap();
+    assert!(stats.wal_bytes < 50 << 10, "{stats:?}");
+    assert_eq!((stats.log_holders, stats.holders_let_go), (2, 1));
+    assert_eq!(stats.oldest_held, watcher.from());
+    assert_eq!(replica.from(), None);
+    let error = replica.advance(130).unwrap_err();
+    let Error::Wal(WalError::Gone { wanted: 130, oldest }) = error else { panic!("{error}") };
+    assert!(oldest > 130);
+    assert_eq!(lsm.holders()[0].from, None);
+    // It may begin anew from there, not from before.
+    assert!(matches!(
+        lsm.retain("replica", oldest - 1),
+        Err(Error::Wal(WalError::Gone { oldest: o, .. })) if o == oldest
+    ));
+    drop(replica);
+    let again = lsm.retain("replica", oldest).unwrap();
+    assert_eq!(lsm.frames(again.from().unwrap()).unwrap().next().unwrap().unwrap().lsn, oldest);
+    drop((again, watcher));
+    assert_eq!(lsm.stats().unwrap().log_holders, 0);
+}
+
+#[test]
+fn a_rotten_newest_meta_page_costs_nothing() {
+    // Given a store with several flushes, and commits after the last,
+    for flushes in 1..8 {
+        for archived in [false, true] {
+            let world = World::new(1);
+            let lsm = world.open_with(options(archived.then_some(&world.far))).unwrap();
+            for n in 0..flushes {
+                puts(&lsm, 30 + 7 * n);
+                lsm.flush().unwrap();
+                while lsm.step().unwrap() != Step::Idle {}
+            }
+            puts(&lsm, 5);
+            let last = lsm.last_lsn();
+            drop(lsm);
+            // when either of its meta pages rots,
+            for page in 0..2 {
+                let data = world.data.snapshot();
+                data.corrupt("trees.pages", page * 4096 + 100, 1).unwrap();
+                let world =
+                    World { data, far: world.far.snapshot(), clock: Arc::clone(&world.clock) };
+                // then it opens, has everything, and says so,
+                let lsm = world.open_with(options(archived.then_some(&world.far))).unwrap();
+                assert_eq!(lsm.last_lsn(), last);
+                assert_has_all(&lsm);
+                let damage = lsm.stats().unwrap().damaged_meta.unwrap();
+                assert!(damage.contains(&format!("meta page {page}")), "{damage}");
+                // goes on, and is whole after it.
+                puts(&lsm, 30);
+                lsm.flush().unwrap();
+                puts(&lsm, 30);
+                lsm.flush().unwrap();
+                drop(lsm);
+                let lsm = world.open_with(options(None)).unwrap();
+                assert_has_all(&lsm);
+                assert_eq!(lsm.stats().unwrap().damaged_meta, None);
+            }
+        }
+    }
+}
+
+struct Rng(u64);
+
+impl Rng {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (x ^ (x >> 31)) % n
+    }
+}
+
+/// One run: commits, steps, flushes, holders, reopenings, as the seed says.
+/// Ends at the first crash, or after `actions`.
+fn run(world: &World, seed: u64, actions: u64, acked: &mut Lsn) -> Result<(), Error> {
+    let mut rng = Rng(seed);
+    let mut lsm = world.open()?;
+    assert!(lsm.last_lsn() >= *acked);
+    let mut held = None;
+    for _ in 0..actions {
+        match rng.below(24) {
+            0 => lsm.flush().map(drop)?,
+            1..=9 => drop(told(world, lsm.step())?),
+            10 => drop(told(world, lsm.archive_now())?),
+            11 => {
+                held = None;
+                drop(lsm);
+                lsm = world.open()?;
+            }
+            12 => held = lsm.retain("x", lsm.last_lsn().saturating_sub(9)).ok(),
+            13 => {
+                let kinds = [Fault::Write, Fault::Sync, Fault::Name, Fault::Read, Fault::ShortRead];
+                world.far.fail(kinds[rng.below(5) as usize], "", Times::Next);
+            }
+            14 => world.clock.advance(Duration::from_nanos(30 * SECOND)),
+            15 => drop(assert_covered_unless(world, &lsm)),
+            _ => *acked = put(&lsm)?,
+        }
+        if let Some(from) = held.as_ref().and_then(lsm::Retention::from) {
+            assert!(world.data.is_crashed() || lsm.frames(from).is_ok(), "held {from}");
+        }
+    }
+    Ok(())
+}
+
+/// An error of the archive is told and gone on from; a crash is the end.
+fn told<T>(world: &World, outcome: Result<T, Error>) -> Result<Option<T>, Error> {
+    match outcome {
+        Ok(done) => Ok(Some(done)),
+        Err(Error::Archive(error)) if !world.far.is_crashed() && !world.data.is_crashed() => {
+            assert!(matches!(error, ArchiveError::Io { .. }), "{error}");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn assert_covered_unless(world: &World, lsm: &Lsm) {
+    if !world.far.is_crashed() && !world.data.is_crashed() {
+        world.far.clear_faults();
+        assert_covered(world, lsm);
+    }
+}
+
+#[test]
+fn archive_and_log_have_every_commit_whatever_happens() {
+    let (mut crashes, mut archived) = (0, 0);
+    for seed in 0..60 {
+        // Given a world that goes through several lives, each ended by a crash of the
+        // data disk's machine, or of the archive's, or of both,
+        let mut rng = Rng(seed);
+        let mut world = World::new(seed);
+        let mut acked = 0;
+        for life in 0..4 {
+            if rng.below(4) > 0 {
+                world.data.crash_after(1 + rng.below(400))
+            }
+            if rng.below(4) > 0 {
+                world.far.crash_after(1 + rng.below(150))
+            }
+            match run(&world, seed * 10 + life, 150, &mut acked) {
+                Ok(()) => {}
+                Err(error) => {
+                    let crashed = world.data.is_crashed() || world.far.is_crashed();
+                    assert!(crashed, "seed {seed}, life {life}: {error}");
+                    crashes += 1;
+                }
+            }
+            let end = |disk: &Arc<SimDisk>, how: u64| match how {
+                0 => disk.restart(),
+                1 => disk.restart_worst(),
+                _ => disk.kill(),
+            };
+            let (data, far) = (rng.below(3), rng.below(3));
+            world = World {
+                data: end(&world.data, data),
+                far: end(&world.far, far),
+                clock: world.clock,
+            };
+            // then nothing acknowledged is lost and there is no hole,
+            let lsm = world.open().unwrap_or_else(|e| panic!("seed {seed}, life {life}: {e}"));
+            assert!(lsm.last_lsn() >= acked, "seed {seed}, life {life}");
+            assert_eq!(assert_covered(&world, &lsm), 1, "seed {seed}, life {life}");
+            assert_has_all(&lsm);
+        }
+        // and all of it can be archived.
+        let lsm = world.open().unwrap();
+        assert_eq!(lsm.archive_now().unwrap(), lsm.last_lsn(), "seed {seed}");
+        assert_covered(&world, &lsm);
+        archived += lsm.last_lsn();
+    }
+    assert!(crashes > 100 && archived > 2_000, "{crashes} crashes, {archived} commits");
+}
+
+#[test]
+fn a_crash_at_every_call_of_either_disk() {
+    for crash_far in [false, true] {
+        let calm = World::new(9);
+        run(&calm, 4, 200, &mut 0).unwrap();
+        let calls = if crash_far { calm.far.calls() } else { calm.data.calls() };
+        assert!(calls > 100, "{calls}");
+        for n in 1..=calls {
+            let world = World::new(9 ^ (n << 20));
+            let disk = if crash_far { &world.far } else { &world.data };
+            disk.crash_after(n);
+            let mut acked = 0;
+            if let Err(error) = run(&world, 4, 200, &mut acked) {
+                assert!(disk.is_crashed(), "call {n}: {error}");
+            }
+            let (data, far) = if n % 2 == 0 {
+                (world.data.restart_worst(), world.far.restart_worst())
+            } else {
+                (world.data.restart(), world.far.restart())
+            };
+            let world = World { data, far, clock: world.clock };
+            let lsm = world.open().unwrap_or_else(|e| panic!("call {n}: {e}"));
+            assert!(lsm.last_lsn() >= acked, "call {n}");
+            assert_eq!(assert_covered(&world, &lsm), 1, "call {n}");
+            lsm.archive_now().unwrap();
+            settle(&lsm);
+            assert_covered(&world, &lsm);
+            assert_has_all(&lsm);
+        }
+    }
+}
