@@ -239,7 +239,10 @@ mod tests {
 
     /// Segments of 100 bytes and 10 frames each: 1 to 10, 11 to 20, ...
     fn segments() -> Vec<SegmentInfo> {
-        let segment = |i: u64| SegmentInfo { number: i + 1, first_lsn: i * 10 + 1, bytes: 100 };
+        let segment = |i: u64| {
+            let (first_lsn, last_lsn) = (i * 10 + 1, i * 10 + 10);
+            SegmentInfo { number: i + 1, first_lsn, last_lsn, bytes: 100, sealed: i < 5 }
+        };
         (0..6).map(segment).collect()
     }
 

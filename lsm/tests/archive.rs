@@ -428,7 +428,7 @@ fn run(world: &World, seed: u64, actions: u64, acked: &mut Lsn) -> Result<(), Er
                 world.far.fail(kinds[rng.below(5) as usize], "", Times::Next);
             }
             14 => world.clock.advance(Duration::from_nanos(30 * SECOND)),
-            15 => drop(assert_covered_unless(world, &lsm)),
+            15 => assert_covered_unless(world, &lsm),
             _ => *acked = put(&lsm)?,
         }
         if let Some(from) = held.as_ref().and_then(lsm::Retention::from) {

@@ -390,18 +390,6 @@ impl Inner {
         Ok(())
     }
 
-    /// Ends the tail segment if it holds a frame; whether it did.
-    pub(crate) fn rotate_now(&self) -> Result<bool, Error> {
-        let mut tail = self.tail.lock();
-        if self.poisoned.load(Ordering::Acquire) {
-            return Err(self.poison_error());
-        }
-        if tail.at == HEADER_LEN {
-            return Ok(false);
-        }
-        self.rotate(&mut tail).map(|()| true)
-    }
-
     pub(crate) fn truncate_below(&self, lsn: Lsn) -> Result<u64, Error> {
         let _one = self.trim.lock();
         let mut removed = 0;

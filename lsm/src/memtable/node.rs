@@ -181,14 +181,15 @@ impl Leaf {
         next: Option<&Leaf>,
         prev: Option<&Leaf>,
     ) -> Self {
-        let slot = |i| {
-            let item: Option<&Item<'_>> = items.get(i);
-            let head = item.map_or(u64::MAX, |(head, entry)| {
-                if skip == was { *head } else { head_of(entry.key(), skip) }
-            });
-            let to = EntryLink::new(item.map(|(_, entry)| *entry));
-            Slot { head: AtomicU64::new(head), to }
-        };
+        let slot =
+            |i| {
+                let item: Option<&Item<'_>> = items.get(i);
+                let head = item.map_or(u64::MAX, |(head, entry)| {
+                    if skip == was { *head } else { head_of(entry.key(), skip) }
+                });
+                let to = EntryLink::new(item.map(|(_, entry)| *entry));
+                Slot { head: AtomicU64::new(head), to }
+            };
         Leaf {
             order: AtomicU64::new(Ordered::first(items.len()).0),
             skip: skip as u16,
@@ -276,7 +277,6 @@ pub(super) struct Inner {
     separators: [EntryLink; SLOTS],
 }
 
-
 impl Inner {
     /// A node of at most [`SLOTS`] branches in order and the child before them,
     /// whose heads were made with skip `was`.
@@ -329,8 +329,7 @@ impl Inner {
     /// How many separators are not above `key`: the place of its child.
     #[inline]
     pub(super) fn place(&self, order: Ordered, key: &[u8]) -> usize {
-        let (at, equal) =
-            self.slots.find(order, self.skip(), key, |at| self.separator(order, at));
+        let (at, equal) = self.slots.find(order, self.skip(), key, |at| self.separator(order, at));
         at + usize::from(equal)
     }
 

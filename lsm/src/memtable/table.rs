@@ -184,11 +184,8 @@ impl Memtable {
             // A node whose child is replaced in the same step is replaced too: a
             // reader in it would not learn of the child's upper half.
             let moved = split.moved || !alone || left_skip != was;
-            let left = if moved {
-                writer.inner(Inner::new(first, low, (was, left_skip)))
-            } else {
-                inner
-            };
+            let left =
+                if moved { writer.inner(Inner::new(first, low, (was, left_skip))) } else { inner };
             let right = writer.inner(Inner::new(*child, high, (was, right_skip)));
             let (left, right) = (Child::Inner(left), Child::Inner(right));
             split = Split { separator: *separator, left, moved, right };
