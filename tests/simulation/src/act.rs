@@ -2,11 +2,11 @@
 
 use std::ops::Bound;
 
-use lsm::{Batch, Cursor, Direction, KeyspaceId, Lsm, Lsn, Snapshot};
+use lsm::{Batch, Cursor, Direction, Expect, KeyspaceId, Lsm, Lsn, Snapshot};
 use platform::sim::{Fault, Times, Verb};
 
 use crate::model::{Model, Write};
-use crate::plan::{Action, End, Put, Range, counter, key, short};
+use crate::plan::{Action, End, PLENTY, Put, Range, Require, counter, key, short};
 use crate::world::{Done, Failure, World, faults};
 
 impl World {
@@ -38,6 +38,10 @@ impl World {
         match action {
             Action::Commit(puts) => self.commit(puts),
             Action::Count(keyspace, number) => self.count(*keyspace, *number),
+            Action::CommitIf(require, keyspace, number, puts) => {
+                self.commit_if(*require, *keyspace, *number, puts)
+            }
+            Action::Reserve(keyspace, number, n) => self.reserve(*keyspace, *number, *n),
             Action::Snapshot(slot) => self.take_snapshot(*slot),
             Action::Release(slot) => {
                 self.slots[*slot] = None;
@@ -116,16 +120,92 @@ impl World {
     }
 
     fn commit(&mut self, puts: &[Put]) -> Result<(), Failure> {
-        let writes: Vec<Write> = puts.iter().map(|put| put.write()).collect();
-        let mut batch = Batch::new();
-        for write in &writes {
-            match write {
-                Write::Put(keyspace, key, value) => batch.put(KeyspaceId(*keyspace), key, value),
-                Write::Delete(keyspace, key) => batch.delete(KeyspaceId(*keyspace), key),
-                Write::Drop(keyspace) => batch.drop_keyspace(KeyspaceId(*keyspace)),
+        let (writes, batch) = batch_of(puts);
+        self.write("commit", &writes, |lsm| lsm.commit(&batch).map(|lsn| (lsn, ()))).map(drop)
+    }
+
+    /// A commit that is refused if the key is not as required, and only then.
+    fn commit_if(
+        &mut self,
+        require: Require,
+        keyspace: u32,
+        number: u32,
+        puts: &[Put],
+    ) -> Result<(), Failure> {
+        let (writes, mut batch) = batch_of(puts);
+        let (key, last) = (key(number), self.model.last());
+        let now = self.model.get(keyspace, &key, last).cloned();
+        let other = match require {
+            Require::ValueOf(back) => {
+                self.model.get(keyspace, &key, last.saturating_sub(back)).cloned()
+            }
+            _ => None,
+        };
+        let (expect, holds) = match (require, &other) {
+            (Require::Present, _) => (Expect::Present, now.is_some()),
+            (Require::ValueOf(_), Some(value)) => {
+                (Expect::Value(value), now.as_ref() == Some(value))
+            }
+            (Require::Absent | Require::ValueOf(_), _) => (Expect::Absent, now.is_none()),
+        };
+        batch.require(KeyspaceId(keyspace), &key, expect);
+        if holds || self.lsm().poisoned().is_some() {
+            return self
+                .write("commit", &writes, |lsm| lsm.commit(&batch).map(|l| (l, ())))
+                .map(drop);
+        }
+        // A refusal that is expected is no failure.
+        let done = self.run("refused commit", |lsm| match lsm.commit(&batch) {
+            Err(lsm::Error::Unmet { .. }) => Ok(None),
+            other => other.map(Some),
+        })?;
+        match done {
+            Done::Ok(Some(lsn)) => Err(format!("commit {lsn} was taken, its requirement unmet")),
+            Done::Ok(None) => {
+                self.mark("commit refused, its requirement unmet");
+                Ok(())
+            }
+            Done::Crashed => Ok(()),
+            Done::Failed => {
+                self.note_poison();
+                Ok(())
             }
         }
-        self.write("commit", &writes, |lsm| lsm.commit(&batch).map(|lsn| (lsn, ()))).map(drop)
+    }
+
+    /// Takes numbers off a counter: never one that was given out before.
+    fn reserve(&mut self, keyspace: u32, number: u32, n: u64) -> Result<(), Failure> {
+        let key = key(number);
+        let before = self.model.get(keyspace, &key, self.model.last()).cloned();
+        let next = match before.as_deref().map(<[u8; 8]>::try_from) {
+            None => 1,
+            Some(Ok(bytes)) => u64::from_le_bytes(bytes),
+            Some(Err(_)) => return Ok(()),
+        };
+        let Some(end) = next.checked_add(n) else { return Ok(()) };
+        let writes = [Write::Put(keyspace, key.clone(), counter(end))];
+        let taken = self.write("commit", &writes, |lsm| {
+            let numbers = lsm.reserve(KeyspaceId(keyspace), &key, n)?;
+            Ok((lsm.last_lsn(), numbers))
+        })?;
+        let Some(taken) = taken else {
+            // In async mode the commit itself was taken; only its sync failed, so
+            // nobody got the numbers.
+            if let Some(lsm) = &self.lsm
+                && lsm.poisoned().is_some()
+                && !self.is_sync()
+            {
+                self.acked = lsm.last_lsn();
+            }
+            return Ok(());
+        };
+        if taken != (next..end) {
+            return Err(format!("reserved {taken:?}, not {:?}", next..end));
+        }
+        if self.lsm().durable_lsn() < self.acked {
+            return Err(format!("numbers {taken:?} were given out before they were durable"));
+        }
+        Ok(())
     }
 
     /// Reads a counter and writes one more, as one step.
@@ -351,6 +431,12 @@ impl World {
         match got {
             Ok(()) => Ok(()),
             Err(Wrong::Answer(text)) => Err(format!("{what}: {text}")),
+            Err(Wrong::Refused(lsm::Error::SnapshotExpired { .. }))
+                if self.config.options.max_pinned_bytes < PLENTY && what != "compare" =>
+            {
+                self.mark("snapshot expired");
+                Ok(())
+            }
             Err(Wrong::Refused(error)) => {
                 self.tell(|| format!("{what}: {error}"));
                 if !self.blame() {
@@ -443,6 +529,20 @@ impl World {
             });
         }
     }
+}
+
+/// The writes of a commit, for the model and for the store.
+fn batch_of(puts: &[Put]) -> (Vec<Write>, Batch) {
+    let writes: Vec<Write> = puts.iter().map(|put| put.write()).collect();
+    let mut batch = Batch::new();
+    for write in &writes {
+        match write {
+            Write::Put(keyspace, key, value) => batch.put(KeyspaceId(*keyspace), key, value),
+            Write::Delete(keyspace, key) => batch.delete(KeyspaceId(*keyspace), key),
+            Write::Drop(keyspace) => batch.drop_keyspace(KeyspaceId(*keyspace)),
+        }
+    }
+    (writes, batch)
 }
 
 /// A counter's value, 0 if the key holds something else.

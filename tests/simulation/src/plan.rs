@@ -37,6 +37,17 @@ pub enum Put {
     Drop(u32),
 }
 
+/// What a commit requires of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Require {
+    /// It has no value.
+    Absent,
+    /// It has one.
+    Present,
+    /// It has the value it had after so many commits less than now.
+    ValueOf(u64),
+}
+
 /// How a machine ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -70,6 +81,10 @@ pub enum Action {
     Commit(Vec<Put>),
     /// `Lsm::commit_with` that reads a counter and writes one more.
     Count(u32, u32),
+    /// A commit that requires something of a key.
+    CommitIf(Require, u32, u32, Vec<Put>),
+    /// `Lsm::reserve` of so many numbers.
+    Reserve(u32, u32, u64),
     /// Takes a snapshot into a slot.
     Snapshot(usize),
     /// Gives it back.
@@ -122,6 +137,9 @@ pub struct Plan {
 /// Snapshots held at a time.
 pub const SLOTS: usize = 4;
 
+/// A share of old snapshots that no run uses up.
+pub const PLENTY: u64 = 1 << 30;
+
 /// Where faults strike: a kind of file, or anything.
 const PLACES: &[&str] = &["", "wal", "vlog", "trees"];
 
@@ -164,14 +182,14 @@ impl Put {
 
 /// How often each kind of action comes, drawn for each plan anew: a run that does
 /// one thing much and another never finds what an even mix does not.
-struct Weights([u64; 21]);
+struct Weights([u64; 23]);
 
 impl Weights {
     fn new(rng: &mut Rng) -> Self {
         // commits, counts, snapshots, releases, gets, scans, compares, steps, flushes, syncs,
         // waits, reopenings, crashes now, at a call, faults, full, no handles, mends, rot,
-        // large commits, resizings
-        let mut w = [40, 4, 5, 3, 6, 5, 1, 12, 3, 4, 2, 2, 2, 4, 5, 2, 1, 5, 0, 3, 1];
+        // large commits, resizings, conditional commits, reservations
+        let mut w = [40, 4, 5, 3, 6, 5, 1, 12, 3, 4, 2, 2, 2, 4, 5, 2, 1, 5, 0, 3, 1, 4, 2];
         for weight in &mut w[1..] {
             match rng.below(5) {
                 0 => *weight = 0,
@@ -213,6 +231,7 @@ impl Config {
             vlog_buffer_bytes: rng.pick(&[256, 4 << 10, 64 << 10]),
             cache_bytes: rng.pick(&[32 << 10, 64 << 10, 1 << 20]),
             inline_max: rng.pick(&[0, 16, 64, 256]),
+            max_pinned_bytes: rng.pick(&[0, 8 << 10, PLENTY, PLENTY]),
             ..Options::default()
         };
         Config {
@@ -333,6 +352,18 @@ impl Draw<'_> {
             15 => Action::Full(self.rng.pick(&[0, 4 << 10, 12 << 10, 40 << 10])),
             16 => Action::NoHandles,
             17 => Action::Mend,
+            21 => {
+                let back = self.rng.below(4);
+                let require = self.rng.pick(&[
+                    Require::Absent,
+                    Require::Present,
+                    Require::ValueOf(0),
+                    Require::ValueOf(back),
+                ]);
+                let puts = (0..self.rng.within(1, 3)).map(|_| self.put()).collect();
+                Action::CommitIf(require, self.keyspace(), self.key(), puts)
+            }
+            22 => Action::Reserve(self.keyspace(), self.key(), self.rng.within(1, 50)),
             20 => Action::Resize(self.rng.pick(&[1 << 10, 4 << 10, 32 << 10])),
             19 => Action::Commit((0..self.rng.within(10, 40)).map(|_| self.put()).collect()),
             _ => Action::Commit((0..self.rng.within(1, 6)).map(|_| self.put()).collect()),

@@ -1,5 +1,6 @@
 //! `sim [SEEDS] [FIRST]`: runs that many seeds from the first one on; the first
 //! failure is shrunk and printed with the command that replays it.
+//! `sim find [SEEDS] [FIRST]`: stops at the first failure, without shrinking.
 //!
 //! Invariant: prints the same for the same arguments and the same code.
 
@@ -8,13 +9,15 @@ use std::process::ExitCode;
 use simulation::{Marks, Plan, run, shrink};
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1).map(|arg| arg.parse::<u64>());
+    let mut args = std::env::args().skip(1).peekable();
+    let find = args.next_if(|arg| arg == "find").is_some();
+    let mut args = args.map(|arg| arg.parse::<u64>());
     let (seeds, first) = match (args.next(), args.next()) {
         (None, _) => (1000, 0),
         (Some(Ok(seeds)), None) => (seeds, 0),
         (Some(Ok(seeds)), Some(Ok(first))) => (seeds, first),
         _ => {
-            eprintln!("usage: sim [SEEDS] [FIRST SEED], both numbers");
+            eprintln!("usage: sim [find] [SEEDS] [FIRST SEED], both numbers");
             return ExitCode::FAILURE;
         }
     };
@@ -39,6 +42,10 @@ fn main() -> ExitCode {
         if let Some(failure) = outcome.failure {
             println!("seed {seed}: {failure}");
             failures += 1;
+            if find {
+                println!("found after {} seeds", seed - first + 1);
+                return ExitCode::FAILURE;
+            }
             if failures == 1 {
                 println!("replay it with: make sim SEED={seed}; the smallest history found:");
                 let small = shrink(&plan);
