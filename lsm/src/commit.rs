@@ -9,8 +9,9 @@
 //! * what fails before the log has the frame leaves nothing behind. What fails
 //!   after it (only a sync can) is never visible here; whether it happened is
 //!   known when the store is opened again, since the log takes nothing more;
-//! * room is made before the lock is kept, by flushing on this thread: who
-//!   produces faster than the disk takes pays for it.
+//! * room is made before the lock is kept, by who takes the background steps, or
+//!   by flushing on this thread if nobody does (`pace.rs`): who produces faster than
+//!   the disk takes waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -65,6 +66,7 @@ impl Lsm {
 
     /// The commit lock, with room in the active set.
     pub(crate) fn room(&self) -> Result<(MutexGuard<'_, ()>, Arc<Version>), Error> {
+        self.keep_pace();
         loop {
             let lock = self.commit.lock();
             let version = self.version.load();
@@ -74,9 +76,13 @@ impl Lsm {
             if version.frozen.len() < self.options.max_frozen {
                 drop(version);
                 self.freeze();
+                self.pace.call();
                 return Ok((lock, self.version.load()));
             }
             drop((version, lock));
+            if self.await_room() {
+                continue;
+            }
             let most = self.options.max_frozen;
             self.flush_oldest(most).map_err(|error| Error::Full(Box::new(error)))?;
             if let Err(error) = self.trim_log() {
@@ -114,6 +120,7 @@ impl Lsm {
         assert_eq!(lsn, last + 1, "the log and the memtables count the same commits");
         version.active.apply(lsn, batch.ops());
         self.applied.store(lsn, Release);
+        self.owe(version, batch.bytes() as u64);
         Ok(lsn)
     }
 

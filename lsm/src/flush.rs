@@ -99,6 +99,7 @@ impl Lsm {
     /// The store is as it was and goes on; the error stays in
     /// [`Stats::flush_error`](crate::Stats) until a flush succeeds.
     pub fn step(&self) -> Result<Step, Error> {
+        let _wakes = self.pace.stepping();
         if self.archiving.has_turn()
             && let Some(step) = self.archive_step()?
         {
@@ -278,6 +279,7 @@ impl Lsm {
         let next = Version { frozen: left, view, flushed: boundary, ..Version::clone(&now) };
         drop((self.version.swap(Arc::new(next)), done));
         drop(lock);
+        self.pace.flushed(frozen.set.bytes() as u64);
         self.bound_pins();
         // `now`, and with it perhaps the set, is freed here, outside the lock.
     }

@@ -26,6 +26,7 @@ mod memtable;
 mod meta;
 mod open;
 mod options;
+mod pace;
 mod registry;
 mod retain;
 mod segments;
@@ -58,6 +59,7 @@ pub use expect::{Expect, Unmet};
 pub use flush::Step;
 pub use options::{MAX_INLINE, Options};
 pub use retain::{Holder, Retention};
+pub use pace::Stepper;
 pub use stats::Stats;
 pub use value::Value;
 pub use version::Snapshot;
@@ -69,6 +71,7 @@ pub use {btree::Error as PagesError, vlog::Error as ValuesError, wal::Error as W
 use durable::Watchers;
 use flush::Flusher;
 use lease::{Current, DiskPins};
+use pace::Pace;
 use registry::{Registration, Registry};
 
 /// The dense number of a commit; the first is 1.
@@ -97,6 +100,8 @@ pub struct Lsm {
     visible: AtomicU64,
     /// Who is told of what became durable.
     watchers: Watchers,
+    /// Who waits for flushes.
+    pace: Arc<Pace>,
     /// One flush at a time.
     flusher: Mutex<Flusher>,
     flush_error: Mutex<Option<String>>,

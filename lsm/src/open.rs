@@ -104,6 +104,7 @@ impl Lsm {
             applied: AtomicU64::new(replay.applied),
             visible: AtomicU64::new(replay.applied),
             watchers: Watchers::new(replay.applied),
+            pace: Arc::default(),
             flusher: Mutex::new(Flusher::default()),
             flush_error: Mutex::new(None),
             trim_error: Mutex::new(None),

@@ -17,6 +17,21 @@ pub struct Stats {
     pub memtable_bytes: usize,
     /// Frozen sets waiting for their flush.
     pub frozen: usize,
+    /// Bytes of memory that wait for their flush, less what of it is done.
+    pub debt_bytes: u64,
+    /// What [`Stats::debt_bytes`] may come to before commits wait wholly; from half
+    /// of it on they wait a little. (A batch may go beyond it by its own size.)
+    pub debt_bound_bytes: u64,
+    /// Commits that wait for a flush now.
+    pub waiting_commits: usize,
+    /// Commits that were slowed down since the debt was high.
+    pub delayed_commits: u64,
+    /// Commits that waited since there was no room.
+    pub stalled_commits: u64,
+    /// Microseconds both kinds have waited, all together.
+    pub stalled_micros: u64,
+    /// Commits that found no room and nobody who flushes, and flushed themselves.
+    pub commits_that_flushed: u64,
     /// Snapshots alive, expired ones whose owners still have them included.
     pub snapshots: usize,
     /// The LSN of the oldest of them.
@@ -76,6 +91,7 @@ impl Lsm {
         let usage = segments::usage(&version.view, &self.values)?;
         let pinned = self.version.pinned(&self.disk_pins());
         let holders = self.retain.figures();
+        let (load, waits) = (self.load(&version), self.pace.waits());
         let cache = self.pages.cache_stats();
         Ok(Stats {
             last_lsn: self.last_lsn(),
@@ -84,6 +100,13 @@ impl Lsm {
             flushed_lsn: version.flushed,
             memtable_bytes: version.sets().map(|set| set.bytes()).sum(),
             frozen: version.frozen.len(),
+            debt_bytes: load.debt,
+            debt_bound_bytes: load.bound,
+            waiting_commits: waits.now,
+            delayed_commits: waits.delayed,
+            stalled_commits: waits.stalls,
+            stalled_micros: waits.micros,
+            commits_that_flushed: waits.own_flushes,
             snapshots,
             oldest_snapshot,
             oldest_pin_micros: pinned.micros,

@@ -1,0 +1,219 @@
+//! Backpressure: who writes faster than flushes go waits, first a little, then
+//! wholly; nobody waits for ever.
+
+#![allow(clippy::unwrap_used)]
+
+mod gate;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use gate::{GateDisk, until};
+use lsm::{Batch, Error, KeyspaceId, Lsm, Lsn, Options, Stats};
+use platform::Disk;
+use platform::sim::{SimClock, SimDisk};
+
+const KS: KeyspaceId = KeyspaceId(1);
+const MEMTABLE: usize = 32 << 10;
+
+struct Store {
+    lsm: Lsm,
+    clock: Arc<SimClock>,
+}
+
+fn open(disk: Arc<dyn Disk>, max_frozen: usize) -> Store {
+    let clock = Arc::new(SimClock::new(0));
+    let options =
+        Options { memtable_bytes: MEMTABLE, max_frozen, inline_max: 16, ..Options::default() };
+    Store { lsm: Lsm::open(disk, clock.clone(), options).unwrap(), clock }
+}
+
+impl Store {
+    fn put(&self, n: u64) -> Result<Lsn, Error> {
+        let mut batch = Batch::new();
+        batch.put(KS, &n.to_be_bytes(), &[n as u8; 200]);
+        self.lsm.commit(&batch)
+    }
+
+    fn stats(&self) -> Stats {
+        self.lsm.stats().unwrap()
+    }
+
+    fn assert_has(&self, keys: u64) {
+        let snapshot = self.lsm.snapshot().unwrap();
+        for n in 0..keys {
+            let value = snapshot.get(KS, &n.to_be_bytes()).unwrap();
+            assert_eq!(value.as_deref(), Some(&[n as u8; 200][..]), "key {n}");
+        }
+    }
+}
+
+/// What the debt stays below: a set takes memory in blocks, so it is found full a
+/// little late.
+fn most(stats: &Stats) -> u64 {
+    stats.debt_bound_bytes * 5 / 4
+}
+
+#[test]
+fn commits_are_slowed_then_stopped_and_go_on_with_each_step() {
+    // Given a store with a stepper who does not step yet,
+    let store = open(SimDisk::new(1), 3);
+    let committed = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let stepper = store.lsm.stepper();
+        let writer = scope.spawn(|| {
+            for n in 0..1500 {
+                store.put(n).unwrap();
+                committed.store(n + 1, Ordering::SeqCst);
+            }
+        });
+        // when it is written to, then commits wait before the bound is reached,
+        until("a commit is delayed", || store.stats().waiting_commits == 1);
+        let stats = store.stats();
+        assert!(stats.debt_bytes * 2 > stats.debt_bound_bytes, "{stats:?}");
+        assert!(stats.debt_bytes < stats.debt_bound_bytes, "{stats:?}");
+        assert_eq!((stats.delayed_commits, stats.stalled_commits), (1, 0));
+        let reached = committed.load(Ordering::SeqCst);
+        assert!(reached > 0 && !writer.is_finished());
+        // for as long as nobody steps, and that is measured;
+        store.clock.advance(Duration::from_millis(5));
+        assert_eq!(committed.load(Ordering::SeqCst), reached);
+        // (reads go on)
+        store.assert_has(reached);
+        // the stepper is called, and each step lets more through.
+        assert!(stepper.rest(Duration::from_secs(60)), "there is work");
+        while !writer.is_finished() {
+            store.lsm.step().unwrap();
+            let stats = store.stats();
+            assert!(stats.debt_bytes < most(&stats), "{stats:?}");
+        }
+    });
+    let stats = store.stats();
+    assert!(stats.stalled_micros >= 5000 && stats.delayed_commits > 1, "{stats:?}");
+    assert_eq!((stats.waiting_commits, stats.commits_that_flushed), (0, 0), "{stats:?}");
+    store.assert_has(1500);
+}
+
+#[test]
+fn at_the_bound_a_commit_waits_for_room() {
+    // Given a store with a stepper, and batches as large as a memtable,
+    let store = open(SimDisk::new(1), 1);
+    let put = |n: u64| {
+        let mut batch = Batch::new();
+        batch.put(KS, &n.to_be_bytes(), &vec![n as u8; MEMTABLE]);
+        store.lsm.commit(&batch).unwrap();
+    };
+    std::thread::scope(|scope| {
+        let stepper = store.lsm.stepper();
+        put(0);
+        put(1);
+        // when the active set is full and so is the number of frozen ones,
+        let third = scope.spawn(|| put(2));
+        // then the next commit waits,
+        until("it waits", || store.stats().waiting_commits == 1);
+        assert_eq!((store.stats().frozen, store.lsm.last_lsn()), (1, 2));
+        assert!(!third.is_finished());
+        // and goes on when a set was flushed.
+        assert!(stepper.rest(Duration::from_secs(60)));
+        store.lsm.step().unwrap();
+        until("it goes on", || third.is_finished());
+    });
+    let stats = store.stats();
+    assert!(stats.stalled_commits + stats.delayed_commits >= 1, "{stats:?}");
+    assert_eq!((stats.last_lsn, stats.commits_that_flushed), (3, 0));
+}
+
+#[test]
+fn who_waits_flushes_himself_when_the_stepper_goes_or_never_was() {
+    // Given a store nobody steps, then a commit that finds no room flushes.
+    let store = open(SimDisk::new(1), 1);
+    for n in 0..500 {
+        store.put(n).unwrap();
+    }
+    let stats = store.stats();
+    assert!(stats.commits_that_flushed > 0, "{stats:?}");
+    assert_eq!((stats.delayed_commits, stats.stalled_commits), (0, 0));
+    // Given one that waits for a stepper,
+    std::thread::scope(|scope| {
+        let stepper = store.lsm.stepper();
+        let writer = scope.spawn(|| {
+            for n in 500..1000 {
+                store.put(n).unwrap();
+            }
+        });
+        until("it waits", || store.stats().waiting_commits == 1);
+        // when he goes, then it goes on.
+        drop(stepper);
+        until("it goes on", || writer.is_finished());
+    });
+    assert!(store.stats().commits_that_flushed > stats.commits_that_flushed);
+    store.assert_has(1000);
+}
+
+#[test]
+fn who_waits_is_told_when_flushing_fails() {
+    // Given a store whose steps fail, and a writer who waits,
+    let disk = SimDisk::new(1);
+    let store = open(disk.clone(), 1);
+    store.put(0).unwrap();
+    store.lsm.flush().unwrap();
+    disk.fail_every_sync("vlog");
+    std::thread::scope(|scope| {
+        let _stepper = store.lsm.stepper();
+        let writer = scope.spawn(|| (1..).find_map(|n| store.put(n).err().map(|e| (n, e))));
+        until("it waits", || store.stats().waiting_commits == 1);
+        // when a step fails, then the writer is not left waiting: it goes on while
+        // there is memory, and is told why when there is none.
+        store.lsm.step().unwrap_err();
+        let (n, error) = writer.join().unwrap().unwrap();
+        assert!(matches!(error, Error::Full(_)), "{error}");
+        store.assert_has(n);
+    });
+}
+
+#[test]
+fn writers_and_a_stepper_at_full_speed_lose_nothing_and_never_hang() {
+    // Given a stepper that rests when there is nothing to do, and four writers,
+    let disk = GateDisk::new(SimDisk::new(1));
+    let store = open(disk, 2);
+    let done = AtomicBool::new(false);
+    let highest = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let stepper = store.lsm.stepper();
+            while !done.load(Ordering::SeqCst) {
+                // (no time-out is needed: it is called whenever there is work)
+                stepper.rest(Duration::from_secs(60));
+                while store.lsm.step().unwrap() != lsm::Step::Idle {}
+            }
+        });
+        let writers: Vec<_> = (0..4u64)
+            .map(|writer| {
+                let (store, highest) = (&store, &highest);
+                scope.spawn(move || {
+                    for n in 0..1500 {
+                        store.put(n * 4 + writer).unwrap();
+                        if n % 16 == 0 {
+                            highest.fetch_max(store.stats().debt_bytes, Ordering::SeqCst);
+                        }
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        assert_eq!(store.stats().commits_that_flushed, 0);
+        done.store(true, Ordering::SeqCst);
+        // One more set for the stepper to come round.
+        store.lsm.flush().unwrap();
+        for n in 6000..6400 {
+            store.put(n).unwrap();
+        }
+    });
+    // then the debt was bounded, and all is there.
+    let stats = store.stats();
+    assert!(highest.into_inner() < most(&stats), "{stats:?}");
+    store.assert_has(6400);
+}
