@@ -25,7 +25,7 @@ use crate::format::{
     checksum,
 };
 use crate::free;
-use crate::node::{Node, Page};
+use crate::node::{Node, Page, check_order};
 use crate::verify::Report;
 use crate::view::{Shared, State, View};
 
@@ -61,6 +61,46 @@ impl PageCopy {
     /// As in the file.
     pub fn bytes(&self) -> &[u8; PAGE_BYTES] {
         self.0.bytes()
+    }
+
+    /// What [`Pages`] leaves out of a page found at this place: its keys in order and
+    /// between those of the page above, nothing in its unused bytes.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn check(&self, at: &PageAt) -> Result<(), String> {
+        if !self.0.is_node() {
+            return Ok(());
+        }
+        check_order(&self.0)?;
+        let node = self.0.node();
+        let first = usize::from(at.level > 0);
+        if first >= node.len() {
+            return Ok(());
+        }
+        let lowest = node.key(first);
+        // Equal to the separator above only in leaves, where it may be a key.
+        let below = if at.level == 0 { lowest < at.low } else { lowest <= at.low };
+        if below && (at.level == 0 || !at.low.is_empty()) {
+            return Err("a key lies below the separator above it".into());
+        }
+        if at.high.as_ref().is_some_and(|high| node.key(node.len() - 1) >= *high) {
+            return Err("a key lies above the separator behind it".into());
+        }
+        Ok(())
+    }
+
+    /// The commit that wrote the page.
+    pub fn epoch(&self) -> u64 {
+        self.0.epoch()
+    }
+
+    /// The pages that a page of the free list says are free; none for other pages.
+    pub fn free(&self) -> Vec<u32> {
+        if self.0.is_node() {
+            return Vec::new();
+        }
+        free::decode(self.0.bytes(), u32::MAX).map_or_else(|_| Vec::new(), |(_, free, _)| free)
     }
 
     /// The entries of a leaf: key and value. None for other pages.

@@ -10,6 +10,7 @@
 //! On the disk: `LOCK`, `trees.pages` (the page file), `wal/`, `vlog/`.
 
 mod archive;
+mod backup;
 mod batch;
 #[doc(hidden)]
 pub mod bench;
@@ -34,6 +35,7 @@ mod set;
 mod stats;
 mod tree;
 mod value;
+mod verify;
 mod version;
 
 use std::sync::Arc;
@@ -47,6 +49,10 @@ use vlog::Vlog;
 use wal::Wal;
 
 pub use archive::{ArchiveStats, LogArchive};
+pub use backup::{
+    Backup, BackupError, BackupInfo, BackupOptions, Progress, Pruned, Restore, Restored, Until,
+    backups, check_backup, prune, restore,
+};
 pub use batch::{
     Batch, BatchError, KeyspaceId, MAX_BATCH_BYTES, MAX_KEY, MAX_KEYSPACE, Op, Ops, decode,
 };
@@ -62,6 +68,7 @@ pub use pace::Stepper;
 pub use retain::{Holder, Retention};
 pub use stats::Stats;
 pub use value::Value;
+pub use verify::{At, Fault, Report, Verify, verify};
 pub use version::Snapshot;
 pub use wal::SyncMode;
 pub use wal::archive::Error as ArchiveError;
@@ -116,7 +123,6 @@ pub struct Lsm {
     options: Options,
     store: StoreId,
     /// Where the files are: backup and verify read them as such.
-    #[allow(dead_code, reason = "backup, in the next commits")]
     disk: Arc<dyn Disk>,
     /// Released when all else is gone: fields drop in their order.
     _lock: Box<dyn Lock>,

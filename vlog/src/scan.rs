@@ -40,6 +40,15 @@ impl Scan {
     /// walking; [`Error::Io`].
     #[allow(clippy::should_implement_trait)] // lending: the record borrows the buffer
     pub fn next(&mut self) -> Result<Option<(Pointer, RecordRef<'_>)>, Error> {
+        Ok(self.next_raw()?.map(|(at, record, _)| (at, record)))
+    }
+
+    /// As [`Scan::next`], with the record's bytes as they lie there.
+    ///
+    /// # Errors
+    /// As [`Scan::next`].
+    #[allow(clippy::type_complexity, reason = "a place, what is there, and its bytes")]
+    pub fn next_raw(&mut self) -> Result<Option<(Pointer, RecordRef<'_>, &[u8])>, Error> {
         if self.at >= self.end {
             return Ok(None);
         }
@@ -55,7 +64,8 @@ impl Scan {
         let bytes = self.held(at, len as usize);
         match record::check(bytes, self.segment, at) {
             Ok(record) => {
-                Ok(Some((Pointer { segment: self.segment, len: len as u32, offset: at }, record)))
+                let place = Pointer { segment: self.segment, len: len as u32, offset: at };
+                Ok(Some((place, record, bytes)))
             }
             Err(flaw) => Err(Error::corrupt(&self.path, at, flaw.to_string())),
         }

@@ -61,6 +61,7 @@
 //! frames survive is unknown until the log is opened again.
 
 pub mod archive;
+mod check;
 mod cursor;
 mod error;
 mod files;
@@ -76,6 +77,7 @@ mod tests;
 mod turn;
 mod watch;
 
+pub use check::{Checked, LogFault, check};
 pub use cursor::Cursor;
 pub use error::{Error, ReplayError};
 pub use frame::MAX_PAYLOAD_BYTES;

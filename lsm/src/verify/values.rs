@@ -1,0 +1,235 @@
+//! Verifying the value log: each record of each segment, dead ones too.
+//!
+//! What must stay true: behind a damaged record the next whole one is found, so
+//! that every damaged stretch is named; bytes behind the tail that the page file
+//! vouches for are no fault, since the next opening cuts them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+
+use btree::{Direction, View};
+use platform::Disk;
+use vlog::{Scan, SegmentFile};
+
+use super::{At, Verify};
+use crate::meta::Meta;
+use crate::tree::SEGMENTS;
+use crate::{Error, VLOG_DIR, directory};
+
+/// What is left of the value log.
+pub(super) struct Segments {
+    left: VecDeque<u32>,
+    /// The tail's segment and length; `None`: all there is, nothing vouches for it.
+    tail: Option<(u32, u64)>,
+    current: Option<Current>,
+    bytes: u64,
+}
+
+struct Current {
+    id: u32,
+    file: SegmentFile,
+    scan: Scan,
+    /// Where the next record begins.
+    at: u64,
+    end: u64,
+    sound: bool,
+}
+
+impl Segments {
+    pub(super) fn new(disk: &dyn Disk, meta: &Meta, all: bool) -> Result<Self, Error> {
+        let there = !directory::names(disk, VLOG_DIR)?.is_empty();
+        let ids = if there { SegmentFile::ids(disk, VLOG_DIR)? } else { Vec::new() };
+        let tail = (!all).then_some((meta.tail.segment, meta.tail.len));
+        let mut bytes = 0;
+        for id in &ids {
+            if let Ok(file) = SegmentFile::open(disk, VLOG_DIR, *id) {
+                bytes += file.len();
+            }
+        }
+        Ok(Segments { left: ids.into(), tail, current: None, bytes })
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// A segment's row: bytes of its records, if it says so, and dead ones.
+fn row(value: &[u8]) -> Option<(Option<u64>, u64)> {
+    let number = |at: usize| {
+        let bytes = value.get(at..at + 8)?;
+        Some(u64::from_le_bytes(bytes.try_into().ok()?))
+    };
+    match value.len() {
+        8 => Some((None, number(0)?)),
+        24 => Some((Some(number(0)?), number(8)?)),
+        _ => None,
+    }
+}
+
+/// The table of segments as the trees have it.
+pub(crate) fn table(view: &View) -> Result<BTreeMap<u32, (Option<u64>, u64)>, Error> {
+    let mut rows = BTreeMap::new();
+    let mut cursor = view.range(SEGMENTS, Bound::Unbounded, Bound::Unbounded, Direction::Forward);
+    while let Some((key, value)) = cursor.next()? {
+        let id = <[u8; 4]>::try_from(key).map(u32::from_be_bytes);
+        let (Ok(id), Some(row)) = (id, row(value)) else {
+            let what = format!("the segment table has a row {:?} that makes no sense", key);
+            return Err(Error::Corrupt { file: crate::PAGES.into(), what });
+        };
+        rows.insert(id, row);
+    }
+    Ok(rows)
+}
+
+impl Verify {
+    /// Scans segments; false when there are no more.
+    pub(super) fn walk_values(&mut self, left: &mut u64) -> Result<bool, Error> {
+        let Some(mut segments) = self.values.take() else { return Ok(false) };
+        while *left > 0 {
+            let Some(current) = &mut segments.current else {
+                let Some(id) = segments.left.pop_front() else { return Ok(false) };
+                segments.current = self.begin_segment(id, segments.tail);
+                continue;
+            };
+            let before = current.at;
+            let ended = self.scan(current, left);
+            self.done += current.at - before;
+            if ended {
+                if !current.sound {
+                    self.found.remove(&current.id);
+                }
+                segments.current = None;
+            }
+        }
+        self.values = Some(segments);
+        Ok(true)
+    }
+
+    fn begin_segment(&mut self, id: u32, tail: Option<(u32, u64)>) -> Option<Current> {
+        let path = SegmentFile::path_of(VLOG_DIR, id);
+        if tail.is_some_and(|(last, _)| id > last) {
+            if self.closed {
+                self.report.note(&path, At::File, "nothing vouches for it: an opening removes it");
+            }
+            return None;
+        }
+        self.report.segments += 1;
+        let file = match SegmentFile::open(&*self.disk, VLOG_DIR, id) {
+            Ok(file) => file,
+            // A living store removes segments that hold nothing.
+            Err(vlog::Error::Missing { .. }) if !self.closed => return None,
+            Err(error) => {
+                self.report.fault(&path, At::File, None, error.to_string());
+                return None;
+            }
+        };
+        if let Err(error) = file.check_header() {
+            self.report.fault(&path, At::Offset(0), None, plain(error));
+        }
+        let end = match tail {
+            Some((last, len)) if last == id => {
+                if file.len() < len {
+                    let what = format!("it ends here, the page file vouches for {len} bytes");
+                    self.report.fault(&path, At::Offset(file.len()), None, what);
+                    self.incomplete = true;
+                } else if file.len() > len && self.closed {
+                    let what = format!("nothing vouches for {} bytes: an opening cuts them", {
+                        file.len() - len
+                    });
+                    self.report.note(&path, At::Offset(len), what);
+                }
+                len.min(file.len())
+            }
+            _ => file.len(),
+        };
+        self.found.insert(id, 0);
+        let at = SegmentFile::FIRST;
+        let scan = file.scan(at, end);
+        Some(Current { id, file, scan, at, end, sound: true })
+    }
+
+    /// Scans on; true at the end.
+    fn scan(&mut self, current: &mut Current, left: &mut u64) -> bool {
+        while *left > 0 {
+            match current.scan.next() {
+                Ok(Some((at, _))) => {
+                    let len = u64::from(at.len);
+                    self.report.records += 1;
+                    self.report.record_bytes += len;
+                    *self.found.entry(current.id).or_default() += len;
+                    current.at = at.offset + len;
+                    *left = left.saturating_sub(len);
+                }
+                Ok(None) => return true,
+                Err(error) => {
+                    current.sound = false;
+                    self.incomplete = true;
+                    let path = current.file.path().to_owned();
+                    let next = current.file.find(current.at + 1, current.end).unwrap_or(None);
+                    let what = match next {
+                        Some(next) => format!("{}; whole again at {next}", plain(error)),
+                        None => format!("{}; nothing whole follows", plain(error)),
+                    };
+                    self.report.fault(&path, At::Offset(current.at), None, what);
+                    *left = left.saturating_sub(next.unwrap_or(current.end) - current.at);
+                    current.at = next.unwrap_or(current.end);
+                    current.scan = current.file.scan(current.at, current.end);
+                }
+            }
+        }
+        false
+    }
+
+    /// Compares the table of dead bytes with what was found.
+    pub(super) fn compare_dead(&mut self, view: &View) {
+        let file = self.file.clone();
+        let rows = match table(view) {
+            Ok(rows) => rows,
+            Err(error) => {
+                if !self.incomplete {
+                    self.report.fault(&file, At::File, Some(SEGMENTS), error.to_string());
+                }
+                return;
+            }
+        };
+        for (id, (bytes, dead)) in &rows {
+            self.report.dead_bytes += dead;
+            let wholly_dead = bytes.is_some_and(|bytes| *dead >= bytes);
+            if !self.found.contains_key(id) && !wholly_dead && *id <= self.meta.tail.segment {
+                let path = SegmentFile::path_of(VLOG_DIR, *id);
+                if SegmentFile::open(&*self.disk, VLOG_DIR, *id).is_err() {
+                    let what = "it is missing: the page file's table of segments has it";
+                    self.report.fault(&path, At::File, None, what);
+                    self.incomplete = true;
+                }
+            }
+        }
+        if self.incomplete {
+            return;
+        }
+        for (id, found) in &self.found {
+            let live = self.live.get(id).copied().unwrap_or(0);
+            let (bytes, dead) = rows.get(id).copied().unwrap_or((None, 0));
+            let path = SegmentFile::path_of(VLOG_DIR, *id);
+            if found.checked_sub(live) != Some(dead) {
+                let what = format!(
+                    "{found} bytes of records, {live} of them pointed at, the table says {dead} dead"
+                );
+                self.report.fault(&path, At::File, None, what);
+            }
+            if bytes.is_some_and(|bytes| bytes != *found) {
+                let what = format!("{found} bytes of records, the table says {bytes:?}");
+                self.report.fault(&path, At::File, None, what);
+            }
+        }
+    }
+}
+
+/// A value-log error without the file and the advice: the fault has the file.
+fn plain(error: vlog::Error) -> String {
+    match error {
+        vlog::Error::Corrupt { why, .. } => why,
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,8 @@
+//! Backups taken while everything goes on, restored and compared with a model.
+
+#![allow(clippy::unwrap_used)]
+
+mod crash;
+mod damage;
+mod kit;
+mod life;

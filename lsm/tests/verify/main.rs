@@ -1,0 +1,174 @@
+//! Verify: clean where all is well, and every fault by name where it is not.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../backup/kit.rs"]
+#[allow(dead_code)]
+mod kit;
+
+use std::sync::Arc;
+
+use kit::*;
+use lsm::{Error, Report};
+use platform::Disk;
+use platform::sim::SimDisk;
+
+fn verify(disk: &Arc<SimDisk>) -> Report {
+    lsm::verify(&as_disk(disk), &mut |_, _| {}).unwrap()
+}
+
+#[test]
+fn a_store_closed_or_killed_at_any_moment_verifies_clean_and_is_not_touched() {
+    for seed in 1..=8 {
+        let mut world = World::new(seed);
+        for _ in 0..6 {
+            // Given a store at work, when it is verified as it lives,
+            world.work(12);
+            let mut verify_living = world.lsm.verify().unwrap();
+            while !verify_living.step().unwrap() {}
+            let report = verify_living.into_report();
+            assert!(report.is_clean(), "{report}");
+            // and as it would be found after a kill and after a power cut,
+            for disk in [world.disk.snapshot(), world.disk.snapshot().restart()] {
+                let before = disk.digest();
+                let report = verify(&disk);
+                // then all is well, nothing was changed, and what is there is counted.
+                assert!(report.is_clean(), "seed {seed}: {report}");
+                assert_eq!(disk.digest(), before);
+                let lsm = open(&disk).unwrap();
+                assert_eq!(report.last_lsn, lsm.last_lsn());
+                assert_eq!(report.flushed_lsn, lsm.flushed_lsn());
+            }
+        }
+        let stats = world.lsm.stats().unwrap();
+        let disk = world.disk.snapshot();
+        let report = verify(&disk);
+        assert_eq!(report.dead_bytes, stats.dead_value_bytes, "{report}");
+        assert!(report.records > 0 && report.values > 0 && report.frames > 0, "{report}");
+    }
+}
+
+#[test]
+fn the_living_one_goes_on_while_it_is_verified() {
+    let mut world = World::new(3);
+    world.work(60);
+    let World { lsm, mut rng, mut states, .. } = world;
+    let mut verify = lsm.verify().unwrap();
+    loop {
+        let mut model = states[states.len() - 1].clone();
+        lsm.commit(&random_batch(&mut rng, &mut model)).unwrap();
+        states.push(model);
+        lsm.flush().unwrap();
+        if verify.step().unwrap() {
+            break;
+        }
+    }
+    assert!(verify.report().is_clean(), "{}", verify.report());
+    assert!(contents(&lsm) == *states.last().unwrap());
+}
+
+#[test]
+fn what_cannot_be_verified_is_said() {
+    let disk = SimDisk::new(1);
+    let error = lsm::verify(&as_disk(&disk), &mut |_, _| {}).unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }), "{error}");
+    assert!(disk.files().is_empty());
+    let lsm = open(&disk).unwrap();
+    let error = lsm::verify(&as_disk(&disk), &mut |_, _| {}).unwrap_err();
+    assert!(matches!(error, Error::InUse { .. }), "{error}");
+    drop(lsm);
+    assert!(verify(&disk).is_clean());
+}
+
+/// A small closed store with a bit of everything.
+fn small() -> World {
+    let mut world = World::new(5);
+    world.work(14);
+    world.lsm.flush().unwrap();
+    world.commit();
+    world.commit();
+    world.lsm.sync().unwrap();
+    world
+}
+
+#[test]
+fn every_flipped_byte_of_a_small_store_is_found_or_means_nothing() {
+    // Given a small closed store,
+    let world = small();
+    let states = world.states;
+    let disk = world.disk;
+    drop(world.lsm);
+    assert!(verify(&disk).is_clean(), "{}", verify(&disk));
+    let (mut found, mut unused) = (0, 0);
+    for file in disk.files() {
+        let len = disk.file_bytes(&file).unwrap().len() as u64;
+        let stride = match () {
+            () if file.starts_with("trees") => 29,
+            () => 3,
+        };
+        for offset in (0..len).step_by(stride) {
+            // when any byte of it rots,
+            let flip = 1 << (offset % 8);
+            disk.corrupt(&file, offset, flip).unwrap();
+            let report = verify(&disk);
+            if report.is_clean() && report.notes.is_empty() {
+                // then verify says nothing only where nothing is lost by it,
+                let copy = disk.snapshot();
+                let lsm = open(&copy).unwrap();
+                let last = lsm.last_lsn() as usize;
+                assert!(contents(&lsm) == states[last], "{file} {offset}");
+                // (A log's very last frame may look as if it never was: `wal`.)
+                assert!(last + 1 >= states.len() - usize::from(file.starts_with("wal")));
+                unused += 1;
+            } else {
+                // or names the file.
+                let named =
+                    report.faults.iter().chain(&report.notes).any(|fault| fault.file == file);
+                assert!(named, "{file} {offset}: {report}");
+                found += 1;
+            }
+            disk.corrupt(&file, offset, flip).unwrap();
+        }
+    }
+    assert!(found > 1000, "{found} found, {unused} unused");
+}
+
+#[test]
+fn every_missing_or_cut_file_is_named() {
+    let world = small();
+    let disk = world.disk;
+    drop(world.lsm);
+    for file in disk.files() {
+        if file == "LOCK" || file.contains("spare") {
+            continue;
+        }
+        let gone = disk.snapshot();
+        gone.remove(&file).unwrap();
+        let report = verify(&gone);
+        let dir = file.split('/').next().unwrap();
+        assert!(report.faults.iter().any(|f| f.file.starts_with(dir)), "{file}: {report}");
+        let cut = disk.snapshot();
+        let len = cut.file_bytes(&file).unwrap().len() as u64;
+        cut.open(&file, platform::Open::Write).unwrap().set_len(len / 2).unwrap();
+        let report = verify(&cut);
+        assert!(!report.is_clean() || file.starts_with("wal"), "{file}: {report}");
+    }
+}
+
+#[test]
+fn all_faults_are_named_not_only_the_first() {
+    let world = small();
+    let disk = world.disk;
+    drop(world.lsm);
+    disk.corrupt("trees.pages", 2 * 4096 + 9, 1).unwrap();
+    let segments: Vec<_> = disk.files().into_iter().filter(|f| f.starts_with("vlog")).collect();
+    for segment in &segments {
+        disk.corrupt(segment, 60, 1).unwrap();
+        disk.corrupt(segment, 2000, 1).unwrap();
+    }
+    let report = verify(&disk);
+    for segment in &segments {
+        let mine = report.faults.iter().filter(|fault| fault.file == *segment).count();
+        assert!(mine >= 2, "{segment}: {report}");
+    }
+}
