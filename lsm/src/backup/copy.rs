@@ -19,7 +19,7 @@ use super::format::{self, Kind, LAST, Manifest, PART_HEAD, Part, TABLE_LINE};
 use super::part::{self, Writer, join};
 use crate::meta::Meta;
 use crate::verify::segment_table;
-use crate::{Lsm, Lsn, PAGES, Snapshot, VLOG_DIR};
+use crate::{Lsm, Lsn, PAGES, Retention, Snapshot, VLOG_DIR};
 
 /// What one step copies, in bytes.
 const STEP_BYTES: u64 = 4 << 20;
@@ -77,6 +77,8 @@ pub struct Backup<'l> {
     info: Option<BackupInfo>,
     /// Holds the version, and shows in the stats that something does.
     _snapshot: Snapshot,
+    /// Keeps the frames still to be copied; without it the backup may end earlier.
+    retention: Option<Retention>,
     _lock: Box<dyn Lock>,
 }
 
@@ -173,6 +175,7 @@ impl Lsm {
             buf: Vec::new(),
             ended: false,
         };
+        let flushed = manifest.flushed;
         Ok(Backup {
             lsm: self,
             disk: Arc::clone(disk),
@@ -186,6 +189,7 @@ impl Lsm {
             of,
             info: None,
             _snapshot: snapshot,
+            retention: self.retain("backup", flushed + 1).ok(),
             _lock: lock,
         })
     }
@@ -380,6 +384,12 @@ impl Backup<'_> {
             frames.part.write(&frames.buf)?;
             frames.count += 1;
             written += frames.buf.len() as u64;
+        }
+        let next = frames.first + frames.count;
+        if let Some(retention) = &self.retention
+            && retention.advance(next).is_err()
+        {
+            self.retention = None;
         }
         self.manifest.copied += written;
         Ok(written)

@@ -10,8 +10,9 @@
 //!   value-log segments it names are not removed, as long as it is;
 //! * the bytes of the value log below a committed tail never change;
 //! * frames are copied from the log's cursor, which gives durable ones without a
-//!   gap. Should the log be truncated before they are copied, the backup ends at
-//!   the last one copied: a commit is missing or there, never half there.
+//!   gap, and are retained until they are. Should the log be truncated before all
+//!   the same (a bound on what may be retained), the backup ends at the last one
+//!   copied: a commit is missing or there, never half there.
 //!
 //! Why it is whole or not there: parts are written under names no manifest has yet
 //! and synced; their names are synced; then the manifest is written aside, synced,

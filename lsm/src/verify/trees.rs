@@ -147,7 +147,13 @@ impl Verify {
     }
 
     /// Whether the pointer leads to a record of this key.
-    fn pointer(&self, trees: &mut Trees, tree: u32, key: &[u8], to: Pointer) -> Result<(), String> {
+    fn pointer(
+        &mut self,
+        trees: &mut Trees,
+        tree: u32,
+        key: &[u8],
+        to: Pointer,
+    ) -> Result<(), String> {
         let tail = self.meta.tail;
         let end = to.offset.saturating_add(u64::from(to.len));
         if to.segment > tail.segment || (to.segment == tail.segment && end > tail.len) {
