@@ -61,6 +61,9 @@ pub enum Step {
         /// The last of them.
         to: Lsn,
     },
+    /// A copy to the archive failed; [`ArchiveStats`](crate::ArchiveStats) have the
+    /// reason. It is tried again later.
+    ArchiveFailed,
     /// The archive's oldest file was removed for its age.
     ArchivePruned {
         /// The last commit in it.
@@ -101,12 +104,12 @@ impl Lsm {
     pub fn step(&self) -> Result<Step, Error> {
         let _wakes = self.pace.stepping();
         if self.archiving.has_turn()
-            && let Some(step) = self.archive_step()?
+            && let Some(step) = self.archive_step()
         {
             return Ok(step);
         }
         match self.store_step()? {
-            Step::Idle => Ok(self.archive_step()?.unwrap_or(Step::Idle)),
+            Step::Idle => Ok(self.archive_step().unwrap_or(Step::Idle)),
             step => Ok(step),
         }
     }

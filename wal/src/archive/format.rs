@@ -226,7 +226,7 @@ pub(crate) struct Block {
     stored_check: u64,
 }
 
-fn block_check(place: Place, bytes: &[u8]) -> u64 {
+pub(super) fn block_check(place: Place, bytes: &[u8]) -> u64 {
     let mut digest = Digest::new(ALGORITHM);
     digest.update(&place.store.0);
     digest.update(&place.file_first.to_le_bytes());

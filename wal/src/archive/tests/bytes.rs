@@ -107,6 +107,130 @@ fn a_block_checks_at_its_own_place_only() {
     }
 }
 
+/// Writes a file by hand: header, one block of frames (wall, epoch), footer, all
+/// checksums right, but what `spoil` does to the summary and the block's header.
+fn craft(
+    disk: &Arc<SimDisk>,
+    first: Lsn,
+    frames: &[(u64, u64)],
+    spoil: impl Fn(&mut Summary, &mut [u8]),
+) {
+    let mut raw = Vec::new();
+    for (wall, epoch) in frames {
+        encode_frame(&mut raw, *wall, *epoch, b"planck planck planck planck");
+    }
+    let place = Place { store: STORE, file_first: first, offset: HEADER_LEN as u64 };
+    let mut body = Vec::new();
+    encode_block(&mut body, place, first, frames.len() as u32, &raw);
+    let mut content = digest();
+    content.update(&raw);
+    let walls = || frames.iter().map(|f| f.0);
+    let mut summary = Summary {
+        store: STORE,
+        first_lsn: first,
+        last_lsn: first + frames.len() as u64 - 1,
+        first_wall: frames[0].0,
+        last_wall: walls().next_back().unwrap(),
+        oldest_wall: walls().min().unwrap(),
+        newest_wall: walls().max().unwrap(),
+        first_epoch: frames[0].1,
+        last_epoch: frames.last().unwrap().1,
+        raw_bytes: raw.len() as u64,
+        blocks: 1,
+        content: content.finalize(),
+    };
+    spoil(&mut summary, &mut body[..BLOCK_LEN]);
+    let check = block_check(place, &body);
+    body[BLOCK_LEN - 8..BLOCK_LEN].copy_from_slice(&check.to_le_bytes());
+    let mut whole = digest();
+    whole.update(&body);
+    let header = encode_header(&summary);
+    let len = (HEADER_LEN + body.len() + FOOTER_LEN) as u64;
+    let footer = encode_footer(&header, len, whole.finalize());
+    disk.create_dir(DIR).unwrap();
+    let path = format!("{DIR}/{}", name(summary.first_lsn, summary.last_lsn));
+    put(disk, &path, &[&header[..], &body, &footer].concat());
+}
+
+fn read_all(disk: &Arc<SimDisk>) -> Result<(), Error> {
+    let archive = archive(disk);
+    let mut frames = archive.frames(archive.bounds().unwrap().0, Until::End, None)?;
+    while frames.next()?.is_some() {}
+    assert!(archive.verify(None, &mut |_, _, _| {}).is_empty());
+    Ok(())
+}
+
+#[test]
+fn what_a_file_says_of_itself_must_be_what_it_holds() {
+    // Given a file made by hand, which is right,
+    let disk = SimDisk::new(1);
+    let frames = [(5, 1), (9, 1), (7, 2)];
+    craft(&disk, 4, &frames, |_, _| {});
+    read_all(&disk).unwrap();
+    // when any figure of its header is another, all checksums right, then it is seen:
+    let spoil: [fn(&mut Summary); 9] = [
+        |s| s.first_wall += 1,
+        |s| s.last_wall += 1,
+        |s| s.oldest_wall -= 1,
+        |s| s.newest_wall += 1,
+        |s| s.first_epoch += 1,
+        |s| s.last_epoch += 1,
+        |s| s.raw_bytes += 1,
+        |s| s.blocks += 1,
+        |s| s.content ^= 1,
+    ];
+    for (i, spoil) in spoil.into_iter().enumerate() {
+        craft(&disk, 4, &frames, |summary, _| spoil(summary));
+        let error = read_all(&disk).unwrap_err();
+        assert!(error.to_string().contains("header does not say"), "{i}: {error}");
+    }
+    // also when the file has more or fewer frames than its name and header say,
+    for more in [-1, 1] {
+        let disk = SimDisk::new(1);
+        craft(&disk, 4, &frames, |s, _| s.last_lsn = s.last_lsn.wrapping_add_signed(more));
+        assert!(matches!(read_all(&disk), Err(Error::Corrupt { .. })), "{more}");
+    }
+    // and when a block unpacks to something else than was packed, or claims more.
+    for at in [8, 16, 24, 32] {
+        craft(&disk, 4, &frames, |_, block| block[at] ^= 1);
+        assert!(matches!(read_all(&disk), Err(Error::Corrupt { .. })), "byte {at}");
+    }
+}
+
+#[test]
+fn blocks_that_are_not_those_the_file_was_made_of_are_seen() {
+    // Given a file whose end is of other blocks, all checksums right,
+    let disk = SimDisk::new(1);
+    craft(&disk, 4, &[(5, 1)], |_, _| {});
+    let path = disk.files().remove(0);
+    let mut bytes = disk.file_bytes(&path).unwrap();
+    let header: [u8; HEADER_LEN] = bytes[..HEADER_LEN].try_into().unwrap();
+    let at = bytes.len() - FOOTER_LEN;
+    let footer = encode_footer(&header, bytes.len() as u64, 77);
+    bytes[at..].copy_from_slice(&footer);
+    put(&disk, &path, &bytes);
+    // then its end is where that is seen.
+    let error = read_all(&disk).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { offset, .. } if offset == at as u64), "{error}");
+}
+
+#[test]
+fn an_earlier_life_of_the_log_never_follows_a_later_one() {
+    // Within a file:
+    let disk = SimDisk::new(1);
+    craft(&disk, 1, &[(1, 2), (2, 1)], |_, _| {});
+    let error = read_all(&disk).unwrap_err();
+    assert!(error.to_string().contains("earlier life"), "{error}");
+    // from one file to the next:
+    let disk = SimDisk::new(1);
+    craft(&disk, 1, &[(1, 3)], |_, _| {});
+    craft(&disk, 2, &[(1, 2)], |_, _| {});
+    let error = read_all(&disk).unwrap_err();
+    assert!(error.to_string().contains("earlier life"), "{error}");
+    let faults = archive(&disk).verify(None, &mut |_, _, _| {});
+    assert!(faults[0].to_string().contains("earlier life"), "{faults:?}");
+}
+
 /// A small archive of one file: its disk, its path, its length.
 fn one_file() -> (Arc<SimDisk>, String, usize) {
     let (disk, _, archiver) = archived_60();

@@ -133,3 +133,25 @@ fn on_two_disks() {
         crash_everywhere(false, false, how, 5);
     }
 }
+
+#[test]
+fn killed_and_then_the_power_goes() {
+    // Given a process killed at any call on the archive's disk, and one that opens
+    // what it left, cuts the log by it, and loses its power at once,
+    let (data, far) = (SimDisk::new(6), SimDisk::new(7));
+    work(&data, &far, &mut Seen::default()).unwrap();
+    for n in 1..=far.calls() {
+        let (data, far) = (SimDisk::new(6 ^ (n << 20)), SimDisk::new(7 ^ (n << 20)));
+        far.crash_after(n);
+        let mut seen = Seen::default();
+        drop(work(&data, &far, &mut seen));
+        let (data, far) = (data.kill(), far.kill());
+        let wal = try_log_from(&data, seen.truncated).unwrap();
+        let archiver = archiver(&far, &wal).unwrap();
+        seen.archived = archiver.archived();
+        seen.truncated = archiver.archived();
+        wal.truncate_below(seen.truncated + 1).unwrap();
+        // then what was counted is there.
+        cover(&data.restart_worst(), &far.restart_worst(), &seen);
+    }
+}

@@ -124,6 +124,34 @@ fn archiving_goes_on_where_it_ended_over_restarts() {
 }
 
 #[test]
+fn on_a_real_disk_in_its_root() {
+    // Given a log and an archive in directories of their own, as the process has them,
+    let (data, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let open = |dir: &tempfile::TempDir| -> Arc<dyn Disk> {
+        Arc::new(platform::real::RealDisk::new(dir.path()).unwrap()) as _
+    };
+    let opts = crate::Options { segment_bytes: 64 << 10, ..crate::Options::default() };
+    let mut archived = 0;
+    for _ in 0..2 {
+        let wal =
+            Wal::open(open(&data), "wal", opts, archived + 1, archived, &mut |_| Ok(())).unwrap();
+        for _ in 0..3000 {
+            let lsn = wal.last_lsn() + 1;
+            wal.append(wall(lsn), &payload(lsn)).unwrap();
+        }
+        wal.rotate_now().unwrap();
+        let mut archiver = Archiver::open(open(&far), "", STORE, &wal).unwrap();
+        assert_eq!(archiver.archived(), archived);
+        archived = catch_up(&mut archiver, &wal).unwrap();
+        assert_eq!(archived, wal.last_lsn());
+        wal.truncate_below(archived + 1).unwrap();
+    }
+    // then all of it comes back from there.
+    let archive = Archive::open(open(&far), "").unwrap();
+    assert_eq!((read(&archive, 1, Until::End).unwrap(), archived), (6000, 6000));
+}
+
+#[test]
 fn an_archive_begun_late_begins_with_the_oldest_frame_there_is() {
     let disk = SimDisk::new(1);
     let wal = log(&disk);
