@@ -301,6 +301,28 @@ fn a_range_archived_by_a_try_that_was_not_counted_is_counted_once() {
 }
 
 #[test]
+fn a_file_that_another_put_across_the_next_one_is_refused() {
+    // Given an archiver, and files of others that reach into what comes next,
+    for (first, last) in [(2, 4), (9, 12), (1, 60), (3, 3)] {
+        let (disk, wal, mut archiver) = archived_60();
+        let archived = archiver.archived();
+        append(&wal, 60);
+        let name = super::super::format::name(archived + first, archived + last);
+        put(&disk, &format!("{DIR}/{name}"), b"whatever");
+        // when it gets there, then it names both, and counts nothing.
+        let error = loop {
+            match archiver.step(&wal, 200) {
+                Ok(Progress::Idle) => panic!("went over {first} to {last}"),
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(&error, Error::Overlap { other, .. } if other.contains(&name)), "{error}");
+        assert!(archiver.archived() < archived + first);
+    }
+}
+
+#[test]
 fn old_files_are_removed_oldest_first_but_not_what_a_backup_needs() {
     let (disk, wal, mut archiver) = archived_60();
     let files = archiver.files().to_vec();
