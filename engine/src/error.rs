@@ -120,7 +120,7 @@ fn status_of(error: &lsm::Error) -> Status {
         },
         E::Io { .. } => Status::Io,
         E::Corrupt { .. } | E::Frame { .. } => Status::Corrupt,
-        E::Full(_) => Status::ReadOnly,
+        E::Full(_) | E::NoSpace { .. } => Status::ReadOnly,
         E::TooManySnapshots { .. } | E::SnapshotExpired { .. } => Status::Busy,
         _ => Status::Internal,
     }
@@ -128,6 +128,9 @@ fn status_of(error: &lsm::Error) -> Status {
 
 /// What the storage's own message leaves to say.
 fn advice(status: Status, error: &lsm::Error) -> Option<&'static str> {
+    if let lsm::Error::NoSpace { .. } = error {
+        return None; // It says so, and goes on by itself.
+    }
     if disk_full(error) {
         return Some("the disk is full: free some space, then restart the service");
     }

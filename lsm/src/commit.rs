@@ -30,8 +30,8 @@ impl Lsm {
     ///
     /// # Errors
     /// On any, nothing of the batch is visible. [`Error::Batch`]: mend the batch.
-    /// [`Error::Unmet`]: what it requires does not hold. [`Error::Full`]: flushing
-    /// fails. [`Error::Wal`]: the log failed, writes are refused until the store is
+    /// [`Error::Unmet`]: what it requires does not hold. [`Error::NoSpace`]: the disk
+    /// is full; try again. [`Error::Full`]: flushing fails. [`Error::Wal`]: the log failed, writes are refused until the store is
     /// opened again; if this very call met the failure, its batch may be found
     /// whole then.
     pub fn commit(&self, batch: &Batch) -> Result<Lsn, Error> {
@@ -84,7 +84,7 @@ impl Lsm {
                 continue;
             }
             let most = self.options.max_frozen;
-            self.flush_oldest(most).map_err(|error| Error::Full(Box::new(error)))?;
+            self.flush_oldest(most).map_err(|error| self.refuse(Error::Full(Box::new(error))))?;
             if let Err(error) = self.trim_log() {
                 // Room was made: no reason to refuse this commit. The stats have
                 // the error, the next step tries again.
@@ -107,7 +107,7 @@ impl Lsm {
         batch: &Batch,
     ) -> Result<Lsn, Error> {
         let last = self.applied.load(Acquire);
-        if let Err(unmet) = batch.expectations(version, last) {
+        if let Err(unmet) = self.health.look(batch.expectations(version, last)) {
             drop(lock);
             // What it rests on is known to last before anybody is told.
             self.acknowledge(last)?;
@@ -116,7 +116,9 @@ impl Lsm {
         if batch.is_empty() {
             return Ok(last);
         }
-        let lsn = self.wal.append(self.clock.wall_micros(), batch.payload())?;
+        let appended = self.wal.append(self.clock.wall_micros(), batch.payload());
+        let lsn = appended.map_err(|error| self.refuse(error.into()))?;
+        self.health.wrote();
         assert_eq!(lsn, last + 1, "the log and the memtables count the same commits");
         version.active.apply(lsn, batch.ops());
         self.applied.store(lsn, Release);

@@ -157,7 +157,8 @@ impl Cursor {
     /// A value that cannot be read or fails its checksum.
     pub fn value(&mut self) -> Result<&[u8], Error> {
         if !self.loaded {
-            merge(&self.cell, &self.snapshot)?.load(&mut self.value)?;
+            let loaded = merge(&self.cell, &self.snapshot)?.load(&mut self.value);
+            self.snapshot.health().look(loaded)?;
             self.loaded = true;
         }
         Ok(&self.value)
@@ -175,12 +176,13 @@ impl Cursor {
     fn step(&mut self, load: bool) -> Result<bool, Error> {
         self.leave();
         let mut merge = merge(&self.cell, &self.snapshot)?;
-        if !merge.advance()? {
+        let health = self.snapshot.health();
+        if !health.look(merge.advance())? {
             return Ok(false);
         }
         self.key.extend_from_slice(merge.key());
         if load {
-            merge.load(&mut self.value)?;
+            health.look(merge.load(&mut self.value))?;
             self.loaded = true;
         }
         Ok(true)
@@ -193,7 +195,8 @@ impl Cursor {
     /// As [`Cursor::advance`].
     pub fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
         self.leave();
-        merge(&self.cell, &self.snapshot)?.seek(key)
+        let sought = merge(&self.cell, &self.snapshot)?.seek(key);
+        self.snapshot.health().look(sought)
     }
 
     fn leave(&mut self) {

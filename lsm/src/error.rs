@@ -1,5 +1,7 @@
 //! What can go wrong, and what the caller can do about it.
 
+use platform::Shortage;
+
 use crate::batch::BatchError;
 use crate::expect::{Unmet, shown};
 use crate::{KeyspaceId, Lsn};
@@ -141,6 +143,23 @@ pub enum Error {
     SnapshotExpired {
         /// What it saw.
         lsn: Lsn,
+    },
+    /// No space on the disk for another commit, or no file descriptor. Nothing
+    /// changed, nothing is broken; reads go on. Free some: writes go on by
+    /// themselves.
+    #[error(
+        "writes are refused until there {}; reads go on, and writes by themselves once there is: \
+         {cause}",
+        match short {
+            Shortage::Space => "is space on the disk again",
+            Shortage::Descriptors => "are file descriptors again (raise the limit of open files)",
+        }
+    )]
+    NoSpace {
+        /// What there is too little of.
+        short: Shortage,
+        /// Who found that, with the file.
+        cause: Box<Error>,
     },
     /// Memory is full of commits that cannot be flushed; nothing changed. Reads
     /// go on. Mend what the reason names; where it says so, restart.

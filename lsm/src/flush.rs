@@ -181,6 +181,7 @@ impl Lsm {
             _ => return Ok(None),
         };
         let outcome = self.flush_set(&mut flusher, &version, oldest);
+        let outcome = self.health.look_for_damage(outcome);
         *self.flush_error.lock() = outcome.as_ref().err().map(ToString::to_string);
         outcome.map(|()| Some(oldest.last))
     }

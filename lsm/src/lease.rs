@@ -30,6 +30,7 @@ use parking_lot::Mutex;
 use platform::Clock;
 
 use crate::cursor::CursorCell;
+use crate::health::Health;
 use crate::registry::hint;
 use crate::set::MemSet;
 use crate::version::Version;
@@ -48,6 +49,7 @@ pub(crate) struct Lease {
     /// the monotonic clock, plus one.
     replaced: AtomicU64,
     exempt: AtomicUsize,
+    health: Arc<Health>,
 }
 
 /// The cursors of one shard; free places are used again.
@@ -69,13 +71,14 @@ impl Deref for Held {
 }
 
 impl Lease {
-    fn new(version: Arc<Version>) -> Arc<Self> {
+    fn new(version: Arc<Version>, health: &Arc<Health>) -> Arc<Self> {
         Arc::new(Lease {
             flushed: version.flushed,
             version: ArcSwapOption::new(Some(version)),
             cursors: Default::default(),
             replaced: AtomicU64::new(0),
             exempt: AtomicUsize::new(0),
+            health: Arc::clone(health),
         })
     }
 
@@ -89,6 +92,11 @@ impl Lease {
     pub(crate) fn version(&self) -> Option<Held> {
         let version = self.version.load();
         version.is_some().then_some(Held(version))
+    }
+
+    /// What reads count their errors in.
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Lists a cursor, so that it is emptied with the lease.
@@ -160,15 +168,17 @@ pub(crate) struct Current {
     old: Mutex<Vec<Weak<Lease>>>,
     expired: AtomicU64,
     clock: Arc<dyn Clock>,
+    health: Arc<Health>,
 }
 
 impl Current {
-    pub(crate) fn new(version: Version, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(version: Version, clock: Arc<dyn Clock>, health: Arc<Health>) -> Self {
         Current {
-            lease: ArcSwap::new(Lease::new(Arc::new(version))),
+            lease: ArcSwap::new(Lease::new(Arc::new(version), &health)),
             old: Mutex::default(),
             expired: AtomicU64::new(0),
             clock,
+            health,
         }
     }
 
@@ -200,7 +210,7 @@ impl Current {
     /// Makes `next` the current version. Returns what was, so that it is not
     /// freed under the caller's lock.
     pub(crate) fn swap(&self, next: Arc<Version>) -> Option<Arc<Version>> {
-        let next = Lease::new(next);
+        let next = Lease::new(next, &self.health);
         let mut old = self.old.lock();
         let last = self.lease.swap(next);
         last.replaced.store(self.clock.monotonic_nanos().max(1), Relaxed);

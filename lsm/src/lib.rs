@@ -22,6 +22,7 @@ mod durable;
 mod error;
 mod expect;
 mod flush;
+mod health;
 mod lease;
 mod memtable;
 mod meta;
@@ -63,6 +64,7 @@ pub use durable::DurableWatch;
 pub use error::Error;
 pub use expect::{Expect, Unmet};
 pub use flush::Step;
+pub use health::{Damage, State};
 pub use options::{MAX_INLINE, Options};
 pub use pace::Stepper;
 pub use retain::{Holder, Retention};
@@ -77,6 +79,7 @@ pub use {btree::Error as PagesError, vlog::Error as ValuesError, wal::Error as W
 
 use durable::Watchers;
 use flush::Flusher;
+use health::Health;
 use lease::{Current, DiskPins};
 use pace::Pace;
 use registry::{Registration, Registry};
@@ -107,6 +110,7 @@ pub struct Lsm {
     visible: AtomicU64,
     /// Who is told of what became durable.
     watchers: Watchers,
+    health: Arc<Health>,
     /// Who waits for flushes.
     pace: Arc<Pace>,
     /// One flush at a time.

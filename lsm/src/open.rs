@@ -25,6 +25,7 @@ use crate::batch::decode;
 use crate::directory::{self, StoreId};
 use crate::durable::Watchers;
 use crate::flush::Flusher;
+use crate::health::Health;
 use crate::lease::Current;
 use crate::meta::Meta;
 use crate::options::Options;
@@ -98,13 +99,15 @@ impl Lsm {
             flushed: meta.flushed,
         };
         let archiving = Archiving::new(options.archive.clone());
+        let health = Arc::new(Health::default());
         let lsm = Lsm {
             commit: Mutex::new(()),
-            version: Current::new(version, Arc::clone(&clock)),
+            version: Current::new(version, Arc::clone(&clock), Arc::clone(&health)),
             applied: AtomicU64::new(replay.applied),
             visible: AtomicU64::new(replay.applied),
             watchers: Watchers::new(replay.applied),
             pace: Arc::default(),
+            health,
             flusher: Mutex::new(Flusher::default()),
             flush_error: Mutex::new(None),
             trim_error: Mutex::new(None),

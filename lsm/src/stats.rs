@@ -1,5 +1,6 @@
 //! Figures of a running store.
 
+use crate::health::{Damage, State};
 use crate::{ArchiveStats, Error, Lsm, Lsn, segments};
 
 /// A picture of a store; the figures are read one after the other.
@@ -76,6 +77,12 @@ pub struct Stats {
     pub flush_error: Option<String>,
     /// Why segments of the log could not be removed, if they could not.
     pub trim_error: Option<String>,
+    /// Whether it takes writes.
+    pub state: State,
+    /// Commits refused for want of space or file descriptors.
+    pub refused_for_space: u64,
+    /// What reads have met.
+    pub damage: Damage,
     /// Why writes are refused, if they are.
     pub poisoned: Option<String>,
 }
@@ -92,6 +99,8 @@ impl Lsm {
         let pinned = self.version.pinned(&self.disk_pins());
         let holders = self.retain.figures();
         let (load, waits) = (self.load(&version), self.pace.waits());
+        // Not below, where guards live to the end of the statement.
+        let state = self.state();
         let cache = self.pages.cache_stats();
         Ok(Stats {
             last_lsn: self.last_lsn(),
@@ -127,6 +136,9 @@ impl Lsm {
             damaged_meta: self.pages.damaged_meta().map(str::to_owned),
             flush_error: self.flush_error.lock().clone(),
             trim_error: self.trim_error.lock().clone(),
+            state,
+            refused_for_space: self.health.refused(),
+            damage: self.health.damage(),
             poisoned: self.poisoned(),
         })
     }

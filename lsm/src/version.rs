@@ -33,6 +33,7 @@ use btree::{Direction, View};
 use vlog::Vlog;
 
 use crate::cursor::Cursor;
+use crate::health::Health;
 use crate::lease::{self, Exempt, Held, Lease};
 use crate::registry::Registration;
 use crate::set::MemSet;
@@ -137,6 +138,10 @@ impl Snapshot {
         self.0.lease.version().ok_or_else(|| lease::expired(self.0.lsn))
     }
 
+    pub(crate) fn health(&self) -> &Health {
+        self.0.lease.health()
+    }
+
     pub(crate) fn lease(&self) -> &Arc<Lease> {
         &self.0.lease
     }
@@ -157,7 +162,8 @@ impl Snapshot {
     /// A page or value that cannot be read or fails its checksum;
     /// [`Error::SnapshotExpired`].
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Value>, Error> {
-        self.version()?.get(keyspace, key, self.lsn())
+        let version = self.version()?;
+        self.health().look(version.get(keyspace, key, self.lsn()))
     }
 
     /// The entries with keys within the bounds, in either order. The cursor is
@@ -173,7 +179,7 @@ impl Snapshot {
         hi: Bound<&[u8]>,
         direction: Direction,
     ) -> Result<Cursor, Error> {
-        Cursor::open(self.clone(), keyspace, lo, hi, direction)
+        self.health().look(Cursor::open(self.clone(), keyspace, lo, hi, direction))
     }
 
     /// The entries whose keys begin with `prefix`, in either order; all of the
