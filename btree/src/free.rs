@@ -272,7 +272,10 @@ pub(crate) fn load_page(shared: &Shared, at: Ref) -> Result<(PageBytes, Ref), Er
     }
 }
 
-pub(crate) fn decode(bytes: &PageBytes, file_pages: u32) -> Result<(u8, Vec<u32>, Ref), &'static str> {
+pub(crate) fn decode(
+    bytes: &PageBytes,
+    file_pages: u32,
+) -> Result<(u8, Vec<u32>, Ref), &'static str> {
     let (header, rest) = Header::ref_from_prefix(bytes).expect("a page is larger than its header");
     let (next, _) = Ref::read_from_prefix(rest).expect("a page is larger than its header");
     let end = usize::from(header.end.get());

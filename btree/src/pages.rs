@@ -38,6 +38,8 @@ pub struct PageAt {
     pub check: u32,
     /// Its tree; `None` for the directory of trees and the free list.
     pub tree: Option<u32>,
+    /// Whether it is of the free list.
+    pub free: bool,
     /// Distance to the leaves.
     pub level: u8,
     /// Keys below it are at or above this one,
@@ -181,6 +183,7 @@ impl Pages {
                 page: number,
                 check,
                 tree: (todo.owner.tree != DIRECTORY).then_some(todo.owner.tree),
+                free: false,
                 level: todo.level,
                 low: todo.low,
                 high: todo.high,
@@ -218,7 +221,15 @@ impl Pages {
             self.free_left -= 1;
             let at = std::mem::replace(&mut self.free, Ref::NONE);
             let (page, check) = (at.page(), at.check());
-            let place = PageAt { page, check, tree: None, level: 0, low: Vec::new(), high: None };
+            let place = PageAt {
+                page,
+                check,
+                tree: None,
+                free: true,
+                level: 0,
+                low: Vec::new(),
+                high: None,
+            };
             match free::load_page(&self.view.0.shared, at) {
                 Ok((bytes, next)) => {
                     self.free = next;

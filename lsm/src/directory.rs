@@ -6,8 +6,9 @@
 //!   So a log or a value log without a page file, and a page file that names a
 //!   life of a log that is not there, have lost something: refused by name,
 //!   before anything is made or changed;
-//! * a restore makes [`RESTORING`] first and turns it into the page file last, so
-//!   a directory is never half a store: before it is none, after it a whole one;
+//! * a restore makes [`RESTORING`] first and turns it into the page file last, and
+//!   a salvage makes it first and removes it last, so a directory is never half a
+//!   store: before it is none, after it a whole one;
 //! * a value-log segment that the trees' table knows is there.
 //!
 //! What cannot be seen from the files: the newest segments of the log removed when
@@ -74,13 +75,14 @@ fn first(disk: &dyn Disk, dir: &str, ending: &str) -> Result<Option<String>, Err
 }
 
 /// Before anything is opened: whether this is a directory without a store.
+/// `unfinished`: who asks has marked it so, and may.
 ///
 /// # Errors
 /// [`Error::Unfinished`], [`Error::Missing`]: it holds part of one.
-pub(crate) fn look(disk: &dyn Disk) -> Result<bool, Error> {
+pub(crate) fn look(disk: &dyn Disk, unfinished: bool) -> Result<bool, Error> {
     let root = names(disk, "")?;
     let is_there = |name: &str| root.iter().any(|n| n == name);
-    if is_there(RESTORING) {
+    if is_there(RESTORING) && !unfinished {
         return Err(Error::Unfinished { file: RESTORING.into() });
     }
     if is_there(PAGES) {

@@ -91,8 +91,8 @@ pub enum Error {
     },
     /// A restore into this directory did not come to its end; there is no store in it.
     #[error(
-        "there is no store here, only a restore that did not end ({file} shows it): remove the \
-         directory and restore again"
+        "there is no store here, only a restore or salvage that did not end ({file} shows it): \
+         remove the directory and begin again"
     )]
     Unfinished {
         /// The file that shows it.

@@ -48,12 +48,30 @@ impl Lsm {
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> Result<Lsm, Error> {
+        Lsm::open_in(disk, clock, options, false)
+    }
+
+    /// As [`Lsm::open`], in a directory that is marked unfinished: by who marked it.
+    pub(crate) fn open_unfinished(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<Lsm, Error> {
+        Lsm::open_in(disk, clock, options, true)
+    }
+
+    fn open_in(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+        unfinished: bool,
+    ) -> Result<Lsm, Error> {
         options.check()?;
         let lock = disk.lock(LOCK).map_err(|source| match source.kind() {
             std::io::ErrorKind::WouldBlock => Error::InUse { file: LOCK.into() },
             _ => Error::Io { doing: "lock", file: LOCK.into(), source },
         })?;
-        let fresh = directory::look(&*disk)?;
+        let fresh = directory::look(&*disk, unfinished)?;
         let made = Meta { store: StoreId::new(&*clock, &options), ..Meta::default() };
         let pages =
             PageFile::open_or_make(Arc::clone(&disk), PAGES, options.pages(), made.encode())?;

@@ -139,7 +139,7 @@ impl Walk<'_> {
             Some(next) if header.first_lsn > next => {
                 let what = format!("it starts at frame {}, the one before ended", header.first_lsn);
                 self.tell(&path, 0, next, what, false);
-                self.gap = true;
+                self.gap |= header.first_lsn > self.from;
             }
             _ => {}
         }

@@ -39,4 +39,5 @@ mod restore;
 pub use catalog::{BackupInfo, Pruned, backups, check_backup, prune};
 pub use copy::{Backup, BackupOptions, Progress};
 pub use error::Error as BackupError;
+pub(crate) use restore::empty;
 pub use restore::{Restore, Restored, Until, restore};

@@ -132,12 +132,7 @@ pub fn restore(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Restored, Error> {
     options.check()?;
-    for (dir, prefix) in [("", ""), (WAL_DIR, "wal/"), (VLOG_DIR, "vlog/")] {
-        let there = directory::names(&**target, dir)?;
-        if let Some(name) = there.into_iter().find(|name| !dir.is_empty() || name != LOCK) {
-            return Err(Error::NotEmpty { file: format!("{prefix}{name}") });
-        }
-    }
+    empty(&**target)?;
     let manifest = choose(what)?;
     let archive = match &what.archive {
         Some((disk, dir)) => Some(Archive::open(Arc::clone(disk), dir).map_err(archived)?),
@@ -157,6 +152,20 @@ pub fn restore(
         clean(&**target);
     }
     outcome
+}
+
+/// Whether a new store can be put there.
+///
+/// # Errors
+/// [`Error::NotEmpty`].
+pub(crate) fn empty(target: &dyn Disk) -> Result<(), Error> {
+    for (dir, prefix) in [("", ""), (WAL_DIR, "wal/"), (VLOG_DIR, "vlog/")] {
+        let there = directory::names(target, dir)?;
+        if let Some(name) = there.into_iter().find(|name| !dir.is_empty() || name != LOCK) {
+            return Err(Error::NotEmpty { file: format!("{prefix}{name}") });
+        }
+    }
+    Ok(())
 }
 
 fn archived(error: archive::Error) -> Error {

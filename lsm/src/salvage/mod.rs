@@ -1,0 +1,384 @@
+//! Salvage: what is provably good of a damaged store, in a new one.
+//!
+//! What must stay true:
+//! * the damaged store is not changed;
+//! * what the new store holds is what the old one held as of one commit, less what
+//!   is reported lost: never an older value, never one that was deleted;
+//! * the new directory is no store before salvage has ended.
+//!
+//! How it is known:
+//! * *Trees.* A page that checks against the reference that leads to it is of the
+//!   version its meta page describes; an entry in it is what that key had as of
+//!   `flushed`. A pointer's record must be of that key and check. Where a page
+//!   cannot be read, the keys that were below it are a lost range.
+//! * *Scan.* Only the trees know which record of a key is the last one: later ones
+//!   may have been short enough to lie in a page, or deletes. But the table of
+//!   segments knows how many bytes of each segment are dead. When all of these are
+//!   accounted for by records that are known to be dead (of a key whose page says
+//!   otherwise, or older than another record of the key), every other record there
+//!   is named by a tree, so it is its key's value: it is saved. Else it is in
+//!   doubt: reported, not saved.
+//! * *Log.* Frames from `flushed` on are replayed as long as none is missing. They
+//!   take keys and ranges out of what is lost: a put, a delete and a drop say what
+//!   is, whatever was. Behind a missing one nothing is replayed, since what the
+//!   missing one did is not known: the new store is as of the commit before it.
+//! * Without a readable meta page no page is known to be current. What the log puts
+//!   is known all the same, from its first frame on; all else is lost.
+
+mod report;
+mod scan;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use btree::{View, Walked};
+use platform::{Clock, Disk, Open};
+use vlog::SegmentFile;
+
+pub use report::{Doubtful, Lost, Salvaged};
+
+use crate::backup::BackupError;
+use crate::batch::{Op, decode};
+use crate::directory::{self, RESTORING};
+use crate::meta::Meta;
+use crate::tree::{Cell, SEGMENTS};
+use crate::verify::{At, Report};
+use crate::{Batch, Error, KeyspaceId, LOCK, Lsm, Lsn, Options, PAGES, VLOG_DIR, WAL_DIR};
+
+/// A batch is written when it has this many bytes.
+const BATCH_BYTES: usize = 1 << 20;
+/// Lost keys kept in memory, so that the log can take them out again. Beyond, a key
+/// may be reported lost though the log has it.
+const LOST_KEYS: usize = 1 << 20;
+
+/// A range of keys in a page that cannot be read.
+struct Range {
+    /// `None`: the keyspaces that the directory hides, which are all
+    keyspace: Option<u32>,
+    /// but these.
+    but: Vec<u32>,
+    low: Vec<u8>,
+    high: Option<Vec<u8>>,
+}
+
+/// What is known of the damaged store on the way.
+struct Salvage<'a> {
+    source: &'a dyn Disk,
+    out: Lsm,
+    batch: Batch,
+    report: Salvaged,
+    faults: Report,
+    ranges: Vec<Range>,
+    lost: BTreeSet<(u32, Vec<u8>)>,
+    done: u64,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+/// Copies what is provably good of the closed store in `source`'s root into the
+/// root of `target`, which must hold no file. `options` are those the new store
+/// will be opened with. `progress` is told the bytes looked at.
+///
+/// # Errors
+/// [`BackupError::NotEmpty`], [`Error::InUse`], [`Error::Unfinished`]: nothing was
+/// changed. A target that fails: remove what is there.
+pub fn salvage(
+    source: &Arc<dyn Disk>,
+    target: &Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    options: &Options,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Salvaged, BackupError> {
+    crate::backup::empty(&**target)?;
+    let root = directory::names(&**source, "")?;
+    if root.iter().any(|name| name == RESTORING) {
+        return Err(Error::Unfinished { file: RESTORING.into() }.into());
+    }
+    let _lock = match root.iter().any(|name| name == LOCK) {
+        true => Some(source.lock(LOCK).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => Error::InUse { file: LOCK.into() },
+            _ => Error::Io { doing: "lock", file: LOCK.into(), source: error },
+        })?),
+        false => None,
+    };
+    let marker = target.open(RESTORING, Open::CreateNew);
+    marker.map_err(BackupError::io("make", RESTORING))?;
+    target.sync_dir("").map_err(BackupError::io("sync", "the directory"))?;
+    let out = Lsm::open_unfinished(Arc::clone(target), clock, options.clone())?;
+
+    let mut salvage = Salvage {
+        source: &**source,
+        report: Salvaged { store: out.store_id(), ..Salvaged::default() },
+        out,
+        batch: Batch::new(),
+        faults: Report::default(),
+        ranges: Vec::new(),
+        lost: BTreeSet::new(),
+        done: 0,
+        progress,
+    };
+    let meta = salvage.trees()?;
+    salvage.log(meta)?;
+    let report = salvage.end()?;
+    target.remove(RESTORING).map_err(BackupError::io("remove", RESTORING))?;
+    target.sync_dir("").map_err(BackupError::io("sync", "the directory"))?;
+    Ok(report)
+}
+
+impl Salvage<'_> {
+    /// The trees and what scanning adds. The meta page, if one can be read.
+    fn trees(&mut self) -> Result<Option<Meta>, BackupError> {
+        let (view, faults) = match btree::open_damaged(self.source, PAGES) {
+            Ok(found) => found,
+            Err(error) => {
+                self.faults.fault(PAGES, At::File, None, error.to_string());
+                self.lose_all();
+                return Ok(None);
+            }
+        };
+        for what in faults {
+            self.faults.fault(PAGES, At::File, None, what);
+        }
+        let meta = match Meta::decode(view.user(), PAGES) {
+            Ok(meta) => meta,
+            Err(error) => {
+                self.faults.fault(PAGES, At::File, None, error.to_string());
+                self.lose_all();
+                return Ok(None);
+            }
+        };
+        self.report.as_of = Some(meta.flushed);
+        let mut scan = scan::Scan::new(self.source, &meta, &view);
+        self.walk(&view, &meta, &mut scan)?;
+        if !self.ranges.is_empty() {
+            self.scan(scan)?;
+        }
+        Ok(Some(meta))
+    }
+
+    fn lose_all(&mut self) {
+        self.ranges.push(Range { keyspace: None, but: Vec::new(), low: Vec::new(), high: None });
+    }
+
+    fn walk(&mut self, view: &View, meta: &Meta, scan: &mut scan::Scan) -> Result<(), BackupError> {
+        let mut pages = view.pages();
+        let mut record = Vec::new();
+        while let Some(walked) = pages.next(&mut |_, _| false) {
+            self.tell(btree::PAGE_BYTES as u64);
+            let (at, page) = match walked {
+                Walked::Page(at, page) => (at, page),
+                Walked::Lost(at, error) => {
+                    let what = match error {
+                        btree::Error::Corrupt { what, .. } => what,
+                        other => other.to_string(),
+                    };
+                    self.faults.fault(PAGES, At::Page(at.page), at.tree, what);
+                    self.lost_page(at, scan);
+                    continue;
+                }
+            };
+            let Some(tree) = at.tree else { continue };
+            if tree == SEGMENTS {
+                continue;
+            }
+            for (key, cell) in page.entries() {
+                let cell = Cell::decode(tree, cell);
+                if let Ok(Cell::Pointer(to)) = cell {
+                    scan.named(to);
+                }
+                if tree > SEGMENTS {
+                    continue; // of a dropped keyspace
+                }
+                let in_tail = |to: vlog::Pointer| {
+                    let end = to.offset.saturating_add(u64::from(to.len));
+                    (to.segment, end) <= (meta.tail.segment, meta.tail.len)
+                        || to.segment < meta.tail.segment
+                };
+                let value = match cell {
+                    Ok(Cell::Inline(value)) => Some(value),
+                    Ok(Cell::Pointer(to)) if in_tail(to) => {
+                        self.tell(u64::from(to.len));
+                        let file = SegmentFile::open(self.source, VLOG_DIR, to.segment);
+                        match file.and_then(|file| {
+                            let found = file.read(to, &mut record)?;
+                            let good = found.keyspace == tree && found.key == key;
+                            Ok(good.then_some(found.value.len()))
+                        }) {
+                            Ok(Some(len)) => Some(&record[record.len() - len..]),
+                            Ok(None) => {
+                                let path = SegmentFile::path_of(VLOG_DIR, to.segment);
+                                let what = "the record there is of another key";
+                                self.faults.fault(&path, At::Offset(to.offset), Some(tree), what);
+                                None
+                            }
+                            Err(error) => {
+                                let path = SegmentFile::path_of(VLOG_DIR, to.segment);
+                                let (at, what) = (At::Offset(to.offset), error.to_string());
+                                self.faults.fault(&path, at, Some(tree), what);
+                                None
+                            }
+                        }
+                    }
+                    _ => None,
+                };
+                match value {
+                    Some(value) => {
+                        self.report.from_trees += 1;
+                        self.batch.put(KeyspaceId(tree), &key, value);
+                        self.write(false)?;
+                    }
+                    None => self.lost_key(tree, key),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lost_key(&mut self, keyspace: u32, key: Vec<u8>) {
+        if self.lost.len() < LOST_KEYS {
+            self.lost.insert((keyspace, key));
+        } else {
+            self.report.lose(Lost::Value { keyspace, key });
+        }
+    }
+
+    fn lost_page(&mut self, at: btree::PageAt, scan: &mut scan::Scan) {
+        match at.tree {
+            None if at.free => {} // nothing is lost with it
+            None => {
+                // Trees are, but which is not known; perhaps those of dropped
+                // keyspaces too.
+                let but = scan.trees.clone();
+                self.ranges.push(Range { keyspace: None, but, low: Vec::new(), high: None });
+                scan.cannot_prove();
+            }
+            Some(tree) if tree >= SEGMENTS => scan.cannot_prove(),
+            Some(tree) => {
+                self.ranges.push(Range {
+                    keyspace: Some(tree),
+                    but: Vec::new(),
+                    low: at.low,
+                    high: at.high,
+                });
+            }
+        }
+    }
+
+    /// Writes the batch if it is large, or anyway.
+    fn write(&mut self, anyway: bool) -> Result<(), BackupError> {
+        if self.batch.bytes() >= BATCH_BYTES || (anyway && !self.batch.is_empty()) {
+            self.out.commit(&self.batch)?;
+            self.batch.clear();
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, bytes: u64) {
+        self.done += bytes;
+        (self.progress)(self.done);
+    }
+
+    /// Replays the log as far as no commit is missing.
+    fn log(&mut self, meta: Option<Meta>) -> Result<(), BackupError> {
+        if directory::names(self.source, WAL_DIR)?.is_empty() {
+            if meta.is_none_or(|meta| meta.wal_epoch > 0) {
+                self.faults.fault(WAL_DIR, At::File, None, "there is no segment of the log");
+            }
+            return Ok(());
+        }
+        let (from, need) = match meta {
+            Some(meta) => (meta.flushed + 1, meta.flushed),
+            None => {
+                let mut first = Lsn::MAX;
+                let (source, each) = (self.source, &mut |frame: &wal::Frame<'_>, _| {
+                    first = first.min(frame.lsn);
+                });
+                wal::check(source, WAL_DIR, 1, 0, each, &mut |_| {}).map_err(Error::from)?;
+                if first == Lsn::MAX {
+                    return Ok(());
+                }
+                if first == 1 {
+                    // It was never cut: what it does not put was never there.
+                    self.ranges.clear();
+                }
+                (first, 0)
+            }
+        };
+        let mut failed = None;
+        let mut torn = Vec::new();
+        // A batch that cannot be decoded is as good as missing.
+        let mut missing = false;
+        let source = self.source;
+        wal::check(
+            source,
+            WAL_DIR,
+            from,
+            need,
+            &mut |frame, gap| {
+                if frame.lsn < from || failed.is_some() {
+                    return;
+                }
+                missing |= gap;
+                let ops = match decode(frame.payload) {
+                    Ok(ops) if !missing => ops,
+                    Ok(_) => {
+                        self.report.commits_left += 1;
+                        return;
+                    }
+                    Err(error) => {
+                        missing = true;
+                        let at = At::Frame(frame.lsn, 0);
+                        self.faults.fault(WAL_DIR, at, None, error.to_string());
+                        return;
+                    }
+                };
+                for op in ops {
+                    self.op(op);
+                }
+                self.report.commits += 1;
+                self.report.as_of = Some(frame.lsn);
+                self.tell(frame.payload.len() as u64);
+                failed = self.write(false).err();
+            },
+            &mut |fault| torn.push(fault),
+        )
+        .map_err(Error::from)?;
+        for fault in torn.into_iter().filter(|fault| !fault.torn) {
+            let at = At::Frame(fault.lsn, fault.offset);
+            self.faults.fault(&fault.file, at, None, fault.what);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// One operation of a commit: it says what is, whatever was.
+    fn op(&mut self, op: Op<'_>) {
+        match op {
+            Op::Put(keyspace, key, value) => {
+                self.batch.put(keyspace, key, value);
+                self.lost.remove(&(keyspace.0, key.to_vec()));
+            }
+            Op::Delete(keyspace, key) => {
+                self.batch.delete(keyspace, key);
+                self.lost.remove(&(keyspace.0, key.to_vec()));
+            }
+            Op::DropKeyspace(keyspace) => {
+                self.batch.drop_keyspace(keyspace);
+                self.ranges.retain(|range| range.keyspace != Some(keyspace.0));
+                self.lost.retain(|(of, _)| *of != keyspace.0);
+            }
+        }
+    }
+
+    fn end(mut self) -> Result<Salvaged, BackupError> {
+        self.write(true)?;
+        for (keyspace, key) in std::mem::take(&mut self.lost) {
+            self.report.lose(Lost::Value { keyspace, key });
+        }
+        for Range { keyspace, low, high, .. } in std::mem::take(&mut self.ranges) {
+            self.report.lose(Lost::Range { keyspace, low, high });
+        }
+        self.report.take_faults(self.faults);
+        self.out.flush()?;
+        self.out.close()?;
+        Ok(self.report)
+    }
+}
