@@ -103,6 +103,7 @@ impl Cursor {
                     }
                     let what = match other {
                         Found::Bad(flaw) => flaw.to_string(),
+                        Found::Mark(_) => "an end mark stands here".to_owned(),
                         _ => "the file ends".to_owned(),
                     };
                     let why = format!("{what}, but the frame was durable");

@@ -1,19 +1,22 @@
 //! Segment files come and go: made, filled with zeros, retired, used again.
 //!
 //! Must stay true:
-//! * a file gets its `.wal` name by a rename, after its header and its size are
-//!   on the disk, and counts only when that name is too: a `.wal` file whose
-//!   header does not check is damage;
+//! * a file gets its `.wal` name by a rename, after its header was written. Made by
+//!   [`make`], header and name are on the disk when it returns; made by
+//!   [`make_loose`], they become so with the first flush behind it;
+//! * a spare's header names a frame before the oldest segment's: under a new name
+//!   whose header a power cut lost, it is known for what it is;
 //! * a segment loses its name by one rename (to `.spare`) or removal, and the
 //!   directory is synced before anything else happens to the file: no power cut
 //!   can bring back the old name over new contents;
 //! * what fails before the rename leaves no segment: it may be tried again, as
 //!   long as no sync failed that others rely on.
 
-use crate::SyncMode;
 use crate::error::Error;
 use crate::pending;
-use crate::segment::{HEADER_LEN, Kind, SegmentHeader};
+use crate::reader::read_segment_header;
+use crate::segment::{HEADER_LEN, HeaderFlaw, Kind, SegmentHeader};
+use crate::{Lsn, SyncMode};
 use platform::{BLOCK, Disk, File, Open, shortage};
 use std::io;
 use std::sync::Arc;
@@ -32,6 +35,30 @@ pub(crate) struct Segment {
     pub(crate) allocated: u64,
     /// As it stands in the file.
     pub(crate) header: SegmentHeader,
+}
+
+/// Where a new segment's file comes from.
+struct Source {
+    path: String,
+    how: Open,
+    header: SegmentHeader,
+}
+
+impl Source {
+    fn new(dir: &str, header: &SegmentHeader, spare: Option<u64>) -> Self {
+        let (path, how) = match spare {
+            Some(number) => (Kind::Spare.path(dir, number), Open::Write),
+            None => (Kind::New.path(dir, header.number), Open::Create),
+        };
+        Self { path, how, header: SegmentHeader { recycled: spare.is_some(), ..*header } }
+    }
+
+    /// After a failure: a new file goes again. What stays is removed by the next open.
+    fn give_up(&self, disk: &dyn Disk) {
+        if self.how == Open::Create {
+            drop(disk.remove(&self.path));
+        }
+    }
 }
 
 /// Why there is no new segment.
@@ -63,30 +90,45 @@ pub(crate) fn make(
     spare: Option<u64>,
     first_len: u64,
 ) -> Result<Segment, Failed> {
-    let (from, how) = match spare {
-        Some(number) => (Kind::Spare.path(dir, number), Open::Write),
-        None => (Kind::New.path(dir, header.number), Open::Create),
-    };
-    let header = SegmentHeader { recycled: spare.is_some(), ..*header };
-    let prepared = prepare(disk, mode, &header, &from, how, first_len);
-    let segment = prepared.inspect_err(|_| {
-        if spare.is_none() {
-            // Best effort: what stays is removed by the next open.
-            drop(disk.remove(&from));
-        }
-    })?;
+    let from = Source::new(dir, header, spare);
+    let segment = prepare(disk, mode, &from, first_len).inspect_err(|_| from.give_up(disk))?;
     let to = Kind::Segment.path(dir, header.number);
-    disk.rename(&from, &to).map_err(Failed::Clean)?;
+    disk.rename(&from.path, &to).map_err(Failed::Clean)?;
     disk.sync_dir(dir).map_err(Failed::Sync)?;
     Ok(segment)
+}
+
+/// Makes the segment of `header` without waiting for the disk: header, size and
+/// name become durable with the first sync of the file and the directory.
+pub(crate) fn make_loose(
+    disk: &dyn Disk,
+    dir: &str,
+    header: &SegmentHeader,
+    spare: Option<u64>,
+    first_len: u64,
+) -> io::Result<Segment> {
+    let from = Source::new(dir, header, spare);
+    let prepared = open(disk, &from, first_len).and_then(|(file, allocated)| {
+        file.write_at(&from.header.encode(), 0)?;
+        Ok(Segment { file, through: None, allocated, header: from.header })
+    });
+    let segment = prepared.inspect_err(|_| from.give_up(disk))?;
+    disk.rename(&from.path, &Kind::Segment.path(dir, header.number))?;
+    Ok(segment)
+}
+
+/// The file, prepared, and how far.
+fn open(disk: &dyn Disk, from: &Source, first_len: u64) -> io::Result<(Arc<dyn File>, u64)> {
+    let file = disk.open(&from.path, from.how)?;
+    let allocated = first_len.max(file.len()? / BLOCK as u64 * BLOCK as u64);
+    file.allocate(allocated)?;
+    Ok((file, allocated))
 }
 
 fn prepare(
     disk: &dyn Disk,
     mode: SyncMode,
-    header: &SegmentHeader,
-    path: &str,
-    how: Open,
+    from: &Source,
     first_len: u64,
 ) -> Result<Segment, Failed> {
     // The file is nobody's yet: a sync that fails for want of space loses nothing.
@@ -96,10 +138,8 @@ fn prepare(
             None => Failed::Sync(e),
         })
     };
-    let file = disk.open(path, how).map_err(Failed::Clean)?;
-    let len = file.len().map_err(Failed::Clean)?;
-    let allocated = first_len.max(len / BLOCK as u64 * BLOCK as u64);
-    file.allocate(allocated).map_err(Failed::Clean)?;
+    let header = from.header;
+    let (file, allocated) = open(disk, from, first_len).map_err(Failed::Clean)?;
     let through = match mode {
         SyncMode::Async => {
             file.write_at(&header.encode(), 0).map_err(Failed::Clean)?;
@@ -108,12 +148,12 @@ fn prepare(
         }
         SyncMode::Sync => {
             sync(&*file)?;
-            let through = disk.open_write_through(path).map_err(Failed::Clean)?;
-            through.write_at(&pending::first_block(header), 0).map_err(Failed::Sync)?;
+            let through = disk.open_write_through(&from.path).map_err(Failed::Clean)?;
+            through.write_at(&pending::first_block(&header), 0).map_err(Failed::Sync)?;
             Some(through)
         }
     };
-    Ok(Segment { file, through, allocated, header: *header })
+    Ok(Segment { file, through, allocated, header })
 }
 
 /// Takes the name from segment `number`, durably: to keep the file as a spare, or
@@ -141,26 +181,42 @@ pub(crate) fn retire(
     Ok(keep)
 }
 
-/// Removes what an earlier life left in the making, and all but `most` spares.
-/// Returns the spares left: their names are durable.
-pub(crate) fn tidy(disk: &dyn Disk, dir: &str, most: usize) -> Result<Vec<u64>, Error> {
+/// Removes what an earlier life left in the making, and all spares but `most`
+/// from before frame `oldest`, the log's first. Returns those: their names are
+/// durable.
+pub(crate) fn tidy(
+    disk: &dyn Disk,
+    dir: &str,
+    most: usize,
+    oldest: Lsn,
+) -> Result<Vec<u64>, Error> {
     let mut spares = Vec::new();
     let mut touched = false;
     for name in disk.list(dir).map_err(Error::io("list", dir))? {
         let Some((kind, number)) = Kind::of(&name) else { continue };
-        match kind {
-            Kind::Segment => continue,
-            Kind::Spare if spares.len() < most => spares.push(number),
-            Kind::Spare | Kind::New => {
-                let path = kind.path(dir, number);
-                disk.remove(&path).map_err(Error::io("remove", &path))?;
-            }
+        if kind == Kind::Segment {
+            continue;
         }
         touched = true;
+        let path = kind.path(dir, number);
+        if kind == Kind::Spare && spares.len() < most && is_older(disk, &path, number, oldest)? {
+            spares.push(number);
+        } else {
+            disk.remove(&path).map_err(Error::io("remove", &path))?;
+        }
     }
     if touched {
         // A killed process may have renamed and not synced.
         disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
     }
     Ok(spares)
+}
+
+/// Whether a spare's header, if it has one, is of a segment from before `oldest`.
+fn is_older(disk: &dyn Disk, path: &str, number: u64, oldest: Lsn) -> Result<bool, Error> {
+    let file = disk.open(path, Open::Read).map_err(Error::io("open", path))?;
+    Ok(match read_segment_header(&*file, number).map_err(Error::io("read", path))? {
+        Ok(header) | Err(HeaderFlaw::Misnamed(header)) => header.first_lsn < oldest,
+        Err(HeaderFlaw::Newer(_) | HeaderFlaw::Invalid) => true,
+    })
 }

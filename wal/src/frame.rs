@@ -4,7 +4,7 @@
 //! * a frame starts at a multiple of 8 and its padding is zero;
 //! * every byte is checked: the payload by its own checksum, which stands in the
 //!   header; the header by another, which begins with the *place* (salt, segment
-//!   number, offset). So a frame copied elsewhere, or left over from an earlier
+//!   number, epoch, offset). So a frame copied elsewhere, or left over from an earlier
 //!   use of the file, never checks; the salt is unknown to clients, so a document
 //!   cannot contain a frame. The payload's checksum needs neither LSN nor place:
 //!   it is computed before any lock is taken;
@@ -14,7 +14,7 @@
 //! ```text
 //!  0       4     6     8        12       16
 //! +-------+-----+-----+--------+--------+
-//! | magic | ver | hdr | length | flags  |  length: payload bytes; flags: 0
+//! | magic | ver | hdr | length | flags  |  length: payload bytes; flags: 1 end mark
 //! +-------+-----+-----+--------+--------+
 //! | lsn               | wall_micros     |  16
 //! +-------------------+-----------------+
@@ -26,8 +26,11 @@
 //! +----------------------------------------+
 //! payload_check = crc64(payload)
 //! header_check  = crc64(place, bytes 0..56)
-//! place         = salt, segment number, offset: 3 x 8 bytes, little-endian
+//! place         = salt, segment number, epoch, offset: 4 x 8 bytes, little-endian
 //! ```
+//!
+//! An end mark is a header alone, with the LSN that comes next. Recovery writes it
+//! behind the last frame of a life, before it begins another.
 
 use crate::Lsn;
 use crc_fast::{CrcAlgorithm, checksum};
@@ -41,6 +44,8 @@ pub(crate) const VERSION: u16 = 2;
 pub(crate) const HEADER_LEN: usize = 64;
 /// Bytes of the header under `header_check`.
 const CHECKED: usize = 56;
+/// The flag of an end mark.
+const MARK: u32 = 1;
 
 /// The largest payload of one frame: 64 MiB. Lengths beyond it are damage.
 pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;
@@ -69,6 +74,7 @@ const _: () = assert!(HEADER_LEN.is_multiple_of(8));
 pub(crate) struct Place {
     pub(crate) salt: u64,
     pub(crate) segment: u64,
+    pub(crate) epoch: u64,
     pub(crate) offset: u64,
 }
 
@@ -81,6 +87,8 @@ pub(crate) struct Head {
     /// The newest durable frame when this one was written.
     pub(crate) durable_lsn: Lsn,
     pub(crate) payload_len: usize,
+    /// No frame: the mark behind the last one.
+    pub(crate) is_mark: bool,
     payload_check: u64,
 }
 
@@ -124,11 +132,12 @@ pub(crate) fn payload_check(payload: &[u8]) -> u64 {
 
 fn header_check(place: Place, head: &[u8]) -> u64 {
     debug_assert_eq!(head.len(), CHECKED);
-    let mut bytes = [0; 24 + CHECKED];
+    let mut bytes = [0; 32 + CHECKED];
     bytes[..8].copy_from_slice(&place.salt.to_le_bytes());
     bytes[8..16].copy_from_slice(&place.segment.to_le_bytes());
-    bytes[16..24].copy_from_slice(&place.offset.to_le_bytes());
-    bytes[24..].copy_from_slice(head);
+    bytes[16..24].copy_from_slice(&place.epoch.to_le_bytes());
+    bytes[24..32].copy_from_slice(&place.offset.to_le_bytes());
+    bytes[32..].copy_from_slice(head);
     checksum(CrcAlgorithm::Crc64Nvme, &bytes)
 }
 
@@ -146,12 +155,23 @@ pub(crate) struct New {
 
 /// The header of a frame at `place`.
 pub(crate) fn header(place: Place, new: &New) -> [u8; HEADER_LEN] {
+    flagged(place, new, 0)
+}
+
+/// The mark behind the last frame of a life; `next` is the LSN that comes next.
+pub(crate) fn mark(place: Place, next: Lsn, epoch: u64) -> [u8; HEADER_LEN] {
+    let (wall_micros, durable_lsn, payload_len, payload_check) = (0, 0, 0, 0);
+    let new = New { lsn: next, wall_micros, epoch, durable_lsn, payload_len, payload_check };
+    flagged(place, &new, MARK)
+}
+
+fn flagged(place: Place, new: &New, flags: u32) -> [u8; HEADER_LEN] {
     let mut header = Header {
         magic: MAGIC,
         version: VERSION.into(),
         header_len: (HEADER_LEN as u16).into(),
         payload_len: (new.payload_len as u32).into(),
-        flags: 0.into(),
+        flags: flags.into(),
         lsn: new.lsn.into(),
         wall_micros: new.wall_micros.into(),
         epoch: new.epoch.into(),
@@ -196,7 +216,7 @@ pub(crate) fn check_header(bytes: &[u8], place: Place) -> Result<Head, Flaw> {
     if h.version.get() != VERSION || usize::from(h.header_len.get()) != HEADER_LEN {
         return Err(Flaw::Version(h.version.get()));
     }
-    if h.flags.get() != 0 {
+    if h.flags.get() > MARK || (h.flags.get() == MARK && h.payload_len.get() > 0) {
         return Err(Flaw::Flags(h.flags.get()));
     }
     let payload_len = h.payload_len.get() as usize;
@@ -209,6 +229,7 @@ pub(crate) fn check_header(bytes: &[u8], place: Place) -> Result<Head, Flaw> {
         epoch: h.epoch.get(),
         durable_lsn: h.durable_lsn.get(),
         payload_len,
+        is_mark: h.flags.get() == MARK,
         payload_check: h.payload_check.get(),
     })
 }
@@ -250,7 +271,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const PLACE: Place = Place { salt: 7, segment: 3, offset: 64 };
+    const PLACE: Place = Place { salt: 7, segment: 3, epoch: 2, offset: 64 };
 
     fn hex(bytes: &[u8]) -> String {
         bytes
@@ -266,7 +287,7 @@ mod tests {
             504c4b46020040000600000000000000
             050000000000000000401e18240a0600
             02000000000000000400000000000000
-            fb70f25382c72785166675dada4da394
+            fb70f25382c727859a6ea4bf9d93583f
             706c616e636b0000
         "#]]
         .assert_eq(&hex(&out));
@@ -290,6 +311,7 @@ mod tests {
         for other in [
             Place { salt: 8, ..PLACE },
             Place { segment: 4, ..PLACE },
+            Place { epoch: 3, ..PLACE },
             Place { offset: 72, ..PLACE },
         ] {
             assert_eq!(check_header(&out, other), Err(Flaw::HeaderCheck));
@@ -302,7 +324,7 @@ mod tests {
             salt: u64, segment: u64, offset: u64, lsn: u64, wall: u64, epoch: u64, durable: u64,
             payload in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
-            let place = Place { salt, segment, offset };
+            let place = Place { salt, segment, epoch, offset };
             let out = whole(place, lsn, wall, epoch, durable, &payload);
             prop_assert_eq!(out.len() as u64, frame_len(payload.len()));
             let head = check_header(&out, place).unwrap();

@@ -20,31 +20,36 @@
 //! **The order of writing.**
 //! 1. A life of the log (one `open`) writes only into segments it made itself,
 //!    with numbers and an epoch above all earlier ones.
-//! 2. A segment is made in this order, under another name: prepare the file (or
-//!    take a spare), write its header, sync it; then rename it to its number, sync
-//!    the directory. Only then is a frame written to it.
+//! 2. A life's first segment (in sync mode every segment) is made in this order,
+//!    under another name: prepare the file (or take a spare), write its header,
+//!    sync it; then rename it to its number, sync the directory. Only then is a
+//!    frame written to it. In async mode a later segment is made without a sync:
+//!    the next flush syncs the segments ended before it, oldest first, the
+//!    directory and it, and only then says that any frame in them is durable. So
+//!    an append never waits for the disk because a segment was full.
 //! 3. Frames are written one after the other, each behind the last; a block that
 //!    is written again begins with the same bytes.
-//! 4. A segment is ended by a flush, and the next one is made only after that
-//!    flush returned. A segment of an earlier life is ended by recovery: cut to
-//!    its last good frame, its unvouched frames rewritten, synced; only then is
-//!    the new life's first segment made.
+//! 4. The last segment of an earlier life is ended by recovery: cut to its last
+//!    good frame, its unvouched frames rewritten, an end mark put behind, synced;
+//!    only then is the new life's first segment made.
 //! 5. Segments are removed, or renamed to be spares, oldest first, the directory
-//!    synced after each, and a spare is written to only after that sync.
+//!    synced after each, and a spare is written to only after that sync. The one
+//!    that becomes the oldest has its header and its name on the disk.
 //!
-//! **Why it holds.** By 2 and 5 the names on the disk are always a run of
-//! segments without holes, and each has a sound header: one that has not is
-//! damage. By 5 no name can come back over new contents. By 4, whatever frames a
-//! segment has that has a later file beside it were once durable, and they end
-//! where the later one starts: less than that is damage. So only the last segment
-//! has an end to be found. It is the first place where the next frame does not
-//! check. What stands there are zeros, or (by the place in every frame header's
-//! checksum: salt, segment number, offset) a stale frame of another use of the
-//! file, which never checks here whatever it says, or half a frame. By 3 no frame
-//! behind it can have been acknowledged unless the missing one too was durable,
-//! which a later frame's `durable_lsn` or the caller's `must_have` would witness;
-//! with such a witness it is damage. A witness must check at its own place, so no
-//! stale frame is one. The search for it is one pass over the rest of one segment.
+//! **Why it holds.** The log is a chain: frames in a segment, then the segment
+//! whose header begins with the next LSN. By 5 its oldest end is there, and no name
+//! can come back over new contents. The chain is followed to where the next frame
+//! does not check. What stands there are zeros, or (by the place in every frame
+//! header's checksum: salt, segment number, epoch, offset) a stale frame of another
+//! use of the file, which never checks here whatever it says, or half a frame, or
+//! the file ends. By 2 and 3 no frame behind that place can have been durable and
+//! acknowledged unless the missing one was durable too, so if nothing proves that
+//! it was, this is the end, and what lies behind was never acknowledged as durable.
+//! The proofs are: a later frame's `durable_lsn`, the caller's `must_have`, and by
+//! 4 another life behind it; with one of them it is damage. A proof must check at
+//! its own place, so no stale frame is one. A life's first segment cannot be
+//! overlooked for a rotten header: an end mark stands in front of it. The search
+//! for proofs is one pass over the rest of that segment and the few behind it.
 //!
 //! What no log can see: the very last synced frames damaged later, with nothing
 //! behind them and no `must_have` that covers them, look like a torn tail.
@@ -209,7 +214,8 @@ impl Wal {
         make_dir(&*disk, dir)?;
         let plan = recover::scan(&*disk, dir, from, must_have, replay)?;
         recover::repair(&*disk, dir, &plan)?;
-        let spares = files::tidy(&*disk, dir, opts.spare_segments)?;
+        let oldest = plan.segments.first().map_or(0, |s| s.first_lsn);
+        let spares = files::tidy(&*disk, dir, opts.spare_segments, oldest)?;
 
         let header = SegmentHeader {
             number: plan.max_number + 1,
@@ -248,7 +254,7 @@ impl Wal {
                 return Err(Error::NotEmpty { dir: dir.to_owned(), file: name });
             }
         }
-        let spares = files::tidy(&*disk, dir, opts.spare_segments)?;
+        let spares = files::tidy(&*disk, dir, 0, 0)?;
         let header = SegmentHeader {
             number: 1,
             first_lsn: next_lsn.max(1),

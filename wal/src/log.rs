@@ -4,7 +4,8 @@
 //! * lock order: `tail` (the append lock), then the turn, then `now` or `pending`.
 //!   The last two are never held over a disk call. Who makes frames durable holds
 //!   the *turn* (`turn.rs`), a flag, and no lock, so that appends go on meanwhile;
-//! * every sync of a segment runs in the turn;
+//! * every sync of a segment runs in the turn, and a flush syncs the segments ended
+//!   since the last one, oldest first, before it says that anything is durable;
 //! * `durable <= last`, both only grow; a frame counts in `last` only when it is
 //!   in the kernel (async mode) or whole in the pending buffer (sync mode);
 //! * an append that is refused for want of space or descriptors has changed
@@ -20,13 +21,15 @@ use crate::turn::{Ended, Turn};
 use crate::watch::Watchers;
 use crate::{Lsn, Options, SegmentInfo, SyncMode};
 use parking_lot::{Mutex, MutexGuard};
-use platform::{Disk, shortage};
+use platform::{Disk, File, shortage};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Capacity kept in the append buffer between frames, in bytes.
 const KEEP_BUFFER: usize = 1 << 20;
+/// In async mode a rotation syncs by itself when so many segments wait for it.
+const MOST_UNSYNCED: usize = 8;
 /// In sync mode an append writes by itself when so many bytes wait.
 const MOST_PENDING: u64 = 8 << 20;
 
@@ -62,6 +65,11 @@ struct Tail {
 struct Now {
     segment: Segment,
     segments: Vec<SegmentInfo>,
+    /// Async mode: ended segments that no flush has synced yet, oldest first.
+    unsynced: Vec<Arc<dyn File>>,
+    /// So many of the newest segments have a header and a name that no flush has
+    /// made durable yet (async mode).
+    loose: usize,
 }
 
 impl Inner {
@@ -94,7 +102,7 @@ impl Inner {
                 buf: Vec::new(),
             }),
             turn: Turn::new(last_lsn),
-            now: Mutex::new(Now { segment, segments }),
+            now: Mutex::new(Now { segment, segments, unsynced: Vec::new(), loose: 0 }),
             pending: Mutex::new(pending),
             last: AtomicU64::new(last_lsn),
             end: AtomicU64::new(HEADER_LEN),
@@ -131,6 +139,8 @@ impl Inner {
     pub(crate) fn segments(&self) -> Vec<SegmentInfo> {
         let now = self.now.lock();
         let mut segments = now.segments.clone();
+        let durable = self.durable_lsn();
+        segments.iter_mut().for_each(|s| s.sealed &= s.last_lsn <= durable);
         if let Some(tail) = segments.last_mut() {
             // A rotation moves both under `now`.
             tail.bytes = self.end.load(Ordering::Acquire);
@@ -175,7 +185,12 @@ impl Inner {
             payload_len: payload.len(),
             payload_check,
         };
-        let place = Place { salt: self.opts.salt, segment: tail.number, offset: tail.at };
+        let place = Place {
+            salt: self.opts.salt,
+            segment: tail.number,
+            epoch: self.epoch,
+            offset: tail.at,
+        };
         match self.opts.sync {
             SyncMode::Async => self.write(&mut tail, place, &new, payload)?,
             SyncMode::Sync => {
@@ -289,10 +304,20 @@ impl Inner {
     fn flush(&self) -> Result<Lsn, String> {
         match self.opts.sync {
             SyncMode::Async => {
-                // Every frame up to `last` is in this file or in one synced before.
+                // Read first: every frame up to `last` is in a file listed after it.
                 let last = self.last_lsn();
-                let file = Arc::clone(&self.now.lock().segment.file);
-                file.sync().map_err(|e| self.sync_failed(last, &e))?;
+                let (mut files, loose, tail) = {
+                    let mut now = self.now.lock();
+                    let files = std::mem::take(&mut now.unsynced);
+                    (files, now.loose, Arc::clone(&now.segment.file))
+                };
+                files.push(tail);
+                let mut synced = files.iter().try_for_each(|file| file.sync());
+                if loose > 0 && synced.is_ok() {
+                    synced = self.disk.sync_dir(&self.dir);
+                }
+                synced.map_err(|e| self.sync_failed(last, &e))?;
+                self.now.lock().loose -= loose;
                 Ok(last)
             }
             SyncMode::Sync => {
@@ -335,29 +360,58 @@ impl Inner {
         if tail.at == HEADER_LEN {
             return Ok(false);
         }
-        self.rotate(&mut tail).map(|()| true)
+        self.rotate(&mut tail)?;
+        if self.durable_lsn() < self.last_lsn() {
+            self.flush_now()?;
+        }
+        Ok(true)
     }
 
     /// Ends the tail segment and begins the next. The caller has the append lock.
     fn rotate(&self, tail: &mut MutexGuard<'_, Tail>) -> Result<(), Error> {
+        let header = SegmentHeader {
+            number: tail.number + 1,
+            first_lsn: self.last_lsn() + 1,
+            epoch: self.epoch,
+            salt: self.opts.salt,
+            recycled: false,
+        };
+        match self.opts.sync {
+            SyncMode::Async => self.rotate_loosely(tail, &header),
+            SyncMode::Sync => self.rotate_durably(tail, &header),
+        }
+    }
+
+    /// Async mode: waits for no disk; the next flush makes it all durable, the
+    /// ended segment first.
+    fn rotate_loosely(&self, tail: &mut Tail, header: &SegmentHeader) -> Result<(), Error> {
+        if self.now.lock().unsynced.len() >= MOST_UNSYNCED {
+            self.flush_now()?;
+        }
+        let spare = self.spares.lock().pop();
+        let first_len = files::grown(0, HEADER_LEN, self.opts.segment_bytes);
+        let made = files::make_loose(&*self.disk, &self.dir, header, spare, first_len);
+        let segment = made.map_err(|error| {
+            self.spares.lock().extend(spare);
+            self.refuse(header.number, error)
+        })?;
+        self.begin(tail, segment, true);
+        Ok(())
+    }
+
+    /// Sync mode: the ended segment is durable before the next one is made, and
+    /// that is before a frame is written to it.
+    fn rotate_durably(&self, tail: &mut Tail, header: &SegmentHeader) -> Result<(), Error> {
         let held = self.turn.take().map_err(Error::Poisoned)?;
-        let last = self.last_lsn();
-        if self.durable_lsn() < last {
+        if self.durable_lsn() < self.last_lsn() {
             held.publish(self.flush());
         }
         if self.turn.is_poisoned() {
             return Err(self.poison_error());
         }
-        let header = SegmentHeader {
-            number: tail.number + 1,
-            first_lsn: last + 1,
-            epoch: self.epoch,
-            salt: self.opts.salt,
-            recycled: false,
-        };
         let spare = self.spares.lock().pop();
         let first_len = files::grown(0, HEADER_LEN, self.opts.segment_bytes);
-        let made = files::make(&*self.disk, &self.dir, self.opts.sync, &header, spare, first_len);
+        let made = files::make(&*self.disk, &self.dir, self.opts.sync, header, spare, first_len);
         let segment = match made {
             Ok(segment) => segment,
             Err(Failed::Clean(error)) => {
@@ -370,24 +424,30 @@ impl Inner {
                 return Err(self.poison(true, &what));
             }
         };
-        {
-            let mut now = self.now.lock();
-            if let Some(ended) = now.segments.last_mut() {
-                (ended.bytes, ended.last_lsn, ended.sealed) = (tail.at, last, true);
-            }
-            now.segments.push(begun(&header));
-            now.segment = segment.clone();
-            self.end.store(HEADER_LEN, Ordering::Release);
-        }
-        if self.opts.sync == SyncMode::Sync {
-            self.pending.lock().begin(&segment.header);
-        }
-        tail.segment = segment;
-        tail.number = header.number;
-        tail.at = HEADER_LEN;
+        self.pending.lock().begin(&segment.header);
+        self.begin(tail, segment, false);
         drop(held);
         self.watchers.tell(self.durable_lsn());
         Ok(())
+    }
+
+    /// Goes over to a new segment.
+    fn begin(&self, tail: &mut Tail, segment: Segment, loose: bool) {
+        let mut now = self.now.lock();
+        if let Some(ended) = now.segments.last_mut() {
+            (ended.bytes, ended.last_lsn, ended.sealed) = (tail.at, self.last_lsn(), true);
+        }
+        now.segments.push(begun(&segment.header));
+        let ended = std::mem::replace(&mut now.segment, segment.clone());
+        if loose {
+            now.unsynced.push(ended.file);
+            now.loose += 1;
+        }
+        self.end.store(HEADER_LEN, Ordering::Release);
+        drop(now);
+        tail.number = segment.header.number;
+        tail.segment = segment;
+        tail.at = HEADER_LEN;
     }
 
     pub(crate) fn truncate_below(&self, lsn: Lsn) -> Result<u64, Error> {
@@ -397,21 +457,28 @@ impl Inner {
             let victim = {
                 let now = self.now.lock();
                 match &now.segments[..] {
-                    // Every frame of the first is below where the second starts.
-                    [first, second, ..] if second.first_lsn <= lsn => first.number,
+                    // Every frame of the first is below where the second starts; and
+                    // the second, the log's oldest then, will outlive a power cut.
+                    [first, second, ..]
+                        if second.first_lsn <= lsn
+                            && first.last_lsn <= self.durable_lsn()
+                            && now.segments.len() - now.loose >= 2 =>
+                    {
+                        first.number
+                    }
                     _ => return Ok(removed),
                 }
             };
-            self.retire(victim)?;
+            let room = self.spares.lock().len() < self.opts.spare_segments;
+            self.retire(victim, room)?;
             removed += 1;
         }
     }
 
     /// Takes the oldest segment's name away, durably. One at a time and oldest
     /// first: a power cut can bring back the oldest name, but never leave a hole.
-    fn retire(&self, number: u64) -> Result<(), Error> {
-        let room = self.spares.lock().len() < self.opts.spare_segments;
-        let kept = files::retire(&*self.disk, &self.dir, number, room, self.opts.segment_bytes)?;
+    fn retire(&self, number: u64, keep: bool) -> Result<(), Error> {
+        let kept = files::retire(&*self.disk, &self.dir, number, keep, self.opts.segment_bytes)?;
         // Before the file can be used again: a cursor that reads nonsense in it
         // must find that it is gone.
         self.now.lock().segments.retain(|s| s.number != number);
@@ -428,7 +495,7 @@ impl Inner {
     /// Drops a segment of an earlier life that holds no frame.
     pub(crate) fn retire_empty(&self, number: u64) -> Result<(), Error> {
         let _one = self.trim.lock();
-        self.retire(number)
+        self.retire(number, false)
     }
 
     /// Ends every [`Inner::wait_beyond`].

@@ -19,6 +19,8 @@ const CHUNK: usize = 256 << 10;
 pub(crate) enum Found {
     /// A frame; its payload is [`Reader::payload`].
     Frame(Head),
+    /// The end mark of a life, with the LSN that came next.
+    Mark(Lsn),
     /// The file ends here.
     End,
     /// Something else.
@@ -41,6 +43,7 @@ pub(crate) struct Rest {
 pub(crate) struct Reader {
     file: Arc<dyn File>,
     number: u64,
+    epoch: u64,
     salt: u64,
     /// Length of the file when it was last asked.
     end: u64,
@@ -52,7 +55,15 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn new(file: Arc<dyn File>, header: &SegmentHeader) -> io::Result<Self> {
         let end = file.len()?;
-        Ok(Self { file, number: header.number, salt: header.salt, end, buf: Vec::new(), start: 0 })
+        Ok(Self {
+            file,
+            number: header.number,
+            epoch: header.epoch,
+            salt: header.salt,
+            end,
+            buf: Vec::new(),
+            start: 0,
+        })
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -67,8 +78,8 @@ impl Reader {
         Ok(())
     }
 
-    fn place(&self, offset: u64) -> Place {
-        Place { salt: self.salt, segment: self.number, offset }
+    pub(crate) fn place(&self, offset: u64) -> Place {
+        Place { salt: self.salt, segment: self.number, epoch: self.epoch, offset }
     }
 
     /// Up to `len` bytes at `at`; fewer only at the end of the file.
@@ -99,6 +110,9 @@ impl Reader {
             Ok(head) => head,
             Err(flaw) => return Ok(Found::Bad(flaw)),
         };
+        if head.is_mark {
+            return Ok(Found::Mark(head.lsn));
+        }
         let len = frame::frame_len(head.payload_len);
         if len > self.end - at {
             return Ok(Found::Bad(Flaw::Short));
@@ -122,7 +136,7 @@ impl Reader {
     pub(crate) fn rest(&mut self, from: u64, lsn: Lsn, epoch: u64) -> io::Result<Rest> {
         let looks_torn = frame::looks_like(self.bytes(from, frame::HEADER_LEN)?, lsn, epoch);
         let mut rest = Rest { looks_torn, ..Rest::default() };
-        let (end, number, salt) = (self.end, self.number, self.salt);
+        let (end, base) = (self.end, self.place(0));
         let mut at = from;
         while at < end {
             let bytes = self.bytes(at, CHUNK)?;
@@ -140,10 +154,10 @@ impl Reader {
                     }
                     let offset = at + i as u64;
                     rest.filled = offset + word.len() as u64 - from;
-                    let place = Place { salt, segment: number, offset };
+                    let place = Place { offset, ..base };
                     if let Ok(head) = frame::check_header(here, place) {
                         rest.sound = offset + frame::frame_len(head.payload_len) - from;
-                        if rest.witness.is_none() && offset > from && head.durable_lsn >= lsn {
+                        if rest.witness.is_none() && head.durable_lsn >= lsn {
                             rest.witness = Some((offset, head));
                         }
                     }

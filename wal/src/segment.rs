@@ -6,8 +6,8 @@
 //!   file does not check;
 //! * magic and version keep their place in every later format, so that any
 //!   version can refuse a newer one by name;
-//! * a file gets its `.wal` name only when its header is on the disk: one whose
-//!   header does not check is damage, always.
+//! * a life's first segment gets its `.wal` name only when its header is on the
+//!   disk; a later one's may be lost in a power cut, with all frames in it.
 //!
 //! ```text
 //!  0          8         12        16
@@ -69,6 +69,8 @@ pub(crate) struct SegmentHeader {
 pub(crate) enum HeaderFlaw {
     /// A later format: refuse by name.
     Newer(u32),
+    /// Sound, but of a file with another number.
+    Misnamed(SegmentHeader),
     /// Torn or damaged.
     Invalid,
 }
@@ -107,18 +109,18 @@ impl SegmentHeader {
             && u64::from(raw.header_len.get()) == HEADER_LEN
             && raw.flags.get() <= 1
             && raw.checksum.get() == sum
-            && raw.segment.get() == number
             && raw.first_lsn.get() > 0;
         if !sound {
             return Err(HeaderFlaw::Invalid);
         }
-        Ok(Self {
-            number,
+        let header = Self {
+            number: raw.segment.get(),
             first_lsn: raw.first_lsn.get(),
             epoch: raw.epoch.get(),
             salt: raw.salt.get(),
             recycled: raw.flags.get() == 1,
-        })
+        };
+        if header.number == number { Ok(header) } else { Err(HeaderFlaw::Misnamed(header)) }
     }
 }
 
@@ -188,7 +190,7 @@ mod tests {
     #[test]
     fn a_header_checks_under_its_own_number_only() {
         assert_eq!(SegmentHeader::check(&HEADER.encode(), 3), Ok(HEADER));
-        assert_eq!(SegmentHeader::check(&HEADER.encode(), 4), Err(HeaderFlaw::Invalid));
+        assert_eq!(SegmentHeader::check(&HEADER.encode(), 4), Err(HeaderFlaw::Misnamed(HEADER)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! is refused by place; wrong bytes are never replayed; a refusal changes nothing.
 
 use super::*;
+use crate::SyncMode;
 use crate::frame::{self, Place};
 use platform::{Disk, Open};
 
@@ -14,24 +15,30 @@ struct Sample {
 }
 
 fn sample() -> Sample {
+    sample_in(SyncMode::Sync)
+}
+
+fn sample_in(sync: SyncMode) -> Sample {
     let disk = SimDisk::new(3);
+    let opts = Options { sync, ..SMALL };
     let mut places = Vec::new();
     let mut append = |wal: &Wal, len: usize| {
         let durable = wal.durable_lsn();
         let lsn = wal.append(lsns_wall(wal.last_lsn() + 1), &vec![lsn_byte(wal); len]).unwrap();
         let tail = *wal.segments().last().unwrap();
         let bytes = frame::frame_len(len);
-        // At rotation the durable LSN rises before the frame is written.
-        let durable = if tail.first_lsn == lsn { lsn - 1 } else { durable };
+        // In sync mode the durable LSN rises at rotation, before the frame is written.
+        let rises = sync == SyncMode::Sync && tail.first_lsn == lsn;
+        let durable = if rises { lsn - 1 } else { durable };
         places.push((segment_path(tail.number), tail.bytes - bytes, bytes, durable));
     };
-    let (wal, _) = open(&disk);
+    let (wal, _) = open_from(&disk, opts, 1, 0).unwrap();
     for len in [56, 10, 90, 40, 100] {
         append(&wal, len); // segments 1 and 2
     }
     wal.sync().unwrap();
     drop(wal);
-    let (wal, _) = open(&disk); // segment 3
+    let (wal, _) = open_from(&disk, opts, 1, 0).unwrap(); // segment 3
     append(&wal, 10);
     append(&wal, 70);
     wal.sync().unwrap();
@@ -62,7 +69,11 @@ fn vouched(sample: &Sample, lsn: Lsn) -> bool {
 
 #[test]
 fn every_flipped_byte_is_refused_or_cuts_frames_nobody_vouched_for() {
-    let sample = sample();
+    every_flipped_byte(&sample_in(SyncMode::Async));
+    every_flipped_byte(&sample_in(SyncMode::Sync));
+}
+
+fn every_flipped_byte(sample: &Sample) {
     let (mut refused, mut cut) = (0, 0);
     for (file, len) in files(&sample.disk) {
         let used = sample.places.iter().filter(|p| p.0 == file).map(|p| p.1 + p.2).max().unwrap();
@@ -92,7 +103,7 @@ fn every_flipped_byte_is_refused_or_cuts_frames_nobody_vouched_for() {
                         let kept = found.len();
                         assert_eq!(found, sample.frames[..kept], "{file} at {offset}");
                         assert!(kept < 10, "{file} at {offset}: the flip was not seen");
-                        assert!(!vouched(&sample, kept as Lsn + 1), "{file} at {offset}");
+                        assert!(!vouched(sample, kept as Lsn + 1), "{file} at {offset}");
                         assert!(wal.recovery().torn_tail.is_some());
                         cut += 1;
                     }
@@ -201,7 +212,7 @@ fn zeros_behind_the_last_frame_are_a_clean_end_and_are_cut() {
     file.set_len(len + 1000).unwrap();
     let (_, found) = open(&sample.disk);
     assert_eq!(found, sample.frames);
-    assert_eq!(file.len().unwrap(), len);
+    assert_eq!(file.len().unwrap(), len + 64, "and the end is marked");
 }
 
 #[test]
@@ -211,7 +222,7 @@ fn a_sound_frame_with_the_wrong_number_or_epoch_is_damage() {
         let (wal, _) = open(&disk);
         wal.append(1, b"one").unwrap();
         drop(wal);
-        let place = Place { salt: SMALL.salt, segment: 1, offset: 136 };
+        let place = Place { salt: SMALL.salt, segment: 1, epoch: 1, offset: 136 };
         let bytes = frame::whole(place, lsn, 1, epoch, durable, b"two");
         disk.open(&segment_path(1), Open::Write).unwrap().append(&bytes).unwrap();
         let opened = open_from(&disk, SMALL, 1, 0);
@@ -226,7 +237,7 @@ fn a_document_cannot_hold_a_frame_that_vouches() {
         let disk = SimDisk::new(1);
         let (wal, _) = open(&disk);
         wal.append(1, b"one").unwrap();
-        let place = Place { salt: salt_guess, segment: 1, offset: 136 + 64 };
+        let place = Place { salt: salt_guess, segment: 1, epoch: 1, offset: 136 + 64 };
         let forged = frame::whole(place, 4, 1, 1, 3, b"");
         wal.append(1, &forged).unwrap();
         drop(wal);

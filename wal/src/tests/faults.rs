@@ -129,22 +129,52 @@ fn a_failed_write_through_poisons_like_a_failed_sync() {
 
 #[test]
 fn a_failed_sync_of_a_segment_in_the_making_poisons() {
-    for sync in MODES {
-        for path in ["wal/00000000000000000002.new", "wal"] {
-            let disk = SimDisk::new(1);
-            let (wal, _) = open_from(&disk, Options { sync, ..SMALL }, 1, 0).unwrap();
-            for _ in 0..3 {
-                wal.append(1, &[7; 56]).unwrap();
-            }
-            wal.sync().unwrap();
-            disk.fail(Fault::Sync, path, Times::Next);
-            assert!(matches!(wal.append(1, &[7; 56]), Err(Error::Poisoned(_))), "{path}");
-            disk.clear_faults();
-            assert!(matches!(wal.append(1, &[7; 56]), Err(Error::Poisoned(_))), "{path}");
-            let opened = open_from(&disk.restart(), SMALL, 1, 3).unwrap();
-            assert_eq!(lsns(&opened.1), [1, 2, 3]);
+    for path in ["wal/00000000000000000002.new", "wal"] {
+        let disk = SimDisk::new(1);
+        let opts = Options { sync: SyncMode::Sync, ..SMALL };
+        let (wal, _) = open_from(&disk, opts, 1, 0).unwrap();
+        for _ in 0..3 {
+            wal.append(1, &[7; 56]).unwrap();
         }
+        wal.sync().unwrap();
+        disk.fail(Fault::Sync, path, Times::Next);
+        assert!(matches!(wal.append(1, &[7; 56]), Err(Error::Poisoned(_))), "{path}");
+        disk.clear_faults();
+        assert!(matches!(wal.append(1, &[7; 56]), Err(Error::Poisoned(_))), "{path}");
+        let opened = open_from(&disk.restart(), SMALL, 1, 3).unwrap();
+        assert_eq!(lsns(&opened.1), [1, 2, 3]);
     }
+}
+
+#[test]
+fn in_async_mode_a_flush_syncs_the_ended_segments_their_names_and_the_tail() {
+    // Each of the syncs of one flush in turn: whichever fails, nothing of it counts.
+    for path in [segment_path(1), "wal/00000000000000000002".into(), "wal".into()] {
+        let disk = SimDisk::new(1);
+        let (wal, _) = open(&disk);
+        wal.append(1, b"one").unwrap();
+        wal.sync().unwrap();
+        for _ in 0..4 {
+            wal.append(1, &[7; 56]).unwrap(); // 2 to 5, two segments
+        }
+        assert_eq!((wal.segments().len(), wal.durable_lsn()), (2, 1));
+        // The first segment was opened by the name it had in the making.
+        let path = path.replace(".wal", ".new");
+        disk.fail(Fault::Sync, &path, Times::Next);
+        let error = wal.sync().unwrap_err().to_string();
+        assert!(error.contains("frames 2 to 5 could not be synced"), "{path}: {error}");
+        assert_eq!(wal.durable_lsn(), 1);
+        let found = lsns(&open(&disk.restart()).1);
+        assert_eq!(found, (1..=found.len() as Lsn).collect::<Vec<_>>());
+        assert!(!found.is_empty());
+    }
+    let disk = SimDisk::new(1);
+    let (wal, _) = open(&disk);
+    for _ in 0..4 {
+        wal.append(1, &[7; 56]).unwrap();
+    }
+    wal.sync().unwrap();
+    assert_eq!(lsns(&open(&disk.restart_worst()).1), [1, 2, 3, 4]);
 }
 
 /// A disk whose opens fail with a system's error number while one is set.

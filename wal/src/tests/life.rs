@@ -51,14 +51,21 @@ fn every_open_is_a_new_epoch_and_empty_segments_do_not_pile_up() {
 
 #[test]
 fn a_segment_ends_before_it_grows_over_its_bound() {
+    ends_before_its_bound(SyncMode::Async);
+    ends_before_its_bound(SyncMode::Sync);
+}
+
+fn ends_before_its_bound(sync: SyncMode) {
     let disk = SimDisk::new(1);
-    let (wal, _) = open(&disk);
+    let (wal, _) = open_from(&disk, Options { sync, ..SMALL }, 1, 0).unwrap();
     // 64 of header, then frames of 64 + 56 = 120: three fit in 512, not four.
     for _ in 0..7 {
         wal.append(1, &[7; 56]).unwrap();
     }
     wal.append(1, &[8; 1000]).unwrap(); // larger than a segment: one of its own
     wal.append(1, &[9; 8]).unwrap();
+    // Sealed is what is ended and durable.
+    let ended = sync == SyncMode::Sync;
     let segment = |number, first_lsn, last_lsn, bytes, sealed| SegmentInfo {
         number,
         first_lsn,
@@ -69,10 +76,10 @@ fn a_segment_ends_before_it_grows_over_its_bound() {
     assert_eq!(
         wal.segments(),
         [
-            segment(1, 1, 3, 64 + 3 * 120, true),
-            segment(2, 4, 6, 64 + 3 * 120, true),
-            segment(3, 7, 7, 64 + 120, true),
-            segment(4, 8, 8, 64 + 1064, true),
+            segment(1, 1, 3, 64 + 3 * 120, ended),
+            segment(2, 4, 6, 64 + 3 * 120, ended),
+            segment(3, 7, 7, 64 + 120, ended),
+            segment(4, 8, 8, 64 + 1064, ended),
             segment(5, 9, 9, 64 + 72, false),
         ]
     );
@@ -80,9 +87,11 @@ fn a_segment_ends_before_it_grows_over_its_bound() {
     // Each file is prepared in whole blocks.
     let lens: Vec<_> = files(&disk).into_iter().map(|f| f.1).collect();
     assert_eq!(lens, [4096; 5]);
-    // Rotation made all but the tail durable.
-    assert_eq!(wal.durable_lsn(), 8);
-    assert_eq!(lsns(&open(&disk.restart_worst()).1), [1, 2, 3, 4, 5, 6, 7, 8]);
+    // In sync mode rotation made all but the tail durable.
+    let durable = if sync == SyncMode::Sync { 8 } else { 0 };
+    assert_eq!(wal.durable_lsn(), durable);
+    let found = open(&disk.restart_worst()).1;
+    assert_eq!(lsns(&found), (1..=durable).collect::<Vec<_>>());
 }
 
 #[test]
@@ -281,7 +290,7 @@ fn after_a_failed_sync_a_restart_makes_durable_what_it_replays() {
 #[test]
 fn a_failed_sync_at_rotation_poisons() {
     let disk = SimDisk::new(1);
-    let (wal, _) = open(&disk);
+    let (wal, _) = open_from(&disk, Options { sync: SyncMode::Sync, ..SMALL }, 1, 0).unwrap();
     for _ in 0..3 {
         wal.append(1, &[7; 56]).unwrap();
     }

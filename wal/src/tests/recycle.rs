@@ -84,14 +84,14 @@ fn every_number_and_epoch_a_stale_frame_may_have_is_passed_over() {
     // given: a log of one frame in a recycled file, behind it a whole frame as
     // another use of the file could have left it: any LSN, any witness
     for (salt, number, lsn, epoch, durable) in
-        [(77, 1, 2, 1, 1), (77, 1, 9, 1, 8), (77, 9, 2, 2, 1), (1, 2, 2, 1, 1), (1, 2, 5, 1, 4)]
+        [(77, 1, 2, 1, 1), (77, 1, 9, 1, 8), (77, 9, 2, 1, 1), (1, 3, 2, 1, 1), (77, 3, 5, 2, 4)]
     {
         let disk = SimDisk::new(1);
         let wal = turned(&disk, REUSED, 7);
         let tail = *wal.segments().last().unwrap();
-        assert_ne!(number, tail.number);
-        let place = Place { salt, segment: number, offset: tail.bytes };
-        let stale = frame::whole(place, lsn + 6, 1, epoch, durable + 6, &[9; 56]);
+        assert_eq!(tail.number, 3);
+        let place = Place { salt, segment: number, epoch, offset: tail.bytes };
+        let stale = frame::whole(place, lsn + 6, 1, 1, durable + 6, &[9; 56]);
         let path = segment_path(tail.number);
         std::mem::forget(wal); // a kill: nothing is cut
         disk.open(&path, Open::Write).unwrap().write_at(&stale, tail.bytes).unwrap();

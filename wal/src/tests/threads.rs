@@ -1,6 +1,7 @@
 //! Many committers, one log: group sync, and readers beside.
 
 use super::*;
+use crate::SyncMode;
 use parking_lot::{Condvar, Mutex};
 use platform::{Disk, File, Lock, Open};
 use std::io;
@@ -139,8 +140,8 @@ fn appends_go_on_during_a_sync_and_the_next_sync_serves_all_who_wait() {
 }
 
 #[test]
-fn a_rotation_waits_for_the_sync_that_runs() {
-    let (wal, gate, disk) = gated(SMALL);
+fn in_sync_mode_a_rotation_waits_for_the_sync_that_runs() {
+    let (wal, gate, disk) = gated(Options { sync: SyncMode::Sync, ..SMALL });
     let rotated = AtomicU64::new(0);
     thread::scope(|s| {
         for _ in 0..3 {
@@ -165,9 +166,14 @@ fn a_rotation_waits_for_the_sync_that_runs() {
 
 #[test]
 fn syncs_never_overlap_rotations_included() {
+    syncs_never_overlap(SyncMode::Async);
+    syncs_never_overlap(SyncMode::Sync);
+}
+
+fn syncs_never_overlap(sync: SyncMode) {
     // Two syncs on one file at once: a kernel reports a failed writeback to one
     // of them only, and the other would publish what is lost.
-    let (wal, gate, _) = gated(SMALL);
+    let (wal, gate, _) = gated(Options { sync, ..SMALL });
     gate.let_end(u64::MAX);
     let commit = Mutex::new(());
     thread::scope(|s| {
@@ -189,9 +195,14 @@ fn syncs_never_overlap_rotations_included() {
 
 #[test]
 fn many_committers_a_reader_and_a_truncation() {
+    many_committers(Options { spare_segments: 3, ..SMALL });
+    many_committers(Options { sync: SyncMode::Sync, ..SMALL });
+}
+
+fn many_committers(opts: Options) {
     const EACH: u64 = 200;
     let disk = SimDisk::new(1);
-    let (wal, _) = open(&disk);
+    let (wal, _) = open_from(&disk, opts, 1, 0).unwrap();
     let commit = Mutex::new(());
     let mut seen = Vec::new();
     thread::scope(|s| {
@@ -234,7 +245,8 @@ fn many_committers_a_reader_and_a_truncation() {
 fn when_a_sync_fails_nobody_is_told_of_a_frame_that_is_lost() {
     for seed in 0..20 {
         let disk = SimDisk::new(seed);
-        let (wal, _) = open(&disk);
+        let sync = if seed % 2 == 0 { SyncMode::Async } else { SyncMode::Sync };
+        let (wal, _) = open_from(&disk, Options { sync, ..SMALL }, 1, 0).unwrap();
         let commit = Mutex::new(());
         let acknowledged = AtomicU64::new(0);
         thread::scope(|s| {
