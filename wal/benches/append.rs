@@ -8,13 +8,14 @@
 //! Run: `cargo bench -p wal`. The ratios are in docs/decisions/0011.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use platform::real::RealDisk;
-use platform::{Disk, File, Lock, Open};
+use platform::real::{RealClock, RealDisk};
+use platform::{Clock, Disk, File, Lock, Open};
 use std::hint::black_box;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 use wal::{Options, SyncMode, Wal};
 
 const PAYLOAD: [u8; 368] = [7; 368];
@@ -112,8 +113,8 @@ fn append(c: &mut Criterion) {
 /// `n` durable commits from `threads` threads, each waiting for its own.
 fn commits(wal: &Wal, threads: u64, n: u64) -> Duration {
     let (commit, left) = (Mutex::new(()), AtomicU64::new(n));
-    let start = Instant::now();
-    std::thread::scope(|s| {
+    let clock = RealClock::new();
+    thread::scope(|s| {
         for _ in 0..threads {
             s.spawn(|| {
                 while left
@@ -129,7 +130,7 @@ fn commits(wal: &Wal, threads: u64, n: u64) -> Duration {
             });
         }
     });
-    start.elapsed()
+    Duration::from_nanos(clock.monotonic_nanos())
 }
 
 fn durable(c: &mut Criterion) {

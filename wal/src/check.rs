@@ -8,6 +8,7 @@
 use crate::error::Error;
 use crate::frame;
 use crate::reader::{Found, Reader, read_segment_header};
+use crate::recover;
 use crate::segment::{self, HEADER_LEN, HeaderFlaw, Kind, SegmentHeader};
 use crate::{Frame, Lsn};
 use platform::{Disk, Open};
@@ -65,8 +66,16 @@ pub fn check(
     let need = must_have.max(from - 1);
     let mut walk =
         Walk { from, need, next: None, gap: false, each, fault, out: Checked::default() };
+    // Recovery's own judgement on what lies behind the end of a log without damage.
+    let behind = recover::scan(disk, dir, from, must_have, &mut |_| Ok(()))
+        .map_or_else(|_| Vec::new(), |plan| plan.behind().to_vec());
     let mut headers = Vec::new();
     for number in numbers {
+        if behind.contains(&number) {
+            let what = "a segment that was never durable, which an opening removes";
+            walk.tell(&segment::path(dir, number), 0, 0, what, true);
+            continue;
+        }
         headers.extend(walk.header(disk, dir, number));
     }
     walk.out.segments = headers.len() as u64;
@@ -118,6 +127,9 @@ impl Walk<'_> {
             Ok(Ok(header)) => return Some(header),
             Ok(Err(HeaderFlaw::Newer(found))) => {
                 format!("it has log format {found}, this version reads {}", segment::VERSION)
+            }
+            Ok(Err(HeaderFlaw::Misnamed(header))) => {
+                format!("its header says that it is segment {}", header.number)
             }
             Ok(Err(HeaderFlaw::Invalid)) => "the segment's header does not check".to_owned(),
             Err(error) => error.to_string(),
@@ -188,6 +200,8 @@ impl Walk<'_> {
                      epoch {}",
                     head.lsn, head.epoch, head.durable_lsn, header.epoch
                 ),
+                Found::Mark(lsn) if lsn == next && after.is_none() => break,
+                Found::Mark(_) => "an end mark stands here".to_owned(),
                 Found::Bad(flaw) => flaw.to_string(),
                 Found::End => "the file ends".to_owned(),
             };

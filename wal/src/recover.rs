@@ -54,6 +54,13 @@ pub(crate) struct Plan {
     pub(crate) recovery: Recovery,
 }
 
+impl Plan {
+    /// The numbers of the files behind the end of the log.
+    pub(crate) fn behind(&self) -> &[u64] {
+        &self.remove
+    }
+}
+
 struct Keep {
     header: SegmentHeader,
     last_lsn: Lsn,
