@@ -1,15 +1,13 @@
-//! The engine's three hot paths, and the memtable against `BTreeMap`.
+//! The engine's hot paths.
 //!
 //! `cargo bench -p lsm`. Figures and what they mean: `lsm/README.md`.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::collections::BTreeMap;
-use std::hint::black_box;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lsm::{Batch, Direction, KeyspaceId, Lsm, Options};
 use platform::real::{RealClock, RealDisk};
 
@@ -102,57 +100,5 @@ fn engine(c: &mut Criterion) {
     group.finish();
 }
 
-fn memtable(c: &mut Criterion) {
-    let mut group = c.benchmark_group("memtable");
-    group.sample_size(10);
-    for keys in [20_000, 150_000, 1_000_000] {
-        group.throughput(Throughput::Elements(keys));
-        group.bench_function(format!("insert {keys}, skiplist"), |b| {
-            b.iter_batched(
-                lsm::bench::Table::new,
-                |table| {
-                    for n in 0..keys {
-                        table.insert(&key(n), n + 1, &[0; 8]);
-                    }
-                    table
-                },
-                BatchSize::PerIteration,
-            );
-        });
-        group.bench_function(format!("insert {keys}, BTreeMap"), |b| {
-            b.iter_batched(
-                BTreeMap::new,
-                |mut map| {
-                    for n in 0..keys {
-                        map.insert((key(n), u64::MAX - n), [0u8; 8]);
-                    }
-                    map
-                },
-                BatchSize::PerIteration,
-            );
-        });
-        let (table, mut map) = (lsm::bench::Table::new(), BTreeMap::new());
-        for n in 0..keys {
-            table.insert(&key(n), n + 1, &[0; 8]);
-            map.insert((key(n), u64::MAX - n), [0u8; 8]);
-        }
-        group.throughput(Throughput::Elements(1));
-        let mut n = 0;
-        group.bench_function(format!("get of {keys}, skiplist"), |b| {
-            b.iter(|| {
-                n = (n + 7919) % keys;
-                table.get(black_box(&key(n)), u64::MAX)
-            });
-        });
-        group.bench_function(format!("get of {keys}, BTreeMap"), |b| {
-            b.iter(|| {
-                n = (n + 7919) % keys;
-                map.range(black_box((key(n), 0))..).next().map(|(_, v)| v.len())
-            });
-        });
-    }
-    group.finish();
-}
-
-criterion_group!(benches, memtable, engine);
+criterion_group!(benches, engine);
 criterion_main!(benches);

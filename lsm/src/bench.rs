@@ -1,10 +1,12 @@
-//! A door for `benches/engine.rs`; not part of the interface.
+//! A door for `benches/memtable.rs`; not part of the interface.
+
+use std::sync::Arc;
 
 use crate::Lsn;
-use crate::memtable::Memtable;
+use crate::memtable::{Memtable, Walk};
 
 /// A bare memtable.
-pub struct Table(Memtable);
+pub struct Table(Arc<Memtable>);
 
 impl Default for Table {
     fn default() -> Self {
@@ -15,7 +17,7 @@ impl Default for Table {
 impl Table {
     /// An empty one.
     pub fn new() -> Self {
-        Table(Memtable::empty())
+        Table(Arc::new(Memtable::empty()))
     }
 
     /// Adds an entry.
@@ -26,5 +28,23 @@ impl Table {
     /// The length of the newest value at `lsn`.
     pub fn get(&self, key: &[u8], lsn: Lsn) -> Option<usize> {
         self.0.get(key, lsn)?.value().map(<[u8]>::len)
+    }
+
+    /// The bytes of up to `entries` keys and values from `key` on.
+    pub fn walk(&self, key: &[u8], entries: usize) -> usize {
+        let mut walk = Walk::new(Arc::clone(&self.0), Lsn::MAX, 0);
+        walk.seek_from(key, true);
+        let mut bytes = 0;
+        for _ in 0..entries {
+            let (Some(key), Some(value)) = (walk.key(), walk.value()) else { break };
+            bytes += key.len() + value.len();
+            walk.forward();
+        }
+        bytes
+    }
+
+    /// Bytes of memory held.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes()
     }
 }

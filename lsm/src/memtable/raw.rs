@@ -381,7 +381,7 @@ impl EntryLink {
 pub(super) struct LeafLink(AtomicPtr<Leaf>);
 
 impl LeafLink {
-    pub(super) const fn none() -> Self {
+    pub(super) fn none() -> Self {
         LeafLink(AtomicPtr::new(ptr::null_mut()))
     }
 
@@ -417,7 +417,7 @@ const LEAF: usize = 1;
 const _: () = assert!(align_of::<Leaf>() > LEAF && align_of::<Inner>() > LEAF);
 
 impl ChildLink {
-    pub(super) const fn none() -> Self {
+    pub(super) fn none() -> Self {
         ChildLink(AtomicPtr::new(ptr::null_mut()))
     }
 

@@ -68,7 +68,7 @@ struct Split<'a> {
 }
 
 impl Memtable {
-    pub(crate) const fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Memtable { root: ChildLink::none(), last: LeafLink::none(), arena: Arena::new() }
     }
 
