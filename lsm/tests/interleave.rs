@@ -153,16 +153,30 @@ fn a_root_leaf_splits_in_the_middle_and_at_its_end() {
     check_all(&[10, 20, 30], &[40]);
 }
 
+/// Keys in order fill their leaves: 10 20 30 | 40 50 60 | 70 80 90 | ...
+const TENS: [u8; 15] = [10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120, 130, 140, 150];
+
 #[test]
 fn a_leaf_below_an_inner_node_splits() {
-    // Leaves 10 20 | 30 35 40 | 50, the middle one splits; then the first one.
-    check_all(&[10, 20, 30, 40, 35, 50], &[36]);
-    check_all(&[10, 20, 30, 40, 50, 15], &[12]);
+    // The first one, one in the middle, the last one at its end.
+    check_all(&TENS[..4], &[15]);
+    check_all(&TENS[..6], &[45]);
+    check_all(&TENS[..6], &[70]);
+    // The first one, and its lower half again.
+    check_all(&TENS[..4], &[15, 12, 11]);
 }
 
 #[test]
 fn an_inner_node_splits() {
-    // Four leaves below the root, whose second splits; then the last at its end.
-    check_all(&[10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 15, 45], &[46]);
-    check_all(&[10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120], &[130]);
+    // Four leaves below the root: by its second, by its last in the middle and at
+    // its end.
+    check_all(&TENS[..12], &[45]);
+    check_all(&TENS[..12], &[105]);
+    check_all(&TENS[..12], &[130]);
+}
+
+#[test]
+fn an_inner_node_below_another_splits() {
+    check_all(&TENS, &[45]);
+    check_all(&TENS, &[15, 14]);
 }
