@@ -13,6 +13,20 @@ mod memtable {
     pub mod sync {
         pub(super) use loom::sync::atomic::{AtomicPtr, AtomicU64};
         pub(super) const SLOTS: usize = 3;
+        /// Stands for the bytes of an entry: loom sees who reads them without
+        /// having seen that they were written.
+        pub(super) struct Mark(loom::cell::UnsafeCell<()>);
+        impl Mark {
+            pub(super) fn new() -> Self {
+                Mark(loom::cell::UnsafeCell::new(()))
+            }
+            pub(super) fn write(&self) {
+                self.0.with_mut(|_| ());
+            }
+            pub(super) fn read(&self) {
+                self.0.with(|_| ());
+            }
+        }
     }
     #[path = "node.rs"]
     mod node;
@@ -162,8 +176,6 @@ fn a_leaf_below_an_inner_node_splits() {
     check_all(&TENS[..4], &[15]);
     check_all(&TENS[..6], &[45]);
     check_all(&TENS[..6], &[70]);
-    // The first one, and its lower half again.
-    check_all(&TENS[..4], &[15, 12, 11]);
 }
 
 #[test]
@@ -178,5 +190,4 @@ fn an_inner_node_splits() {
 #[test]
 fn an_inner_node_below_another_splits() {
     check_all(&TENS, &[45]);
-    check_all(&TENS, &[15, 14]);
 }

@@ -37,7 +37,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::node::{Inner, Leaf, Ordered};
-use super::sync::AtomicPtr;
+use super::sync::{AtomicPtr, Mark};
 
 /// Bytes of the first chunk of each kind; each is twice the one before, up to
 /// [`LARGEST`]: a keyspace that is hardly written costs little.
@@ -208,6 +208,7 @@ impl<'a> Writer<'a> {
             key_len: u16::try_from(key.len()).expect("a key has at most 1 KiB"),
             put: value.is_some(),
             has_past: older.is_some(),
+            mark: Mark::new(),
         };
         let past = if older.is_some() { size_of::<Past>() } else { 0 };
         let size = size_of::<Header>() + past + key.len() + bytes.len();
@@ -226,6 +227,7 @@ impl<'a> Writer<'a> {
             }
             ptr::copy_nonoverlapping(key.as_ptr(), to, key.len());
             ptr::copy_nonoverlapping(bytes.as_ptr(), to.add(key.len()), bytes.len());
+            (*at.cast::<Header>()).mark.write();
         }
         Entry(NonNull::new(at).expect("a place is not null"), PhantomData)
     }
@@ -239,14 +241,15 @@ impl<'a> Writer<'a> {
 /// +------+------------+---------+-----+----------+----------+---------+-----------+
 /// ```
 #[repr(C)]
-struct Header {
+pub(super) struct Header {
     lsn: u64,
     value_len: u32,
     key_len: u16,
     put: bool,
     has_past: bool,
+    mark: Mark,
 }
-const _: () = assert!(size_of::<Header>() == 16 && align_of::<Header>() == 8);
+const _: () = assert!(size_of::<Header>() % align_of::<Past>() == 0);
 
 /// The way to older versions of the same key.
 #[repr(C)]
@@ -259,7 +262,7 @@ struct Past {
     /// Older versions in all.
     depth: u64,
 }
-const _: () = assert!(size_of::<Past>() == 24 && align_of::<Past>() == align_of::<Header>());
+const _: () = assert!(size_of::<Past>() == 24 && align_of::<Past>() <= align_of::<Header>());
 
 impl Past {
     /// The past of a version newer than `older`. Jumps are those of Myers'
@@ -290,7 +293,9 @@ impl<'a> Entry<'a> {
     fn header(self) -> &'a Header {
         // SAFETY: an entry begins with its header, written before anybody knew of
         // the entry (3) and alive for 'a (2).
-        unsafe { self.0.cast::<Header>().as_ref() }
+        let header = unsafe { self.0.cast::<Header>().as_ref() };
+        header.mark.read();
+        header
     }
 
     #[inline]
