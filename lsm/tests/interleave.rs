@@ -8,7 +8,7 @@
 //! directions, wherever the writer stands; also in a walk begun before.
 
 #[path = "../src/memtable"]
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unused_imports, unreachable_pub)]
 mod memtable {
     pub mod sync {
         pub(super) use loom::sync::atomic::{AtomicPtr, AtomicU64};
@@ -30,7 +30,7 @@ mod memtable {
     }
     #[path = "node.rs"]
     mod node;
-    #[path = "raw.rs"]
+    #[path = "raw/mod.rs"]
     mod raw;
     #[path = "table.rs"]
     pub mod table;
