@@ -117,6 +117,36 @@ fn a_failing_archive_holds_the_log_back_and_nothing_else() {
 }
 
 #[test]
+fn neither_a_busy_store_nor_a_long_archive_starves_the_other() {
+    // Given a long log to archive, and a store with something to flush at each step,
+    let world = World::new(1);
+    let lsm = world.open().unwrap();
+    world.far.fail(Fault::Write, "", Times::Every);
+    puts(&lsm, 300);
+    while lsm.stats().unwrap().archive.unwrap().error.is_none() {
+        lsm.step().unwrap();
+    }
+    world.far.clear_faults();
+    world.clock.advance(Duration::from_secs(2));
+    let behind = lsm.last_lsn();
+    // when it is stepped while it is written to, then both go on, turn by turn.
+    let (mut copied, mut flushed) = (0, 0);
+    for _ in 0..120 {
+        while lsm.stats().unwrap().frozen == 0 {
+            puts(&lsm, 1);
+        }
+        match lsm.step().unwrap() {
+            Step::Archiving | Step::Archived { .. } => copied += 1,
+            Step::Idle | Step::ArchiveFailed => panic!("there was something to do"),
+            _ => flushed += 1,
+        }
+    }
+    assert!(copied >= 50 && flushed >= 50, "{copied} {flushed}");
+    assert!(lsm.last_lsn() > behind);
+    assert!(lsm.stats().unwrap().archive.unwrap().archived_lsn > 50);
+}
+
+#[test]
 fn the_archive_of_another_store_is_refused_and_the_log_kept() {
     // Given an archive directory that another store has begun,
     let world = World::new(1);

@@ -463,7 +463,13 @@ impl Job<'_> {
         let mut frames =
             archive.frames(next, archive::Until::End, Some(store)).map_err(archived)?;
         let mut used = 0;
-        while let Some(frame) = frames.next().map_err(archived)? {
+        loop {
+            let frame = match frames.next() {
+                // What lies behind the last one wanted may be missing or damaged.
+                Err(_) if self.what.until == Until::Lsn(replay.last) => break,
+                frame => frame.map_err(archived)?,
+            };
+            let Some(frame) = frame else { break };
             if !replay.take(&frame)? {
                 break;
             }

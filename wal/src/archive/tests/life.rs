@@ -301,6 +301,20 @@ fn a_range_archived_by_a_try_that_was_not_counted_is_counted_once() {
 }
 
 #[test]
+fn what_an_interrupted_copy_left_is_removed_and_nothing_else() {
+    let (disk, wal, archiver) = archived_60();
+    let left = super::super::format::name(3, 1000) + ".new";
+    for name in [&left[..], "notes.new", "x.arc.new"] {
+        put(&disk, &format!("{DIR}/{name}"), b"whatever");
+    }
+    let opened = super::archiver(&disk, &wal).unwrap();
+    assert_eq!(opened.files(), archiver.files());
+    let files = disk.list(DIR).unwrap();
+    assert!(!files.contains(&left), "{files:?}");
+    assert!(files.contains(&"notes.new".to_owned()) && files.contains(&"x.arc.new".to_owned()));
+}
+
+#[test]
 fn a_file_that_another_put_across_the_next_one_is_refused() {
     // Given an archiver, and files of others that reach into what comes next,
     for (first, last) in [(2, 4), (9, 12), (1, 60), (3, 3)] {
