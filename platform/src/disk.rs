@@ -83,6 +83,13 @@ pub trait File: Send + Sync {
         Ok(())
     }
 
+    /// The first `len` bytes in memory, for files whose written bytes are never
+    /// changed: they may be fewer now and grow later. `None`: here, or now, only
+    /// [`File::read_at`] serves.
+    fn map(&self, _len: u64) -> Option<Arc<dyn Mapped>> {
+        None
+    }
+
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
 
@@ -102,6 +109,15 @@ pub trait File: Send + Sync {
             format!("wanted {} bytes at offset {offset}, the file had {got}", buf.len()),
         ))
     }
+}
+
+/// A file's bytes in memory.
+pub trait Mapped: Send + Sync {
+    /// Appends the `len` bytes at `offset` to `buf`; `false`, and nothing is
+    /// appended, where the mapping does not reach. Bytes behind the file's end, and
+    /// bytes the disk could not give, are zeros: verify what you get, and read what
+    /// does not check by [`File::read_at`], which says what is wrong.
+    fn read(&self, offset: u64, len: usize, buf: &mut Vec<u8>) -> bool;
 }
 
 /// Holds an exclusive lock until dropped.

@@ -18,5 +18,5 @@ pub mod real;
 pub mod sim;
 
 pub use clock::Clock;
-pub use disk::{BLOCK, Disk, File, Lock, Open, Shortage, shortage};
+pub use disk::{BLOCK, Disk, File, Lock, Mapped, Open, Shortage, shortage};
 pub use entropy::Entropy;

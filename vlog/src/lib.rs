@@ -20,6 +20,7 @@ mod raw;
 mod record;
 mod scan;
 mod segment;
+mod table;
 #[cfg(test)]
 mod tests;
 mod write;

@@ -1,25 +1,24 @@
 //! The value log: open and read (`write.rs`: append, sync, remove).
 //!
 //! Must stay true:
-//! * one writer, under `writer`; readers never take that lock. Lock order:
-//!   `writer`, then `segments`; neither is held over a read;
+//! * one writer, under `writer`; readers take no lock, but to open a file;
 //! * a record can be read only after the [`Vlog::sync`] that made it durable
-//!   returned: its bytes are not in `segments` before.
+//!   returned: its bytes are not in the table's `len` before;
+//! * what comes out of a mapping is copied first and verified then, so that what
+//!   is handed out is what was verified; what does not check is read again by a
+//!   call, which can say what is wrong with the disk.
 
 use crate::error::Error;
 use crate::record::{self, Pointer, RecordRef};
 use crate::scan::Scan;
 use crate::segment::{self, HEADER_LEN, HeaderFlaw, Tail};
+use crate::table::{Opened, Segment, Table, find};
 use crate::write::Writer;
 use crate::{Options, Record, SegmentInfo};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use platform::{Disk, File, Open};
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-
-/// Files kept open for reading.
-const MAX_OPEN_FILES: usize = 128;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The value log of one process. All methods take `&self`.
 pub struct Vlog {
@@ -27,25 +26,9 @@ pub struct Vlog {
     pub(crate) dir: String,
     pub(crate) opts: Options,
     pub(crate) writer: Mutex<Writer>,
-    pub(crate) segments: RwLock<BTreeMap<u32, Segment>>,
+    pub(crate) segments: Table,
     /// The segment being written (0: none yet), for those without the lock.
     pub(crate) tail_id: AtomicU32,
-}
-
-/// What readers see of a segment.
-pub(crate) struct Segment {
-    /// Bytes that are durable and may be read, header included.
-    pub(crate) len: u64,
-    file: Option<Arc<dyn File>>,
-    /// Read since the last look of the eviction.
-    used: AtomicBool,
-}
-
-impl Segment {
-    /// Of so many bytes that may be read, not open.
-    pub(crate) fn new(len: u64) -> Segment {
-        Segment { len, file: None, used: AtomicBool::new(false) }
-    }
 }
 
 impl std::fmt::Debug for Vlog {
@@ -74,7 +57,7 @@ impl Vlog {
         ids.sort_unstable();
 
         // Look first, change afterwards.
-        let mut segments = BTreeMap::new();
+        let mut segments = Vec::new();
         let mut current = None;
         for &id in ids.iter().filter(|id| **id <= tail.segment) {
             let path = segment::path(dir, id);
@@ -92,7 +75,7 @@ impl Vlog {
                 len = tail.len;
                 current = Some((path, file, cut));
             }
-            segments.insert(id, Segment::new(len));
+            segments.push(Segment::new(id, len));
         }
         if tail.segment != 0 && current.is_none() {
             return Err(Error::Missing { file: segment::path(dir, tail.segment) });
@@ -118,7 +101,7 @@ impl Vlog {
             dir: dir.to_owned(),
             opts,
             writer: Mutex::new(Writer::new(tail, current)),
-            segments: RwLock::new(segments),
+            segments: Table::new(segments),
             tail_id: AtomicU32::new(tail.segment),
         })
     }
@@ -134,33 +117,54 @@ impl Vlog {
         Ok(Record { keyspace, lsn, key_len, bytes })
     }
 
-    /// Reads and verifies one record, by one read of `at.len` bytes, into `buf`
-    /// (replacing what it holds).
+    /// Reads and verifies one record into `buf` (replacing what it holds): copied
+    /// out of memory where the segment is mapped, else by one read of `at.len` bytes.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if anything does not check, [`Error::Missing`] if there
     /// is no such segment, [`Error::Misuse`] for a record not yet synced,
     /// [`Error::Io`].
     pub fn read_into<'b>(&self, at: Pointer, buf: &'b mut Vec<u8>) -> Result<RecordRef<'b>, Error> {
-        let (file, len) = self.file(at.segment)?;
-        let end = at.offset.checked_add(u64::from(at.len));
-        if at.offset < HEADER_LEN
-            || (at.len as usize) < record::HEADER_LEN
-            || end.is_none_or(|end| end > len)
-        {
-            return Err(self.outside(at, len));
-        }
         buf.clear();
-        buf.resize(at.len as usize, 0);
+        let checked = self.with(at.segment, |opened, len| {
+            let end = at.offset.checked_add(u64::from(at.len));
+            if at.offset < HEADER_LEN
+                || (at.len as usize) < record::HEADER_LEN
+                || end.is_none_or(|end| end > len)
+            {
+                return Err(self.outside(at, len));
+            }
+            let mapped = opened.map.as_ref();
+            if mapped.is_some_and(|map| map.read(at.offset, at.len as usize, buf))
+                && record::check(buf, at.segment, at.offset).is_ok()
+            {
+                return Ok(true);
+            }
+            // Not mapped, or the mapping gave what does not check: the disk says why.
+            self.read_by_call(&*opened.file, at, buf)?;
+            Ok(false)
+        })?;
+        let flawed = |flaw: record::Flaw| {
+            Error::corrupt(&segment::path(&self.dir, at.segment), at.offset, flaw.to_string())
+        };
+        match checked {
+            true => record::split(buf),
+            false => record::check(buf, at.segment, at.offset),
+        }
+        .map_err(flawed)
+    }
+
+    /// One read of the record's bytes, unverified.
+    fn read_by_call(&self, file: &dyn File, at: Pointer, buf: &mut Vec<u8>) -> Result<(), Error> {
         let path = || segment::path(&self.dir, at.segment);
+        // No byte is zeroed that was there already.
+        buf.resize(at.len as usize, 0);
         file.read_exact_at(buf, at.offset).map_err(|e| match e.kind() {
             std::io::ErrorKind::UnexpectedEof => {
                 Error::corrupt(&path(), at.offset, record::Flaw::Short.to_string())
             }
             _ => Error::io("read", &path())(e),
-        })?;
-        record::check(buf, at.segment, at.offset)
-            .map_err(|flaw| Error::corrupt(&path(), at.offset, flaw.to_string()))
+        })
     }
 
     /// As [`Vlog::read_into`], and the record must be of this keyspace and key:
@@ -216,69 +220,49 @@ impl Vlog {
         Ok(Scan::new(file, path, segment, offset.max(HEADER_LEN), len))
     }
 
-    /// An open handle and how many bytes may be read.
-    fn file(&self, id: u32) -> Result<(Arc<dyn File>, u64), Error> {
-        {
-            let segments = self.segments.read();
-            match segments.get(&id) {
-                None => return Err(Error::Missing { file: segment::path(&self.dir, id) }),
-                Some(Segment { file: Some(file), len, used }) => {
-                    if !used.load(Ordering::Relaxed) {
-                        used.store(true, Ordering::Relaxed);
-                    }
-                    return Ok((file.clone(), *len));
-                }
-                Some(_) => {}
-            }
+    /// Finds a segment, opened, and gives it to `then` with the bytes that may be
+    /// read of it.
+    fn with<T>(
+        &self,
+        id: u32,
+        then: impl FnOnce(&Opened, u64) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let table = self.segments.now();
+        let Some(segment) = find(&table, id) else {
+            return Err(Error::Missing { file: segment::path(&self.dir, id) });
+        };
+        let len = segment.len();
+        if let Some(opened) = &*segment.opened() {
+            return then(opened, len);
         }
         let path = segment::path(&self.dir, id);
         let file = self.disk.open(&path, Open::Read).map_err(Error::opening(&path))?;
-        let mut segments = self.segments.write();
-        evict(&mut segments);
-        match segments.get_mut(&id) {
-            None => Err(Error::Missing { file: path }),
-            Some(segment) => {
-                segment.used.store(true, Ordering::Relaxed);
-                segment.file = Some(file.clone());
-                Ok((file, segment.len))
-            }
-        }
+        // As far as it will ever grow.
+        let map = file.map(self.opts.segment_bytes.max(len));
+        let opened = Arc::new(Opened { file, map });
+        self.segments.keep_open(segment, Arc::clone(&opened));
+        then(&opened, len)
+    }
+
+    fn file(&self, id: u32) -> Result<(Arc<dyn File>, u64), Error> {
+        self.with(id, |opened, len| Ok((Arc::clone(&opened.file), len)))
     }
 
     /// The segments, oldest first.
     pub fn segments(&self) -> Vec<SegmentInfo> {
         let current = self.tail_id.load(Ordering::Acquire);
-        let segments = self.segments.read();
-        segments
-            .iter()
-            .map(|(&id, s)| SegmentInfo {
-                id,
-                bytes: s.len.saturating_sub(HEADER_LEN),
-                sealed: id != current,
-            })
-            .collect()
+        let segments = self.segments.now();
+        let info = |s: &Arc<Segment>| SegmentInfo {
+            id: s.id,
+            bytes: s.len().saturating_sub(HEADER_LEN),
+            sealed: s.id != current,
+        };
+        segments.iter().map(info).collect()
     }
 
     #[cfg(test)]
     pub(crate) fn open_files(&self) -> usize {
-        self.segments.read().values().filter(|s| s.file.is_some()).count()
-    }
-}
-
-/// Closes files not used of late until there is room for one more: those read
-/// since the last look get a second chance.
-fn evict(segments: &mut BTreeMap<u32, Segment>) {
-    let mut open = segments.values().filter(|s| s.file.is_some()).count();
-    for _ in 0..2 {
-        for segment in segments.values_mut() {
-            if open < MAX_OPEN_FILES {
-                return;
-            }
-            if segment.file.is_some() && !std::mem::take(segment.used.get_mut()) {
-                segment.file = None;
-                open -= 1;
-            }
-        }
+        self.segments.open_files()
     }
 }
 

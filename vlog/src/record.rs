@@ -191,6 +191,15 @@ pub(crate) fn claimed_len(bytes: &[u8]) -> Result<u64, Flaw> {
     Ok(record_len(key_len, value_len))
 }
 
+/// The parts of a record that [`check`] has passed.
+pub(crate) fn split(bytes: &[u8]) -> Result<RecordRef<'_>, Flaw> {
+    let Ok((h, rest)) = Header::ref_from_prefix(bytes) else { return Err(Flaw::Short) };
+    let Some((key, value)) = rest.split_at_checked(usize::from(h.key_len.get())) else {
+        return Err(Flaw::Length);
+    };
+    Ok(RecordRef { keyspace: h.keyspace.get(), lsn: h.lsn.get(), key, value })
+}
+
 /// Verifies that `bytes` are exactly the record written at this place.
 pub(crate) fn check(bytes: &[u8], segment: u32, offset: u64) -> Result<RecordRef<'_>, Flaw> {
     let Ok((h, rest)) = Header::ref_from_prefix(bytes) else { return Err(Flaw::Short) };
@@ -200,7 +209,6 @@ pub(crate) fn check(bytes: &[u8], segment: u32, offset: u64) -> Result<RecordRef
     if h.version != VERSION {
         return Err(Flaw::Version(h.version));
     }
-    let key_len = usize::from(h.key_len.get());
     if claimed_len(bytes)? != bytes.len() as u64 {
         return Err(Flaw::Length);
     }
@@ -212,8 +220,7 @@ pub(crate) fn check(bytes: &[u8], segment: u32, offset: u64) -> Result<RecordRef
     if h.flags != 0 || h.zero.get() != 0 {
         return Err(Flaw::Flags(h.flags));
     }
-    let (key, value) = rest.split_at(key_len);
-    Ok(RecordRef { keyspace: h.keyspace.get(), lsn: h.lsn.get(), key, value })
+    split(bytes)
 }
 
 #[cfg(test)]

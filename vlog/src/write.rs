@@ -13,9 +13,10 @@
 //!   would prove nothing. The next open cuts back to the tail that was committed.
 
 use crate::error::Error;
-use crate::log::{Segment, Vlog};
+use crate::log::Vlog;
 use crate::record::{self, MAX_KEY_BYTES, MAX_VALUE_BYTES, Pointer};
 use crate::segment::{self, HEADER_LEN, Tail};
+use crate::table::Segment;
 use parking_lot::MutexGuard;
 use platform::{File, Open};
 use std::io::ErrorKind;
@@ -156,11 +157,11 @@ impl Vlog {
             return Err(Error::Misuse { segment, why });
         }
         let path = segment::path(&self.dir, segment);
-        if !self.segments.read().contains_key(&segment) {
+        if !self.segments.contains(segment) {
             return Err(Error::Missing { file: path });
         }
         self.disk.remove(&path).map_err(Error::io("remove", &path))?;
-        self.segments.write().remove(&segment);
+        self.segments.retain(|id| id != segment);
         let synced = self.disk.sync_dir(&self.dir);
         let synced = synced.map_err(|e| Failed::Sync(Error::io("sync", &self.dir)(e)));
         self.settle(&mut writer, synced)
@@ -206,15 +207,10 @@ impl Vlog {
     fn go_back(&self, writer: &mut Writer) -> Result<(), Error> {
         let tail = writer.vouched;
         writer.buf.clear();
-        {
-            // First of all nobody reads there any more.
-            let mut segments = self.segments.write();
-            segments.retain(|&id, _| id <= tail.segment);
-            if let Some(last) = segments.get_mut(&tail.segment) {
-                last.len = tail.len;
-            }
-            self.tail_id.store(tail.segment, Ordering::Release);
-        }
+        // First of all nobody reads there any more.
+        self.segments.retain(|id| id <= tail.segment);
+        self.segments.set_len(tail.segment, tail.len);
+        self.tail_id.store(tail.segment, Ordering::Release);
         while writer.made > tail.segment {
             let path = segment::path(&self.dir, writer.made);
             match self.disk.remove(&path) {
@@ -256,9 +252,7 @@ impl Vlog {
             synced.map_err(Failed::Sync)?;
             current.unnamed = false;
         }
-        if let Some(seen) = self.segments.write().get_mut(&current.id) {
-            seen.len = current.written;
-        }
+        self.segments.set_len(current.id, current.written);
         Ok(Tail { segment: current.id, len: current.written })
     }
 
@@ -274,7 +268,7 @@ impl Vlog {
         let file = self.disk.open(&path, Open::CreateNew).map_err(Error::io("create", &path))?;
         file.write_at(&segment::encode(id), 0).map_err(Error::io("write", &path))?;
         // No byte of it may be read yet.
-        self.segments.write().insert(id, Segment::new(0));
+        self.segments.push(Segment::new(id, 0));
         self.tail_id.store(id, Ordering::Release);
         writer.current =
             Some(Current { id, file, written: HEADER_LEN, dirty: true, unnamed: true });

@@ -12,13 +12,15 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use super::disk::named;
 use super::mapped::{MOST, Map};
-use crate::disk::File;
+use super::reading::Reading;
+use crate::disk::{File, Mapped};
 
 /// Zeros are written this many bytes at a time.
 const CHUNK: usize = 256 << 10;
@@ -127,6 +129,10 @@ impl File for RealFile {
             *window = Window::Unknown;
         }
         Ok(())
+    }
+
+    fn map(&self, len: u64) -> Option<Arc<dyn Mapped>> {
+        Some(Arc::new(Reading::new(&self.file, len)?))
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -7,6 +7,7 @@ mod direct;
 mod disk;
 mod file;
 mod mapped;
+mod reading;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
