@@ -4,9 +4,10 @@
 //! * it never holds more frames than its bound allows;
 //! * a frame is served only if it is the version the reference vouches for, so
 //!   that a page number used again can never serve the old page;
-//! * the only lock on the read path is the one of a set of 16 frames.
+//! * the only lock on the read path is the one of a set of 8 frames.
 //!
-//! Sets of 16 frames, each with a two-bit guess how soon it is wanted again
+//! A set is two neighbouring cache lines: lock, counts, page numbers and guesses
+//! in the first, the frames' addresses in the second. Each frame has a two-bit guess how soon it is wanted again
 //! (the hardware policy RRIP): a frame comes in as "late" (2), a hit makes it
 //! "soon" (0), the victim is a frame that is "never" (3); if there is none,
 //! all age by one. Cursors bring leaves in as "never", so a scan of any length
@@ -20,7 +21,7 @@ use parking_lot::RwLock;
 use crate::format::Ref;
 use crate::node::Page;
 
-const WAYS: usize = 16;
+const WAYS: usize = 8;
 /// What a frame costs: the page, and its share of the table.
 const FRAME_BYTES: usize = size_of::<Page>() + 16 + size_of::<Set>() / WAYS;
 const SOON: u8 = 0;
@@ -45,7 +46,8 @@ pub struct CacheStats {
     pub hits: u64,
     /// Pages that had to be read from the disk.
     pub misses: u64,
-    /// Bytes held, bookkeeping included.
+    /// Bytes held, bookkeeping included (not those of inner pages kept by views: at
+    /// most an eighth of `capacity` more).
     pub bytes: usize,
     /// The most it will hold.
     pub capacity: usize,
@@ -53,36 +55,34 @@ pub struct CacheStats {
 
 pub(crate) struct Cache {
     sets: Vec<Set>,
-    /// Frames in use per set: 16, fewer if the cache is smaller than one set.
+    /// Frames in use per set: 8, fewer if the cache is smaller than one set.
     ways: usize,
 }
 
+#[derive(Default)]
+#[repr(align(128))]
 struct Set {
     frames: RwLock<Frames>,
-    hits: AtomicU64,
-    misses: AtomicU64,
 }
 
 #[derive(Default)]
+#[repr(C)]
 struct Frames {
     /// 0 is an empty frame: page 0 is a meta page.
     numbers: [u32; WAYS],
     wanted: [AtomicU8; WAYS],
+    hits: AtomicU64,
+    misses: AtomicU64,
     pages: [Option<Arc<Page>>; WAYS],
 }
+const _: () = assert!(size_of::<Set>() == 128);
 
 impl Cache {
     pub(crate) fn new(bytes: usize) -> Cache {
         let frames = bytes / FRAME_BYTES;
         let ways = frames.min(WAYS);
         let sets = frames.checked_div(ways).unwrap_or(0);
-        let sets = (0..sets)
-            .map(|_| Set {
-                frames: RwLock::default(),
-                hits: AtomicU64::new(0),
-                misses: AtomicU64::new(0),
-            })
-            .collect();
+        let sets = (0..sets).map(|_| Set::default()).collect();
         Cache { sets, ways }
     }
 
@@ -113,7 +113,7 @@ impl Cache {
             }
             Some(Arc::clone(page))
         });
-        let counter = if page.is_some() { &set.hits } else { &set.misses };
+        let counter = if page.is_some() { &frames.hits } else { &frames.misses };
         counter.fetch_add(1, Relaxed);
         page
     }
@@ -141,15 +141,21 @@ impl Cache {
         drop(old);
     }
 
+    /// Frames it may hold.
+    pub(crate) fn frames(&self) -> usize {
+        self.sets.len() * self.ways
+    }
+
     pub(crate) fn stats(&self) -> CacheStats {
         let mut stats = CacheStats {
             capacity: self.sets.len() * self.ways * FRAME_BYTES,
             ..CacheStats::default()
         };
         for set in &self.sets {
-            stats.hits += set.hits.load(Relaxed);
-            stats.misses += set.misses.load(Relaxed);
-            stats.bytes += set.frames.read().pages.iter().flatten().count() * FRAME_BYTES;
+            let frames = set.frames.read();
+            stats.hits += frames.hits.load(Relaxed);
+            stats.misses += frames.misses.load(Relaxed);
+            stats.bytes += frames.pages.iter().flatten().count() * FRAME_BYTES;
         }
         stats
     }
@@ -193,7 +199,7 @@ mod tests {
             cache.insert(n, page(n).1, Hint::Point);
             assert!(cache.stats().bytes <= bound);
         }
-        // 100 frames are 6 sets of 16.
+        // 100 frames are 12 sets of 8.
         assert_eq!(cache.stats().bytes, 96 * FRAME_BYTES);
     }
 

@@ -22,6 +22,7 @@ use crate::format::{
     BadMeta, DIRECTORY, FIRST_PAGE, MAX_HEIGHT, Meta, Owner, PAGE_BYTES, Ref, Root, VERSION,
 };
 use crate::free::{self, Space};
+use crate::pins::Bound;
 use crate::verify::Report;
 use crate::view::{Shared, State, View};
 use crate::write::Write;
@@ -93,10 +94,12 @@ impl PageFile {
             }
             Err(e) => return Err(io("open", e)),
         };
+        let cache = Cache::new(opts.cache_bytes);
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             file,
-            cache: Cache::new(opts.cache_bytes),
+            bound: Bound::new(cache.frames() / 8),
+            cache,
             live: Mutex::new(BTreeSet::new()),
             pinned: Mutex::default(),
             poison: Mutex::new(None),

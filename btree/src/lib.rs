@@ -10,7 +10,7 @@
 //! From the file upwards:
 //! * `format`: meta page, page header, references, checksums (the drawing);
 //! * `node`: leaf and inner pages, read in place; `run`: where pages end;
-//! * `cache`: page frames; `view`, `cursor`: reading;
+//! * `cache`: page frames; `pins`: inner pages kept by what refers to them; `view`, `cursor`: reading;
 //! * `apply`, `level`: sorted batches; `trim`: removing from the front; `free`: the free list; `write`: commit and why it
 //!   is durable; `file`: open and create; `verify`: proof that a file is whole;
 //! * `pages`: every page of a version, for backup and salvage.
@@ -43,6 +43,7 @@ pub mod fuzz;
 mod level;
 mod node;
 mod pages;
+mod pins;
 mod run;
 mod trim;
 mod verify;

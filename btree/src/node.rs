@@ -20,6 +20,7 @@
 //! ```
 
 use std::cmp::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use zerocopy::big_endian::U32 as Head;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -29,6 +30,7 @@ use crate::format::{
     CAPACITY, FIRST_PAGE, Header, INNER, LEAF, MAX_KEY, MAX_VALUE, PAGE_BYTES, PageBytes, Ref,
     carried_checksum, checksum, seal,
 };
+use crate::pins::{Bound, Pins};
 use crate::run::Run;
 
 /// Bytes of a page an entry takes beside its suffix and value: head, offset, length.
@@ -38,6 +40,8 @@ const HEADER_BYTES: usize = size_of::<Header>();
 /// A page in memory. Sealed, whole and checked.
 pub(crate) struct Page {
     bytes: PageBytes,
+    /// Its children, if it is an inner page above inner pages.
+    pins: OnceLock<Pins>,
 }
 
 impl Page {
@@ -48,7 +52,7 @@ impl Page {
         level: u8,
         bytes: PageBytes,
     ) -> Result<Page, String> {
-        let page = Page { bytes };
+        let page = Page { bytes, pins: OnceLock::new() };
         if page.checksum() != checksum(at.page(), &page.bytes) {
             return Err("its checksum does not match its bytes and place".into());
         }
@@ -68,7 +72,12 @@ impl Page {
 
     /// A page this process has sealed.
     pub(crate) fn sealed(bytes: PageBytes) -> Page {
-        Page { bytes }
+        Page { bytes, pins: OnceLock::new() }
+    }
+
+    /// Where its children are kept, for an inner page above inner pages.
+    pub(crate) fn pins(&self, bound: &Arc<Bound>) -> &Pins {
+        self.pins.get_or_init(|| Pins::new(self.node().len(), bound))
     }
 
     /// Whether it is a leaf or an inner page.
@@ -279,7 +288,7 @@ pub(crate) fn build(
     };
     bytes[..HEADER_BYTES].copy_from_slice(header.as_bytes());
     seal(page, &mut bytes);
-    Page { bytes }
+    Page { bytes, pins: OnceLock::new() }
 }
 
 /// Whether the page is a leaf or inner page that [`Node`] can read: every

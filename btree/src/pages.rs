@@ -26,6 +26,7 @@ use crate::format::{
 };
 use crate::free;
 use crate::node::{Node, Page, check_order};
+use crate::pins::Bound;
 use crate::verify::Report;
 use crate::view::{Shared, State, View};
 
@@ -277,6 +278,7 @@ pub fn open_damaged(disk: &dyn Disk, path: &str) -> Result<(View, Vec<String>), 
         path: path.to_owned(),
         file,
         cache: Cache::new(0),
+        bound: Bound::new(0),
         live: Mutex::default(),
         pinned: Mutex::default(),
         poison: Mutex::default(),

@@ -6,7 +6,7 @@
 //!   the writer reuses no page that a live epoch can reach.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::{Bound, Deref};
+use std::ops::{self, Deref};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -17,12 +17,15 @@ use crate::cursor::{Cursor, Direction};
 use crate::error::{Error, Place};
 use crate::format::{MAX_HEIGHT, Meta, Owner, PAGE_BYTES, Ref, Root};
 use crate::node::Page;
+use crate::pins::{Bound, Pins};
 
 /// What views and the writer share.
 pub(crate) struct Shared {
     pub(crate) path: String,
     pub(crate) file: Arc<dyn File>,
     pub(crate) cache: Cache,
+    /// Of the inner pages kept outside the cache.
+    pub(crate) bound: Arc<Bound>,
     /// Epochs some view stands on.
     pub(crate) live: Mutex<BTreeSet<u64>>,
     /// Pages kept by live views as of the last `begin`: `Space::pinned`.
@@ -97,6 +100,8 @@ pub(crate) struct State {
     pub(crate) meta: Meta,
     /// Sorted by tree id.
     pub(crate) roots: Vec<(u32, Root)>,
+    /// The top pages of those trees.
+    tops: Pins,
 }
 
 impl State {
@@ -104,12 +109,48 @@ impl State {
     pub(crate) fn new(shared: Arc<Shared>, meta: Meta, roots: Vec<(u32, Root)>) -> Arc<State> {
         let fresh = shared.live.lock().insert(meta.epoch.get());
         debug_assert!(fresh, "two states of epoch {}", meta.epoch);
-        Arc::new(State { shared, meta, roots })
+        let tops = Pins::new(roots.len(), &shared.bound);
+        Arc::new(State { shared, meta, roots, tops })
     }
 
     pub(crate) fn root(&self, tree: u32) -> Option<&Root> {
-        let i = self.roots.binary_search_by_key(&tree, |(id, _)| *id).ok()?;
-        Some(&self.roots[i].1)
+        Some(&self.roots[self.index(tree)?].1)
+    }
+
+    fn index(&self, tree: u32) -> Option<usize> {
+        self.roots.binary_search_by_key(&tree, |(id, _)| *id).ok()
+    }
+
+    /// The page of a tree where `key` is or would be.
+    fn leaf(&self, tree: u32, key: &[u8]) -> Result<Option<Arc<Page>>, Error> {
+        let Some(mut slot) = self.index(tree) else { return Ok(None) };
+        let root = &self.roots[slot].1;
+        let shared = &*self.shared;
+        let owner = root.owner(tree);
+        let mut at = root.at;
+        let mut level = shared.levels(tree, root)? - 1;
+        // Down the inner pages that are pinned, touching no count and no lock.
+        let mut pins = &self.tops;
+        while level > 0 {
+            let load = || shared.load(at, owner, level, Hint::Point);
+            let Some(page) = pins.get(slot, load)? else { break };
+            let node = page.node();
+            slot = node.child_index(key);
+            at = node.child(slot);
+            level -= 1;
+            if level > 0 {
+                pins = page.pins(pins.bound());
+            }
+        }
+        loop {
+            let page = shared.load(at, owner, level, Hint::Point)?;
+            if level == 0 {
+                return Ok(Some(page));
+            }
+            let node = page.node();
+            at = node.child(node.child_index(key));
+            level -= 1;
+        }
     }
 }
 
@@ -141,23 +182,12 @@ impl View {
     /// # Errors
     /// [`Error::Io`], [`Error::Corrupt`].
     pub fn get(&self, tree: u32, key: &[u8]) -> Result<Option<Value>, Error> {
-        let Some(root) = self.0.root(tree) else { return Ok(None) };
-        let shared = &*self.0.shared;
-        let mut at = root.at;
-        let owner = root.owner(tree);
-        let mut level = shared.levels(tree, root)? - 1;
-        loop {
-            let page = shared.load(at, owner, level, Hint::Point)?;
-            let node = page.node();
-            if level == 0 {
-                let Ok(i) = node.search(key) else { return Ok(None) };
-                let range = node.value_range(i);
-                let (start, end) = (range.start as u16, range.end as u16);
-                return Ok(Some(Value { page, start, end }));
-            }
-            at = node.child(node.child_index(key));
-            level -= 1;
-        }
+        let Some(page) = self.0.leaf(tree, key)? else { return Ok(None) };
+        let node = page.node();
+        let Ok(i) = node.search(key) else { return Ok(None) };
+        let range = node.value_range(i);
+        let (start, end) = (range.start as u16, range.end as u16);
+        Ok(Some(Value { page, start, end }))
     }
 
     /// Entries between the bounds, ascending or descending. Reads nothing yet.
@@ -165,8 +195,8 @@ impl View {
     pub fn range(
         &self,
         tree: u32,
-        low: Bound<&[u8]>,
-        high: Bound<&[u8]>,
+        low: ops::Bound<&[u8]>,
+        high: ops::Bound<&[u8]>,
         direction: Direction,
     ) -> Cursor {
         Cursor::new(self.clone(), tree, low, high, direction)

@@ -407,3 +407,52 @@ fn a_segment_file_is_read_on_both_sides_of_damage() {
     assert!(file.read(at[4], &mut buf).is_err());
     assert_eq!(file.find(at[9].offset + 1, end).unwrap(), None);
 }
+
+#[test]
+fn what_a_mapping_gives_is_verified_and_the_disk_asked_when_it_does_not_check() {
+    use platform::real::RealDisk;
+    // given: records on a real disk, read once, so that their segments are mapped
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(RealDisk::new(dir.path()).unwrap());
+    let opts = Options { segment_bytes: 64 << 10, buffer_bytes: 1000 };
+    let log = Vlog::open(disk.clone(), "vlog", opts, Tail::EMPTY).unwrap();
+    let mut put = |i: u32| log.append(1, &i.to_be_bytes(), i.into(), &vec![i as u8; 400]).unwrap();
+    let mut at: Vec<Pointer> = (0..200).map(&mut put).collect();
+    log.sync().unwrap();
+    let mut buf = Vec::new();
+    let mut read = |i: usize, at: Pointer| -> Result<(), Error> {
+        let record = log.read_of(at, 1, &(i as u32).to_be_bytes(), &mut buf)?;
+        assert_eq!(record.value, vec![i as u8; 400]);
+        Ok(())
+    };
+    for (i, at) in at.iter().enumerate() {
+        read(i, *at).unwrap();
+    }
+    // when: more is appended to a mapped segment, then: it is read
+    at.extend((200..400).map(&mut put));
+    log.sync().unwrap();
+    for (i, at) in at.iter().enumerate() {
+        read(i, *at).unwrap();
+    }
+    // a record past the bound of a segment, so past its mapping
+    let large = log.append(1, b"large", 9, &[3; 100_000]).unwrap();
+    log.sync().unwrap();
+    assert_eq!(log.read(large).unwrap().value(), [3; 100_000]);
+    // when: a byte rots, then: that record is refused, by file and offset
+    let file = disk.open(&segment_path(1), Open::Write).unwrap();
+    let place = at[7].offset + 100;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, place).unwrap();
+    file.write_at(&[byte[0] ^ 1], place).unwrap();
+    let error = read(7, at[7]).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { offset, .. } if offset == at[7].offset), "{error}");
+    read(6, at[6]).unwrap();
+    // when: the file is cut under the mapping, then: that is told, nothing ends us
+    file.set_len(at[20].offset + 10).unwrap();
+    let error = read(20, at[20]).unwrap_err();
+    assert!(error.to_string().contains("cut short"), "{error}");
+    assert!(matches!(read(60, at[60]), Err(Error::Corrupt { .. })));
+    read(19, at[19]).unwrap();
+    assert!(at[399].segment > 1);
+    read(399, at[399]).unwrap();
+}
