@@ -472,6 +472,8 @@ impl Backup<'_> {
 
     fn end_pages(&mut self) -> Result<(), Error> {
         let Some(mut copy) = self.pages.take() else { return Ok(()) };
+        // Subtrees that are there were not looked into.
+        self.seen = self.of;
         copy.part.write(&copy.table)?;
         copy.part.write(&format::checksum(&copy.table).to_le_bytes())?;
         let units = copy.table.len() as u64 / TABLE_LINE;

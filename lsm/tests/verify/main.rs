@@ -180,3 +180,57 @@ fn all_faults_are_named_not_only_the_first() {
         assert!(mine >= 2, "{segment}: {report}");
     }
 }
+
+#[test]
+fn lies_that_check_are_found_too() {
+    use btree::{Op, PageFile};
+    const SEGMENTS: u32 = lsm::MAX_KEYSPACE;
+    let world = small();
+    let disk = world.disk;
+    drop(world.lsm);
+    let clean = verify(&disk);
+    assert!(clean.is_clean() && clean.values > 2, "{clean}");
+    // Given pages that are whole and say something that is not so:
+    let lie = |tree: u32, key: &[u8], cell: &[u8]| {
+        let disk = disk.snapshot();
+        let pages = PageFile::open(as_disk(&disk), "trees.pages", btree::Options::default());
+        let pages = pages.unwrap();
+        let mut write = pages.begin();
+        write.apply(tree, [(key, Op::Put(cell))], &mut |_, _| {}).unwrap();
+        write.commit().unwrap();
+        drop(pages);
+        verify(&disk)
+    };
+    let pages = PageFile::open(as_disk(&disk.snapshot()), "trees.pages", btree::Options::default());
+    let view = pages.unwrap().view();
+    let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+    let mut pointers = Vec::new();
+    for tree in 0..KEYSPACES {
+        let mut cursor = view.range(tree, all.0, all.1, lsm::Direction::Forward);
+        while let Some((key, cell)) = cursor.next().unwrap() {
+            if cell[0] == 1 {
+                pointers.push((tree, key.to_vec(), cell.to_vec()));
+            }
+        }
+    }
+    let (a, b) = (&pointers[0], pointers.iter().find(|b| b.1 != pointers[0].1).unwrap());
+    let other_key = lie(a.0, &a.1, &b.2);
+    assert!(other_key.to_string().contains("the record there is of keyspace"), "{other_key}");
+    let other_keyspace = lie((a.0 + 1) % KEYSPACES, &a.1, &a.2);
+    assert!(other_keyspace.to_string().contains("the record there is of"), "{other_keyspace}");
+    let mut behind = a.2.clone();
+    behind[1] = 77;
+    let behind = lie(a.0, &a.1, &behind);
+    assert!(behind.to_string().contains("the value log ends"), "{behind}");
+    let no_cell = lie(a.0, &a.1, &[7, 7]);
+    assert!(no_cell.to_string().contains("neither a value nor"), "{no_cell}");
+    let unnamed = lie(a.0, &a.1, &[0, 7]);
+    assert!(unnamed.to_string().contains("the table says"), "{unnamed}");
+    let mut cursor = view.range(SEGMENTS, all.0, all.1, lsm::Direction::Forward);
+    let (id, row) = cursor.next().unwrap().unwrap();
+    let mut row = row.to_vec();
+    let at = row.len() - 8;
+    row[at.min(8)] ^= 1;
+    let dead = lie(SEGMENTS, id, &row);
+    assert!(dead.to_string().contains("the table says"), "{dead}");
+}
