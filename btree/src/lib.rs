@@ -41,6 +41,7 @@ mod free;
 #[doc(hidden)]
 pub mod fuzz;
 mod level;
+mod many;
 mod node;
 mod pages;
 mod pins;

@@ -260,6 +260,16 @@ pub struct Value {
     end: u16,
 }
 
+impl Value {
+    /// The value of a key in its leaf.
+    pub(crate) fn find(page: &Arc<Page>, key: &[u8]) -> Option<Value> {
+        let node = page.node();
+        let range = node.value_range(node.search(key).ok()?);
+        let (start, end) = (range.start as u16, range.end as u16);
+        Some(Value { page: Arc::clone(page), start, end })
+    }
+}
+
 impl Deref for Value {
     type Target = [u8];
 

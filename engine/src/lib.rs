@@ -30,7 +30,7 @@ use platform::{Clock, Disk, Entropy};
 
 pub use auth::{Action, Principal, Role, allows};
 pub use error::{OpenError, Refusal};
-pub use lsm::{Lsn, Options as StorageOptions, Step, SyncMode};
+pub use lsm::{Lsn, Options as StorageOptions, State, Step, Stepper, SyncMode};
 pub use options::{Limits, Options};
 
 /// A document database. All methods take `&self`, may be called from any
@@ -87,6 +87,17 @@ impl Engine {
     /// The storage's; it goes on, and [`Engine::stats`] keeps the reason.
     pub fn maintenance(&self) -> Result<Step, Refusal> {
         Ok(self.lsm.step()?)
+    }
+
+    /// Says that this thread calls [`Engine::maintenance`]: while it lives, writes
+    /// that find no room wait for that instead of flushing themselves.
+    pub fn stepper(&self) -> Stepper {
+        self.lsm.stepper()
+    }
+
+    /// Whether the storage takes writes, and why not. Cheap.
+    pub fn state(&self) -> State {
+        self.lsm.state()
     }
 
     /// The timer's part: makes every acknowledged write durable; returns how far.

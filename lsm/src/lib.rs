@@ -24,6 +24,7 @@ mod expect;
 mod flush;
 mod health;
 mod lease;
+mod many;
 mod memtable;
 mod meta;
 mod open;

@@ -92,14 +92,26 @@ impl Version {
                 return Ok(value);
             }
         }
-        let Some(cell) = self.view.get(keyspace.0, key)? else { return Ok(None) };
+        match self.view.get(keyspace.0, key)? {
+            Some(cell) => self.load(keyspace, key, cell).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The value that a leaf's cell holds or points at.
+    pub(crate) fn load(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        cell: btree::Value,
+    ) -> Result<Value, Error> {
         match Cell::decode(keyspace.0, &cell)? {
-            Cell::Inline(_) => Ok(Some(Value::from_cell(cell))),
+            Cell::Inline(_) => Ok(Value::from_cell(cell)),
             Cell::Pointer(at) => {
                 let mut record = Vec::new();
                 let found = self.values.read_of(at, keyspace.0, key, &mut record)?;
                 let len = found.value.len();
-                Ok(Some(Value::from_record(record, len)))
+                Ok(Value::from_record(record, len))
             }
         }
     }
@@ -164,6 +176,21 @@ impl Snapshot {
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Value>, Error> {
         let version = self.version()?;
         self.health().look(version.get(keyspace, key, self.lsn()))
+    }
+
+    /// The values of many keys of a keyspace, in the order of `keys`: one look at
+    /// each memtable and one way down the tree for all, so it costs less than as many
+    /// single reads. All are of this one snapshot.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`], of any of them.
+    pub fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keyspace: KeyspaceId,
+        keys: &[K],
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let version = self.version()?;
+        self.health().look(version.multi_get(keyspace, keys, self.lsn()))
     }
 
     /// The entries with keys within the bounds, in either order. The cursor is

@@ -1,5 +1,5 @@
 //! Reads against a `BTreeMap`: point reads and cursors, forward, reverse,
-//! bounded, with seeks, over whatever mix of memtables and trees a random
+//! bounded, by prefix, with seeks, many at once, over whatever mix of memtables and trees a random
 //! workload leaves.
 
 #![allow(clippy::unwrap_used)]
@@ -33,7 +33,7 @@ enum Step {
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
-        3 => prop::collection::vec(0u8..4, 1..4),
+        3 => prop::collection::vec(prop_oneof![0u8..4, Just(0xFF)], 1..4),
         1 => (15usize..19, 0u8..3).prop_map(|(n, last)| [vec![1; n], vec![last]].concat()),
     ]
 }
@@ -84,7 +84,28 @@ fn check(
             let got = snapshot.get(*ks, probe).unwrap();
             assert_eq!(got.as_deref(), model.get(probe).map(Vec::as_slice), "get {probe:?}");
         }
+        // All at once, in any order, some twice, some that are not there.
+        let mut probes: Vec<&[u8]> = seeks.iter().chain(model.keys()).map(Vec::as_slice).collect();
+        probes.extend(seeks.iter().map(Vec::as_slice));
+        probes.reverse();
+        let got = snapshot.multi_get(*ks, &probes).unwrap();
+        assert_eq!(got.len(), probes.len());
+        for (probe, got) in probes.iter().zip(got) {
+            assert_eq!(got.as_deref(), model.get(*probe).map(Vec::as_slice), "many {probe:?}");
+        }
         for direction in [Direction::Forward, Direction::Reverse] {
+            for prefix in seeks.iter().map(|key| &key[..1]).chain([&seeks[0][..], &[]]) {
+                let mut want: Vec<_> =
+                    model.iter().filter(|(k, _)| k.starts_with(prefix)).collect();
+                if direction == Direction::Reverse {
+                    want.reverse();
+                }
+                let mut cursor = snapshot.prefix(*ks, prefix, direction).unwrap();
+                for (k, v) in want {
+                    assert_eq!(cursor.next().unwrap(), Some((&k[..], &v[..])), "{prefix:?}");
+                }
+                assert_eq!(cursor.next().unwrap(), None, "{prefix:?} {direction:?}");
+            }
             let mut want: Vec<_> = model
                 .iter()
                 .filter(|(k, _)| inside(k, lo, hi))

@@ -1,0 +1,54 @@
+//! Many keys read at once.
+//!
+//! What must stay true: the answer for each key is that of a single read
+//! ([`Version::get`]): the newest set that has the key decides, a keyspace dropped in
+//! a set hides all that is older. Keys are looked up in their order, whatever the
+//! order they came in: neighbours share cache lines, pages and the way to them.
+
+use crate::value::Value;
+use crate::version::Version;
+use crate::{Error, KeyspaceId, Lsn};
+
+impl Version {
+    /// The values of `keys` as of `lsn`, which this version shows.
+    pub(crate) fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keyspace: KeyspaceId,
+        keys: &[K],
+        lsn: Lsn,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let key = |i: usize| keys[i].as_ref();
+        // Places of the keys that no set has decided yet.
+        let mut left: Vec<usize> = (0..keys.len()).collect();
+        left.sort_by(|a, b| key(*a).cmp(key(*b)));
+        let mut out = vec![None; keys.len()];
+        for set in self.sets() {
+            set.with(keyspace.0, |table| {
+                let floor = table.floor(lsn);
+                left.retain(|&i| match table.entries.read(key(i), lsn) {
+                    Some((at, value)) if at >= floor => {
+                        out[i] = value;
+                        false
+                    }
+                    // Dropped here: whatever is older is gone.
+                    _ => floor == 0,
+                });
+            });
+            if left.is_empty() {
+                return Ok(out);
+            }
+        }
+        let mut cells = Vec::with_capacity(left.len());
+        let sorted = left.iter().map(|&i| key(i));
+        self.view.get_many(keyspace.0, sorted, &mut |at, cell| {
+            if let Some(cell) = cell {
+                cells.push((left[at], cell));
+            }
+        })?;
+        // In key order values lie in the order a flush wrote them.
+        for (i, cell) in cells {
+            out[i] = Some(self.load(keyspace, key(i), cell)?);
+        }
+        Ok(out)
+    }
+}
