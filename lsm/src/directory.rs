@@ -16,15 +16,13 @@
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::ops::Bound;
 
-use btree::{Direction, View};
+use btree::View;
 use platform::{Clock, Disk};
 
 use crate::meta::Meta;
 use crate::options::Options;
-use crate::tree::SEGMENTS;
-use crate::{Error, PAGES, VLOG_DIR, WAL_DIR};
+use crate::{Error, PAGES, VLOG_DIR, WAL_DIR, segments};
 
 /// The page file while a restore goes on: turned into [`PAGES`] as its last act.
 pub(crate) const RESTORING: &str = "trees.pages.restoring";
@@ -112,11 +110,10 @@ pub(crate) fn compare(disk: &dyn Disk, fresh: bool, meta: &Meta, view: &View) ->
         return Err(Error::Missing { file: format!("{WAL_DIR}/*.wal"), why });
     }
     let there = names(disk, VLOG_DIR)?;
-    let mut table = view.range(SEGMENTS, Bound::Unbounded, Bound::Unbounded, Direction::Forward);
-    while let Some((key, _)) = table.next()? {
-        let Ok(id) = <[u8; 4]>::try_from(key).map(u32::from_be_bytes) else { continue };
+    for (id, row) in segments::table(view)? {
         let name = format!("{id:010}.vlog");
-        if id <= meta.tail.segment && there.binary_search(&name).is_err() {
+        // One without anything alive may have been unlinked: its row goes later.
+        if id <= meta.tail.segment && !row.is_dead() && there.binary_search(&name).is_err() {
             let why = format!("the table of segments in {PAGES} has it");
             return Err(Error::Missing { file: format!("{VLOG_DIR}/{name}"), why });
         }

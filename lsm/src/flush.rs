@@ -23,69 +23,85 @@
 //!    should the newer meta page rot, the older one's version is whole as well:
 //!    its pages are not written over, its log is there.
 //!
-//! The types hold the order: step 3 takes [`Values`] and [`Logged`], which only
-//! steps 1 and 2 make, step 4 takes [`Switched`], and step 5 reads what step 4
-//! has published. After an error in any step the version in memory is the old
-//! one and still right. Steps may be tried again: what step 1 has made durable is
-//! kept and not appended twice, and the logs and the page file refuse by
+//! The types hold the order: step 3 takes [`Values`] with a tail and [`Logged`],
+//! which only steps 1 and 2 make, step 4 takes [`Switched`], and step 5 reads what
+//! step 4 has published. After an error in any step the version in memory is the
+//! old one and still right. Steps may be tried again: what step 1 has made durable
+//! is kept and not appended twice, and the logs and the page file refuse by
 //! themselves whatever cannot safely be repeated after a failed write or sync.
+//!
+//! Step 1 goes in pieces, each synced: [`Lsm::step`] returns between them, and the
+//! disk is not given one long sync that a commit's would wait behind. Other
+//! commits of the page file may come in between (`gc/`): their tail takes in what
+//! a flush has written so far, as dead; the flush's own commit names it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use btree::{Op, View};
+use btree::{Op, View, Write};
 use vlog::{Pointer, Tail};
 
+use crate::gc::Collector;
 use crate::memtable::Walk;
 use crate::meta::Meta;
-use crate::segments::Dead;
+use crate::segments::Changes;
 use crate::set::{MemSet, Table};
 use crate::tree::Cell;
 use crate::version::{Frozen, Version};
-use crate::{Error, KeyspaceId, Lsm, Lsn};
+use crate::{Error, KeyspaceId, Lsm, Lsn, PAGES, Step};
 
-/// What [`Lsm::step`] has done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Step {
-    /// Nothing was waiting.
-    Idle,
-    /// A memtable set was flushed, up to this commit.
-    Flushed(Lsn),
-    /// So many WAL segments were removed.
-    Trimmed(u64),
-    /// A piece of the log was copied to the archive.
-    Archiving,
-    /// All commits up to here are in the archive.
-    Archived {
-        /// The last of them.
-        to: Lsn,
-    },
-    /// A copy to the archive failed; [`ArchiveStats`](crate::ArchiveStats) have the
-    /// reason. It is tried again later.
-    ArchiveFailed,
-    /// The archive's oldest file was removed for its age.
-    ArchivePruned {
-        /// The last commit in it.
-        to: Lsn,
-    },
-}
+/// Bounds of the bytes of values that one piece of a flush appends and syncs.
+const PIECE: std::ops::RangeInclusive<usize> = 4 << 10..=4 << 20;
 
-/// State of the one flush at a time.
-#[derive(Default)]
+/// State of the one flush at a time, and of all else that commits to the page file.
 pub(crate) struct Flusher {
-    /// Values of a set whose flush failed later on.
+    /// The values of a set whose flush is not done.
     values: Option<Values>,
     /// The log was trimmed up to here.
     trimmed: Lsn,
+    pub(crate) gc: Collector,
 }
 
-/// Proof of step 1: the values of `set` are durable, here are their places, in
-/// the order of keyspaces and keys, and the value log's tail behind them.
+impl Flusher {
+    pub(crate) fn new(gc: Collector) -> Self {
+        Flusher { values: None, trimmed: 0, gc }
+    }
+
+    /// Segments from this one on hold records that only a flush in progress knows.
+    pub(crate) fn bound(&self) -> u32 {
+        let first = self.values.as_ref().and_then(|values| values.pointers.first());
+        first.map_or(u32::MAX, |at| at.segment)
+    }
+}
+
+/// The values of a set on their way; with a tail, proof of step 1.
 struct Values {
     set: Arc<MemSet>,
+    /// Places of the values that are durable, in the order of keyspaces and keys.
     pointers: Vec<Pointer>,
-    tail: Tail,
+    /// Bytes of them.
+    bytes: u64,
+    /// The table, by its place, and the key to go on with.
+    next: (usize, Option<Vec<u8>>),
+    /// All are durable; the value log's tail behind them.
+    tail: Option<Tail>,
+}
+
+impl Values {
+    /// How much of a flush this is, in bytes of the set's memory: writing the
+    /// values is about the half of it.
+    fn paid(&self, frozen: &Frozen) -> u64 {
+        (self.bytes / 2).min(frozen.set.bytes() as u64 / 2)
+    }
+}
+
+/// How far a flush got.
+enum Flushed {
+    /// There is more of this set.
+    Piece {
+        bytes: u64,
+    },
+    Whole(Lsn),
 }
 
 /// Proof of step 2: the WAL is durable up to here.
@@ -95,36 +111,6 @@ struct Logged(Lsn);
 struct Switched(View, Lsn);
 
 impl Lsm {
-    /// One bounded piece of background work: flushes one frozen set, or removes
-    /// WAL segments no longer needed.
-    ///
-    /// # Errors
-    /// The store is as it was and goes on; the error stays in
-    /// [`Stats::flush_error`](crate::Stats) until a flush succeeds.
-    pub fn step(&self) -> Result<Step, Error> {
-        let _wakes = self.pace.stepping();
-        if self.archiving.has_turn()
-            && let Some(step) = self.archive_step()
-        {
-            return Ok(step);
-        }
-        match self.store_step()? {
-            Step::Idle => Ok(self.archive_step().unwrap_or(Step::Idle)),
-            step => Ok(step),
-        }
-    }
-
-    /// [`Lsm::step`] but for the archive.
-    fn store_step(&self) -> Result<Step, Error> {
-        if let Some(lsn) = self.flush_oldest(1)? {
-            return Ok(Step::Flushed(lsn));
-        }
-        match self.trim_log()? {
-            0 => Ok(Step::Idle),
-            segments => Ok(Step::Trimmed(segments)),
-        }
-    }
-
     /// Moves everything committed so far into the trees, on this thread. Returns
     /// the LSN up to which it has.
     ///
@@ -172,55 +158,126 @@ impl Lsm {
     }
 
     /// Flushes the oldest frozen set if at least so many wait; waits while
-    /// another thread does.
+    /// another thread does. Then frees as much garbage as it has made room for.
     pub(crate) fn flush_oldest(&self, waiting: usize) -> Result<Option<Lsn>, Error> {
         let mut flusher = self.flusher.lock();
+        loop {
+            match self.flush_piece(&mut flusher, waiting)? {
+                None => return Ok(None),
+                Some(Step::Flushed(lsn)) => {
+                    self.pay_garbage(&mut flusher);
+                    return Ok(Some(lsn));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// One piece of the flush of the oldest frozen set, if at least so many wait.
+    pub(crate) fn flush_piece(
+        &self,
+        flusher: &mut Flusher,
+        waiting: usize,
+    ) -> Result<Option<Step>, Error> {
         let version = self.version.load_full();
         let oldest = match version.frozen.last() {
             Some(oldest) if version.frozen.len() >= waiting => oldest,
             _ => return Ok(None),
         };
-        let outcome = self.flush_set(&mut flusher, &version, oldest);
+        let outcome = self.flush_set(flusher, &version, oldest);
         let outcome = self.health.look_for_damage(outcome);
         *self.flush_error.lock() = outcome.as_ref().err().map(ToString::to_string);
-        outcome.map(|()| Some(oldest.last))
+        outcome.map(|flushed| {
+            Some(match flushed {
+                Flushed::Piece { bytes } => Step::Flushing { to: oldest.last, bytes },
+                Flushed::Whole(lsn) => Step::Flushed(lsn),
+            })
+        })
     }
 
+    /// One piece of step 1, or steps 2 to 4. A set that is one piece goes whole.
     fn flush_set(
         &self,
         flusher: &mut Flusher,
         version: &Version,
         frozen: &Arc<Frozen>,
-    ) -> Result<(), Error> {
-        let values = match flusher.values.take() {
-            Some(values) if Arc::ptr_eq(&values.set, &frozen.set) => values,
-            _ => self.write_values(frozen)?,
-        };
-        let values = flusher.values.insert(values);
+    ) -> Result<Flushed, Error> {
+        let same = |values: &Values| Arc::ptr_eq(&values.set, &frozen.set);
+        if !flusher.values.as_ref().is_some_and(same) {
+            self.end_large_segment(flusher)?;
+            flusher.values = Some(Values {
+                set: Arc::clone(&frozen.set),
+                pointers: Vec::new(),
+                bytes: 0,
+                next: (0, None),
+                tail: None,
+            });
+        }
+        let values = flusher.values.as_mut().expect("it was just put there");
+        if values.tail.is_none() {
+            let begun = values.bytes > 0;
+            let before = values.paid(frozen);
+            let bytes = self.write_values(frozen, values)?;
+            self.flushed_bytes.store(values.bytes, Relaxed);
+            self.pace.progress(values.paid(frozen) - before);
+            if begun || values.tail.is_none() {
+                return Ok(Flushed::Piece { bytes });
+            }
+        }
         let logged = self.sync_log(frozen)?;
-        let switched = self.write_trees(version, frozen, values, &logged)?;
-        flusher.values = None;
+        let switched = self.write_trees(flusher, version, frozen, &logged)?;
+        let written = flusher.values.take().map_or(0, |values| values.bytes);
+        flusher.gc.owe(written);
         self.publish(frozen, switched);
-        Ok(())
+        self.flushed_bytes.store(0, Relaxed);
+        Ok(Flushed::Whole(frozen.last))
     }
 
-    /// Step 1.
-    fn write_values(&self, frozen: &Frozen) -> Result<Values, Error> {
-        let mut pointers = Vec::new();
-        for table in frozen.set.tables().iter() {
+    /// A piece of step 1: what it appends counts once it is synced, or not at all.
+    /// Returns the bytes it made durable.
+    fn write_values(&self, frozen: &Frozen, values: &mut Values) -> Result<u64, Error> {
+        let most = self.options.vlog_buffer_bytes.clamp(*PIECE.start(), *PIECE.end()) as u64;
+        let tables = frozen.set.tables();
+        let (first, mut key) = values.next.clone();
+        let (mut pointers, mut bytes, mut next) = (Vec::new(), 0, None);
+        'tables: for (i, table) in tables.iter().enumerate().skip(first) {
             let mut walk = newest(table, frozen.last);
+            if let Some(key) = key.take() {
+                walk.seek_from(&key, true);
+            }
             while let (Some(key), Some(stored)) = (walk.key(), walk.stored()) {
+                if bytes >= most {
+                    next = Some((i, Some(key.to_vec())));
+                    break 'tables;
+                }
                 if let Some(value) = stored.value()
                     && value.len() > self.options.inline_max
                 {
                     let at = self.values.append(table.keyspace, key, walk.lsn(), value)?;
                     pointers.push(at);
+                    bytes += u64::from(at.len);
                 }
                 walk.forward();
             }
         }
         let tail = self.values.sync()?;
-        Ok(Values { set: Arc::clone(&frozen.set), pointers, tail })
+        values.pointers.append(&mut pointers);
+        values.bytes += bytes;
+        match next {
+            Some(next) => values.next = next,
+            None => values.tail = Some(tail),
+        }
+        Ok(bytes)
+    }
+
+    /// Goes on in a new segment of the value log if the one being written is
+    /// large beside the store.
+    pub(crate) fn end_large_segment(&self, flusher: &Flusher) -> Result<(), Error> {
+        let limit = flusher.gc.segment_limit(self.options.vlog_segment_bytes);
+        if self.values.segments().last().is_some_and(|tail| tail.bytes >= limit) {
+            self.values.roll()?;
+        }
+        Ok(())
     }
 
     /// Step 2.
@@ -232,22 +289,24 @@ impl Lsm {
     /// Step 3.
     fn write_trees(
         &self,
+        flusher: &mut Flusher,
         version: &Version,
         frozen: &Frozen,
-        values: &Values,
         logged: &Logged,
     ) -> Result<Switched, Error> {
         let boundary = frozen.last;
         assert!(logged.0 >= boundary, "the log is synced before the trees rest on it");
         assert!(version.flushed < boundary, "sets are flushed in their order");
+        let values = flusher.values.as_ref().expect("step 1 comes before step 3");
+        assert!(values.tail.is_some(), "the values are durable before the trees name them");
         let view = &version.view;
         let mut write = self.pages.begin();
-        let mut dead = Dead::default();
+        let mut changes = Changes::default();
         let mut pointers = values.pointers.iter();
         for table in frozen.set.tables().iter() {
             let keyspace = table.keyspace;
             if table.floor(boundary) > 0 {
-                dead.tree(view, KeyspaceId(keyspace))?;
+                changes.tree(view, KeyspaceId(keyspace))?;
                 write.drop_tree(keyspace)?;
             }
             let ops = Ops {
@@ -256,18 +315,33 @@ impl Lsm {
                 pointers: &mut pointers,
                 inline_max: self.options.inline_max,
             };
-            write.apply(keyspace, ops, &mut |_, old| dead.cell(keyspace, old))?;
+            write.apply(keyspace, ops, &mut |_, old| changes.cell(keyspace, old))?;
         }
         assert!(pointers.next().is_none(), "each value's pointer is in a tree");
-        dead.write(view, &mut write)?;
-        let meta = Meta {
-            flushed: boundary,
-            tail: values.tail,
-            wal_epoch: self.wal.epoch(),
-            store: self.store,
-        };
+        values.pointers.iter().for_each(|at| changes.named(*at));
+        // Not the tail of step 1: a collection may have appended since.
+        let tail = self.values.sync()?;
+        let wal_epoch = self.wal.epoch();
+        let meta = Meta { flushed: boundary, tail, wal_epoch, store: self.store };
+        Ok(Switched(self.switch(flusher, view, write, changes, meta)?, boundary))
+    }
+
+    /// The commit of the page file that moves everything: trees, table of
+    /// segments and meta page, from `view` on, which must be the version of now.
+    pub(crate) fn switch(
+        &self,
+        flusher: &mut Flusher,
+        view: &View,
+        mut write: Write<'_>,
+        changes: Changes,
+        meta: Meta,
+    ) -> Result<View, Error> {
+        let tails = (Meta::decode(view.user(), PAGES)?.tail, meta.tail);
+        let rows = changes.write(view, &mut write, &self.values, tails, &flusher.gc.gone)?;
         write.set_user(meta.encode());
-        Ok(Switched(write.commit()?, boundary))
+        let view = write.commit()?;
+        flusher.gc.committed(&view, rows, meta.tail);
+        Ok(view)
     }
 
     /// Step 4.
@@ -288,9 +362,21 @@ impl Lsm {
         // `now`, and with it perhaps the set, is freed here, outside the lock.
     }
 
+    /// As step 4, for a commit that has moved what is in the trees elsewhere.
+    pub(crate) fn publish_view(&self, view: View) {
+        let lock = self.commit.lock();
+        let now = self.version.load_full();
+        drop(self.version.swap(Arc::new(Version { view, ..Version::clone(&now) })));
+        drop(lock);
+        self.bound_pins();
+    }
+
     /// Step 5.
     pub(crate) fn trim_log(&self) -> Result<u64, Error> {
-        let mut flusher = self.flusher.lock();
+        self.trim(&mut self.flusher.lock())
+    }
+
+    pub(crate) fn trim(&self, flusher: &mut Flusher) -> Result<u64, Error> {
         let limit = self.trim_limit(self.flushed_lsn());
         if flusher.trimmed == limit {
             return Ok(0);

@@ -22,6 +22,7 @@ mod durable;
 mod error;
 mod expect;
 mod flush;
+mod gc;
 mod health;
 mod lease;
 mod many;
@@ -36,6 +37,7 @@ mod salvage;
 mod segments;
 mod set;
 mod stats;
+mod step;
 mod tree;
 mod value;
 mod verify;
@@ -65,13 +67,13 @@ pub use directory::StoreId;
 pub use durable::DurableWatch;
 pub use error::Error;
 pub use expect::{Expect, Unmet};
-pub use flush::Step;
 pub use health::{Damage, State};
 pub use options::{MAX_INLINE, Options};
 pub use pace::Stepper;
 pub use retain::{Holder, Retention};
 pub use salvage::{Doubtful, Lost, Salvaged, salvage};
 pub use stats::Stats;
+pub use step::{Debt, Step};
 pub use value::Value;
 pub use verify::{At, Fault, Report, Verify, verify};
 pub use version::Snapshot;
@@ -118,6 +120,9 @@ pub struct Lsm {
     pace: Arc<Pace>,
     /// One flush at a time.
     flusher: Mutex<Flusher>,
+    /// Bytes of values of the oldest frozen set that are written.
+    flushed_bytes: AtomicU64,
+    gc: gc::Figures,
     flush_error: Mutex<Option<String>>,
     trim_error: Mutex<Option<String>>,
     registry: Arc<Registry>,

@@ -8,7 +8,7 @@
 //!  0      4         6      8          16       20     24       32        40      56     64
 //! +------+---------+------+----------+--------+------+--------+---------+-------+------+
 //! | PLKL | version | zero | flushed  | vlog   | zero | vlog   | epoch   | store | zero |
-//! |      | u16 = 2 | u16  | lsn, u64 | seg.   | u32  | length | of log  | 16 B  |      |
+//! |      | u16 = 3 | u16  | lsn, u64 | seg.   | u32  | length | of log  | 16 B  |      |
 //! +------+---------+------+----------+--------+------+--------+---------+-------+------+
 //!   little-endian. `vlog segment`, `length`: where the value log ends as far as
 //!   any tree points. `epoch of log`: the life of the WAL that flushed last, or
@@ -23,7 +23,7 @@ use crate::directory::StoreId;
 use crate::{Error, Lsn};
 
 const MAGIC: [u8; 4] = *b"PLKL";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -105,7 +105,7 @@ mod tests {
         };
         let mut want = [0; 64];
         want[..4].copy_from_slice(b"PLKL");
-        want[4] = 2;
+        want[4] = 3;
         want[8..10].copy_from_slice(&[0x07, 0x08]);
         want[16] = 3;
         want[24..26].copy_from_slice(&[0x09, 0x0a]);
@@ -119,10 +119,10 @@ mod tests {
     #[test]
     fn newer_and_damaged_are_refused_apart() {
         let mut bytes = Meta::default().encode();
-        bytes[4] = 3;
+        bytes[4] = 4;
         let newer = Meta::decode(&bytes, "f").unwrap_err();
-        assert!(matches!(newer, Error::Version { found: 3, known: 2, .. }), "{newer}");
-        bytes[4] = 2;
+        assert!(matches!(newer, Error::Version { found: 4, known: 3, .. }), "{newer}");
+        bytes[4] = 3;
         bytes[63] = 1;
         assert!(matches!(Meta::decode(&bytes, "f"), Err(Error::Corrupt { .. })));
     }

@@ -33,7 +33,7 @@ use crate::registry::Registry;
 use crate::retain::Retain;
 use crate::set::MemSet;
 use crate::version::{Frozen, Version};
-use crate::{Error, LOCK, Lsm, Lsn, PAGES, VLOG_DIR, WAL_DIR};
+use crate::{Error, LOCK, Lsm, Lsn, PAGES, VLOG_DIR, WAL_DIR, gc, segments};
 
 impl Lsm {
     /// Opens the store in `disk`'s root, making it if there is none.
@@ -109,6 +109,11 @@ impl Lsm {
             view
         };
 
+        segments::check(&view, &values, meta.tail)?;
+        let rows = segments::table(&view)?;
+        let flusher =
+            Flusher::new(gc::Collector::new(rows, meta.tail, &values.segments(), view.epoch()));
+
         let version = Version {
             active: replay.active,
             frozen: replay.frozen,
@@ -126,7 +131,9 @@ impl Lsm {
             watchers: Watchers::new(replay.applied),
             pace: Arc::default(),
             health,
-            flusher: Mutex::new(Flusher::default()),
+            flusher: Mutex::new(flusher),
+            flushed_bytes: AtomicU64::new(0),
+            gc: gc::Figures::default(),
             flush_error: Mutex::new(None),
             trim_error: Mutex::new(None),
             registry: Registry::new(options.max_snapshots),

@@ -30,6 +30,13 @@ pub struct Options {
     pub vlog_segment_bytes: u64,
     /// Bytes of the value log's write buffer. Default 4 MiB.
     pub vlog_buffer_bytes: usize,
+    /// Percent of a value log segment that must be dead before the rest of it is
+    /// written again to free it. Default 30, 1 to 100.
+    pub gc_dead_ratio: u32,
+    /// Bytes of a segment looked through in one step of collecting garbage; twice
+    /// as many of living records are written again together. Default 4 MiB, 1 KiB
+    /// to 1 GiB.
+    pub gc_step_bytes: usize,
     /// Bytes of the page cache. Default 64 MiB.
     pub cache_bytes: usize,
     /// Values up to this long stay in the leaf, longer ones go to the value log.
@@ -61,6 +68,8 @@ impl Default for Options {
             max_frozen: 2,
             vlog_segment_bytes: 1 << 30,
             vlog_buffer_bytes: 4 << 20,
+            gc_dead_ratio: 30,
+            gc_step_bytes: 4 << 20,
             cache_bytes: 64 << 20,
             inline_max: 64,
             max_snapshots: 4096,
@@ -81,6 +90,10 @@ impl Options {
         bound("max_frozen", self.max_frozen, (1..=64).contains(&self.max_frozen), "1 to 64")?;
         let snapshots = (1..=1 << 20).contains(&self.max_snapshots);
         bound("max_snapshots", self.max_snapshots, snapshots, "1 to 1048576")?;
+        let ratio = (1..=100).contains(&self.gc_dead_ratio);
+        bound("gc_dead_ratio", self.gc_dead_ratio as usize, ratio, "1 to 100")?;
+        let step = (1 << 10..=1 << 30).contains(&self.gc_step_bytes);
+        bound("gc_step_bytes", self.gc_step_bytes, step, "1 KiB to 1 GiB")?;
         bound("inline_max", self.inline_max, self.inline_max <= MAX_INLINE, "at most 256")
     }
 

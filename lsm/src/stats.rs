@@ -1,5 +1,7 @@
 //! Figures of a running store.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::health::{Damage, State};
 use crate::{ArchiveStats, Error, Lsm, Lsn, segments};
 
@@ -65,6 +67,15 @@ pub struct Stats {
     pub value_bytes: u64,
     /// Of them, bytes that nothing points at any more.
     pub dead_value_bytes: u64,
+    /// Segments of the value log removed since the store was opened.
+    pub gc_segments: u64,
+    /// Bytes of living records that collecting wrote again since then.
+    pub gc_moved_bytes: u64,
+    /// Bytes of records in the segments removed since then.
+    pub gc_freed_bytes: u64,
+    /// Segments that collecting leaves alone until the store is opened again, by
+    /// number, and why: what lives in them is not sure.
+    pub gc_skipped: Vec<(u32, String)>,
     /// Page reads answered from the cache, and from the disk.
     pub cache_hits: u64,
     /// Page reads that went to the disk.
@@ -95,7 +106,7 @@ impl Lsm {
     pub fn stats(&self) -> Result<Stats, Error> {
         let version = self.version.load_full();
         let (snapshots, oldest_snapshot) = self.registry.live();
-        let usage = segments::usage(&version.view, &self.values)?;
+        let (value_bytes, dead_value_bytes) = segments::usage(&version.view, &self.values)?;
         let pinned = self.version.pinned(&self.disk_pins());
         let holders = self.retain.figures();
         let (load, waits) = (self.load(&version), self.pace.waits());
@@ -129,8 +140,12 @@ impl Lsm {
             holders_let_go: holders.let_go,
             page_file_bytes: u64::from(version.view.file_pages()) * btree::PAGE_BYTES as u64,
             free_page_bytes: version.view.free_pages() * btree::PAGE_BYTES as u64,
-            value_bytes: usage.iter().map(|segment| segment.bytes).sum(),
-            dead_value_bytes: usage.iter().map(|segment| segment.dead).sum(),
+            value_bytes,
+            dead_value_bytes,
+            gc_segments: self.gc.segments.load(Relaxed),
+            gc_moved_bytes: self.gc.moved.load(Relaxed),
+            gc_freed_bytes: self.gc.freed.load(Relaxed),
+            gc_skipped: self.gc.skipped.lock().clone().into_iter().collect(),
             cache_hits: cache.hits,
             cache_misses: cache.misses,
             damaged_meta: self.pages.damaged_meta().map(str::to_owned),

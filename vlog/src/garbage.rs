@@ -16,27 +16,40 @@ pub struct SegmentUse {
     pub sealed: bool,
 }
 
-/// The segments whose dead share is at least `dead_ratio_percent`, those with
-/// the most to win first, the older first among equals.
+/// The segments worth collecting, the best first.
+///
+/// Those without anything alive come before all others: they cost nothing. Then
+/// those whose dead share is at least `dead_ratio_percent`, by what collecting
+/// them wins for what it costs: bytes freed, for the bytes read and the bytes
+/// written again, weighted by age (in segments written since, its logarithm): what
+/// is young is still dying, and cheaper to collect later. The older first among
+/// equals.
 ///
 /// A ratio of 0 chooses every sealed segment with any dead byte; one over 100
-/// chooses none.
+/// only those without anything alive.
 pub fn choose_garbage(segments: &[SegmentUse], dead_ratio_percent: u32) -> Vec<u32> {
-    let mut chosen: Vec<&SegmentUse> = segments
+    let newest = segments.iter().map(|s| s.id).max().unwrap_or(0);
+    let mut chosen: Vec<(f64, u32)> = segments
         .iter()
         .filter(|s| s.sealed && s.dead > 0)
         .filter(|s| {
-            u128::from(s.dead.min(s.bytes)) * 100
-                >= u128::from(s.bytes) * u128::from(dead_ratio_percent)
+            s.dead >= s.bytes
+                || u128::from(s.dead) * 100 >= u128::from(s.bytes) * u128::from(dead_ratio_percent)
         })
+        .map(|s| (score(s, newest), s.id))
         .collect();
-    // dead_a / bytes_a against dead_b / bytes_b without a division.
-    chosen.sort_by(|a, b| {
-        let left = u128::from(b.dead.min(b.bytes)) * u128::from(a.bytes);
-        let right = u128::from(a.dead.min(a.bytes)) * u128::from(b.bytes);
-        left.cmp(&right).then(a.id.cmp(&b.id))
-    });
-    chosen.into_iter().map(|s| s.id).collect()
+    chosen.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    chosen.into_iter().map(|(_, id)| id).collect()
+}
+
+/// Larger is better. Only multiplications and divisions: the same on every machine.
+fn score(s: &SegmentUse, newest: u32) -> f64 {
+    if s.dead >= s.bytes {
+        return f64::INFINITY;
+    }
+    let age = u32::BITS - (newest - s.id).saturating_add(1).leading_zeros();
+    let (bytes, dead) = (s.bytes as f64, s.dead as f64);
+    dead / (2.0 * bytes - dead) * f64::from(age)
 }
 
 #[cfg(test)]
@@ -53,11 +66,20 @@ mod tests {
             ("the tail is never chosen", &[s(1, 100, 100, false)], 30, &[]),
             ("most dead first", &[s(1, 100, 40, true), s(2, 100, 90, true)], 30, &[2, 1]),
             ("by share, not by bytes", &[s(1, 1000, 400, true), s(2, 10, 9, true)], 30, &[2, 1]),
-            ("older first among equals", &[s(5, 200, 100, true), s(2, 100, 50, true)], 30, &[2, 5]),
+            ("the older of equals", &[s(5, 200, 100, true), s(2, 100, 50, true)], 30, &[2, 5]),
+            ("age counts", &[s(1, 100, 45, true), s(99, 100, 60, true)], 30, &[1, 99]),
+            ("age is not all", &[s(1, 100, 30, true), s(9, 100, 95, true)], 30, &[9, 1]),
+            (
+                "all dead before all",
+                &[s(1, 100, 99, true), s(98, 9, 9, true), s(99, 10, 0, true)],
+                30,
+                &[98, 1],
+            ),
+            ("all dead, the older first", &[s(4, 9, 9, true), s(3, 8, 8, true)], 30, &[3, 4]),
             ("ratio 0 wants a dead byte", &[s(1, 100, 0, true), s(2, 100, 1, true)], 0, &[2]),
             ("ratio 100 wants all dead", &[s(1, 100, 99, true), s(2, 100, 100, true)], 100, &[2]),
-            ("ratio over 100", &[s(1, 100, 100, true)], 101, &[]),
-            ("a count gone wrong is capped", &[s(1, 100, 200, true)], 101, &[]),
+            ("ratio over 100", &[s(1, 100, 100, true), s(2, 100, 99, true)], 101, &[1]),
+            ("no newest", &[s(u32::MAX, 100, 50, true), s(0, 9, 5, true)], 30, &[0, u32::MAX]),
             ("no overflow", &[s(1, u64::MAX, u64::MAX, true)], 100, &[1]),
             ("empty segment", &[s(1, 0, 0, true)], 0, &[]),
         ];

@@ -1,0 +1,303 @@
+//! Steps 1 to 4: emptying one victim, a bounded piece at a time.
+//!
+//! What must stay true:
+//! * the bytes held are those of one batch, and one record more at most;
+//! * a record is moved only while its key's cell is its place, looked up in the
+//!   version that the commit is based on.
+
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+
+use btree::{Op, View};
+use vlog::{Pointer, Scan};
+
+use super::Bar;
+use crate::flush::Flusher;
+use crate::meta::Meta;
+use crate::segments::Changes;
+use crate::tree::Cell;
+use crate::{Error, Lsm, PAGES, Step, segments};
+
+/// Records looked at in one step: each costs a look into a tree.
+const RECORDS: usize = 8192;
+
+/// A victim on its way.
+pub(super) struct Job {
+    segment: u32,
+    scan: Scan,
+    batch: Vec<Survivor>,
+    /// Keys and values of the batch.
+    bytes: Vec<u8>,
+    /// It was chosen while there was nothing else to do.
+    idle: bool,
+}
+
+/// A record that lives.
+struct Survivor {
+    keyspace: u32,
+    lsn: u64,
+    at: Pointer,
+    key: Range<usize>,
+    value: Range<usize>,
+    /// The version it was last seen alive in.
+    seen: u64,
+}
+
+/// What a piece of a scan came to.
+struct Piece {
+    ended: bool,
+    /// Bytes of dead records met.
+    dead: u64,
+}
+
+impl Job {
+    fn key(&self, survivor: &Survivor) -> &[u8] {
+        &self.bytes[survivor.key.clone()]
+    }
+
+    /// Step 1.
+    fn look(&mut self, view: &View, most: usize) -> Result<Piece, Error> {
+        let (mut bytes, mut dead) = (0, 0);
+        for _ in 0..RECORDS {
+            let Some((at, record)) = self.scan.next()? else {
+                return Ok(Piece { ended: true, dead });
+            };
+            bytes += at.len as usize;
+            if lives(view, at, record.keyspace, record.key)? {
+                let start = self.bytes.len();
+                self.bytes.extend_from_slice(record.key);
+                let middle = self.bytes.len();
+                self.bytes.extend_from_slice(record.value);
+                self.batch.push(Survivor {
+                    keyspace: record.keyspace,
+                    lsn: record.lsn,
+                    at,
+                    key: start..middle,
+                    value: middle..self.bytes.len(),
+                    seen: view.epoch(),
+                });
+            } else {
+                dead += u64::from(at.len);
+            }
+            if bytes >= most {
+                break;
+            }
+        }
+        Ok(Piece { ended: false, dead })
+    }
+
+    /// Leaves in the batch what lives in `view`, in the order of keyspaces and keys.
+    fn settle(&mut self, view: &View) -> Result<(), Error> {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.sort_by(|a, b| (a.keyspace, self.key(a)).cmp(&(b.keyspace, self.key(b))));
+        for survivor in batch {
+            if survivor.seen == view.epoch()
+                || lives(view, survivor.at, survivor.keyspace, self.key(&survivor))?
+            {
+                self.batch.push(Survivor { seen: view.epoch(), ..survivor });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the key's cell is this place.
+fn lives(view: &View, at: Pointer, keyspace: u32, key: &[u8]) -> Result<bool, Error> {
+    let Some(cell) = view.get(keyspace, key)? else { return Ok(false) };
+    Ok(Cell::decode(keyspace, &cell)? == Cell::Pointer(at))
+}
+
+impl Lsm {
+    /// Whether garbage is owed for what was flushed, and there is some to free.
+    pub(crate) fn owes_garbage(&self, flusher: &mut Flusher) -> bool {
+        if flusher.gc.debt == 0 {
+            return false;
+        }
+        let bar = Bar::busy(self.options.gc_dead_ratio);
+        let due = flusher.gc.job.is_some() || flusher.gc.victim(bar, flusher.bound()).is_some();
+        if !due {
+            flusher.gc.debt = 0;
+        }
+        due
+    }
+
+    /// Frees what is owed: for who flushes and is not followed by [`Lsm::step`].
+    pub(crate) fn pay_garbage(&self, flusher: &mut Flusher) {
+        let bar = Bar::busy(self.options.gc_dead_ratio);
+        loop {
+            let step = match self.unlink(flusher) {
+                Ok(None) if self.owes_garbage(flusher) => self.collect(flusher, bar, false),
+                other => other,
+            };
+            // An error shows again in the next step, which is where it is told.
+            if !matches!(step, Ok(Some(_))) {
+                return;
+            }
+        }
+    }
+
+    /// While nothing else is to do: collects to a lower ratio, at last the
+    /// segment being written too.
+    pub(crate) fn tidy(&self, flusher: &mut Flusher) -> Result<Option<Step>, Error> {
+        let bar = Bar::idle(self.options.gc_dead_ratio);
+        if let Some(step) = self.collect(flusher, bar, true)? {
+            return Ok(Some(step));
+        }
+        if let Some(step) = self.seal_tail(flusher, bar)? {
+            return Ok(Some(step));
+        }
+        self.pass_retired(flusher)
+    }
+
+    /// Ends the segment being written if it alone keeps garbage over the bar.
+    fn seal_tail(&self, flusher: &mut Flusher, bar: Bar) -> Result<Option<Step>, Error> {
+        let tail = flusher.gc.tail;
+        if flusher.bound() != u32::MAX || !flusher.gc.would_choose_tail(bar) {
+            return Ok(None);
+        }
+        self.values.roll()?;
+        let view = self.version.load().view.clone();
+        let meta = Meta { tail: self.values.sync()?, ..Meta::decode(view.user(), PAGES)? };
+        let write = self.pages.begin();
+        let view = self.switch(flusher, &view, write, Changes::default(), meta)?;
+        self.publish_view(view);
+        Ok(Some(Step::Collected { segment: tail.segment, moved_bytes: 0, freed_bytes: 0 }))
+    }
+
+    /// One piece of collecting, if there is a victim.
+    pub(crate) fn collect(
+        &self,
+        flusher: &mut Flusher,
+        bar: Bar,
+        idle: bool,
+    ) -> Result<Option<Step>, Error> {
+        let bound = flusher.bound();
+        let mut job = match flusher.gc.job.take() {
+            // Chosen for want of other work, which there is now.
+            Some(job) if job.idle && !idle => return Ok(None),
+            Some(job) => job,
+            None => {
+                let Some(segment) = flusher.gc.victim(bar, bound) else { return Ok(None) };
+                let from = flusher.gc.rows.get(&segment).map_or(0, |row| row.cleared);
+                match self.values.scan_from(segment, from) {
+                    Ok(scan) => Job { segment, scan, batch: vec![], bytes: vec![], idle },
+                    Err(error) => return Ok(Some(self.skip(flusher, segment, &error.into()))),
+                }
+            }
+        };
+        let view = self.version.load().view.clone();
+        let most = self.options.gc_step_bytes;
+        let piece = match job.look(&view, most) {
+            Ok(piece) => piece,
+            Err(error) => return Ok(Some(self.skip(flusher, job.segment, &error))),
+        };
+        let gc = &mut flusher.gc;
+        gc.debt = gc.debt.saturating_sub(piece.dead);
+        let segment = job.segment;
+        if !piece.ended && job.bytes.len() < 2 * most {
+            gc.job = Some(job);
+            return Ok(Some(Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 }));
+        }
+        let moved_bytes = match self.rewrite(flusher, &view, &mut job, piece.ended) {
+            Ok(moved) => moved,
+            Err(error) if error.is_damage() => {
+                return Ok(Some(self.skip(flusher, segment, &error)));
+            }
+            // Room or the disk may come back: it begins again where it had cleared.
+            Err(error) => return Err(error),
+        };
+        if !piece.ended {
+            flusher.gc.job = Some(job);
+        }
+        Ok(Some(Step::Collected { segment, moved_bytes, freed_bytes: 0 }))
+    }
+
+    /// Steps 2 to 4. Returns the bytes moved.
+    fn rewrite(
+        &self,
+        flusher: &mut Flusher,
+        view: &View,
+        job: &mut Job,
+        ended: bool,
+    ) -> Result<u64, Error> {
+        job.settle(view)?;
+        if job.batch.is_empty() {
+            job.bytes.clear();
+            if ended {
+                self.check_emptied(flusher, job.segment);
+            }
+            return Ok(0);
+        }
+        let mut changes = Changes::default();
+        let mut cells = Vec::with_capacity(job.batch.len());
+        let mut moved = 0;
+        self.end_large_segment(flusher)?;
+        for s in &job.batch {
+            let value = &job.bytes[s.value.clone()];
+            let to = self.values.append(s.keyspace, job.key(s), s.lsn, value)?;
+            changes.dead(s.at);
+            changes.named(to);
+            cells.push(to);
+            moved += u64::from(s.at.len);
+        }
+        let tail = self.values.sync()?;
+        changes.cleared(job.segment, job.scan.offset());
+
+        let mut write = self.pages.begin();
+        let mut from = 0;
+        for part in job.batch.chunk_by(|a, b| a.keyspace == b.keyspace) {
+            let keyspace = part[0].keyspace;
+            let ops = part.iter().zip(&cells[from..]).map(|(s, to)| {
+                let mut cell = Vec::with_capacity(1 + Pointer::BYTES);
+                Cell::Pointer(*to).encode_into(&mut cell);
+                (job.key(s), Op::Put(cell))
+            });
+            let mut next = part.iter();
+            let mut fault = None;
+            let applied = write.apply(keyspace, ops, &mut |key, old| {
+                let place = next.next().filter(|s| job.key(s) == key).map(|s| Cell::Pointer(s.at));
+                if Cell::decode(keyspace, old).ok() != place {
+                    fault.get_or_insert_with(|| key.to_vec());
+                }
+            })?;
+            if fault.is_some() || applied.replaced != part.len() as u64 {
+                let what = format!("the tree of keyspace {keyspace} changed under a collection");
+                return Err(Error::Corrupt { file: PAGES.into(), what });
+            }
+            from += part.len();
+        }
+        let meta = Meta { tail, ..Meta::decode(view.user(), PAGES)? };
+        let view = self.switch(flusher, view, write, changes, meta)?;
+        self.publish_view(view);
+        self.gc.moved.fetch_add(moved, Relaxed);
+        job.batch.clear();
+        job.bytes.clear();
+        if ended {
+            self.check_emptied(flusher, job.segment);
+        }
+        Ok(moved)
+    }
+
+    /// After the last record: all of it is dead, or a tree of a dropped keyspace
+    /// still names some.
+    fn check_emptied(&self, flusher: &mut Flusher, segment: u32) {
+        let left = flusher.gc.rows.get(&segment).filter(|row| !row.is_dead());
+        if let Some(row) = left {
+            let what = format!(
+                "{} of {} bytes of its records should be alive, no keyspace names them",
+                row.bytes - row.dead,
+                row.bytes
+            );
+            let error = Error::Corrupt { file: segments::file(segment), what };
+            self.skip(flusher, segment, &error);
+        }
+    }
+
+    /// Leaves a segment alone until the store is opened again.
+    fn skip(&self, flusher: &mut Flusher, segment: u32, error: &Error) -> Step {
+        flusher.gc.skipped.insert(segment);
+        self.health.met(error);
+        self.gc.skipped.lock().insert(segment, error.to_string());
+        Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 }
+    }
+}

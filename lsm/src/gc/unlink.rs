@@ -1,0 +1,50 @@
+//! Steps 5 and 6: removing segments of which nothing is alive.
+//!
+//! What must stay true: a segment is removed only when the committed table counts
+//! no living byte in it, the committed tail is behind it, no view older than that
+//! commit is left, no flush in progress has written into it, and neither meta page
+//! on the disk names it: there was another commit since.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::flush::Flusher;
+use crate::meta::Meta;
+use crate::segments::Changes;
+use crate::{Error, Lsm, PAGES, Step};
+
+impl Lsm {
+    /// Removes one segment of which nothing is alive, if there is one that
+    /// nobody reads. Writes nothing.
+    pub(crate) fn unlink(&self, flusher: &mut Flusher) -> Result<Option<Step>, Error> {
+        let (oldest, bound) = (self.pages.oldest_epoch(), flusher.bound());
+        let now = self.version.load().view.epoch();
+        let gc = &mut flusher.gc;
+        let free = |(id, since): (&u32, &u64)| {
+            (*since <= oldest && *since < now && *id < bound).then_some(*id)
+        };
+        let Some(id) = gc.retired.iter().find_map(free) else { return Ok(None) };
+        match self.values.remove(id) {
+            Ok(()) | Err(vlog::Error::Missing { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        gc.retired.remove(&id);
+        gc.gone.insert(id);
+        let bytes = gc.rows.remove(&id).map_or(0, |row| row.bytes);
+        self.gc.segments.fetch_add(1, Relaxed);
+        self.gc.freed.fetch_add(bytes, Relaxed);
+        Ok(Some(Step::Collected { segment: id, moved_bytes: 0, freed_bytes: bytes }))
+    }
+
+    /// While nothing else is to do: the commit that retired segments wait for.
+    pub(crate) fn pass_retired(&self, flusher: &mut Flusher) -> Result<Option<Step>, Error> {
+        let view = self.version.load().view.clone();
+        let waits = |(id, since): (&u32, &u64)| (*since == view.epoch()).then_some(*id);
+        let Some(segment) = flusher.gc.retired.iter().find_map(waits) else { return Ok(None) };
+        let mut changes = Changes::default();
+        changes.touch(segment);
+        let meta = Meta::decode(view.user(), PAGES)?;
+        let view = self.switch(flusher, &view, self.pages.begin(), changes, meta)?;
+        self.publish_view(view);
+        Ok(Some(Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 }))
+    }
+}

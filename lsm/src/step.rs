@@ -1,0 +1,136 @@
+//! The one door for background work: a bounded piece per call.
+//!
+//! What must stay true:
+//! * what frees space and writes nothing comes first: on a full disk it is the way out;
+//! * garbage is collected as fast as values are flushed, as long as it is over the
+//!   ratio: neither starves the other;
+//! * nothing here is needed for a commit to be right or durable.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use crate::gc::Bar;
+use crate::{Error, Lsm, Lsn};
+
+/// What [`Lsm::step`] has done. There will be more kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// Nothing was waiting.
+    Idle,
+    /// So many bytes of values of the set up to this commit were written; more
+    /// of it is left.
+    Flushing {
+        /// The last commit of the set.
+        to: Lsn,
+        /// Bytes of records written by this step.
+        bytes: u64,
+    },
+    /// A memtable set was flushed, up to this commit.
+    Flushed(Lsn),
+    /// Garbage in the value log: a piece of a segment was looked through, or a
+    /// segment was removed.
+    Collected {
+        /// The segment.
+        segment: u32,
+        /// Bytes of living records that were written again.
+        moved_bytes: u64,
+        /// Bytes of records that went with the segment.
+        freed_bytes: u64,
+    },
+    /// So many WAL segments were removed.
+    Trimmed(u64),
+    /// A piece of the log was copied to the archive.
+    Archiving,
+    /// All commits up to here are in the archive.
+    Archived {
+        /// The last of them.
+        to: Lsn,
+    },
+    /// A copy to the archive failed; [`ArchiveStats`](crate::ArchiveStats) have the
+    /// reason. It is tried again later.
+    ArchiveFailed,
+    /// The archive's oldest file was removed for its age.
+    ArchivePruned {
+        /// The last commit in it.
+        to: Lsn,
+    },
+}
+
+/// How much waits for its flush: what backpressure goes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Debt {
+    /// Bytes of memory of the active set.
+    pub active_bytes: usize,
+    /// Frozen sets.
+    pub frozen: usize,
+    /// Bytes of memory of them.
+    pub frozen_bytes: usize,
+    /// Bytes of values of the oldest of them that are already written.
+    pub flushed_bytes: u64,
+}
+
+impl Lsm {
+    /// One bounded piece of background work: removes a segment that is all
+    /// garbage, flushes a piece of a frozen set, removes WAL segments no longer
+    /// needed, collects a piece of garbage.
+    ///
+    /// # Errors
+    /// The store is as it was and goes on; the error of a flush stays in
+    /// [`Stats::flush_error`](crate::Stats) until one succeeds.
+    pub fn step(&self) -> Result<Step, Error> {
+        let _wakes = self.pace.stepping();
+        if self.archiving.has_turn()
+            && let Some(step) = self.archive_step()
+        {
+            return Ok(step);
+        }
+        match self.store_step()? {
+            Step::Idle => Ok(self.archive_step().unwrap_or(Step::Idle)),
+            step => Ok(step),
+        }
+    }
+
+    /// [`Lsm::step`] but for the archive.
+    fn store_step(&self) -> Result<Step, Error> {
+        let mut flusher = self.flusher.lock();
+        let flusher = &mut *flusher;
+        if let Some(step) = self.unlink(flusher)? {
+            return Ok(step);
+        }
+        let bar = Bar::busy(self.options.gc_dead_ratio);
+        let now = Some(self.applied.load(Acquire));
+        // Nothing was committed since there was last nothing to do.
+        let idle = flusher.gc.idle_at == now;
+        if self.owes_garbage(flusher)
+            && let Some(step) = self.collect(flusher, bar, idle)?
+        {
+            return Ok(step);
+        }
+        if let Some(step) = self.flush_piece(flusher, 1)? {
+            return Ok(step);
+        }
+        match self.trim(flusher)? {
+            0 => {}
+            segments => return Ok(Step::Trimmed(segments)),
+        }
+        if let Some(step) = self.collect(flusher, bar, idle)? {
+            return Ok(step);
+        }
+        if idle && let Some(step) = self.tidy(flusher)? {
+            return Ok(step);
+        }
+        flusher.gc.idle_at = now;
+        Ok(Step::Idle)
+    }
+
+    /// How much waits for its flush. Takes no lock.
+    pub fn debt(&self) -> Debt {
+        let version = self.version.load();
+        Debt {
+            active_bytes: version.active.bytes(),
+            frozen: version.frozen.len(),
+            frozen_bytes: version.frozen.iter().map(|frozen| frozen.set.bytes()).sum(),
+            flushed_bytes: self.flushed_bytes.load(Relaxed),
+        }
+    }
+}
