@@ -341,6 +341,7 @@ impl Lsm {
         write.set_user(meta.encode());
         let view = write.commit()?;
         flusher.gc.committed(&view, rows, meta.tail);
+        self.gc.count(&flusher.gc);
         Ok(view)
     }
 

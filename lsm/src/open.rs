@@ -111,8 +111,10 @@ impl Lsm {
 
         segments::check(&view, &values, meta.tail)?;
         let rows = segments::table(&view)?;
-        let flusher =
-            Flusher::new(gc::Collector::new(rows, meta.tail, &values.segments(), view.epoch()));
+        let there = values.segments();
+        let collector = gc::Collector::new(rows, meta.tail, &there, view.epoch());
+        let figures = gc::Figures::new(&collector);
+        let flusher = Flusher::new(collector);
 
         let version = Version {
             active: replay.active,
@@ -133,7 +135,7 @@ impl Lsm {
             health,
             flusher: Mutex::new(flusher),
             flushed_bytes: AtomicU64::new(0),
-            gc: gc::Figures::default(),
+            gc: figures,
             flush_error: Mutex::new(None),
             trim_error: Mutex::new(None),
             registry: Registry::new(options.max_snapshots),

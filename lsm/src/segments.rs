@@ -101,15 +101,6 @@ fn row(view: &View, id: u32) -> Result<Row, Error> {
     }
 }
 
-/// Bytes of records in the value log, and the dead ones among them, in segments
-/// that are still there, as of `view`.
-pub(crate) fn usage(view: &View, values: &Vlog) -> Result<(u64, u64), Error> {
-    let rows = table(view)?;
-    let there = values.segments();
-    let known = there.iter().filter_map(|info| rows.get(&info.id));
-    Ok(known.fold((0, 0), |(bytes, dead), row| (bytes + row.bytes, dead + row.dead)))
-}
-
 /// When a store is opened: each segment that is there is as long as trees may
 /// rest on. (That each is there: `directory.rs`.)
 pub(crate) fn check(view: &View, values: &Vlog, tail: Tail) -> Result<(), Error> {

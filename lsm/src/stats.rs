@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::health::{Damage, State};
-use crate::{ArchiveStats, Error, Lsm, Lsn, segments};
+use crate::{ArchiveStats, Error, Lsm, Lsn};
 
 /// A picture of a store; the figures are read one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Lsm {
     pub fn stats(&self) -> Result<Stats, Error> {
         let version = self.version.load_full();
         let (snapshots, oldest_snapshot) = self.registry.live();
-        let (value_bytes, dead_value_bytes) = segments::usage(&version.view, &self.values)?;
+        let (value_bytes, dead_value_bytes) = *self.gc.usage.lock();
         let pinned = self.version.pinned(&self.disk_pins());
         let holders = self.retain.figures();
         let (load, waits) = (self.load(&version), self.pace.waits());

@@ -193,9 +193,26 @@ impl Collector {
     }
 }
 
+impl Figures {
+    pub(crate) fn new(collector: &Collector) -> Figures {
+        let figures = Figures::default();
+        figures.count(collector);
+        figures
+    }
+
+    /// After the table changed, or a segment was removed.
+    pub(crate) fn count(&self, collector: &Collector) {
+        let rows = collector.rows.values();
+        *self.usage.lock() =
+            rows.fold((0, 0), |(bytes, dead), row| (bytes + row.bytes, dead + row.dead));
+    }
+}
+
 /// Figures for the stats, readable without the flusher lock.
 #[derive(Default)]
 pub(crate) struct Figures {
+    /// Bytes of records in the segments there are, and the dead ones among them.
+    pub(crate) usage: Mutex<(u64, u64)>,
     /// Segments removed.
     pub(crate) segments: AtomicU64,
     /// Bytes of living records written again.

@@ -30,6 +30,7 @@ impl Lsm {
         gc.retired.remove(&id);
         gc.gone.insert(id);
         let bytes = gc.rows.remove(&id).map_or(0, |row| row.bytes);
+        self.gc.count(gc);
         self.gc.segments.fetch_add(1, Relaxed);
         self.gc.freed.fetch_add(bytes, Relaxed);
         Ok(Some(Step::Collected { segment: id, moved_bytes: 0, freed_bytes: bytes }))
