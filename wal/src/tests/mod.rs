@@ -1,10 +1,13 @@
 //! Tests of the log as a whole, on the simulated disk. What one test file must
 //! show is said at its head; here is what they share.
 
+mod chain;
 mod crash;
 mod damage;
 mod faults;
+mod follow;
 mod life;
+mod model;
 mod recycle;
 mod threads;
 

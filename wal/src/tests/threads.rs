@@ -115,28 +115,47 @@ fn gated(opts: Options) -> (Wal, Arc<Gate>, Arc<SimDisk>) {
     (wal, gate, disk)
 }
 
+const MODES: [SyncMode; 2] = [SyncMode::Async, SyncMode::Sync];
+
 #[test]
 fn appends_go_on_during_a_sync_and_the_next_sync_serves_all_who_wait() {
-    let (wal, gate, disk) = gated(SMALL);
-    thread::scope(|s| {
-        wal.append(1, b"one").unwrap();
-        let leader = s.spawn(|| wal.wait_durable(1));
-        gate.wait_begun(1);
-        // The leader stands in the disk's sync. Nothing else stands.
-        wal.append(1, b"two").unwrap();
-        wal.append(1, b"three").unwrap();
-        let followers = [s.spawn(|| wal.wait_durable(2)), s.spawn(|| wal.wait_durable(3))];
-        assert_eq!((wal.last_lsn(), wal.durable_lsn()), (3, 0));
-        gate.let_end(1);
-        leader.join().unwrap().unwrap();
-        assert_eq!(wal.durable_lsn(), 1, "frames written after the sync began do not count");
-        gate.let_end(2);
-        for follower in followers {
-            follower.join().unwrap().unwrap();
+    for sync in MODES {
+        let (wal, gate, disk) = gated(Options { sync, segment_bytes: 1 << 20, ..SMALL });
+        thread::scope(|s| {
+            wal.append(1, b"one").unwrap();
+            let leader = s.spawn(|| wal.wait_durable(1));
+            gate.wait_begun(1);
+            // The leader stands in the disk's sync. Nothing else stands.
+            let lsns: Vec<Lsn> = (0..8).map(|_| wal.append(1, b"more").unwrap()).collect();
+            let wal = &wal;
+            let followers: Vec<_> =
+                lsns.iter().map(|&lsn| s.spawn(move || wal.wait_durable(lsn))).collect();
+            assert_eq!((wal.last_lsn(), wal.durable_lsn()), (9, 0));
+            gate.let_end(1);
+            leader.join().unwrap().unwrap();
+            assert_eq!(wal.durable_lsn(), 1, "frames written after the sync began do not count");
+            gate.let_end(2);
+            for follower in followers {
+                follower.join().unwrap().unwrap();
+            }
+        });
+        assert_eq!(gate.state.lock().0, 2, "nine commits, two syncs");
+        assert_eq!(open(&disk.restart_worst()).1.len(), 9);
+    }
+}
+
+#[test]
+fn one_who_commits_alone_syncs_at_once_and_once() {
+    for sync in MODES {
+        let (wal, gate, _) = gated(Options { sync, segment_bytes: 1 << 20, ..SMALL });
+        gate.let_end(u64::MAX);
+        for n in 1..=5 {
+            let lsn = wal.append(1, b"alone").unwrap();
+            wal.wait_durable(lsn).unwrap();
+            wal.wait_durable(lsn).unwrap();
+            assert_eq!((gate.state.lock().0, wal.durable_lsn()), (n, n));
         }
-    });
-    assert_eq!(gate.state.lock().0, 2, "three commits, two syncs");
-    assert_eq!(lsns(&open(&disk.restart_worst()).1), [1, 2, 3]);
+    }
 }
 
 #[test]
