@@ -66,6 +66,8 @@
 //! frames survive is unknown until the log is opened again.
 
 pub mod archive;
+#![cfg_attr(test, allow(clippy::duplicate_mod, reason = "the turn runs on loom's locks too"))]
+
 mod check;
 mod cursor;
 mod error;
