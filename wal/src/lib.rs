@@ -65,8 +65,9 @@
 //! before it can still be synced. When a *sync* fails, whether the unsynced
 //! frames survive is unknown until the log is opened again.
 
-pub mod archive;
 #![cfg_attr(test, allow(clippy::duplicate_mod, reason = "the turn runs on loom's locks too"))]
+
+pub mod archive;
 
 mod check;
 mod cursor;
