@@ -110,7 +110,7 @@ fn each_lost_segment_is_named_or_was_not_needed() {
             }
         }
     }
-    assert!(named >= 2, "{named}");
+    assert!(named >= 1, "{named}");
 }
 
 #[test]
