@@ -234,6 +234,8 @@ impl Lsm {
     pub fn archive_now(&self) -> Result<Lsn, Error> {
         let Some(to) = &self.archiving.to else { return Err(Error::NotArchived) };
         self.wal.rotate_now()?;
+        // In async mode a segment that ended before may still be unsynced.
+        self.wal.sync()?;
         let mut worker = self.archiving.worker.lock();
         loop {
             let now = self.clock.monotonic_nanos();

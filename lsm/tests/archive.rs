@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logkit::*;
-use lsm::{ArchiveError, Error, Lsm, Lsn, Step, WalError};
+use lsm::{ArchiveError, Error, Lsm, Lsn, Options, Step, SyncMode, WalError};
 use platform::sim::{Fault, SimClock, SimDisk, Times};
 
 #[test]
@@ -221,9 +221,17 @@ impl Rng {
 
 /// One run: commits, steps, flushes, holders, reopenings, as the seed says.
 /// Ends at the first crash, or after `actions`.
-fn run(world: &World, seed: u64, actions: u64, acked: &mut Lsn) -> Result<(), Error> {
+/// In async mode only what is durable counts as acknowledged, as after a power cut.
+fn run(
+    world: &World,
+    seed: u64,
+    actions: u64,
+    sync: SyncMode,
+    acked: &mut Lsn,
+) -> Result<(), Error> {
+    let open = || world.open_with(Options { sync, ..options(Some(&world.far)) });
     let mut rng = Rng(seed);
-    let mut lsm = world.open()?;
+    let mut lsm = open()?;
     assert!(lsm.last_lsn() >= *acked);
     let mut held = None;
     for _ in 0..actions {
@@ -234,7 +242,7 @@ fn run(world: &World, seed: u64, actions: u64, acked: &mut Lsn) -> Result<(), Er
             11 => {
                 held = None;
                 drop(lsm);
-                lsm = world.open()?;
+                lsm = open()?;
             }
             12 => held = lsm.retain("x", lsm.last_lsn().saturating_sub(9)).ok(),
             13 => {
@@ -243,8 +251,10 @@ fn run(world: &World, seed: u64, actions: u64, acked: &mut Lsn) -> Result<(), Er
             }
             14 => world.clock.advance(Duration::from_nanos(30 * SECOND)),
             15 => assert_covered_unless(world, &lsm),
-            _ => *acked = put(&lsm)?,
+            16 => drop(lsm.sync()?),
+            _ => drop(put(&lsm)?),
         }
+        *acked = lsm.durable_lsn().max(*acked);
         if let Some(from) = held.as_ref().and_then(lsm::Retention::from) {
             assert!(world.data.is_crashed() || lsm.frames(from).is_ok(), "held {from}");
         }
@@ -287,7 +297,8 @@ fn archive_and_log_have_every_commit_whatever_happens() {
             if rng.below(4) > 0 {
                 world.far.crash_after(1 + rng.below(150))
             }
-            match run(&world, seed * 10 + life, 150, &mut acked) {
+            let sync = if seed % 3 == 0 { SyncMode::Async } else { SyncMode::Sync };
+            match run(&world, seed * 10 + life, 150, sync, &mut acked) {
                 Ok(()) => {}
                 Err(error) => {
                     let crashed = world.data.is_crashed() || world.far.is_crashed();
@@ -325,7 +336,7 @@ fn archive_and_log_have_every_commit_whatever_happens() {
 fn a_crash_at_every_call_of_either_disk() {
     for crash_far in [false, true] {
         let calm = World::new(9);
-        run(&calm, 4, 200, &mut 0).unwrap();
+        run(&calm, 4, 200, SyncMode::Sync, &mut 0).unwrap();
         let calls = if crash_far { calm.far.calls() } else { calm.data.calls() };
         assert!(calls > 100, "{calls}");
         for n in 1..=calls {
@@ -333,7 +344,7 @@ fn a_crash_at_every_call_of_either_disk() {
             let disk = if crash_far { &world.far } else { &world.data };
             disk.crash_after(n);
             let mut acked = 0;
-            if let Err(error) = run(&world, 4, 200, &mut acked) {
+            if let Err(error) = run(&world, 4, 200, SyncMode::Sync, &mut acked) {
                 assert!(disk.is_crashed(), "call {n}: {error}");
             }
             let (data, far) = if n % 2 == 0 {

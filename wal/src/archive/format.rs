@@ -70,8 +70,8 @@ const END_MAGIC: [u8; 8] = *b"PLANKEND";
 const LZ4: u32 = 1;
 const ALGORITHM: CrcAlgorithm = CrcAlgorithm::Crc64Nvme;
 
-/// Raw bytes after which a block is closed.
-pub(crate) const BLOCK_BYTES: usize = 256 << 10;
+/// Raw bytes after which a block is closed: docs/decisions/0012-log-archive.md.
+pub(crate) const BLOCK_BYTES: usize = 64 << 10;
 /// The most a block can hold: almost full, then the largest frame.
 pub(crate) const MAX_RAW: usize = BLOCK_BYTES + FRAME_LEN + MAX_PAYLOAD_BYTES;
 const _: () = assert!(MAX_RAW < u32::MAX as usize);

@@ -221,6 +221,8 @@ fn an_earlier_life_of_the_log_never_follows_a_later_one() {
     craft(&disk, 1, &[(1, 2), (2, 1)], |_, _| {});
     let error = read_all(&disk).unwrap_err();
     assert!(error.to_string().contains("earlier life"), "{error}");
+    let faults = archive(&disk).verify(None, &mut |_, _, _| {});
+    assert!(faults[0].to_string().contains("earlier life"), "{faults:?}");
     // from one file to the next:
     let disk = SimDisk::new(1);
     craft(&disk, 1, &[(1, 3)], |_, _| {});
