@@ -52,6 +52,8 @@ pub(crate) struct Space {
     pub(crate) older: Option<Meta>,
     /// A write over the older meta page failed: who knows what stands there.
     pub(crate) doubt: bool,
+    /// Commits made in a row to shrink the file.
+    pub(crate) shrinking: u32,
 }
 
 impl Space {

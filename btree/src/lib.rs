@@ -11,7 +11,8 @@
 //! * `format`: meta page, page header, references, checksums (the drawing);
 //! * `node`: leaf and inner pages, read in place; `run`: where pages end;
 //! * `cache`: page frames; `pins`: inner pages kept by what refers to them; `view`, `cursor`: reading;
-//! * `apply`, `level`: sorted batches; `trim`: removing from the front; `free`: the free list; `write`: commit and why it
+//! * `apply`, `level`: sorted batches; `trim`: removing from the front; `shrink`:
+//!   giving the end of the file back; `free`: the free list; `write`: commit and why it
 //!   is durable; `file`: open and create; `verify`: proof that a file is whole;
 //! * `pages`: every page of a version, for backup and salvage.
 //!
@@ -46,6 +47,7 @@ mod node;
 mod pages;
 mod pins;
 mod run;
+mod shrink;
 mod trim;
 mod verify;
 mod view;
@@ -58,6 +60,7 @@ pub use error::{Error, Place};
 pub use file::{Options, PageFile};
 pub use format::{MAX_KEY, MAX_VALUE, PAGE_BYTES, VERSION};
 pub use pages::{PageAt, PageCopy, Pages, Walked, check_page, open_damaged};
+pub use shrink::Shrunk;
 pub use trim::Trimmed;
 pub use verify::{Fault, Report};
 pub use view::{TreeInfo, Value, View};

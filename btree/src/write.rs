@@ -33,6 +33,7 @@
 //! as in step 1: until step 3 nothing refers to them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::MutexGuard;
@@ -61,6 +62,10 @@ pub struct Write<'f> {
     /// What differs from `base`: `None` is a tree that is gone.
     roots: BTreeMap<u32, Option<Root>>,
     user: [u8; 64],
+    /// Where the directory, unchanged, stands now.
+    moved: Option<Ref>,
+    /// Commits in a row for the sake of shrinking, this one counted.
+    shrinking: u32,
 }
 
 /// The pages of a write transaction.
@@ -79,6 +84,8 @@ pub(crate) struct Txn<'f> {
     freed: Vec<(u32, u64)>,
     /// Pages in the file before.
     pages_before: u32,
+    /// Free pages at the end that the file shall not have any more.
+    cut: Range<u32>,
     /// Why it must not be committed.
     failed: Option<String>,
     committed: bool,
@@ -101,12 +108,13 @@ impl<'f> Write<'f> {
             recycled: Vec::new(),
             freed: Vec::new(),
             pages_before: space.pages,
+            cut: 0..0,
             failed: None,
             committed: false,
             space,
         };
         let user = base.meta.user;
-        Write { file, base, txn, roots: BTreeMap::new(), user }
+        Write { file, base, txn, roots: BTreeMap::new(), user, moved: None, shrinking: 0 }
     }
 
     /// Applies operations in strictly ascending key order to a tree, which is
@@ -273,6 +281,41 @@ impl<'f> Write<'f> {
         if self.roots.is_empty() && self.user == self.base.meta.user {
             return Ok(View(Arc::clone(&self.base)));
         }
+        self.finish()
+    }
+
+    /// A commit without changes: the directory and the free list move to lower
+    /// places, pages come free, and the page count goes down.
+    pub(crate) fn commit_anyway(mut self, shrinking: u32) -> Result<View, Error> {
+        self.txn.usable(0)?;
+        self.shrinking = shrinking;
+        if let Some((at, level)) = self.directory() {
+            self.moved = Some(self.txn.moved(at, level)?);
+        }
+        self.finish()
+    }
+
+    /// The directory's root, and its level.
+    pub(crate) fn directory(&self) -> Option<(Ref, u8)> {
+        let meta = &self.base.meta;
+        let level = (meta.directory_height.get() as u8).saturating_sub(1);
+        (!meta.directory.is_none()).then_some((meta.directory, level))
+    }
+
+    pub(crate) fn txn(&self) -> &Txn<'f> {
+        &self.txn
+    }
+
+    /// Undoes what a failed commit left, if need be.
+    pub(crate) fn ready(&mut self) -> Result<(), Error> {
+        self.txn.usable(0)
+    }
+
+    pub(crate) fn space(&mut self) -> &mut Space {
+        &mut self.txn.space
+    }
+
+    fn finish(mut self) -> Result<View, Error> {
         let roots = self.merged_roots();
         let mut meta = self.write_directory()?;
         meta.trees = U64::new(roots.len() as u64);
@@ -283,6 +326,7 @@ impl<'f> Write<'f> {
         // From here on it is done.
         let txn = &mut self.txn;
         txn.committed = true;
+        txn.space.shrinking = self.shrinking;
         txn.space.older = Some(self.base.meta);
         txn.space.chain = chain;
         txn.space.reusable.append(&mut txn.recycled);
@@ -310,6 +354,7 @@ impl<'f> Write<'f> {
     fn write_directory(&mut self) -> Result<Meta, Error> {
         let mut meta = Meta { user: self.user, ..self.base.meta };
         meta.epoch = U64::new(self.txn.epoch);
+        meta.directory = self.moved.unwrap_or(meta.directory);
         let before = (!meta.directory.is_none()).then_some(Root {
             at: meta.directory,
             height: meta.directory_height,
@@ -333,6 +378,7 @@ impl<'f> Write<'f> {
     /// Writes the free list as of this commit; returns the pages it lies in.
     fn write_free_list(&mut self, meta: &mut Meta) -> Result<Vec<u32>, Error> {
         let txn = &mut self.txn;
+        txn.cut_end();
         let born = self.base.meta.epoch.get();
         txn.freed.extend(txn.space.chain.iter().map(|&page| (page, born)));
         let freed: Vec<u32> = txn.freed.iter().map(|&(page, _)| page).collect();
@@ -421,7 +467,7 @@ impl Txn<'_> {
     pub(crate) fn write_node(
         &mut self,
         run: &Run,
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
         owner: Owner,
         level: u8,
     ) -> Result<Ref, Error> {
@@ -445,6 +491,29 @@ impl Txn<'_> {
         };
         self.fresh.insert(page);
         Ok(page)
+    }
+
+    /// Takes free pages at the end out of the file. Those that were given back by
+    /// this transaction go in any case: they were perhaps never written, and the
+    /// file must be as long as the meta page says.
+    fn cut_end(&mut self) {
+        let Txn { space, recycled, .. } = self;
+        recycled.sort_by(|a, b| b.cmp(a));
+        let end = space.pages;
+        let (mut reusable, mut given_back) = (0, 0);
+        while let Some(last) = space.pages.checked_sub(1) {
+            if space.reusable.get(reusable) == Some(&last) {
+                reusable += 1;
+            } else if recycled.get(given_back) == Some(&last) {
+                given_back += 1;
+            } else {
+                break;
+            }
+            space.pages = last;
+        }
+        space.reusable.drain(..reusable);
+        recycled.drain(..given_back);
+        self.cut = self.space.pages..end;
     }
 
     /// The new version does not reach this page; `born` is who wrote it.
@@ -552,7 +621,10 @@ impl Drop for Txn<'_> {
         let before = self.pages_before;
         let space = &mut *self.space;
         space.pages = before;
-        space.reusable.extend(self.fresh.iter().filter(|&&page| page < before));
+        let given_back = self.fresh.iter().copied().chain(self.cut.clone());
+        space.reusable.extend(given_back.filter(|&page| page < before));
         space.reusable.sort_by(|a, b| b.cmp(a));
+        // A page that was cut may have been taken again for the free list.
+        space.reusable.dedup();
     }
 }

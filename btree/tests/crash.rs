@@ -406,3 +406,127 @@ fn a_crash_in_a_rename_or_a_trim_leaves_a_whole_version() {
         assert_clean(&file);
     }
 }
+
+#[test]
+fn a_crash_while_the_file_shrinks_leaves_a_whole_version() {
+    // given: a large tree and a small one, the large one dropped
+    let start = |disk: &std::sync::Arc<SimDisk>| -> Result<btree::PageFile, Error> {
+        let file = open(disk.clone())?;
+        let mut write = file.begin();
+        write.apply(2, [(b"kept", Op::Put(b"kept"))], &mut |_, _| {})?;
+        let ops = (0u32..9000).map(|k| (k.to_be_bytes(), Op::Put([1; 200])));
+        write.apply(1, ops, &mut |_, _| {})?;
+        write.commit()?;
+        let mut write = file.begin();
+        write.drop_tree(1)?;
+        write.commit()?;
+        Ok(file)
+    };
+    let shrunk = |file: &btree::PageFile| -> Result<u64, Error> {
+        let mut bytes = 0;
+        let mut steps = 0;
+        while let Some(more) = file.shrink()? {
+            bytes += more.bytes;
+            steps += 1;
+            assert!(steps < 12, "it ends");
+        }
+        Ok(bytes)
+    };
+    let length = |disk: &SimDisk| disk.file_bytes(PATH).unwrap().len();
+    let (before, calls) = {
+        let disk = SimDisk::new(0);
+        let file = start(&disk).unwrap();
+        let before = (length(&disk), disk.calls());
+        assert!(before.0 > 450 * 4096);
+        // when: it shrinks, then: what is free at its end is gone, and it is whole
+        assert!(shrunk(&file).unwrap() > 400 * 4096);
+        assert!(length(&disk) < 30 * 4096, "{}", length(&disk));
+        assert_clean(&file);
+        assert_eq!(shrunk(&file).unwrap(), 0);
+        (before.1, disk.calls())
+    };
+    for call in before + 1..=calls {
+        let disk = SimDisk::new(call);
+        let file = start(&disk).unwrap();
+        disk.crash_after(call - before);
+        assert!(shrunk(&file).is_err());
+        drop(file);
+        for disk in [disk.restart(), disk.restart_worst(), disk.kill()] {
+            // then: both versions can be opened, and the next attempt succeeds
+            let lost = disk.snapshot();
+            let file = open(disk.clone()).unwrap();
+            assert_clean(&file);
+            assert!(file.damaged_meta().is_none() || call < calls);
+            let newest = file.view().epoch();
+            assert_eq!(file.view().get(2, b"kept").unwrap().as_deref(), Some(&b"kept"[..]));
+            shrunk(&file).unwrap();
+            assert!(length(&disk) < 30 * 4096);
+            assert_clean(&file);
+            lost.corrupt(PATH, newest % 2 * 4096 + 50, 1).unwrap();
+            if let Ok(file) = open(lost) {
+                assert_eq!(file.view().epoch(), newest - 1);
+                assert_eq!(file.view().len(2), 1);
+                assert_clean(&file);
+            }
+        }
+    }
+}
+
+#[test]
+fn shrinking_fails_harmlessly_and_cuts_nothing_a_view_needs() {
+    let disk = SimDisk::new(1);
+    let file = open(disk.clone()).unwrap();
+    let mut write = file.begin();
+    let ops = (0u32..9000).map(|k| (k.to_be_bytes(), Op::Put([1; 200])));
+    write.apply(1, ops, &mut |_, _| {}).unwrap();
+    let old = write.commit().unwrap();
+    let mut write = file.begin();
+    write.drop_tree(1).unwrap();
+    write.commit().unwrap();
+    // while a view reads the dropped tree nothing happens
+    assert!(file.shrink().unwrap().is_none());
+    assert_eq!(contents(&old).unwrap()[&1].len(), 9000);
+    drop(old);
+    // a write that fails, or the cut, is tried again
+    for fault in 0..12 {
+        disk.fail(Fault::Write, PATH, Times::Next);
+        let failed = file.shrink();
+        disk.clear_faults();
+        if fault < 2 {
+            assert!(matches!(failed, Err(Error::Io { .. })), "{failed:?}");
+        }
+        assert_clean(&file);
+        if file.shrink().unwrap().is_none() {
+            break;
+        }
+    }
+    assert!(disk.file_bytes(PATH).unwrap().len() < 30 * 4096);
+    // and the file grows again
+    let mut write = file.begin();
+    let ops = (0u32..9000).map(|k| (k.to_be_bytes(), Op::Put([2; 200])));
+    write.apply(1, ops, &mut |_, _| {}).unwrap();
+    assert_eq!(write.commit().unwrap().len(1), 9000);
+    assert_clean(&file);
+    drop(file);
+    assert_clean(&open(disk.restart_worst()).unwrap());
+}
+
+#[test]
+fn pages_taken_and_given_back_unwritten_do_not_count() {
+    // given: a transaction that makes pages at the end of the file and gives them back
+    let disk = SimDisk::new(1);
+    let file = open(disk.clone()).unwrap();
+    let mut write = file.begin();
+    let keys = || 0u32..3000;
+    write.apply(1, keys().map(|k| (k.to_be_bytes(), Op::Put([1; 9]))), &mut |_, _| {}).unwrap();
+    let gone = keys().map(|k| (k.to_be_bytes(), Op::<[u8; 9]>::Delete));
+    write.apply(1, gone, &mut |_, _| {}).unwrap();
+    write.set_user([7; 64]);
+    write.commit().unwrap();
+    assert_clean(&file);
+    drop(file);
+    // then: the file is as long as its meta page says
+    let file = open(disk.restart_worst()).unwrap();
+    assert_eq!(file.view().user(), &[7; 64]);
+    assert_clean(&file);
+}
