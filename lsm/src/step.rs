@@ -39,6 +39,8 @@ pub enum Step {
     },
     /// So many WAL segments were removed.
     Trimmed(u64),
+    /// So many bytes of the page file were given back; 0: that was prepared.
+    Shrunk(u64),
     /// A piece of the log was copied to the archive.
     Archiving,
     /// All commits up to here are in the archive.
@@ -72,7 +74,7 @@ pub struct Debt {
 impl Lsm {
     /// One bounded piece of background work: removes a segment that is all
     /// garbage, flushes a piece of a frozen set, removes WAL segments no longer
-    /// needed, collects a piece of garbage.
+    /// needed, collects a piece of garbage, gives the end of the page file back.
     ///
     /// # Errors
     /// The store is as it was and goes on; the error of a flush stays in
@@ -118,6 +120,12 @@ impl Lsm {
         }
         if idle && let Some(step) = self.tidy(flusher)? {
             return Ok(step);
+        }
+        if idle && let Some(shrunk) = self.pages.shrink()? {
+            if shrunk.view.epoch() != self.version.load().view.epoch() {
+                self.publish_view(shrunk.view);
+            }
+            return Ok(Step::Shrunk(shrunk.bytes));
         }
         flusher.gc.idle_at = now;
         Ok(Step::Idle)
