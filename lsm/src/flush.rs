@@ -44,6 +44,7 @@ use vlog::{Pointer, Tail};
 use crate::gc::Collector;
 use crate::memtable::Walk;
 use crate::meta::Meta;
+use crate::pace::Done;
 use crate::segments::Changes;
 use crate::set::{MemSet, Table};
 use crate::tree::Cell;
@@ -302,6 +303,7 @@ impl Lsm {
         let view = &version.view;
         let mut write = self.pages.begin();
         let mut changes = Changes::default();
+        let mut done = Done::new(&self.pace, values.paid(frozen));
         let mut pointers = values.pointers.iter();
         for table in frozen.set.tables().iter() {
             let keyspace = table.keyspace;
@@ -313,6 +315,7 @@ impl Lsm {
                 walk: newest(table, boundary),
                 started: false,
                 pointers: &mut pointers,
+                done: &mut done,
                 inline_max: self.options.inline_max,
             };
             write.apply(keyspace, ops, &mut |_, old| changes.cell(keyspace, old))?;
@@ -402,6 +405,7 @@ struct Ops<'a, 'p> {
     walk: Walk,
     started: bool,
     pointers: &'a mut std::slice::Iter<'p, Pointer>,
+    done: &'a mut Done<'p>,
     inline_max: usize,
 }
 
@@ -413,7 +417,11 @@ impl Iterator for Ops<'_, '_> {
             self.walk.forward();
         }
         let key = self.walk.key()?.to_vec();
-        let Some(value) = self.walk.stored()?.value() else { return Some((key, Op::Delete)) };
+        let Some(value) = self.walk.stored()?.value() else {
+            self.done.entry(key.len());
+            return Some((key, Op::Delete));
+        };
+        self.done.entry(key.len() + value.len());
         let cell = if value.len() <= self.inline_max {
             Cell::Inline(value)
         } else {

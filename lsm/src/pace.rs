@@ -30,6 +30,9 @@ use crate::version::Version;
 /// The part of the bound that may be paid in advance.
 const CREDIT: u64 = 8;
 
+/// Progress is told by pieces of so many bytes.
+const PIECE: u64 = 64 << 10;
+
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Pace {
@@ -113,6 +116,30 @@ impl Drop for Stepping<'_> {
     }
 }
 
+/// Tells of the progress of one flush as it goes through the entries of its set.
+pub(crate) struct Done<'a> {
+    pace: &'a Pace,
+    bytes: u64,
+}
+
+impl<'a> Done<'a> {
+    /// After the values, which were so much of the progress. An earlier try of the
+    /// rest does not count any more.
+    pub(crate) fn new(pace: &'a Pace, before: u64) -> Self {
+        pace.flushed.store(before, Relaxed);
+        Done { pace, bytes: 0 }
+    }
+
+    /// An entry with so many bytes of key and value has gone to the trees.
+    pub(crate) fn entry(&mut self, bytes: usize) {
+        // The other half of the work was its value.
+        self.bytes += bytes as u64 / 2;
+        if self.bytes >= PIECE {
+            self.pace.progress(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
 /// A commit that waits.
 struct Waiting<'a>(&'a Lsm, u64);
 
@@ -155,7 +182,7 @@ impl Pace {
     }
 
     /// A flush got on by so many bytes of memory of the set it is at.
-    pub(crate) fn progress(&self, bytes: u64) {
+    fn progress(&self, bytes: u64) {
         self.flushed.fetch_add(bytes, Relaxed);
         self.pay(bytes);
     }

@@ -197,6 +197,32 @@ fn commits_that_wait_share_a_sync_and_appends_go_on_meanwhile() {
 }
 
 #[test]
+fn who_is_told_of_a_commit_finds_it() {
+    // Given writers whose commits share syncs, and one who is told,
+    let lsm = open(SimDisk::new(1), SyncMode::Sync);
+    let told = Arc::new(AtomicU64::new(0));
+    let _watch = lsm.watch_durable({
+        let told = Arc::clone(&told);
+        move |lsn| _ = told.fetch_max(lsn, Ordering::SeqCst)
+    });
+    std::thread::scope(|scope| {
+        for writer in 0..4u8 {
+            let lsm = &lsm;
+            scope.spawn(move || {
+                for n in 0..400u16 {
+                    lsm.commit(&put(A, &[writer, n as u8], &n.to_le_bytes())).unwrap();
+                }
+            });
+        }
+        // then what he was told of is durable, and every snapshot taken after shows it.
+        while told.load(Ordering::SeqCst) < 1600 {
+            let lsn = told.load(Ordering::SeqCst);
+            assert!(lsm.snapshot().unwrap().lsn() >= lsn && lsm.durable_lsn() >= lsn);
+        }
+    });
+}
+
+#[test]
 fn in_async_mode_who_waits_makes_it_durable_and_watchers_are_told() {
     let disk = SimDisk::new(1);
     let lsm = open(disk.clone(), SyncMode::Async);

@@ -150,6 +150,28 @@ fn what_an_expired_snapshot_held_is_given_back_without_its_owner() {
 }
 
 #[test]
+fn pages_held_back_count_as_memory_does() {
+    // Given a snapshot of a tree larger than all memtables, and a bound that only its
+    // pages can pass,
+    let lsm = open(120 << 10);
+    let overwrite = |round: u8| {
+        for n in 0..6000u64 {
+            let mut batch = Batch::new();
+            batch.put(KS, &n.to_be_bytes(), &[round; 40]);
+            lsm.commit(&batch).unwrap();
+        }
+        lsm.flush().unwrap();
+    };
+    overwrite(1);
+    let snapshot = lsm.snapshot().unwrap();
+    // when all of the tree is written anew, then it expires.
+    overwrite(2);
+    lsm.flush().unwrap();
+    overwrite(3);
+    assert!(snapshot.is_expired(), "{:?}", lsm.stats().unwrap());
+}
+
+#[test]
 fn a_read_is_right_or_refused_while_snapshots_expire_under_it() {
     // Given readers who keep snapshots and cursors longer than they may,
     let lsm = open(0);
