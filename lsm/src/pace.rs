@@ -182,7 +182,7 @@ impl Pace {
     }
 
     /// A flush got on by so many bytes of memory of the set it is at.
-    fn progress(&self, bytes: u64) {
+    pub(crate) fn progress(&self, bytes: u64) {
         self.flushed.fetch_add(bytes, Relaxed);
         self.pay(bytes);
     }
