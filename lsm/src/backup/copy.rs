@@ -18,8 +18,7 @@ use super::error::Error;
 use super::format::{self, Kind, LAST, Manifest, PART_HEAD, Part, TABLE_LINE};
 use super::part::{self, Writer, join};
 use crate::meta::Meta;
-use crate::verify::segment_table;
-use crate::{Lsm, Lsn, PAGES, Retention, Snapshot, VLOG_DIR};
+use crate::{Lsm, Lsn, PAGES, Retention, Snapshot, VLOG_DIR, segments};
 
 /// What one step copies, in bytes.
 const STEP_BYTES: u64 = 4 << 20;
@@ -223,13 +222,14 @@ impl Lsm {
             there.entry(part.segment).or_default().push(*part);
         }
         let (mut extents, mut taken) = (VecDeque::new(), 0);
-        let rows = segment_table(view)?;
-        for id in SegmentFile::ids(&*self.disk, VLOG_DIR)? {
+        let mut rows = segments::table(view)?;
+        if meta.tail.segment > 0 {
+            rows.entry(meta.tail.segment).or_default();
+        }
+        for (id, row) in rows {
             let is_tail = id == meta.tail.segment;
             // One wholly dead holds nothing, and may be removed at any moment.
-            let row = rows.get(&id).copied().unwrap_or((None, 0));
-            let dead = row.0.is_some_and(|bytes| row.1 >= bytes);
-            if id > meta.tail.segment || (!is_tail && dead) {
+            if !is_tail && row.is_dead() {
                 continue;
             }
             let file = SegmentFile::open(&*self.disk, VLOG_DIR, id)?;

@@ -13,8 +13,8 @@ use vlog::{Pointer, SegmentFile};
 use super::{Doubtful, Range, Salvage};
 use crate::backup::BackupError;
 use crate::meta::Meta;
-use crate::verify::{At, segment_table};
-use crate::{KeyspaceId, Lsn, VLOG_DIR};
+use crate::verify::At;
+use crate::{KeyspaceId, Lsn, VLOG_DIR, segments};
 
 /// Candidates kept in memory; with more, none is proven.
 const CANDIDATES: usize = 4 << 20;
@@ -51,13 +51,13 @@ pub(super) struct Scan {
 
 impl Scan {
     pub(super) fn new(source: &dyn Disk, meta: &Meta, view: &View) -> Self {
-        let table = segment_table(view).ok();
+        let table = segments::table(view).ok();
         Scan {
             segments: BTreeMap::new(),
             ids: SegmentFile::ids(source, VLOG_DIR).unwrap_or_default(),
             trees: view.trees().map(|tree| tree.tree).collect(),
             tail: meta.tail,
-            dead: table.map(|rows| rows.into_iter().map(|(id, row)| (id, row.1)).collect()),
+            dead: table.map(|rows| rows.into_iter().map(|(id, row)| (id, row.dead)).collect()),
         }
     }
 

@@ -27,7 +27,6 @@ use btree::View;
 use platform::Disk;
 
 pub use report::{At, Fault, Report};
-pub(crate) use values::table as segment_table;
 
 use crate::directory::{self, RESTORING};
 use crate::meta::Meta;

@@ -4,17 +4,16 @@
 //! that every damaged stretch is named; bytes behind the tail that the page file
 //! vouches for are no fault, since the next opening cuts them.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::collections::VecDeque;
 
-use btree::{Direction, View};
+use btree::View;
 use platform::Disk;
 use vlog::{Scan, SegmentFile};
 
 use super::{At, Verify};
 use crate::meta::Meta;
 use crate::tree::SEGMENTS;
-use crate::{Error, VLOG_DIR, directory};
+use crate::{Error, VLOG_DIR, directory, segments};
 
 /// What is left of the value log.
 pub(super) struct Segments {
@@ -52,34 +51,6 @@ impl Segments {
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
-}
-
-/// A segment's row: bytes of its records, if it says so, and dead ones.
-fn row(value: &[u8]) -> Option<(Option<u64>, u64)> {
-    let number = |at: usize| {
-        let bytes = value.get(at..at + 8)?;
-        Some(u64::from_le_bytes(bytes.try_into().ok()?))
-    };
-    match value.len() {
-        8 => Some((None, number(0)?)),
-        24 => Some((Some(number(0)?), number(8)?)),
-        _ => None,
-    }
-}
-
-/// The table of segments as the trees have it.
-pub(crate) fn table(view: &View) -> Result<BTreeMap<u32, (Option<u64>, u64)>, Error> {
-    let mut rows = BTreeMap::new();
-    let mut cursor = view.range(SEGMENTS, Bound::Unbounded, Bound::Unbounded, Direction::Forward);
-    while let Some((key, value)) = cursor.next()? {
-        let id = <[u8; 4]>::try_from(key).map(u32::from_be_bytes);
-        let (Ok(id), Some(row)) = (id, row(value)) else {
-            let what = format!("the segment table has a row {:?} that makes no sense", key);
-            return Err(Error::Corrupt { file: crate::PAGES.into(), what });
-        };
-        rows.insert(id, row);
-    }
-    Ok(rows)
 }
 
 impl Verify {
@@ -184,7 +155,7 @@ impl Verify {
     /// Compares the table of dead bytes with what was found.
     pub(super) fn compare_dead(&mut self, view: &View) {
         let file = self.file.clone();
-        let rows = match table(view) {
+        let rows = match segments::table(view) {
             Ok(rows) => rows,
             Err(error) => {
                 if !self.incomplete {
@@ -193,10 +164,10 @@ impl Verify {
                 return;
             }
         };
-        for (id, (bytes, dead)) in &rows {
-            self.report.dead_bytes += dead;
-            let wholly_dead = bytes.is_some_and(|bytes| *dead >= bytes);
-            if !self.found.contains_key(id) && !wholly_dead && *id <= self.meta.tail.segment {
+        for (id, row) in &rows {
+            // One wholly dead may be unlinked already: its row goes later.
+            self.report.dead_bytes += row.dead;
+            if !self.found.contains_key(id) && !row.is_dead() && *id <= self.meta.tail.segment {
                 let path = SegmentFile::path_of(VLOG_DIR, *id);
                 if SegmentFile::open(&*self.disk, VLOG_DIR, *id).is_err() {
                     let what = "it is missing: the page file's table of segments has it";
@@ -210,16 +181,17 @@ impl Verify {
         }
         for (id, found) in &self.found {
             let live = self.live.get(id).copied().unwrap_or(0);
-            let (bytes, dead) = rows.get(id).copied().unwrap_or((None, 0));
+            let row = rows.get(id).copied().unwrap_or_default();
             let path = SegmentFile::path_of(VLOG_DIR, *id);
-            if found.checked_sub(live) != Some(dead) {
+            if found.checked_sub(live) != Some(row.dead) {
                 let what = format!(
-                    "{found} bytes of records, {live} of them pointed at, the table says {dead} dead"
+                    "{found} bytes of records, {live} of them pointed at, the table says {} dead",
+                    row.dead
                 );
                 self.report.fault(&path, At::File, None, what);
             }
-            if bytes.is_some_and(|bytes| bytes != *found) {
-                let what = format!("{found} bytes of records, the table says {bytes:?}");
+            if row.bytes != *found {
+                let what = format!("{found} bytes of records, the table says {}", row.bytes);
                 self.report.fault(&path, At::File, None, what);
             }
         }

@@ -105,3 +105,16 @@ fn a_rotten_page_or_record_of_the_store_stops_a_backup_by_name() {
         flip();
     }
 }
+
+#[test]
+fn a_lost_segment_of_the_store_stops_a_backup_by_name() {
+    let mut world = World::new(7);
+    world.work(30);
+    world.lsm.flush().unwrap();
+    let lost: Vec<_> = world.disk.files().into_iter().filter(|f| f.starts_with("vlog")).collect();
+    platform::Disk::remove(&*world.disk, &lost[0]).unwrap();
+    let backups = SimDisk::new(9);
+    let backup = world.lsm.backup(&as_disk(&backups), DIR, BackupOptions::default());
+    let error = backup.and_then(|backup| backup.run(&mut |_| {})).unwrap_err();
+    assert!(error.to_string().contains(&lost[0]), "{error}");
+}
