@@ -9,8 +9,8 @@
 //!   is to be believed;
 //! * the keys of a node share their first `skip` bytes, and so does every key
 //!   that is sought in it: see [`skip_between`];
-//! * a head is the eight key bytes behind these, as a big-endian number: unequal
-//!   heads stand as their keys do, equal ones say nothing.
+//! * a head is the eight key bytes behind these, as a big-endian number without its
+//!   last bit: unequal heads stand as their keys do, equal ones say nothing.
 //!
 //! ```text
 //!  order word:  bits 0-3: count   4-7: slot of the 1st   8-11: slot of the 2nd ...
@@ -56,18 +56,22 @@ impl Ordered {
     }
 }
 
-/// Eight bytes of a key behind `skip`, zero-padded. Padding cannot put two keys
+/// The head of an empty slot: none is higher.
+const NONE: u64 = u64::MAX >> 1;
+
+/// Eight bytes of a key behind `skip`, zero-padded, but for their last bit: the
+/// sign of the difference of two heads is their order. Padding cannot put two keys
 /// into the wrong order: where a key ended, the other one has zeros (equal) or
 /// more (greater, as the longer key is).
 #[inline]
 fn head_of(key: &[u8], skip: usize) -> u64 {
     if let Some(bytes) = key.get(skip..skip + 8) {
-        return u64::from_be_bytes(bytes.try_into().expect("eight bytes"));
+        return u64::from_be_bytes(bytes.try_into().expect("eight bytes")) >> 1;
     }
     let mut head = [0; 8];
     let rest = key.get(skip..).unwrap_or_default();
     head[..rest.len()].copy_from_slice(rest);
-    u64::from_be_bytes(head)
+    u64::from_be_bytes(head) >> 1
 }
 
 /// How many bytes all keys from `lo` on and below `hi` have in common: as many as
@@ -113,7 +117,7 @@ impl<L> Slots<L> {
         // the rank so found is not below.
         let mut rank = 0;
         for slot in &self.0 {
-            rank += usize::from(slot.head.load(Relaxed) < head);
+            rank += (slot.head.load(Relaxed).wrapping_sub(head) >> 63) as usize;
         }
         if rank == 0 || (rank <= order.count() && self.head(order, rank - 1) < head) {
             return rank;
@@ -184,7 +188,7 @@ impl Leaf {
         let slot =
             |i| {
                 let item: Option<&Item<'_>> = items.get(i);
-                let head = item.map_or(u64::MAX, |(head, entry)| {
+                let head = item.map_or(NONE, |(head, entry)| {
                     if skip == was { *head } else { head_of(entry.key(), skip) }
                 });
                 let to = EntryLink::new(item.map(|(_, entry)| *entry));
@@ -287,7 +291,7 @@ impl Inner {
     ) -> Self {
         let slot = |i| {
             let branch: Option<&Branch<'_>> = branches.get(i);
-            let head = branch.map_or(u64::MAX, |b| {
+            let head = branch.map_or(NONE, |b| {
                 if skip == was { b.head } else { head_of(b.separator.key(), skip) }
             });
             Slot {
