@@ -112,7 +112,9 @@ impl MemSet {
         }
         let entries = Arc::new(Memtable::empty());
         self.replace(Table { keyspace, entries: Arc::clone(&entries), drops: Arc::new([]) });
-        self.bytes.fetch_add(entries.bytes(), Relaxed);
+        // The table, its place in the list, and the two counters of its `Arc`.
+        let bytes = entries.bytes() + size_of::<Table>() + 2 * size_of::<usize>();
+        self.bytes.fetch_add(bytes, Relaxed);
         entries
     }
 

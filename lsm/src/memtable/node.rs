@@ -185,15 +185,18 @@ impl Leaf {
         next: Option<&Leaf>,
         prev: Option<&Leaf>,
     ) -> Self {
-        let slot =
-            |i| {
-                let item: Option<&Item<'_>> = items.get(i);
-                let head = item.map_or(NONE, |(head, entry)| {
-                    if skip == was { *head } else { head_of(entry.key(), skip) }
-                });
-                let to = EntryLink::new(item.map(|(_, entry)| *entry));
-                Slot { head: AtomicU64::new(head), to }
-            };
+        let slot = |i| {
+            let item: Option<&Item<'_>> = items.get(i);
+            let head =
+                item.map_or(
+                    NONE,
+                    |(head, entry)| {
+                        if skip == was { *head } else { head_of(entry.key(), skip) }
+                    },
+                );
+            let to = EntryLink::new(item.map(|(_, entry)| *entry));
+            Slot { head: AtomicU64::new(head), to }
+        };
         Leaf {
             order: AtomicU64::new(Ordered::first(items.len()).0),
             skip: skip as u16,
