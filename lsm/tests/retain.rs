@@ -100,3 +100,38 @@ fn a_rotten_newest_meta_page_costs_nothing() {
         }
     }
 }
+
+#[test]
+fn either_meta_page_may_rot_after_any_step() {
+    // Given a store that is written to, flushed, collected and cut, step by step,
+    for archived in [false, true] {
+        let world = World::new(1);
+        let lsm = world.open_with(options(archived.then_some(&world.far))).unwrap();
+        let (mut removed, mut segments) = (0, 0);
+        for n in 0..260 {
+            if n % 20 < 15 {
+                puts(&lsm, 3);
+            }
+            lsm.step().unwrap();
+            let now = world.data.files().iter().filter(|f| f.starts_with("vlog/")).count();
+            removed += usize::from(now < segments);
+            segments = now;
+            // when after any step either of its meta pages rots,
+            for page in 0..2 {
+                let data = world.data.snapshot();
+                data.corrupt("trees.pages", page * 4096 + 100, 1).unwrap();
+                let rotten =
+                    World { data, far: world.far.snapshot(), clock: Arc::clone(&world.clock) };
+                // then it opens and has everything.
+                let found = rotten
+                    .open_with(options(archived.then_some(&rotten.far)))
+                    .unwrap_or_else(|e| panic!("step {n}, page {page}: {e}"));
+                assert_eq!(found.last_lsn(), lsm.last_lsn(), "step {n}, page {page}");
+                if n % 5 == 0 {
+                    assert_has_all(&found);
+                }
+            }
+        }
+        assert!(removed >= 5, "segments of values were to be removed: {removed}");
+    }
+}
