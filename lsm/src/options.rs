@@ -54,6 +54,10 @@ pub struct Options {
     /// ([`Lsm::retain`](crate::Lsm::retain)); whoever holds back more is let go.
     /// Default 1 GiB.
     pub wal_retain_bytes: u64,
+    /// Bytes of the newest log that are kept even if nobody holds them, so that a
+    /// replica or a watcher that was away for a while, or over a restart, finds its
+    /// place again. Default 0.
+    pub wal_keep_bytes: u64,
     /// Where the log is archived to before it is cut. Default: nowhere.
     pub archive: Option<LogArchive>,
 }
@@ -75,6 +79,7 @@ impl Default for Options {
             max_snapshots: 4096,
             max_pinned_bytes: 1 << 30,
             wal_retain_bytes: 1 << 30,
+            wal_keep_bytes: 0,
             archive: None,
         }
     }

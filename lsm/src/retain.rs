@@ -5,6 +5,8 @@
 //!   the store opens with the older one and replays from there;
 //! * what is archived, if the log is archived (`archive.rs`): without a bound, a
 //!   copy that fails holds the log back until it succeeds;
+//! * its newest [`Options::wal_keep_bytes`](crate::Options), for holders to come
+//!   back to after a restart, which forgets them;
 //! * what each holder (a replica, a watcher) has yet to read, as long as the
 //!   holders' part stays within [`Options::wal_retain_bytes`](crate::Options): one
 //!   that holds back more is let go, and told so.
@@ -133,14 +135,16 @@ impl Retain {
         Ok(Retention { slot, of: Arc::clone(self) })
     }
 
-    /// Up to which frame the log may be cut. Lets go whoever holds back more than
-    /// `most` bytes of `segments`, and condemns what is not kept.
+    /// Up to which frame the log may be cut, but for its newest `keep` bytes. Lets go
+    /// whoever holds back more than `most` bytes of `segments`, and condemns what is
+    /// not kept.
     pub(crate) fn limit(
         &self,
         flushed: Lsn,
         archived: Option<Lsn>,
         segments: &[SegmentInfo],
         most: u64,
+        keep: u64,
     ) -> Lsn {
         let mut inner = self.inner.lock();
         if flushed > inner.newest {
@@ -149,7 +153,7 @@ impl Retain {
             inner.older = inner.newest;
             inner.newest = flushed;
         }
-        let free = inner.older.min(archived.unwrap_or(Lsn::MAX));
+        let free = inner.older.min(archived.unwrap_or(Lsn::MAX)).min(before(segments, keep));
         let mut limit = free;
         let mut let_go = 0;
         for slot in &inner.holders {
@@ -185,6 +189,21 @@ impl Retain {
             let_go: inner.let_go,
         }
     }
+}
+
+/// The last frame before the newest `keep` bytes, whole segments of them.
+fn before(segments: &[SegmentInfo], keep: u64) -> Lsn {
+    if keep == 0 {
+        return Lsn::MAX;
+    }
+    let mut left = keep;
+    for segment in segments.iter().rev() {
+        if segment.bytes >= left {
+            return segment.first_lsn - 1;
+        }
+        left -= segment.bytes;
+    }
+    0
 }
 
 /// Bytes of segments that could go, were it not for a holder that needs `from`.
@@ -229,7 +248,8 @@ impl Lsm {
     pub(crate) fn trim_limit(&self, flushed: Lsn) -> Lsn {
         let segments = self.wal.segments();
         let most = self.options.wal_retain_bytes;
-        self.retain.limit(flushed, self.archiving.archived(), &segments, most)
+        let keep = self.options.wal_keep_bytes;
+        self.retain.limit(flushed, self.archiving.archived(), &segments, most, keep)
     }
 }
 
@@ -257,21 +277,21 @@ mod tests {
         let of = Retain::new(30);
         let segments = segments();
         // Nothing goes before it is known what the older meta page has:
-        assert_eq!(of.limit(30, None, &segments, 1000), 0);
-        assert_eq!(of.limit(45, None, &segments, 1000), 30);
-        assert_eq!(of.limit(45, None, &segments, 1000), 30);
-        assert_eq!(of.limit(55, None, &segments, 1000), 45);
-        assert_eq!(of.limit(55, Some(40), &segments, 1000), 40);
-        assert_eq!(of.limit(55, Some(0), &segments, 1000), 0);
+        assert_eq!(of.limit(30, None, &segments, 1000, 0), 0);
+        assert_eq!(of.limit(45, None, &segments, 1000, 0), 30);
+        assert_eq!(of.limit(45, None, &segments, 1000, 0), 30);
+        assert_eq!(of.limit(55, None, &segments, 1000, 0), 45);
+        assert_eq!(of.limit(55, Some(40), &segments, 1000, 0), 40);
+        assert_eq!(of.limit(55, Some(0), &segments, 1000, 0), 0);
         let one = hold(&of, 32);
         let two = hold(&of, 60);
-        assert_eq!(of.limit(55, None, &segments, 1000), 31);
+        assert_eq!(of.limit(55, None, &segments, 1000, 0), 31);
         one.advance(44).unwrap();
-        assert_eq!(of.limit(55, None, &segments, 1000), 43);
+        assert_eq!(of.limit(55, None, &segments, 1000, 0), 43);
         one.advance(33).unwrap();
-        assert_eq!(of.limit(55, None, &segments, 1000), 43, "never back");
+        assert_eq!(of.limit(55, None, &segments, 1000, 0), 43, "never back");
         drop(one);
-        assert_eq!(of.limit(55, None, &segments, 1000), 45);
+        assert_eq!(of.limit(55, None, &segments, 1000, 0), 45);
         assert_eq!(
             (two.from(), of.figures().oldest, of.figures().holders),
             (Some(60), Some(60), 1)
@@ -279,31 +299,43 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_bytes_are_kept_for_who_comes_back() {
+        let segments = segments();
+        for (keep, limit) in
+            [(0, 45), (1, 45), (100, 45), (101, 40), (200, 40), (201, 30), (600, 0), (601, 0)]
+        {
+            let of = Retain::new(45);
+            of.limit(60, None, &segments, 1000, 0);
+            assert_eq!(of.limit(60, None, &segments, 1000, keep), limit, "{keep}");
+        }
+    }
+
+    #[test]
     fn who_holds_back_too_much_is_let_go_and_told_where_the_log_begins() {
         // Given two holders, all flushed up to 45,
         let of = Retain::new(45);
         let segments = segments();
-        assert_eq!(of.limit(60, None, &segments, 1000), 45);
+        assert_eq!(of.limit(60, None, &segments, 1000, 0), 45);
         let of = Retain::new(45);
         let (far, near) = (hold(&of, 5), hold(&of, 25));
         // 1..=10 to 31..=40 could go, were it not for them: 4 segments, and 2.
-        assert_eq!(of.limit(60, None, &segments, 400), 4);
+        assert_eq!(of.limit(60, None, &segments, 400, 0), 4);
         // when only 3 may be held back, then the further one goes,
-        assert_eq!(of.limit(60, None, &segments, 399), 24);
+        assert_eq!(of.limit(60, None, &segments, 399, 0), 24);
         assert_eq!(far.from(), None);
         let error = far.advance(12).unwrap_err();
         let Error::Wal(WalError::Gone { wanted, oldest }) = error else { panic!("{error}") };
         assert_eq!((wanted, oldest), (12, 21));
         // stays so, stays visible,
-        assert_eq!(of.limit(60, None, &segments, 1000), 24);
+        assert_eq!(of.limit(60, None, &segments, 1000, 0), 24);
         assert_eq!((of.figures().holders, of.figures().let_go), (2, 1));
         // and one that holds back nothing that could go is never let go.
         near.advance(46).unwrap();
-        assert_eq!(of.limit(60, None, &segments, 0), 45);
+        assert_eq!(of.limit(60, None, &segments, 0, 0), 45);
         assert_eq!(near.from(), Some(46));
         // Nor is one blamed for what the archive holds back.
         let slow = hold(&of, 21);
-        assert_eq!(of.limit(60, Some(22), &segments, 0), 20);
+        assert_eq!(of.limit(60, Some(22), &segments, 0, 0), 20);
         assert_eq!(slow.from(), Some(21));
     }
 }
