@@ -31,7 +31,7 @@ pub const MAX_KEY: usize = 1024;
 /// A batch's payload is at most this many bytes: what one WAL frame may hold.
 pub const MAX_BATCH_BYTES: usize = 64 << 20;
 /// Keyspaces are numbered below this; the rest is for the engine's own trees.
-pub const MAX_KEYSPACE: u32 = 0xFFFF_FF00;
+pub const MAX_KEYSPACE: u32 = 0xFFFF_0000;
 
 const VERSION: u8 = 1;
 const PUT: u8 = 1;

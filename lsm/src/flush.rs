@@ -41,7 +41,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use btree::{Op, View, Write};
 use vlog::{Pointer, Tail};
 
-use crate::gc::Collector;
+use crate::gc::{self, Collector};
 use crate::memtable::Walk;
 use crate::meta::Meta;
 use crate::pace::Done;
@@ -49,7 +49,7 @@ use crate::segments::Changes;
 use crate::set::{MemSet, Table};
 use crate::tree::Cell;
 use crate::version::{Frozen, Version};
-use crate::{Error, KeyspaceId, Lsm, Lsn, PAGES, Step};
+use crate::{Error, Lsm, Lsn, PAGES, Step};
 
 /// Bounds of the bytes of values that one piece of a flush appends and syncs.
 const PIECE: std::ops::RangeInclusive<usize> = 4 << 10..=4 << 20;
@@ -308,8 +308,7 @@ impl Lsm {
         for table in frozen.set.tables().iter() {
             let keyspace = table.keyspace;
             if table.floor(boundary) > 0 {
-                changes.tree(view, KeyspaceId(keyspace))?;
-                write.drop_tree(keyspace)?;
+                gc::bury(view, &mut write, &mut changes, keyspace)?;
             }
             let ops = Ops {
                 walk: newest(table, boundary),

@@ -160,6 +160,11 @@ impl Changes {
         *self.named.entry(at.segment).or_default() += u64::from(at.len);
     }
 
+    /// Bytes no longer named so far.
+    pub(crate) fn dead_bytes(&self) -> u64 {
+        self.dead.values().sum()
+    }
+
     /// The segment was looked through up to this offset.
     pub(crate) fn cleared(&mut self, segment: u32, offset: u64) {
         self.cleared.insert(segment, offset);

@@ -37,6 +37,13 @@ pub enum Step {
         /// Bytes of records that went with the segment.
         freed_bytes: u64,
     },
+    /// A piece of a dropped keyspace was freed.
+    Cleared {
+        /// Keys of it.
+        entries: u64,
+        /// Pages of the page file that are free now.
+        pages: u64,
+    },
     /// So many WAL segments were removed.
     Trimmed(u64),
     /// So many bytes of the page file were given back; 0: that was prepared.
@@ -74,7 +81,8 @@ pub struct Debt {
 impl Lsm {
     /// One bounded piece of background work: removes a segment that is all
     /// garbage, flushes a piece of a frozen set, removes WAL segments no longer
-    /// needed, collects a piece of garbage, gives the end of the page file back.
+    /// needed, frees a piece of a dropped keyspace, collects a piece of garbage,
+    /// gives the end of the page file back.
     ///
     /// # Errors
     /// The store is as it was and goes on; the error of a flush stays in
@@ -104,7 +112,7 @@ impl Lsm {
         // Nothing was committed since there was last nothing to do.
         let idle = flusher.gc.idle_at == now;
         if self.owes_garbage(flusher)
-            && let Some(step) = self.collect(flusher, bar, idle)?
+            && let Some(step) = self.reclaim(flusher, bar, idle)?
         {
             return Ok(step);
         }
@@ -115,7 +123,7 @@ impl Lsm {
             0 => {}
             segments => return Ok(Step::Trimmed(segments)),
         }
-        if let Some(step) = self.collect(flusher, bar, idle)? {
+        if let Some(step) = self.reclaim(flusher, bar, idle)? {
             return Ok(step);
         }
         if idle && let Some(step) = self.tidy(flusher)? {

@@ -20,6 +20,9 @@ use crate::{Error, KeyspaceId};
 /// The tree of dead bytes per value log segment: `segments.rs`.
 pub(crate) const SEGMENTS: u32 = MAX_KEYSPACE;
 
+/// Trees of dropped keyspaces on their way out: `gc/graves.rs`.
+pub(crate) const GRAVES: std::ops::Range<u32> = SEGMENTS + 1..u32::MAX;
+
 const INLINE: u8 = 0;
 const POINTER: u8 = 1;
 

@@ -114,11 +114,27 @@ impl Lsm {
             return false;
         }
         let bar = Bar::busy(self.options.gc_dead_ratio);
-        let due = flusher.gc.job.is_some() || flusher.gc.victim(bar, flusher.bound()).is_some();
+        let due = self.has_grave(flusher)
+            || flusher.gc.job.is_some()
+            || flusher.gc.victim(bar, flusher.bound()).is_some();
         if !due {
             flusher.gc.debt = 0;
         }
         due
+    }
+
+    /// One piece of freeing: of dropped keyspaces first, which cost nothing to
+    /// move and make victims cheaper.
+    pub(crate) fn reclaim(
+        &self,
+        flusher: &mut Flusher,
+        bar: Bar,
+        idle: bool,
+    ) -> Result<Option<Step>, Error> {
+        match self.clear_grave(flusher)? {
+            None => self.collect(flusher, bar, idle),
+            step => Ok(step),
+        }
     }
 
     /// Frees what is owed: for who flushes and is not followed by [`Lsm::step`].
@@ -126,7 +142,7 @@ impl Lsm {
         let bar = Bar::busy(self.options.gc_dead_ratio);
         loop {
             let step = match self.unlink(flusher) {
-                Ok(None) if self.owes_garbage(flusher) => self.collect(flusher, bar, false),
+                Ok(None) if self.owes_garbage(flusher) => self.reclaim(flusher, bar, false),
                 other => other,
             };
             // An error shows again in the next step, which is where it is told.
@@ -278,8 +294,8 @@ impl Lsm {
         Ok(moved)
     }
 
-    /// After the last record: all of it is dead, or a tree of a dropped keyspace
-    /// still names some.
+    /// After the last record: all of it is dead, but for what a damaged tree of a
+    /// dropped keyspace names.
     fn check_emptied(&self, flusher: &mut Flusher, segment: u32) {
         let left = flusher.gc.rows.get(&segment).filter(|row| !row.is_dead());
         if let Some(row) = left {

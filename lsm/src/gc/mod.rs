@@ -36,6 +36,7 @@
 //! again, named and counted in the stats; nothing of it is dropped.
 
 mod collect;
+mod graves;
 mod unlink;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,7 @@ use vlog::{SegmentUse, Tail};
 use crate::Lsn;
 use crate::segments::Row;
 use collect::Job;
+pub(crate) use graves::bury;
 
 /// While nothing else is to do, collecting goes on to this share of dead bytes,
 /// in percent, of a segment and of all.
@@ -68,6 +70,8 @@ pub(crate) struct Collector {
     pub(crate) gone: BTreeSet<u32>,
     /// Segments left alone.
     skipped: BTreeSet<u32>,
+    /// Trees of dropped keyspaces left alone.
+    sealed_graves: BTreeSet<u32>,
     job: Option<Job>,
     /// Bytes flushed for which as many are to be freed before the next flush, as
     /// long as there is something to free: garbage does not outgrow the ratio
@@ -117,6 +121,7 @@ impl Collector {
             retired: BTreeMap::new(),
             gone: gone.into_keys().collect(),
             skipped: BTreeSet::new(),
+            sealed_graves: BTreeSet::new(),
             job: None,
             debt: 0,
             idle_at: None,
