@@ -15,7 +15,7 @@ fn try_backup(world: &World, disk: &Arc<SimDisk>) -> Result<BackupInfo, BackupEr
 #[test]
 fn a_backup_cut_off_anywhere_is_there_whole_or_not_at_all() {
     // Given a backup, work after it, and the calls another backup makes,
-    let mut world = World::new(1);
+    let mut world = World::new(3);
     let backups = SimDisk::new(9);
     world.work(25);
     let first = try_backup(&world, &backups).unwrap();
