@@ -132,7 +132,8 @@ fn what_cannot_be_reached_is_refused_by_name_and_nothing_is_left() {
     let files = past.world.archive().files().to_vec();
     let at = files.iter().position(|file| file.first_lsn > past.backups[2] + 5).unwrap();
     let (before, file) = (files[at].first_lsn - 1, format!("{DIR}/{}", files[at].name));
-    let spoilt: [(&str, &dyn Fn(&SimDisk)); 3] = [
+    type Spoil<'a> = &'a dyn Fn(&SimDisk);
+    let spoilt: [(&str, Spoil<'_>); 3] = [
         ("hole", &|disk| disk.remove(&file).unwrap()),
         ("damaged", &|disk| disk.corrupt(&file, 200, 1).unwrap()),
         ("name", &|disk| {
