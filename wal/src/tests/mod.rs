@@ -8,6 +8,7 @@ mod faults;
 mod follow;
 mod life;
 mod model;
+mod real;
 mod recycle;
 mod threads;
 
