@@ -104,6 +104,19 @@ impl Cursor {
         Ok(Some((&self.key, node.value(i))))
     }
 
+    /// The value of the entry that `n` more calls of [`Cursor::next`] will pass
+    /// before they give it, if it lies in this leaf: to see what will be needed.
+    pub fn ahead(&self, n: usize) -> Option<&[u8]> {
+        let (page, rest) = self.leaf.as_ref()?;
+        let i = match self.direction {
+            Direction::Forward => rest.start.checked_add(n).filter(|i| *i < rest.end)?,
+            Direction::Reverse => {
+                rest.end.checked_sub(n.checked_add(1)?).filter(|i| *i >= rest.start)?
+            }
+        };
+        Some(page.node().value(i))
+    }
+
     /// Moves to `key`, or if it is not there to the next key in the cursor's
     /// direction; `next` gives it. Stays within the range. Reads nothing yet.
     pub fn seek(&mut self, key: &[u8]) {

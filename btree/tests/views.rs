@@ -149,3 +149,28 @@ fn a_commit_without_changes_writes_nothing() {
     assert_eq!(write.commit().unwrap().epoch(), epoch);
     assert_eq!(disk.calls(), calls);
 }
+
+#[test]
+fn what_lies_ahead_of_a_cursor_is_what_it_gives_next() {
+    let file = open(SimDisk::new(1)).unwrap();
+    let mut write = file.begin();
+    let ops = (0..KEYS).map(|k| (k.to_be_bytes(), Op::Put(k.to_le_bytes())));
+    write.apply(1, ops, &mut |_, _| {}).unwrap();
+    let view = write.commit().unwrap();
+    for direction in [Direction::Forward, Direction::Reverse] {
+        let mut cursor = view.range(1, Unbounded, Unbounded, direction);
+        assert!(cursor.ahead(0).is_none(), "nothing was read yet");
+        let (mut promised, mut kept) = (None, 0);
+        while let Some((_, value)) = cursor.next().unwrap() {
+            if let Some(promised) = promised {
+                assert_eq!(value, promised);
+                kept += 1;
+            }
+            promised = cursor.ahead(0).map(<[u8]>::to_vec);
+            // further ahead is further on, and never past the leaf
+            assert!(cursor.ahead(1).is_none() || promised.is_some());
+            assert!(cursor.ahead(usize::MAX).is_none());
+        }
+        assert!(kept > KEYS as usize * 9 / 10, "all but at the ends of leaves: {kept}");
+    }
+}

@@ -23,6 +23,9 @@ pub(crate) const SEGMENTS: u32 = MAX_KEYSPACE;
 /// Trees of dropped keyspaces on their way out: `gc/graves.rs`.
 pub(crate) const GRAVES: std::ops::Range<u32> = SEGMENTS + 1..u32::MAX;
 
+/// So many entries before it is read a record is brought near.
+const AHEAD: usize = 6;
+
 const INLINE: u8 = 0;
 const POINTER: u8 = 1;
 
@@ -79,6 +82,8 @@ pub(crate) struct TreeWalk {
     record: Vec<u8>,
     /// Where in `record` it lies; `None`: not read yet.
     value_at: Option<usize>,
+    /// The records of the next [`AHEAD`] entries were asked for.
+    looks_ahead: bool,
 }
 
 impl TreeWalk {
@@ -98,6 +103,7 @@ impl TreeWalk {
             cell: Vec::new(),
             record: Vec::new(),
             value_at: None,
+            looks_ahead: false,
         }
     }
 
@@ -107,6 +113,7 @@ impl TreeWalk {
 
     /// To the first entry at or beyond `key`.
     pub(crate) fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
+        self.looks_ahead = false;
         self.cursor.seek(key);
         self.step()
     }
@@ -129,11 +136,24 @@ impl TreeWalk {
         if let (true, None, Cell::Pointer(at)) =
             (self.on, self.value_at, Cell::decode(self.keyspace, &self.cell)?)
         {
+            self.look_ahead(values);
             let record = values.read_of(at, self.keyspace, &self.key, &mut self.record)?;
             let len = record.value.len();
             self.value_at = Some(self.record.len() - len);
         }
         Ok(())
+    }
+
+    /// Has the records of the next entries brought near while this one is read:
+    /// neighbours in the tree may lie far apart in the value log.
+    fn look_ahead(&mut self, values: &Vlog) {
+        let first = if std::mem::replace(&mut self.looks_ahead, true) { AHEAD - 1 } else { 0 };
+        for n in first..AHEAD {
+            let Some(cell) = self.cursor.ahead(n) else { break };
+            if let Ok(Cell::Pointer(at)) = Cell::decode(self.keyspace, cell) {
+                values.prefetch(at);
+            }
+        }
     }
 
     /// The value after [`TreeWalk::load`].

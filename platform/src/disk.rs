@@ -118,6 +118,9 @@ pub trait Mapped: Send + Sync {
     /// bytes the disk could not give, are zeros: verify what you get, and read what
     /// does not check by [`File::read_at`], which says what is wrong.
     fn read(&self, offset: u64, len: usize, buf: &mut Vec<u8>) -> bool;
+
+    /// The first of these bytes will be read soon: a hint, that never waits.
+    fn prefetch(&self, _offset: u64, _len: usize) {}
 }
 
 /// Holds an exclusive lock until dropped.

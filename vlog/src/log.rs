@@ -167,6 +167,17 @@ impl Vlog {
         })
     }
 
+    /// This record will be read soon: a hint, that never waits or fails.
+    pub fn prefetch(&self, at: Pointer) {
+        let table = self.segments.now();
+        if let Some(segment) = find(&table, at.segment)
+            && let Some(opened) = &*segment.opened()
+            && let Some(map) = &opened.map
+        {
+            map.prefetch(at.offset, at.len as usize);
+        }
+    }
+
     /// As [`Vlog::read_into`], and the record must be of this keyspace and key:
     /// a pointer that leads to another key's value is damage too.
     ///
