@@ -10,20 +10,19 @@ use std::fmt;
 use std::sync::Arc;
 
 use btree::{PAGE_BYTES, Pages, View, Walked};
-use platform::{Disk, File, Lock, Open};
+use platform::{Disk, Lock, Open};
 use vlog::{Scan, SegmentFile};
 
 use super::catalog::{self, BackupInfo};
 use super::error::Error;
-use super::format::{self, Kind, LAST, Manifest, PART_HEAD, Part, TABLE_LINE};
+use super::format::{self, Kind, LAST, Manifest, Part, TABLE_LINE};
 use super::part::{self, Writer, join};
+use super::table::{known_pages, put_line};
 use crate::meta::Meta;
 use crate::{Lsm, Lsn, PAGES, Retention, Snapshot, VLOG_DIR, segments};
 
 /// What one step copies, in bytes.
 const STEP_BYTES: u64 = 4 << 20;
-/// All pages are taken anew when the parts hold this many times what is needed.
-const MOST_PAGES: u64 = 2;
 
 /// How a backup is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -270,65 +269,6 @@ fn continues(file: &SegmentFile, parts: &[Part], to: u64) -> Result<bool, Error>
     Ok(format::checksum(&bytes[..got]) == last.last)
 }
 
-/// The pages that the parent's parts have; these parts go into the manifest.
-fn known_pages(
-    disk: &dyn Disk,
-    dir: &str,
-    parent: Option<&Manifest>,
-    view: &View,
-    manifest: &mut Manifest,
-) -> Result<Vec<u32>, Error> {
-    let Some(parent) = parent else { return Ok(Vec::new()) };
-    let live = u64::from(view.file_pages()).saturating_sub(view.free_pages());
-    let held: u64 = parent.of(Kind::Pages).map(|part| part.units).sum();
-    if held >= MOST_PAGES * live {
-        return Ok(Vec::new());
-    }
-    let mut known = vec![0; view.file_pages() as usize];
-    for part in parent.of(Kind::Pages) {
-        for (page, check) in read_table(disk, dir, part)? {
-            if let Some(known) = known.get_mut(page as usize) {
-                *known = check;
-            }
-        }
-        manifest.parts.push(*part);
-    }
-    Ok(known)
-}
-
-/// The table behind the pages of a part: number and half checksum of each.
-pub(crate) fn read_table(
-    disk: &dyn Disk,
-    dir: &str,
-    part: &Part,
-) -> Result<Vec<(u32, u32)>, Error> {
-    let path = join(dir, &part.name());
-    let file: Arc<dyn File> = disk.open(&path, Open::Read).map_err(Error::io("open", &path))?;
-    let table = part.units.checked_mul(TABLE_LINE).and_then(|len| len.checked_add(8));
-    let pages = part.units.checked_mul(PAGE_BYTES as u64);
-    let (Some(table), Some(pages)) = (table, pages) else {
-        return Err(Error::damaged(&path, "no part has so many pages"));
-    };
-    if PART_HEAD.checked_add(pages).and_then(|at| at.checked_add(table)) != Some(part.bytes) {
-        return Err(Error::damaged(&path, "its length does not fit its pages"));
-    }
-    let mut bytes = vec![0; table as usize];
-    let got = file.read_at(&mut bytes, PART_HEAD + pages).map_err(Error::io("read", &path))?;
-    match bytes[..got].split_last_chunk::<8>() {
-        Some((lines, sum)) if format::checksum(lines) == u64::from_le_bytes(*sum) => {
-            Ok(table_lines(lines).collect())
-        }
-        _ => Err(Error::damaged(&path, "the table of its pages does not match its checksum")),
-    }
-}
-
-fn table_lines(lines: &[u8]) -> impl Iterator<Item = (u32, u32)> + '_ {
-    lines.chunks_exact(TABLE_LINE as usize).filter_map(|line| {
-        let (page, check) = line.split_first_chunk::<4>()?;
-        Some((u32::from_le_bytes(*page), u32::from_le_bytes(check.try_into().ok()?)))
-    })
-}
-
 impl Backup<'_> {
     /// Copies a bounded piece.
     ///
@@ -511,9 +451,4 @@ impl Backup<'_> {
         self.info = Some(info.clone());
         Ok(Progress::Done(info))
     }
-}
-
-fn put_line(table: &mut Vec<u8>, page: u32, check: u32) {
-    table.extend_from_slice(&page.to_le_bytes());
-    table.extend_from_slice(&check.to_le_bytes());
 }

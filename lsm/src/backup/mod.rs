@@ -29,15 +29,18 @@
 //! What a backup reads it verifies: a rotten page or record makes it fail by name,
 //! since a copy of damage would replace a good one in time.
 
+mod asked;
 mod catalog;
 mod copy;
 mod error;
 pub(crate) mod format;
 mod part;
 mod restore;
+mod table;
 
+pub use asked::{Restore, Restored, Until};
 pub use catalog::{BackupInfo, Pruned, backups, check_backup, prune};
 pub use copy::{Backup, BackupOptions, Progress};
 pub use error::Error as BackupError;
 pub(crate) use restore::empty;
-pub use restore::{Restore, Restored, Until, restore};
+pub use restore::restore;

@@ -13,7 +13,6 @@
 //!   for the other by a backup or an archive.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use btree::{PAGE_BYTES, PageFile};
@@ -22,6 +21,7 @@ use vlog::SegmentFile;
 use wal::Wal;
 use wal::archive::{self, Archive};
 
+use super::asked::{Restore, Restored, Until};
 use super::catalog;
 use super::error::Error;
 use super::format::{self, Kind, Manifest, PART_HEAD, TABLE_LINE};
@@ -31,90 +31,6 @@ use crate::directory::{self, RESTORING, StoreId};
 use crate::meta::Meta;
 use crate::options::Options;
 use crate::{LOCK, Lsn, PAGES, VLOG_DIR, WAL_DIR, verify};
-
-/// How far to restore.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Until {
-    /// As far as backup and archive go.
-    #[default]
-    Latest,
-    /// To this commit, included.
-    Lsn(Lsn),
-    /// To the last commit before the first one made later than this (wall time in
-    /// microseconds since 1970).
-    Wall(u64),
-}
-
-impl fmt::Display for Until {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Until::Latest => f.write_str("the latest commit"),
-            Until::Lsn(lsn) => write!(f, "commit {lsn}"),
-            Until::Wall(micros) => write!(f, "wall time {micros} (microseconds since 1970)"),
-        }
-    }
-}
-
-/// What to restore from, and how far.
-#[derive(Clone)]
-pub struct Restore {
-    /// The disk with the backups, and their directory on it.
-    pub disk: Arc<dyn Disk>,
-    /// See `disk`.
-    pub dir: String,
-    /// Which backup; `None`: the newest from which `until` can be reached.
-    pub number: Option<u64>,
-    /// The archive of the store's log: a disk and a directory on it.
-    pub archive: Option<(Arc<dyn Disk>, String)>,
-    /// How far.
-    pub until: Until,
-}
-
-/// What a restore has done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Restored {
-    /// The backup it began with.
-    pub backup: u64,
-    /// The store that was backed up.
-    pub from: StoreId,
-    /// The store that was made.
-    pub store: StoreId,
-    /// The last commit in it,
-    pub lsn: Lsn,
-    /// and that commit's wall time in microseconds, where a frame told.
-    pub wall_micros: Option<u64>,
-    /// Frames replayed from the backup,
-    pub from_backup: u64,
-    /// and from the archive.
-    pub from_archive: u64,
-    /// The first commit left out because of what was asked for, with its wall time.
-    pub left_out: Option<(Lsn, u64)>,
-    /// Bytes of pages and values restored.
-    pub bytes: u64,
-}
-
-impl fmt::Display for Restored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "restored backup {} of store {} up to commit {}",
-            self.backup, self.from, self.lsn
-        )?;
-        if let Some(micros) = self.wall_micros {
-            write!(f, " (made at {micros})")?;
-        }
-        write!(
-            f,
-            ": {} bytes of pages and values, {} commits replayed from the backup, {} from the \
-             archive; the store is now {}",
-            self.bytes, self.from_backup, self.from_archive, self.store
-        )?;
-        match self.left_out {
-            Some((lsn, micros)) => write!(f, "; the next commit, {lsn}, was made at {micros}"),
-            None => Ok(()),
-        }
-    }
-}
 
 /// Restores into the root of `target`, which must hold no file. `options` are those
 /// the store will be opened with. `progress` is told the bytes done, and all there
@@ -341,7 +257,7 @@ impl Job<'_> {
             if fits != Some(part.bytes) {
                 return Err(Error::damaged(&path, "its length does not fit its pages"));
             }
-            let places = super::copy::read_table(&*self.what.disk, &self.what.dir, part)?;
+            let places = super::table::read_table(&*self.what.disk, &self.what.dir, part)?;
             let mut places = places.into_iter();
             let mut page = Vec::with_capacity(PAGE_BYTES);
             let is_newest = Some(part.number) == newest;
