@@ -224,6 +224,14 @@ impl Leaf {
         self.slots.to(order, at).load()
     }
 
+    /// The newest versions of all its keys will be read soon.
+    #[inline]
+    pub(super) fn prefetch(&self, order: Ordered) {
+        for at in 0..order.count() {
+            self.slots.to(order, at).prefetch();
+        }
+    }
+
     /// The rank of the first key not below `key`, and whether it is that key.
     #[inline]
     pub(super) fn find(&self, order: Ordered, key: &[u8]) -> (usize, bool) {

@@ -35,6 +35,9 @@ impl Sight {
                 rank += 1;
             }
             (spot, rank) = (Spot::of(spot.leaf.next.load()?), 0);
+            // Entries lie in the order they were written: all of the leaf are
+            // fetched at once.
+            spot.leaf.prefetch(spot.order);
         }
     }
 
@@ -52,6 +55,7 @@ impl Sight {
             }
             spot = Spot::of(spot.leaf.prev.load()?);
             rank = spot.order.count();
+            spot.leaf.prefetch(spot.order);
         }
     }
 }

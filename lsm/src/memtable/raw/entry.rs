@@ -25,7 +25,7 @@ pub(in super::super) struct Header {
     has_past: bool,
     mark: Mark,
 }
-const _: () = assert!(size_of::<Header>() % align_of::<Past>() == 0);
+const _: () = assert!(size_of::<Header>().is_multiple_of(align_of::<Past>()));
 
 /// The way to older versions of the same key.
 #[repr(C)]
