@@ -11,6 +11,8 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use lsm::bench::Table;
 
+/// Key n.
+type Key = fn(u64) -> [u8; 16];
 /// As the memtable orders: key ascending, LSN descending.
 type Map = BTreeMap<([u8; 16], u64), [u8; 8]>;
 
@@ -36,7 +38,7 @@ fn prefixed(n: u64) -> [u8; 16] {
     key
 }
 
-fn table(keys: u64, key: fn(u64) -> [u8; 16]) -> Table {
+fn table(keys: u64, key: Key) -> Table {
     let table = Table::new();
     for n in 0..keys {
         table.insert(&key(n), n + 1, &[0; 8]);
@@ -44,7 +46,7 @@ fn table(keys: u64, key: fn(u64) -> [u8; 16]) -> Table {
     table
 }
 
-fn map(keys: u64, key: fn(u64) -> [u8; 16]) -> Map {
+fn map(keys: u64, key: Key) -> Map {
     let mut map = BTreeMap::new();
     for n in 0..keys {
         map.insert((key(n), u64::MAX - n), [0u8; 8]);
@@ -55,7 +57,7 @@ fn map(keys: u64, key: fn(u64) -> [u8; 16]) -> Map {
 fn memtable(c: &mut Criterion) {
     let mut group = c.benchmark_group("memtable");
     group.sample_size(10);
-    let kinds: [(&str, fn(u64) -> [u8; 16]); 3] =
+    let kinds: [(&str, Key); 3] =
         [("random", random), ("counted", counted), ("prefixed", prefixed)];
     for (kind, key) in kinds {
         for keys in [20_000, 150_000, 1_000_000] {

@@ -2,6 +2,8 @@
 //! deep trees: against a map of versions, and with real threads against the
 //! writer's history.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "../src/memtable"]
 #[allow(dead_code, unused_imports, unreachable_pub)]
 mod memtable {
@@ -190,7 +192,7 @@ fn readers_see_the_writers_history() {
     let writes = |lsn: u64| {
         (0..mix(lsn) % 3 + 1).map(move |i| {
             let n = mix(lsn * 4 + i);
-            (key(n >> 8), (n % 5 != 0).then_some(lsn * 4 + i))
+            (key(n >> 8), (!n.is_multiple_of(5)).then_some(lsn * 4 + i))
         })
     };
     let table = Arc::new(Memtable::empty());
