@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use lsm::{Batch, Cursor, Direction, Expect, KeyspaceId, Lsm, Lsn, Snapshot};
-use platform::sim::{Fault, Times, Verb};
+use platform::sim::{Fault, SimDisk, Times, Verb};
 
 use crate::model::{Model, Write};
 use crate::plan::{Action, End, PLENTY, Put, Range, Require, counter, key, short};
@@ -32,6 +32,10 @@ impl World {
     /// One action. Without a store (its opening was refused) only the disk's.
     pub(crate) fn act(&mut self, action: &Action) -> Result<(), Failure> {
         self.tell(|| format!("{action:?}"));
+        if self.vault.is_crashed() && self.lsm.is_some() {
+            self.mark("crash of the archive's disk");
+            self.stand_up(self.end)?;
+        }
         if self.lsm.is_none() {
             return Ok(());
         }
@@ -72,8 +76,17 @@ impl World {
                 self.end = *end;
                 Ok(())
             }
+            Action::CrashAtArchive(calls, end) => {
+                self.vault.crash_after(*calls);
+                self.end = *end;
+                Ok(())
+            }
+            Action::Archive => self.archive_now(),
+            Action::Hold(slot) => self.hold(*slot),
+            Action::ReadHeld(slot) => self.read_held(*slot),
             Action::Fault(fault, place, after) => {
-                self.disk.fail(*fault, place, Times::After(*after));
+                let (disk, place) = self.place(place);
+                disk.fail(*fault, place, Times::After(*after));
                 Ok(())
             }
             Action::Full(bytes) => {
@@ -89,16 +102,26 @@ impl World {
                 Ok(())
             }
             Action::Rot(place, bits) => {
-                let flipped = self.disk.rot(place, *bits);
+                let (disk, place) = self.place(place);
+                let flipped = disk.rot(place, *bits);
                 self.tell(|| format!("rot: {flipped:?}"));
                 Ok(())
             }
         }
     }
 
+    /// A disk and what of it: `@` is the archive's.
+    fn place<'a>(&self, place: &'a str) -> (&SimDisk, &'a str) {
+        place.strip_prefix('@').map_or((&self.disk, place), |rest| (&self.vault, rest))
+    }
+
     /// The end of a run: with faults gone, everything is there and goes on.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
         self.disk.disarm();
+        self.vault.disarm();
+        if self.vault.is_crashed() {
+            self.stand_up(self.end)?;
+        }
         self.mend();
         if self.lsm.is_some() {
             self.reopen()?;
@@ -109,6 +132,7 @@ impl World {
         if self.lsm.is_some() {
             self.commit(&[Put::Value(0, 0, 10, u32::MAX)])?;
             self.compare()?;
+            self.archive_all()?;
         }
         if self.disk.tally().rotten_bits > 0
             && self.marks.count("bit rot refused at open") == 0
@@ -345,7 +369,7 @@ impl World {
 
     /// Closes in order, opens again. Faults may strike; when they are gone it opens.
     pub(crate) fn reopen(&mut self) -> Result<(), Failure> {
-        self.slots = Default::default();
+        self.let_go();
         self.mark_drops();
         let lsm = self.lsm.take().expect("actions run on an open store");
         let blamed = self.blame();
@@ -371,7 +395,7 @@ impl World {
         // The contract has implementations retry short reads: a store may take
         // one for the end of a file when it opens.
         self.disk.clear_fault(Fault::ShortRead);
-        let before = faults(&self.disk.tally());
+        let before = faults(&self.tally());
         let mut opened = self.open();
         if let Err(error) = &opened
             && !self.disk.is_crashed()
@@ -379,7 +403,7 @@ impl World {
         {
             let error = error.to_string();
             self.tell(|| format!("open: {error}"));
-            if faults(&self.disk.tally()) == before {
+            if faults(&self.tally()) == before {
                 return Err(format!("opening failed, and nobody is to blame: {error}"));
             }
             self.mark("failed open, then opened");
@@ -514,7 +538,7 @@ impl World {
     }
 
     /// Remembers which sync failed.
-    fn note_poison(&mut self) {
+    pub(crate) fn note_poison(&mut self) {
         let failed = self.disk.tally().failed_syncs;
         if failed == 0 {
             return;

@@ -13,6 +13,7 @@
 //! an end that was never written; then an earlier LSN is found, whole.
 
 mod act;
+mod history;
 mod marks;
 mod model;
 mod plan;
@@ -70,7 +71,7 @@ pub fn run(plan: &Plan, tell: bool) -> Outcome {
     };
     Outcome {
         hash: world.hash(),
-        tally: world.disk.tally(),
+        tally: world.tally(),
         commits: world.acked,
         failure,
         told: world.told.take().unwrap_or_default(),

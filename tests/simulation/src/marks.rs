@@ -11,6 +11,9 @@ pub struct Marks(BTreeMap<&'static str, u64>);
 
 /// What the default seeds must reach.
 pub const WANTED: &[&str] = &[
+    "archive read",
+    "archive that cannot be read, by name",
+    "archive behind at a crash",
     "async commits lost to a power cut",
     "bit rot refused at open",
     "bit rot seen by a read",
@@ -34,11 +37,14 @@ pub const WANTED: &[&str] = &[
     "failed sync of the value log, then opened again",
     "failed commit found after a crash",
     "failed commit gone after a crash",
+    "crash of the archive's disk",
     "kill with unsynced commits",
     "log segment gone after a flush",
+    "log read by a holder",
     "lost write noticed",
     "misdirected write noticed",
     "power cut with nothing lost",
+    "reader of the log let go",
     "recovery that flushes",
     "snapshot expired",
     "snapshot read across a flush",

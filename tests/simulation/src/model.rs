@@ -30,8 +30,8 @@ type Chain = Vec<(Lsn, Option<Bytes>)>;
 pub struct Model {
     keyspaces: BTreeMap<u32, BTreeMap<Vec<u8>, Chain>>,
     last: Lsn,
-    /// Wall time of each commit, in microseconds; LSN 1 is at 0.
-    walls: Vec<u64>,
+    /// Each commit with its wall time, in microseconds; LSN 1 is at 0.
+    commits: Vec<(u64, Vec<Write>)>,
 }
 
 impl Model {
@@ -42,13 +42,19 @@ impl Model {
 
     /// When a commit was made, in microseconds since 1970.
     pub fn wall(&self, lsn: Lsn) -> Option<u64> {
-        self.walls.get(usize::try_from(lsn.checked_sub(1)?).ok()?).copied()
+        Some(self.commits.get(usize::try_from(lsn.checked_sub(1)?).ok()?)?.0)
+    }
+
+    /// What a commit wrote; nothing if it is not known.
+    pub fn writes(&self, lsn: Lsn) -> &[Write] {
+        let at = lsn.checked_sub(1).and_then(|at| usize::try_from(at).ok());
+        at.and_then(|at| self.commits.get(at)).map_or(&[], |(_, writes)| writes)
     }
 
     /// The next commit.
     pub fn commit(&mut self, writes: &[Write], wall_micros: u64) {
         self.last += 1;
-        self.walls.push(wall_micros);
+        self.commits.push((wall_micros, writes.to_vec()));
         let lsn = self.last;
         for write in writes {
             match write {
@@ -72,7 +78,7 @@ impl Model {
     /// Forgets every commit behind `lsn`.
     pub fn cut(&mut self, lsn: Lsn) {
         self.last = self.last.min(lsn);
-        self.walls.truncate(usize::try_from(lsn).unwrap_or(usize::MAX));
+        self.commits.truncate(usize::try_from(lsn).unwrap_or(usize::MAX));
         for keys in self.keyspaces.values_mut() {
             keys.retain(|_, chain| {
                 while chain.last().is_some_and(|(at, _)| *at > lsn) {

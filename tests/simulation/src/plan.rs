@@ -24,6 +24,8 @@ pub struct Config {
     pub value_max: u32,
     /// The disk has room for this many bytes when the store is first opened; then more.
     pub room_at_birth: Option<u64>,
+    /// The log is archived, on a disk of its own.
+    pub archive: bool,
 }
 
 /// One write, small.
@@ -111,7 +113,15 @@ pub enum Action {
     Crash(End, Vec<u64>),
     /// The machine ends at the so-manieth disk call from here.
     CrashAt(u64, End),
-    /// The so-manieth matching call strikes.
+    /// The machine ends at the so-manieth call to the archive's disk.
+    CrashAtArchive(u64, End),
+    /// `Lsm::archive_now`, and the archive read from end to end.
+    Archive,
+    /// A reader of the log takes hold of it, in a slot.
+    Hold(usize),
+    /// It reads what has come.
+    ReadHeld(usize),
+    /// The so-manieth matching call strikes; `@`: on the archive's disk.
     Fault(Fault, &'static str, u64),
     /// From now on only so many more bytes fit on the disk.
     Full(u64),
@@ -137,11 +147,11 @@ pub struct Plan {
 /// Snapshots held at a time.
 pub const SLOTS: usize = 4;
 
-/// A share of old snapshots that no run uses up.
+/// A share of old snapshots, or of those who hold the log, that no run uses up.
 pub const PLENTY: u64 = 1 << 30;
 
 /// Where faults strike: a kind of file, or anything.
-const PLACES: &[&str] = &["", "wal", "vlog", "trees"];
+const PLACES: &[&str] = &["", "wal", "vlog", "trees", "@"];
 
 /// The key with a number: short ones, long ones, ones that share a beginning.
 pub fn key(number: u32) -> Vec<u8> {
@@ -182,14 +192,16 @@ impl Put {
 
 /// How often each kind of action comes, drawn for each plan anew: a run that does
 /// one thing much and another never finds what an even mix does not.
-struct Weights([u64; 23]);
+struct Weights([u64; 27]);
 
 impl Weights {
     fn new(rng: &mut Rng) -> Self {
         // commits, counts, snapshots, releases, gets, scans, compares, steps, flushes, syncs,
         // waits, reopenings, crashes now, at a call, faults, full, no handles, mends, rot,
-        // large commits, resizings, conditional commits, reservations
-        let mut w = [40, 4, 5, 3, 6, 5, 1, 12, 3, 4, 2, 2, 2, 4, 5, 2, 1, 5, 0, 3, 1, 4, 2];
+        // large commits, resizings, conditional commits, reservations,
+        // archivings, crashes at the archive, holds, reads of the log
+        let mut w =
+            [40, 4, 5, 3, 6, 5, 1, 12, 3, 4, 2, 2, 2, 4, 5, 2, 1, 5, 0, 3, 1, 4, 2, 3, 1, 2, 4];
         for weight in &mut w[1..] {
             match rng.below(5) {
                 0 => *weight = 0,
@@ -203,6 +215,7 @@ impl Weights {
         }
         if rng.one_in(6) {
             w[12..=13].fill(0);
+            w[24] = 0;
         }
         Weights(w)
     }
@@ -231,6 +244,7 @@ impl Config {
             vlog_buffer_bytes: rng.pick(&[256, 4 << 10, 64 << 10]),
             cache_bytes: rng.pick(&[32 << 10, 64 << 10, 1 << 20]),
             inline_max: rng.pick(&[0, 16, 64, 256]),
+            wal_retain_bytes: rng.pick(&[8 << 10, PLENTY]),
             max_pinned_bytes: rng.pick(&[0, 8 << 10, PLENTY, PLENTY]),
             ..Options::default()
         };
@@ -240,6 +254,7 @@ impl Config {
             keys: rng.pick(&[4, 16, 60, 300]),
             value_max: rng.pick(&[40, 300, 300, 2000, 9000]),
             room_at_birth: if rng.one_in(10) { Some(rng.below(6) << 12) } else { None },
+            archive: rng.one_in(3),
         }
     }
 }
@@ -364,6 +379,10 @@ impl Draw<'_> {
                 Action::CommitIf(require, self.keyspace(), self.key(), puts)
             }
             22 => Action::Reserve(self.keyspace(), self.key(), self.rng.within(1, 50)),
+            23 => Action::Archive,
+            24 => Action::CrashAtArchive(self.rng.within(1, 20), self.end()),
+            25 => Action::Hold(self.rng.below(2) as usize),
+            26 => Action::ReadHeld(self.rng.below(2) as usize),
             20 => Action::Resize(self.rng.pick(&[1 << 10, 4 << 10, 32 << 10])),
             19 => Action::Commit((0..self.rng.within(10, 40)).map(|_| self.put()).collect()),
             _ => Action::Commit((0..self.rng.within(1, 6)).map(|_| self.put()).collect()),

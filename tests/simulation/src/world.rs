@@ -10,9 +10,10 @@
 
 use std::sync::Arc;
 
-use lsm::{Lsm, Lsn, Options, Snapshot, SyncMode};
+use lsm::{LogArchive, Lsm, Lsn, Options, Retention, Snapshot, SyncMode};
 use platform::sim::{Call, SimClock, SimDisk, Tally, Verb};
 
+use crate::history::{ARCHIVE, damaged};
 use crate::marks::Marks;
 use crate::model::{Model, Write};
 use crate::plan::{Config, End, SLOTS};
@@ -25,6 +26,8 @@ pub type Failure = String;
 pub struct World {
     pub(crate) config: Config,
     pub(crate) disk: Arc<SimDisk>,
+    /// The archive's disk.
+    pub(crate) vault: Arc<SimDisk>,
     pub(crate) clock: Arc<SimClock>,
     pub(crate) lsm: Option<Lsm>,
     pub(crate) model: Model,
@@ -34,6 +37,8 @@ pub struct World {
     pub(crate) promised: Lsn,
     /// Snapshots held, with the flushed LSN at the time they were taken.
     pub(crate) slots: [Option<(Snapshot, Lsn)>; SLOTS],
+    /// Readers of the log, with the first frame each has not read.
+    pub(crate) holds: [Option<(Retention, Lsn)>; 2],
     /// How the machine ends when the planned call comes.
     pub(crate) end: End,
     /// Calls after which each recovery is crashed.
@@ -70,12 +75,14 @@ impl World {
         World {
             config,
             disk,
+            vault: SimDisk::new(mix(seed)),
             clock: Arc::new(SimClock::new(1_700_000_000_000_000)),
             lsm: None,
             model: Model::default(),
             acked: 0,
             promised: 0,
             slots: Default::default(),
+            holds: Default::default(),
             end: End::Power,
             again: Vec::new(),
             struck: Tally::default(),
@@ -91,7 +98,7 @@ impl World {
 
     /// Everything that was done, answered, and asked of the disk.
     pub(crate) fn hash(&self) -> u64 {
-        mix(self.hash ^ self.disk.trace())
+        mix(self.hash ^ self.disk.trace() ^ mix(self.vault.trace()))
     }
 
     /// Notes an outcome.
@@ -115,13 +122,19 @@ impl World {
 
     /// Bytes on the medium are not what was written: silence is not expected.
     pub(crate) fn damaged(&self) -> bool {
-        let tally = self.disk.tally();
-        tally.rotten_bits + tally.lost_writes + tally.misdirected_writes > 0
+        damaged(&self.disk.tally())
+    }
+
+    /// Faults that struck, on both disks.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut tally = self.disk.tally();
+        tally += self.vault.tally();
+        tally
     }
 
     /// Whether somebody is to blame for an error.
     pub(crate) fn blame(&self) -> bool {
-        self.damaged() || faults(&self.disk.tally()) != faults(&self.struck)
+        damaged(&self.tally()) || faults(&self.tally()) != faults(&self.struck)
     }
 
     /// The store; open it first.
@@ -131,7 +144,11 @@ impl World {
 
     fn options(&self) -> Options {
         let wal_salt = mix(self.config.options.wal_salt ^ self.disk.calls());
-        Options { wal_salt, ..self.config.options.clone() }
+        let archive = self.config.archive.then(|| {
+            let disk = Arc::clone(&self.vault) as _;
+            LogArchive { step_bytes: 2 << 10, ..LogArchive::new(disk, ARCHIVE) }
+        });
+        Options { wal_salt, archive, ..self.config.options.clone() }
     }
 
     /// Runs an operation of the store and sorts out how it ended.
@@ -143,8 +160,14 @@ impl World {
         drop(self.disk.take_calls());
         let result = op(self.lsm());
         self.calls = self.disk.take_calls();
-        if self.disk.is_crashed() {
+        // A commit does not go to the archive: its answer counts, the machine ends
+        // before the next action.
+        let at_archive = self.vault.is_crashed() && name != "commit" && name != "commit_with";
+        if self.disk.is_crashed() || at_archive {
             self.tell(|| format!("{name}: crashed"));
+            if !self.disk.is_crashed() {
+                self.mark("crash of the archive's disk");
+            }
             self.crashed_in(name);
             self.stand_up(self.end)?;
             return Ok(Done::Crashed);
@@ -205,7 +228,7 @@ impl World {
     /// The machine has ended, or ends here; it comes back, and so does the store.
     pub(crate) fn stand_up(&mut self, end: End) -> Result<(), Failure> {
         let mut end = end;
-        self.slots = Default::default();
+        self.let_go();
         self.marks_before(end);
         let mut floor = self.floor(end);
         let tried = self.model.last();
@@ -213,11 +236,12 @@ impl World {
         let mut crashes = 0;
         loop {
             self.lsm = None;
-            self.disk = match end {
-                End::Kill => self.disk.kill(),
-                End::Power => self.disk.restart(),
-                End::WorstPower => self.disk.restart_worst(),
+            let after = |disk: &SimDisk| match end {
+                End::Kill => disk.kill(),
+                End::Power => disk.restart(),
+                End::WorstPower => disk.restart_worst(),
             };
+            (self.disk, self.vault) = (after(&self.disk), after(&self.vault));
             self.tell(|| format!("{end:?}; {floor}..={tried} may be found"));
             self.struck_now();
             if let Some(calls) = again.next() {
@@ -245,6 +269,12 @@ impl World {
         }
     }
 
+    /// Gives back what readers hold.
+    pub(crate) fn let_go(&mut self) {
+        self.slots = Default::default();
+        self.holds = Default::default();
+    }
+
     fn floor(&self, end: End) -> Lsn {
         match end {
             End::Kill => self.acked,
@@ -255,6 +285,13 @@ impl World {
 
     fn marks_before(&mut self, end: End) {
         let unsynced = self.acked > self.promised;
+        if self.config.archive
+            && let Some(lsm) = &self.lsm
+            && let Ok(stats) = lsm.stats()
+            && stats.archive.is_some_and(|a| a.archived_lsn < stats.flushed_lsn)
+        {
+            self.mark("archive behind at a crash");
+        }
         match end {
             End::Kill if unsynced => self.mark("kill with unsynced commits"),
             _ => {}
@@ -349,6 +386,7 @@ impl World {
 
     /// Faults end, there is room again.
     pub(crate) fn mend(&mut self) {
+        self.vault.clear_faults();
         self.disk.clear_faults();
         self.disk.set_capacity(None);
         self.disk.set_max_handles(None);
@@ -361,7 +399,7 @@ impl World {
 
     /// Whatever has struck so far excuses nothing from here on.
     pub(crate) fn struck_now(&mut self) {
-        self.struck = self.disk.tally();
+        self.struck = self.tally();
     }
 }
 
