@@ -36,7 +36,7 @@ impl World {
             self.mark("crash of the archive's disk");
             self.stand_up(self.end)?;
         }
-        if self.lsm.is_none() {
+        if self.lsm.is_none() && !matches!(action, Action::Restore(..) | Action::Mend) {
             return Ok(());
         }
         match action {
@@ -82,6 +82,11 @@ impl World {
                 Ok(())
             }
             Action::Archive => self.archive_now(),
+            Action::Backup(full, put) => self.backup(*full, *put),
+            Action::Restore(asked, crash, move_in) => self.restore(*asked, *crash, *move_in),
+            Action::Verify => self.verify(),
+            Action::VerifyAndOpen => self.verify_and_open(),
+            Action::RotMeta => self.rot_meta(),
             Action::Hold(slot) => self.hold(*slot),
             Action::ReadHeld(slot) => self.read_held(*slot),
             Action::Fault(fault, place, after) => {
@@ -143,7 +148,7 @@ impl World {
         Ok(())
     }
 
-    fn commit(&mut self, puts: &[Put]) -> Result<(), Failure> {
+    pub(crate) fn commit(&mut self, puts: &[Put]) -> Result<(), Failure> {
         let (writes, batch) = batch_of(puts);
         self.write("commit", &writes, |lsm| lsm.commit(&batch).map(|lsn| (lsn, ()))).map(drop)
     }
@@ -257,7 +262,7 @@ impl World {
     }
 
     /// A commit of `writes`, however it is made.
-    fn write<T>(
+    pub(crate) fn write<T>(
         &mut self,
         name: &str,
         writes: &[Write],
@@ -338,7 +343,7 @@ impl World {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), Failure> {
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         match self.run("flush", Lsm::flush)? {
             Done::Ok(lsn) => {
                 self.tell(|| format!("flushed up to {lsn}"));
@@ -508,10 +513,15 @@ impl World {
         if snapshot.lsn() != self.acked {
             return Err(format!("a snapshot sees {}, not {}", snapshot.lsn(), self.acked));
         }
+        self.compare_with(&snapshot)
+    }
+
+    /// Everything a snapshot shows, both ways, against the model at its commit.
+    pub(crate) fn compare_with(&mut self, snapshot: &Snapshot) -> Result<(), Failure> {
         for keyspace in 0..self.config.keyspaces {
             for reverse in [false, true] {
                 let range = Range { keyspace, lo: None, hi: None, reverse, seek: None };
-                let got = scan(&snapshot, &self.model, range);
+                let got = scan(snapshot, &self.model, range);
                 self.answer("compare", got)?;
             }
         }

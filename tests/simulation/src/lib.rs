@@ -13,6 +13,7 @@
 //! an end that was never written; then an earlier LSN is found, whole.
 
 mod act;
+mod backup;
 mod history;
 mod marks;
 mod model;
@@ -27,7 +28,7 @@ use platform::sim::Tally;
 
 pub use marks::{Marks, WANTED};
 pub use model::Model;
-pub use plan::{Action, Config, End, Plan, Put, Range};
+pub use plan::{Action, Asked, Config, End, Plan, Put, Range, Require};
 pub use rng::Rng;
 pub use shrink::shrink;
 
@@ -71,7 +72,7 @@ pub fn run(plan: &Plan, tell: bool) -> Outcome {
     };
     Outcome {
         hash: world.hash(),
-        tally: world.tally(),
+        tally: world.all_tally(),
         commits: world.acked,
         failure,
         told: world.told.take().unwrap_or_default(),

@@ -26,6 +26,8 @@ pub struct Config {
     pub room_at_birth: Option<u64>,
     /// The log is archived, on a disk of its own.
     pub archive: bool,
+    /// What a crash left is verified before it is opened.
+    pub verify_crashed: bool,
 }
 
 /// One write, small.
@@ -48,6 +50,17 @@ pub enum Require {
     Present,
     /// It has the value it had after so many commits less than now.
     ValueOf(u64),
+}
+
+/// How far a restore is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// As far as it can.
+    Latest,
+    /// So many commits before the last backup's end.
+    Back(u64),
+    /// To the moment of the commit so many before the last backup's end.
+    Wall(u64),
 }
 
 /// How a machine ends.
@@ -117,6 +130,17 @@ pub enum Action {
     CrashAtArchive(u64, End),
     /// `Lsm::archive_now`, and the archive read from end to end.
     Archive,
+    /// A backup (from scratch?), with a commit in the middle.
+    Backup(bool, Put),
+    /// A restore into an empty disk, crashed after so many calls if at all; life
+    /// may go on there.
+    Restore(Asked, Option<u64>, bool),
+    /// Verifies the running store.
+    Verify,
+    /// Closes without a sync, verifies, opens and compares.
+    VerifyAndOpen,
+    /// The newest meta page rots; the store opens nevertheless.
+    RotMeta,
     /// A reader of the log takes hold of it, in a slot.
     Hold(usize),
     /// It reads what has come.
@@ -190,45 +214,109 @@ impl Put {
     }
 }
 
-/// How often each kind of action comes, drawn for each plan anew: a run that does
-/// one thing much and another never finds what an even mix does not.
-struct Weights([u64; 27]);
+/// The kinds of action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Commit,
+    Count,
+    Snapshot,
+    Release,
+    Get,
+    Scan,
+    Compare,
+    Step,
+    Flush,
+    Sync,
+    Wait,
+    Reopen,
+    Crash,
+    CrashAt,
+    Fault,
+    Full,
+    NoHandles,
+    Mend,
+    RotMeta,
+    Bulk,
+    Resize,
+    CommitIf,
+    Reserve,
+    Archive,
+    CrashAtArchive,
+    Hold,
+    ReadHeld,
+    Backup,
+    Restore,
+    Verify,
+    VerifyAndOpen,
+}
+
+/// How often each kind comes.
+const USUAL: &[(Kind, u64)] = &[
+    (Kind::Commit, 40),
+    (Kind::Count, 4),
+    (Kind::Snapshot, 5),
+    (Kind::Release, 3),
+    (Kind::Get, 6),
+    (Kind::Scan, 5),
+    (Kind::Compare, 1),
+    (Kind::Step, 12),
+    (Kind::Flush, 3),
+    (Kind::Sync, 4),
+    (Kind::Wait, 2),
+    (Kind::Reopen, 2),
+    (Kind::Crash, 2),
+    (Kind::CrashAt, 4),
+    (Kind::Fault, 5),
+    (Kind::Full, 2),
+    (Kind::NoHandles, 1),
+    (Kind::Mend, 5),
+    (Kind::RotMeta, 1),
+    (Kind::Bulk, 3),
+    (Kind::Resize, 1),
+    (Kind::CommitIf, 4),
+    (Kind::Reserve, 2),
+    (Kind::Archive, 3),
+    (Kind::CrashAtArchive, 1),
+    (Kind::Hold, 2),
+    (Kind::ReadHeld, 4),
+    (Kind::Backup, 2),
+    (Kind::Restore, 2),
+    (Kind::Verify, 1),
+    (Kind::VerifyAndOpen, 1),
+];
+
+/// How often each kind comes in one plan, drawn for each anew: a run that does one
+/// thing much and another never finds what an even mix does not.
+struct Weights(Vec<(Kind, u64)>);
 
 impl Weights {
     fn new(rng: &mut Rng) -> Self {
-        // commits, counts, snapshots, releases, gets, scans, compares, steps, flushes, syncs,
-        // waits, reopenings, crashes now, at a call, faults, full, no handles, mends, rot,
-        // large commits, resizings, conditional commits, reservations,
-        // archivings, crashes at the archive, holds, reads of the log
-        let mut w =
-            [40, 4, 5, 3, 6, 5, 1, 12, 3, 4, 2, 2, 2, 4, 5, 2, 1, 5, 0, 3, 1, 4, 2, 3, 1, 2, 4];
-        for weight in &mut w[1..] {
+        let mut weights = USUAL.to_vec();
+        // Without faults in a third of the runs, without crashes in some.
+        let (calm, lasting) = (rng.one_in(3), rng.one_in(6));
+        for (kind, weight) in &mut weights {
+            let fault = matches!(kind, Kind::Fault | Kind::Full | Kind::NoHandles);
+            let crash = matches!(kind, Kind::Crash | Kind::CrashAt | Kind::CrashAtArchive);
             match rng.below(5) {
+                _ if *kind == Kind::Commit => {}
+                _ if calm && fault || lasting && crash => *weight = 0,
                 0 => *weight = 0,
                 1 => *weight *= 4,
                 _ => {}
             }
         }
-        // Without faults in a third of the runs, without crashes in some.
-        if rng.one_in(3) {
-            w[14..=16].fill(0);
-        }
-        if rng.one_in(6) {
-            w[12..=13].fill(0);
-            w[24] = 0;
-        }
-        Weights(w)
+        Weights(weights)
     }
 
-    fn pick(&self, rng: &mut Rng) -> usize {
-        let mut at = rng.below(self.0.iter().sum());
-        for (i, weight) in self.0.iter().enumerate() {
+    fn pick(&self, rng: &mut Rng) -> Kind {
+        let mut at = rng.below(self.0.iter().map(|(_, weight)| weight).sum());
+        for (kind, weight) in &self.0 {
             if at < *weight {
-                return i;
+                return *kind;
             }
             at -= weight;
         }
-        0
+        Kind::Commit
     }
 }
 
@@ -255,6 +343,7 @@ impl Config {
             value_max: rng.pick(&[40, 300, 300, 2000, 9000]),
             room_at_birth: if rng.one_in(10) { Some(rng.below(6) << 12) } else { None },
             archive: rng.one_in(3),
+            verify_crashed: rng.one_in(4),
         }
     }
 }
@@ -268,7 +357,7 @@ impl Plan {
         let count = rng.pick(&[30, 100, 200, 400]);
         let mut draw = Draw { rng, config: &config, made: 0 };
         let mut actions: Vec<Action> = (0..count).map(|_| draw.action(&weights)).collect();
-        if draw.rng.one_in(3) {
+        if draw.rng.one_in(2) {
             draw.damage(&mut actions);
         }
         Plan { seed, config, actions }
@@ -344,30 +433,30 @@ impl Draw<'_> {
 
     fn action(&mut self, weights: &Weights) -> Action {
         match weights.pick(&mut self.rng) {
-            1 => Action::Count(self.keyspace(), self.key()),
-            2 => Action::Snapshot(self.slot()),
-            3 => Action::Release(self.slot()),
-            4 => Action::Get(self.slot(), self.keyspace(), self.key()),
-            5 => Action::Scan(self.slot(), self.range()),
-            6 => Action::Compare,
-            7 => Action::Step(self.rng.within(1, 4) as u32),
-            8 => Action::Flush,
-            9 => Action::Sync,
-            10 => Action::Wait(1 << self.rng.below(34)),
-            11 => Action::Reopen,
-            12 => {
+            Kind::Count => Action::Count(self.keyspace(), self.key()),
+            Kind::Snapshot => Action::Snapshot(self.slot()),
+            Kind::Release => Action::Release(self.slot()),
+            Kind::Get => Action::Get(self.slot(), self.keyspace(), self.key()),
+            Kind::Scan => Action::Scan(self.slot(), self.range()),
+            Kind::Compare => Action::Compare,
+            Kind::Step => Action::Step(self.rng.within(1, 4) as u32),
+            Kind::Flush => Action::Flush,
+            Kind::Sync => Action::Sync,
+            Kind::Wait => Action::Wait(1 << self.rng.below(34)),
+            Kind::Reopen => Action::Reopen,
+            Kind::Crash => {
                 let again = self.rng.pick(&[0, 0, 0, 1, 2, 3]);
                 Action::Crash(self.end(), (0..again).map(|_| self.rng.within(1, 12)).collect())
             }
-            13 => {
+            Kind::CrashAt => {
                 let most = self.rng.pick(&[3, 10, 30, 100]);
                 Action::CrashAt(self.rng.within(1, most), self.end())
             }
-            14 => self.fault(),
-            15 => Action::Full(self.rng.pick(&[0, 4 << 10, 12 << 10, 40 << 10])),
-            16 => Action::NoHandles,
-            17 => Action::Mend,
-            21 => {
+            Kind::Fault => self.fault(),
+            Kind::Full => Action::Full(self.rng.pick(&[0, 4 << 10, 12 << 10, 40 << 10])),
+            Kind::NoHandles => Action::NoHandles,
+            Kind::Mend => Action::Mend,
+            Kind::CommitIf => {
                 let back = self.rng.below(4);
                 let require = self.rng.pick(&[
                     Require::Absent,
@@ -378,14 +467,28 @@ impl Draw<'_> {
                 let puts = (0..self.rng.within(1, 3)).map(|_| self.put()).collect();
                 Action::CommitIf(require, self.keyspace(), self.key(), puts)
             }
-            22 => Action::Reserve(self.keyspace(), self.key(), self.rng.within(1, 50)),
-            23 => Action::Archive,
-            24 => Action::CrashAtArchive(self.rng.within(1, 20), self.end()),
-            25 => Action::Hold(self.rng.below(2) as usize),
-            26 => Action::ReadHeld(self.rng.below(2) as usize),
-            20 => Action::Resize(self.rng.pick(&[1 << 10, 4 << 10, 32 << 10])),
-            19 => Action::Commit((0..self.rng.within(10, 40)).map(|_| self.put()).collect()),
-            _ => Action::Commit((0..self.rng.within(1, 6)).map(|_| self.put()).collect()),
+            Kind::Reserve => Action::Reserve(self.keyspace(), self.key(), self.rng.within(1, 50)),
+            Kind::Archive => Action::Archive,
+            Kind::CrashAtArchive => Action::CrashAtArchive(self.rng.within(1, 20), self.end()),
+            Kind::Hold => Action::Hold(self.rng.below(2) as usize),
+            Kind::ReadHeld => Action::ReadHeld(self.rng.below(2) as usize),
+            Kind::Backup => Action::Backup(self.rng.one_in(4), self.put()),
+            Kind::Restore => {
+                let back = self.rng.below(12);
+                let asked = self.rng.pick(&[Asked::Latest, Asked::Back(back), Asked::Wall(back)]);
+                let crash = self.rng.one_in(4).then(|| self.rng.within(1, 40));
+                Action::Restore(asked, crash, self.rng.one_in(3))
+            }
+            Kind::Verify => Action::Verify,
+            Kind::VerifyAndOpen => Action::VerifyAndOpen,
+            Kind::RotMeta => Action::RotMeta,
+            Kind::Resize => Action::Resize(self.rng.pick(&[1 << 10, 4 << 10, 32 << 10])),
+            Kind::Bulk => {
+                Action::Commit((0..self.rng.within(10, 40)).map(|_| self.put()).collect())
+            }
+            Kind::Commit => {
+                Action::Commit((0..self.rng.within(1, 6)).map(|_| self.put()).collect())
+            }
         }
     }
 
@@ -403,13 +506,18 @@ impl Draw<'_> {
                 actions.insert(at, Action::Fault(Fault::Misdirected, place, after));
             }
             _ => {
-                let bits = self.rng.pick(&[1, 1, 3, 20]);
+                let bits = self.rng.pick(&[1, 1, 3, 20, 100]);
                 actions.push(Action::Rot(place, bits));
             }
         }
         let end = self.end();
+        if self.rng.one_in(2) {
+            actions.push(Action::VerifyAndOpen);
+        }
         actions.extend([Action::Compare, Action::Flush, Action::Crash(end, Vec::new())]);
         actions.extend([Action::Compare, Action::Flush, Action::Reopen, Action::Compare]);
+        actions.push(Action::Restore(Asked::Latest, None, true));
+        actions.extend([Action::Compare, Action::Flush, Action::Compare]);
     }
 }
 

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use lsm::{LogArchive, Lsm, Lsn, Options, Retention, Snapshot, SyncMode};
+use lsm::{BackupInfo, LogArchive, Lsm, Lsn, Options, Retention, Snapshot, SyncMode};
 use platform::sim::{Call, SimClock, SimDisk, Tally, Verb};
 
 use crate::history::{ARCHIVE, damaged};
@@ -39,10 +39,16 @@ pub struct World {
     pub(crate) slots: [Option<(Snapshot, Lsn)>; SLOTS],
     /// Readers of the log, with the first frame each has not read.
     pub(crate) holds: [Option<(Retention, Lsn)>; 2],
+    /// The commit the store was restored to; 0 if it was not.
+    pub(crate) born: Lsn,
+    /// Backups taken of this store, oldest first.
+    pub(crate) backups: Vec<BackupInfo>,
     /// How the machine ends when the planned call comes.
     pub(crate) end: End,
     /// Calls after which each recovery is crashed.
     pub(crate) again: Vec<u64>,
+    /// What had struck disks that were left behind.
+    left: Tally,
     /// What had struck when the store was opened.
     struck: Tally,
     /// The disk calls of the last operation.
@@ -83,6 +89,9 @@ impl World {
             promised: 0,
             slots: Default::default(),
             holds: Default::default(),
+            born: 0,
+            backups: Vec::new(),
+            left: Tally::default(),
             end: End::Power,
             again: Vec::new(),
             struck: Tally::default(),
@@ -162,7 +171,8 @@ impl World {
         self.calls = self.disk.take_calls();
         // A commit does not go to the archive: its answer counts, the machine ends
         // before the next action.
-        let at_archive = self.vault.is_crashed() && name != "commit" && name != "commit_with";
+        let commits = ["commit", "commit_with", "backup"].contains(&name);
+        let at_archive = self.vault.is_crashed() && !commits;
         if self.disk.is_crashed() || at_archive {
             self.tell(|| format!("{name}: crashed"));
             if !self.disk.is_crashed() {
@@ -246,6 +256,10 @@ impl World {
             self.struck_now();
             if let Some(calls) = again.next() {
                 self.disk.crash_after(calls);
+            }
+            if self.config.verify_crashed && !self.damaged() {
+                self.verify_closed()?;
+                self.mark("verified before recovery");
             }
             let opened = self.open();
             if self.disk.is_crashed() {
@@ -379,8 +393,7 @@ impl World {
 
     /// The model takes a commit that was tried.
     pub(crate) fn tried(&mut self, writes: &[Write]) {
-        use platform::Clock;
-        let wall = self.clock.wall_micros();
+        let wall = self.wall();
         self.model.commit(writes, wall);
     }
 
@@ -395,6 +408,20 @@ impl World {
             // From here on it goes on by itself.
             self.struck_now();
         }
+    }
+
+    /// Another disk takes the place of this one, and of the archive's.
+    pub(crate) fn leave(&mut self) {
+        self.hash = self.hash();
+        self.left += self.tally();
+        self.vault = SimDisk::new(self.hash);
+    }
+
+    /// Faults that struck, on all disks there ever were.
+    pub(crate) fn all_tally(&self) -> Tally {
+        let mut tally = self.tally();
+        tally += self.left;
+        tally
     }
 
     /// Whatever has struck so far excuses nothing from here on.

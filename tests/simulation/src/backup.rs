@@ -1,0 +1,350 @@
+//! Backups, restores and verification, against the model.
+//!
+//! Invariants:
+//! * a restored store is the model at the commit it says it ends with, and that
+//!   is the commit that was asked for;
+//! * what an unfinished restore leaves never opens as a store that is half there;
+//! * a store that verifies clean opens, and answers everything.
+
+use std::sync::Arc;
+
+use lsm::{BackupInfo, BackupOptions, Batch, KeyspaceId, Lsm, Lsn, Restore, Until};
+use platform::Clock;
+use platform::sim::SimDisk;
+
+use crate::history::{ARCHIVE, damaged};
+use crate::model::Write;
+use crate::plan::{Asked, End, PLENTY, Put};
+use crate::world::{Failure, World, faults};
+
+/// Bytes of a page of the page file.
+const PAGE: usize = 4096;
+
+/// Where the backups lie on the archive's disk.
+const BACKUPS: &str = "backups";
+
+impl World {
+    /// A backup, with a commit and a flush in the middle of it.
+    pub(crate) fn backup(&mut self, full: bool, put: Put) -> Result<(), Failure> {
+        let vault = Arc::clone(&self.vault) as _;
+        let writes = [put.write()];
+        let mut batch = Batch::new();
+        match &writes[0] {
+            Write::Put(keyspace, key, value) => batch.put(KeyspaceId(*keyspace), key, value),
+            Write::Delete(keyspace, key) => batch.delete(KeyspaceId(*keyspace), key),
+            Write::Drop(keyspace) => batch.drop_keyspace(KeyspaceId(*keyspace)),
+        }
+        let durable = self.lsm().durable_lsn();
+        let before = faults(&self.tally());
+        let taken = self.write("backup", &writes, |lsm| {
+            let begun = lsm.backup(&vault, BACKUPS, BackupOptions { full });
+            let lsn = lsm.commit(&batch)?;
+            // Its errors are the next flush's.
+            drop(lsm.flush());
+            Ok((lsn, begun.and_then(|backup| backup.run(&mut |_| ()))))
+        })?;
+        match taken {
+            None => Ok(()),
+            Some(Ok(info)) => {
+                self.tell(|| format!("{info}"));
+                let upper = self.acked;
+                // Who may hold little of the log is let go: it ends where it was then.
+                let short = self.config.options.wal_retain_bytes < PLENTY;
+                if short && info.lsn < durable {
+                    self.mark("backup that ends early, let go by the log");
+                }
+                if !short && info.lsn < durable || info.lsn > upper {
+                    return Err(format!(
+                        "the backup ends at {}, not {durable}..={upper}",
+                        info.lsn
+                    ));
+                }
+                if info.parent.is_some() {
+                    self.mark("incremental backup");
+                }
+                self.backups.push(info);
+                Ok(())
+            }
+            Some(Err(error)) => {
+                self.tell(|| format!("backup: {error}"));
+                if self.vault.is_crashed() {
+                    self.mark("crash of a backup");
+                } else if faults(&self.tally()) == before && !self.blame() {
+                    return Err(format!("the backup failed, and nobody is to blame: {error}"));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Restores into an empty disk, opens what is there, and compares. `crash`: the
+    /// disk ends after so many calls. `move_in`: life goes on there.
+    pub(crate) fn restore(
+        &mut self,
+        asked: Asked,
+        crash: Option<u64>,
+        move_in: bool,
+    ) -> Result<(), Failure> {
+        // What a damaged log has lost is in no model any more.
+        self.backups.retain(|info| info.lsn <= self.model.last());
+        let Some(last) = self.backups.last().cloned() else { return Ok(()) };
+        if self.damaged() && self.lsm.is_some() {
+            return Ok(());
+        }
+        let target = SimDisk::new(self.disk.calls() ^ 0x5EED);
+        if let Some(calls) = crash {
+            target.crash_after(calls);
+        }
+        let until = match asked {
+            Asked::Latest => Until::Latest,
+            Asked::Back(commits) => Until::Lsn(last.lsn.saturating_sub(commits)),
+            Asked::Wall(commits) => match self.model.wall(last.lsn.saturating_sub(commits)) {
+                Some(wall) => Until::Wall(wall),
+                None => return Ok(()),
+            },
+        };
+        let vault: Arc<dyn platform::Disk> = Arc::clone(&self.vault) as _;
+        let has_archive = self.vault.files().iter().any(|file| file.starts_with(ARCHIVE));
+        let archive = has_archive.then(|| (Arc::clone(&vault), ARCHIVE.to_owned()));
+        let what = Restore { disk: vault, dir: BACKUPS.into(), number: None, archive, until };
+        let options = lsm::Options { archive: None, ..self.config.options.clone() };
+        let before = faults(&self.tally());
+        let into = Arc::clone(&target) as _;
+        let done = lsm::restore(&what, &into, &*self.clock, &options, &mut |_, _| ());
+        match done {
+            Ok(restored) => {
+                self.tell(|| format!("{restored}"));
+                let lsn = restored.lsn;
+                self.right_end(&last, until, lsn, restored.left_out)?;
+                match asked {
+                    Asked::Latest => self.mark("restored"),
+                    Asked::Back(_) => self.mark("restored to a commit"),
+                    Asked::Wall(_) => self.mark("restored to a moment"),
+                }
+                if restored.from_archive > 0 {
+                    self.mark("restored with frames of the archive");
+                }
+                let target = target.restart();
+                let opened =
+                    Lsm::open(Arc::clone(&target) as _, Arc::clone(&self.clock) as _, options)
+                        .map_err(|e| format!("what was restored does not open: {e}"))?;
+                self.is_model(&opened, lsn)?;
+                drop(opened);
+                if move_in {
+                    self.move_in(target, lsn)?;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.tell(|| format!("restore: {error}"));
+                if target.is_crashed() {
+                    self.mark("crash of a restore");
+                    return self.unfinished(&target.restart(), options);
+                }
+                // What lies before the oldest backup's trees cannot be had.
+                let unreachable =
+                    matches!(error, lsm::BackupError::Unreachable { .. }) && asked != Asked::Latest;
+                if !unreachable && faults(&self.tally()) == before && !damaged(&self.vault.tally())
+                {
+                    return Err(format!("it cannot be restored: {error}"));
+                }
+                if damaged(&self.vault.tally()) {
+                    self.mark("restore refused a damaged backup");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a restore ended where it was told to.
+    fn right_end(
+        &self,
+        last: &BackupInfo,
+        until: Until,
+        lsn: Lsn,
+        left_out: Option<(Lsn, u64)>,
+    ) -> Result<(), Failure> {
+        let right = match until {
+            Until::Latest => lsn >= last.lsn && lsn <= self.model.last(),
+            Until::Lsn(wanted) => lsn == wanted,
+            Until::Wall(wall) => {
+                let next = match left_out {
+                    Some((next, at)) => {
+                        next == lsn + 1 && at > wall && self.model.wall(next) == Some(at)
+                    }
+                    // The end of what there was.
+                    None => self.backups.iter().any(|info| info.lsn <= lsn),
+                };
+                next && self.model.wall(lsn).is_none_or(|at| at <= wall)
+            }
+        };
+        if right { Ok(()) } else { Err(format!("restored up to {lsn}, asked for {until}")) }
+    }
+
+    /// Everything in `lsm` is the model at `lsn`.
+    fn is_model(&mut self, lsm: &Lsm, lsn: Lsn) -> Result<(), Failure> {
+        if lsm.last_lsn() != lsn {
+            return Err(format!("restored up to {lsn}, opened at {}", lsm.last_lsn()));
+        }
+        let snapshot = lsm.snapshot().map_err(|e| e.to_string())?;
+        self.compare_with(&snapshot).map_err(|text| format!("the restored store: {text}"))
+    }
+
+    /// What a crash of a restore left: no store, all of it, or an empty directory.
+    fn unfinished(&mut self, target: &Arc<SimDisk>, options: lsm::Options) -> Result<(), Failure> {
+        let empty = target.files().iter().all(|file| file == "LOCK");
+        let clock = Arc::clone(&self.clock) as _;
+        match Lsm::open(Arc::clone(target) as _, clock, options) {
+            Err(error) => {
+                self.tell(|| format!("open: {error}"));
+                self.mark("unfinished restore refused");
+                Ok(())
+            }
+            Ok(lsm) if empty => {
+                if lsm.last_lsn() == 0 {
+                    Ok(())
+                } else {
+                    Err("commits out of nothing".into())
+                }
+            }
+            Ok(lsm) => self.is_model(&lsm, lsm.last_lsn()),
+        }
+    }
+
+    /// Life goes on in the restored store, with an archive and backups of its own.
+    fn move_in(&mut self, target: Arc<SimDisk>, lsn: Lsn) -> Result<(), Failure> {
+        self.mark("moved into a restored store");
+        self.let_go();
+        self.lsm = None;
+        self.leave();
+        self.disk = target;
+        self.disk.record(400);
+        self.model.cut(lsn);
+        (self.acked, self.promised) = (lsn, lsn);
+        self.backups.clear();
+        self.born = lsn;
+        self.sync_failed = None;
+        self.struck_now();
+        match self.open() {
+            Ok(lsm) => self.found(lsm, lsn, End::Kill),
+            Err(error) => Err(format!("what was restored does not open: {error}")),
+        }
+    }
+
+    /// Verifies the running store: clean, unless somebody is to blame.
+    pub(crate) fn verify(&mut self) -> Result<(), Failure> {
+        let before = faults(&self.tally());
+        let report = self.lsm().verify().and_then(|mut verify| {
+            while !verify.step()? {}
+            Ok(verify.into_report())
+        });
+        match report {
+            Ok(report) if report.is_clean() => {
+                self.mark("verified while running");
+                Ok(())
+            }
+            Ok(report) => {
+                self.tell(|| format!("verify: {report}"));
+                if !self.damaged() && faults(&self.tally()) == before {
+                    return Err(format!("a sound store does not verify: {report}"));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.tell(|| format!("verify: {error}"));
+                if !self.blame() {
+                    return Err(format!("verify failed, and nobody is to blame: {error}"));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Verifies the closed store on the disk. Returns whether it is clean.
+    pub(crate) fn verify_closed(&mut self) -> Result<bool, Failure> {
+        let disk = Arc::clone(&self.disk) as _;
+        match lsm::verify(&disk, &mut |_, _| ()) {
+            Ok(report) if report.is_clean() => {
+                self.mark("verified when closed");
+                Ok(true)
+            }
+            Ok(report) => {
+                self.tell(|| format!("verify: {report}"));
+                if !self.damaged() {
+                    return Err(format!("a sound store does not verify: {report}"));
+                }
+                self.mark("damage named by verify");
+                Ok(false)
+            }
+            Err(error) => {
+                self.tell(|| format!("verify: {error}"));
+                if !self.damaged() {
+                    return Err(format!("it cannot be verified: {error}"));
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// Verifies after rot, then opens: what is clean must answer everything.
+    pub(crate) fn verify_and_open(&mut self) -> Result<(), Failure> {
+        self.let_go();
+        self.mend();
+        self.disk.disarm();
+        let Some(lsm) = self.lsm.take() else { return Ok(()) };
+        drop(lsm);
+        let clean = self.verify_closed()?;
+        let noticed = |world: &World| {
+            world.marks.count("bit rot refused at open")
+                + world.marks.count("bit rot seen by a read")
+        };
+        let before = noticed(self);
+        match self.open() {
+            Ok(lsm) => {
+                let floor = self.acked;
+                self.found(lsm, floor, End::Kill)?;
+            }
+            Err(error) => self.refused_at_open(error)?,
+        }
+        if clean && noticed(self) > before {
+            return Err("verify found nothing wrong, the store did".into());
+        }
+        Ok(())
+    }
+
+    /// The newest meta page rots: the store opens with the one before, and has all.
+    pub(crate) fn rot_meta(&mut self) -> Result<(), Failure> {
+        self.let_go();
+        self.mend();
+        self.disk.disarm();
+        if self.damaged() {
+            return Ok(());
+        }
+        let epoch = |slot: usize| {
+            let bytes = self.disk.file_bytes("trees.pages")?;
+            let page = bytes.get(slot * PAGE..(slot + 1) * PAGE)?;
+            let epoch = page[24..32].try_into().ok().map(u64::from_le_bytes);
+            epoch.filter(|_| page[8..16] == *b"PLNKTREE")
+        };
+        let (Some(even), Some(odd)) = (epoch(0), epoch(1)) else { return Ok(()) };
+        let (newest, floor) = (usize::from(odd > even), self.acked);
+        let at = (newest * PAGE) as u64 + 24 + self.disk.calls() % 48;
+        self.lsm = None;
+        self.disk.corrupt("trees.pages", at, 0x10).map_err(|e| e.to_string())?;
+        match self.open() {
+            Ok(lsm) => self.found(lsm, floor, End::Kill)?,
+            Err(error) => {
+                return Err(format!("one rotten meta page and it does not open: {error}"));
+            }
+        }
+        self.mark("newest meta page rotten, opened with the older one");
+        // The next switch writes over it.
+        self.commit(&[Put::Value(0, 1, 20, u32::MAX - 1)])?;
+        if self.lsm.is_some() { self.flush() } else { Ok(()) }
+    }
+
+    /// The clock's wall time.
+    pub(crate) fn wall(&self) -> u64 {
+        self.clock.wall_micros()
+    }
+}
