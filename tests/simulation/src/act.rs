@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use lsm::{Batch, Cursor, Direction, Expect, KeyspaceId, Lsm, Lsn, Snapshot};
+use lsm::{Batch, Cursor, Direction, Expect, KeyspaceId, Lsm, Lsn, Snapshot, State};
 use platform::sim::{Fault, SimDisk, Times, Verb};
 
 use crate::model::{Model, Write};
@@ -36,7 +36,9 @@ impl World {
             self.mark("crash of the archive's disk");
             self.stand_up(self.end)?;
         }
-        if self.lsm.is_none() && !matches!(action, Action::Restore(..) | Action::Mend) {
+        if self.lsm.is_none()
+            && !matches!(action, Action::Restore(..) | Action::Mend | Action::Salvage)
+        {
             return Ok(());
         }
         match action {
@@ -52,6 +54,11 @@ impl World {
                 Ok(())
             }
             Action::Get(slot, keyspace, number) => self.get(*slot, *keyspace, *number),
+            Action::Many(slot, keyspace, numbers) => self.many(*slot, *keyspace, numbers),
+            Action::Prefix(slot, keyspace, number, bytes, reverse) => {
+                self.prefix(*slot, *keyspace, *number, *bytes, *reverse)
+            }
+            Action::Salvage => self.salvage(),
             Action::Scan(slot, range) => self.scan(*slot, *range),
             Action::Compare => self.compare(),
             Action::Step(steps) => self.step(*steps),
@@ -293,6 +300,9 @@ impl World {
                 if let Some(state) = self.refused.take() {
                     self.mark(state);
                 }
+                if let State::ReadOnly { why, .. } = self.lsm().state() {
+                    return Err(format!("commit {lsn} was taken by a store that says: {why}"));
+                }
                 if dropping {
                     self.unflushed_drops = lsn;
                 }
@@ -313,6 +323,12 @@ impl World {
                     // Nothing of it is there, now or after a crash.
                     self.model.cut(last);
                     let now = self.disk.tally();
+                    // (A requirement may also meet a want of descriptors: it reads.)
+                    let shortage = now.no_space - before.no_space;
+                    let only = shortage > 0 && faults(&now) - faults(&before) == shortage;
+                    if only && !self.damaged() && self.lsm().state() == State::Healthy {
+                        return Err("a commit was refused, the store says that it is well".into());
+                    }
                     if now.no_space > before.no_space {
                         self.refused = Some("commit refused for want of space, then taken");
                     } else if now.no_descriptors > before.no_descriptors {
@@ -400,6 +416,8 @@ impl World {
         // The contract has implementations retry short reads: a store may take
         // one for the end of a file when it opens.
         self.disk.clear_fault(Fault::ShortRead);
+        // What strikes from here on may still show later.
+        self.struck_now();
         let before = faults(&self.tally());
         let mut opened = self.open();
         if let Err(error) = &opened
@@ -413,6 +431,7 @@ impl World {
             }
             self.mark("failed open, then opened");
             self.mend();
+            self.struck_now();
             opened = self.open();
         }
         if self.disk.is_crashed() {
@@ -420,10 +439,7 @@ impl World {
             return self.stand_up(self.end);
         }
         match opened {
-            Ok(lsm) => {
-                self.struck_now();
-                self.found(lsm, self.acked, End::Kill)
-            }
+            Ok(lsm) => self.found(lsm, self.acked, End::Kill),
             Err(error) => self.refused_at_open(error),
         }
     }
@@ -499,6 +515,49 @@ impl World {
             Err(error) => Err(Wrong::Refused(error)),
         };
         self.answer("get", got)
+    }
+
+    fn many(&mut self, slot: usize, keyspace: u32, numbers: &[u32]) -> Result<(), Failure> {
+        let Some(snapshot) = self.through(slot)? else { return Ok(()) };
+        let keys: Vec<_> = numbers.iter().map(|number| key(*number)).collect();
+        let got = match snapshot.multi_get(KeyspaceId(keyspace), &keys) {
+            Ok(found) => {
+                let want = keys.iter().map(|key| self.model.get(keyspace, key, snapshot.lsn()));
+                let same = found.len() == keys.len()
+                    && found
+                        .iter()
+                        .zip(want)
+                        .all(|(found, want)| found.as_deref() == want.map(AsRef::as_ref));
+                let wrong = || format!("keys {numbers:?} of {keyspace} have {found:?}");
+                if same { Ok(()) } else { Err(Wrong::Answer(wrong())) }
+            }
+            Err(error) => Err(Wrong::Refused(error)),
+        };
+        self.answer("multi_get", got)
+    }
+
+    fn prefix(
+        &mut self,
+        slot: usize,
+        keyspace: u32,
+        number: u32,
+        bytes: usize,
+        reverse: bool,
+    ) -> Result<(), Failure> {
+        let Some(snapshot) = self.through(slot)? else { return Ok(()) };
+        let mut prefix = key(number);
+        prefix.truncate(bytes);
+        let all = self.model.all(keyspace, snapshot.lsn());
+        let mut want: Vec<_> = all.filter(|(key, _)| key.starts_with(&prefix)).collect();
+        let direction = if reverse { Direction::Reverse } else { Direction::Forward };
+        if reverse {
+            want.reverse();
+        }
+        let got = snapshot
+            .prefix(KeyspaceId(keyspace), &prefix, direction)
+            .map_err(Wrong::Refused)
+            .and_then(|mut cursor| follow(&mut cursor, want.into_iter(), usize::MAX));
+        self.answer("prefix", got)
     }
 
     fn scan(&mut self, slot: usize, range: Range) -> Result<(), Failure> {

@@ -6,9 +6,10 @@
 //! * what an unfinished restore leaves never opens as a store that is half there;
 //! * a store that verifies clean opens, and answers everything.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
-use lsm::{BackupInfo, BackupOptions, Batch, KeyspaceId, Lsm, Lsn, Restore, Until};
+use lsm::{BackupInfo, BackupOptions, Batch, Direction, KeyspaceId, Lsm, Lsn, Restore, Until};
 use platform::Clock;
 use platform::sim::SimDisk;
 
@@ -310,6 +311,84 @@ impl World {
             return Err("verify found nothing wrong, the store did".into());
         }
         Ok(())
+    }
+
+    /// Salvages what the disk holds into an empty one: only true values are there,
+    /// and all of them if it says so.
+    pub(crate) fn salvage(&mut self) -> Result<(), Failure> {
+        self.let_go();
+        self.mend();
+        self.disk.disarm();
+        let was_open = self.lsm.take().is_some();
+        let (last, damaged) = (self.model.last(), self.damaged());
+        let target = SimDisk::new(self.disk.calls() ^ 0xA1FA);
+        let (from, into) = (Arc::clone(&self.disk) as _, Arc::clone(&target) as _);
+        let options = lsm::Options { archive: None, ..self.config.options.clone() };
+        let clock = Arc::clone(&self.clock);
+        let done = lsm::salvage(&from, &into, Arc::clone(&clock) as _, &options, &mut |_| ());
+        match done {
+            Ok(report) => {
+                self.tell(|| format!("{report}"));
+                self.mark("salvaged");
+                let lsm = Lsm::open(target as _, clock as _, options)
+                    .map_err(|e| format!("what was salvaged does not open: {e}"))?;
+                let snapshot = lsm.snapshot().map_err(|e| e.to_string())?;
+                let as_of = report.as_of;
+                if as_of.is_some_and(|lsn| lsn > last) {
+                    return Err(format!("salvaged as of {as_of:?}, the last commit is {last}"));
+                }
+                let mut saved = 0;
+                for keyspace in 0..self.config.keyspaces {
+                    let all = (Bound::Unbounded, Bound::Unbounded);
+                    let (id, forward) = (KeyspaceId(keyspace), Direction::Forward);
+                    let mut cursor =
+                        snapshot.range(id, all.0, all.1, forward).map_err(|e| e.to_string())?;
+                    while let Some((key, value)) = cursor.next().map_err(|e| e.to_string())? {
+                        saved += 1;
+                        let is_true = match as_of {
+                            Some(lsn) => {
+                                self.model.get(keyspace, key, lsn).is_some_and(|v| v[..] == *value)
+                            }
+                            None => self.model.ever(keyspace, key).any(|v| v[..] == *value),
+                        };
+                        if !is_true {
+                            return Err(format!(
+                                "salvage as of {as_of:?} gives {} of {keyspace} a value it had not",
+                                key.escape_ascii()
+                            ));
+                        }
+                    }
+                }
+                let all = |lsn| -> usize {
+                    (0..self.config.keyspaces).map(|k| self.model.all(k, lsn).count()).sum()
+                };
+                match as_of {
+                    Some(lsn) if report.is_whole() && saved != all(lsn) => {
+                        return Err(format!("salvage says all is there, it has {saved} keys"));
+                    }
+                    _ if !damaged
+                        && !(report.is_whole() && as_of.is_some_and(|at| at >= self.acked)) =>
+                    {
+                        return Err(format!("a sound store is not salvaged whole: {report}"));
+                    }
+                    _ if !report.is_whole() => self.mark("salvaged in part"),
+                    _ => {}
+                }
+            }
+            Err(error) => {
+                self.tell(|| format!("salvage: {error}"));
+                if !damaged {
+                    return Err(format!("a sound store cannot be salvaged: {error}"));
+                }
+            }
+        }
+        if !was_open {
+            return Ok(());
+        }
+        match self.open() {
+            Ok(lsm) => self.found(lsm, self.acked, End::Kill),
+            Err(error) => self.refused_at_open(error),
+        }
     }
 
     /// The newest meta page rots: the store opens with the one before, and has all.

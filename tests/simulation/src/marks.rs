@@ -56,6 +56,8 @@ pub const WANTED: &[&str] = &[
     "restored to a commit",
     "restored to a moment",
     "restored with frames of the archive",
+    "salvaged",
+    "salvaged in part",
     "snapshot expired",
     "snapshot read across a flush",
     "store made on a disk without room, later with",

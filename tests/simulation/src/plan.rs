@@ -106,6 +106,10 @@ pub enum Action {
     Release(usize),
     /// Reads a key through a slot's snapshot, or a new one.
     Get(usize, u32, u32),
+    /// Reads many keys of a keyspace at once.
+    Many(usize, u32, Vec<u32>),
+    /// Reads all keys that begin as a key does, so many bytes of it; from the end?
+    Prefix(usize, u32, u32, usize, bool),
     /// Reads a range through a slot's snapshot, or a new one.
     Scan(usize, Range),
     /// Compares everything a new snapshot shows, both ways.
@@ -141,6 +145,8 @@ pub enum Action {
     VerifyAndOpen,
     /// The newest meta page rots; the store opens nevertheless.
     RotMeta,
+    /// Salvages the closed store into an empty disk, and compares what is there.
+    Salvage,
     /// A reader of the log takes hold of it, in a slot.
     Hold(usize),
     /// It reads what has come.
@@ -248,6 +254,9 @@ enum Kind {
     Restore,
     Verify,
     VerifyAndOpen,
+    Many,
+    Prefix,
+    Salvage,
 }
 
 /// How often each kind comes.
@@ -283,6 +292,9 @@ const USUAL: &[(Kind, u64)] = &[
     (Kind::Restore, 2),
     (Kind::Verify, 1),
     (Kind::VerifyAndOpen, 1),
+    (Kind::Many, 3),
+    (Kind::Prefix, 2),
+    (Kind::Salvage, 1),
 ];
 
 /// How often each kind comes in one plan, drawn for each anew: a run that does one
@@ -480,6 +492,16 @@ impl Draw<'_> {
                 Action::Restore(asked, crash, self.rng.one_in(3))
             }
             Kind::Verify => Action::Verify,
+            Kind::Many => {
+                let keys = (0..self.rng.within(1, 12)).map(|_| self.key()).collect();
+                Action::Many(self.slot(), self.keyspace(), keys)
+            }
+            Kind::Prefix => {
+                let bytes = self.rng.pick(&[0, 1, 2, 4, 19]);
+                let reverse = self.rng.one_in(2);
+                Action::Prefix(self.slot(), self.keyspace(), self.key(), bytes, reverse)
+            }
+            Kind::Salvage => Action::Salvage,
             Kind::VerifyAndOpen => Action::VerifyAndOpen,
             Kind::RotMeta => Action::RotMeta,
             Kind::Resize => Action::Resize(self.rng.pick(&[1 << 10, 4 << 10, 32 << 10])),
@@ -496,13 +518,13 @@ impl Draw<'_> {
     fn damage(&mut self, actions: &mut Vec<Action>) {
         let place = self.rng.pick(PLACES);
         let at = self.rng.within(actions.len() as u64 / 2, actions.len() as u64) as usize;
-        match self.rng.below(4) {
+        match self.rng.below(3) {
             0 => {
-                let after = self.rng.below(10);
+                let after = self.rng.below(4);
                 actions.insert(at, Action::Fault(Fault::LostWrite, place, after));
             }
             1 => {
-                let after = self.rng.below(10);
+                let after = self.rng.below(4);
                 actions.insert(at, Action::Fault(Fault::Misdirected, place, after));
             }
             _ => {
@@ -515,6 +537,7 @@ impl Draw<'_> {
             actions.push(Action::VerifyAndOpen);
         }
         actions.extend([Action::Compare, Action::Flush, Action::Crash(end, Vec::new())]);
+        actions.push(Action::Salvage);
         actions.extend([Action::Compare, Action::Flush, Action::Reopen, Action::Compare]);
         actions.push(Action::Restore(Asked::Latest, None, true));
         actions.extend([Action::Compare, Action::Flush, Action::Compare]);
