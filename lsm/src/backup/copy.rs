@@ -372,7 +372,12 @@ impl Backup<'_> {
             extent.file.check_header()?;
             let mut header = [0; SegmentFile::FIRST as usize];
             let got = extent.file.read_raw(&mut header, 0)?;
-            part.write(&header[..got])?;
+            if got < header.len() {
+                let what = format!("it ends after {got} bytes, within its header");
+                let file = extent.file.path().to_owned();
+                return Err(crate::Error::Corrupt { file, what }.into());
+            }
+            part.write(&header)?;
         }
         let scan = extent.file.scan(extent.from.max(SegmentFile::FIRST), extent.to);
         self.extent = Some((extent, scan, part));

@@ -344,6 +344,8 @@ impl Config {
             vlog_buffer_bytes: rng.pick(&[256, 4 << 10, 64 << 10]),
             cache_bytes: rng.pick(&[32 << 10, 64 << 10, 1 << 20]),
             inline_max: rng.pick(&[0, 16, 64, 256]),
+            gc_dead_ratio: rng.pick(&[1, 10, 30, 30, 60, 100]),
+            gc_step_bytes: rng.pick(&[1 << 10, 4 << 10, 64 << 10]),
             wal_retain_bytes: rng.pick(&[8 << 10, PLENTY]),
             max_pinned_bytes: rng.pick(&[0, 8 << 10, PLENTY, PLENTY]),
             ..Options::default()

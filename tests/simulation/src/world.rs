@@ -35,10 +35,13 @@ pub struct World {
     pub(crate) acked: Lsn,
     /// A power cut may take nothing up to here.
     pub(crate) promised: Lsn,
-    /// Snapshots held, with the flushed LSN at the time they were taken.
-    pub(crate) slots: [Option<(Snapshot, Lsn)>; SLOTS],
+    /// Snapshots held, with the flushed LSN and the segments collected when they
+    /// were taken.
+    pub(crate) slots: [Option<(Snapshot, Lsn, u64)>; SLOTS],
     /// Readers of the log, with the first frame each has not read.
     pub(crate) holds: [Option<(Retention, Lsn)>; 2],
+    /// Value-log segments that were collected.
+    pub(crate) collected: u64,
     /// The commit the store was restored to; 0 if it was not.
     pub(crate) born: Lsn,
     /// Backups taken of this store, oldest first.
@@ -89,6 +92,7 @@ impl World {
             promised: 0,
             slots: Default::default(),
             holds: Default::default(),
+            collected: 0,
             born: 0,
             backups: Vec::new(),
             left: Tally::default(),
@@ -221,7 +225,14 @@ impl World {
         };
         let switched = wrote(Verb::Sync, "trees.pages", 2);
         let values = wrote(Verb::Sync, "vlog", 1) || wrote(Verb::Write, "trees.pages", 1);
-        if matches!(name, "step" | "flush") || name == "commit" && values {
+        if name == "step" {
+            let moved = wrote(Verb::Write, "vlog", 1);
+            if moved && !switched {
+                self.mark("crash in a collection after values moved, before the switch");
+            } else if switched {
+                self.mark("crash in a collection after the switch");
+            }
+        } else if matches!(name, "flushing step" | "flush") || name == "commit" && values {
             if switched {
                 self.mark("crash in a flush after the switch");
             } else if values {
@@ -368,7 +379,8 @@ impl World {
         let text = error.to_string();
         self.tell(|| format!("open: {text}"));
         if self.damaged() {
-            if !["trees.pages", "wal", "vlog", "LOCK"].iter().any(|file| text.contains(file)) {
+            let named = ["trees.pages", "wal", "vlog", "LOCK"].iter().any(|f| text.contains(f));
+            if !named && faults(&self.tally()) == faults(&self.struck) {
                 return Err(format!("opening is refused without naming a file: {text}"));
             }
             let tally = self.disk.tally();
