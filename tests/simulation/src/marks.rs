@@ -24,7 +24,6 @@ pub const WANTED: &[&str] = &[
     "commit refused, its requirement unmet",
     "crash in a clean close",
     "copy to the archive failed",
-    "crash in a collection after the switch",
     "crash in a collection after values moved, before the switch",
     "crash in a commit",
     "crash in a flush after values, before the switch",

@@ -346,7 +346,7 @@ impl Config {
             inline_max: rng.pick(&[0, 16, 64, 256]),
             gc_dead_ratio: rng.pick(&[1, 10, 30, 30, 60, 100]),
             gc_step_bytes: rng.pick(&[1 << 10, 4 << 10, 64 << 10]),
-            wal_retain_bytes: rng.pick(&[8 << 10, PLENTY]),
+            wal_retain_bytes: rng.pick(&[2 << 10, PLENTY]),
             max_pinned_bytes: rng.pick(&[0, 8 << 10, PLENTY, PLENTY]),
             ..Options::default()
         };

@@ -229,8 +229,6 @@ impl World {
             let moved = wrote(Verb::Write, "vlog", 1);
             if moved && !switched {
                 self.mark("crash in a collection after values moved, before the switch");
-            } else if switched {
-                self.mark("crash in a collection after the switch");
             }
         } else if matches!(name, "flushing step" | "flush") || name == "commit" && values {
             if switched {
