@@ -6,7 +6,7 @@ use lsm::{Batch, Cursor, Direction, Expect, KeyspaceId, Lsm, Lsn, Snapshot, Stat
 use platform::sim::{Fault, SimDisk, Times, Verb};
 
 use crate::model::{Model, Write};
-use crate::plan::{Action, End, PLENTY, Put, Range, Require, counter, key, short};
+use crate::plan::{Action, End, PLENTY, Put, Range, Require, SLOTS, counter, key, short};
 use crate::world::{Done, Failure, World, faults};
 
 impl World {
@@ -136,6 +136,8 @@ impl World {
         }
         self.mend();
         if self.lsm.is_some() {
+            self.step(40)?;
+            self.compare()?;
             self.reopen()?;
         }
         if self.lsm.is_some() {
@@ -597,16 +599,25 @@ impl World {
         if snapshot.lsn() != self.acked {
             return Err(format!("a snapshot sees {}, not {}", snapshot.lsn(), self.acked));
         }
-        self.compare_with(&snapshot)
+        self.compare_with("compare", &snapshot)?;
+        // Held snapshots see what they saw, whatever was flushed and collected since.
+        for slot in 0..SLOTS {
+            if self.slots[slot].is_some()
+                && let Some(held) = self.through(slot)?
+            {
+                self.compare_with("held snapshot", &held)?;
+            }
+        }
+        Ok(())
     }
 
     /// Everything a snapshot shows, both ways, against the model at its commit.
-    pub(crate) fn compare_with(&mut self, snapshot: &Snapshot) -> Result<(), Failure> {
+    pub(crate) fn compare_with(&mut self, what: &str, snapshot: &Snapshot) -> Result<(), Failure> {
         for keyspace in 0..self.config.keyspaces {
             for reverse in [false, true] {
                 let range = Range { keyspace, lo: None, hi: None, reverse, seek: None };
                 let got = scan(snapshot, &self.model, range);
-                self.answer("compare", got)?;
+                self.answer(what, got)?;
             }
         }
         Ok(())

@@ -188,7 +188,8 @@ impl World {
             return Err(format!("restored up to {lsn}, opened at {}", lsm.last_lsn()));
         }
         let snapshot = lsm.snapshot().map_err(|e| e.to_string())?;
-        self.compare_with(&snapshot).map_err(|text| format!("the restored store: {text}"))
+        self.compare_with("compare", &snapshot)
+            .map_err(|text| format!("the restored store: {text}"))
     }
 
     /// What a crash of a restore left: no store, all of it, or an empty directory.

@@ -267,7 +267,7 @@ const USUAL: &[(Kind, u64)] = &[
     (Kind::Release, 3),
     (Kind::Get, 6),
     (Kind::Scan, 5),
-    (Kind::Compare, 1),
+    (Kind::Compare, 2),
     (Kind::Step, 12),
     (Kind::Flush, 3),
     (Kind::Sync, 4),
