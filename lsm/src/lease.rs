@@ -281,7 +281,7 @@ impl Current {
         let mut seen: Vec<Arc<MemSet>> = now.sets().cloned().collect();
         let mut disk = disk.clone();
         // Of leases with the same trees, the youngest pins the pages.
-        disk.remove(&now.view.epoch());
+        drop(disk.split_off(&now.view.epoch()));
         let mut shares = Vec::new();
         for lease in old.iter().rev().filter_map(Weak::upgrade) {
             let Some(version) = lease.version.load_full() else { continue };
@@ -292,7 +292,8 @@ impl Current {
                     seen.push(Arc::clone(set));
                 }
             }
-            let disk = disk.remove(&version.view.epoch()).unwrap_or_default();
+            // All that was let go between this version and the next younger one held.
+            let disk = disk.split_off(&version.view.epoch()).values().sum();
             shares.push(Share { lease, memory, disk });
         }
         shares.reverse();

@@ -180,10 +180,19 @@ impl Lsm {
         self.version.bound(self.options.max_pinned_bytes, &self.disk_pins());
     }
 
-    /// Bytes of the page file that only old versions need, by epoch of their view.
+    /// Bytes of the page file, and of segments of the value log, that only old
+    /// versions need, by epoch of their view.
     pub(crate) fn disk_pins(&self) -> DiskPins {
         let pages = self.pages.pinned_pages();
-        pages.into_iter().map(|(epoch, pages)| (epoch, pages * btree::PAGE_BYTES as u64)).collect()
+        let mut pins: DiskPins = pages
+            .into_iter()
+            .map(|(epoch, pages)| (epoch, pages * btree::PAGE_BYTES as u64))
+            .collect();
+        let oldest = self.pages.oldest_epoch();
+        for (epoch, bytes) in self.gc.retired.lock().range(oldest..) {
+            *pins.entry(*epoch).or_default() += bytes;
+        }
+        pins
     }
 
     /// The timer's part: makes everything committed durable; returns how far.

@@ -111,13 +111,29 @@ impl Lsm {
         let now = Some(self.applied.load(Acquire));
         // Nothing was committed since there was last nothing to do.
         let idle = flusher.gc.idle_at == now;
-        if self.owes_garbage(flusher)
-            && let Some(step) = self.reclaim(flusher, bar, idle)?
-        {
-            return Ok(step);
+        if self.owes_garbage(flusher) {
+            match self.reclaim(flusher, bar, idle) {
+                Ok(None) => {}
+                Ok(Some(step)) => return Ok(step),
+                Err(error) => {
+                    // The next step flushes, whatever ails this.
+                    flusher.gc.forgive();
+                    return Err(error);
+                }
+            }
         }
-        if let Some(step) = self.flush_piece(flusher, 1)? {
-            return Ok(step);
+        match self.flush_piece(flusher, 1) {
+            Ok(None) => {}
+            Ok(Some(step)) => return Ok(step),
+            Err(error) => {
+                // Less room may be enough to free some.
+                if error.shortage().is_some()
+                    && let Ok(Some(step)) = self.reclaim(flusher, bar, idle)
+                {
+                    return Ok(step);
+                }
+                return Err(error);
+            }
         }
         match self.trim(flusher)? {
             0 => {}

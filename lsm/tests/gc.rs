@@ -343,3 +343,25 @@ fn a_dropped_keyspace_goes_piece_by_piece_and_gives_its_space_back() {
     assert_all(&lsm.snapshot().unwrap(), other, 50, 1);
     assert_exact(&disk, lsm);
 }
+
+#[test]
+fn a_reader_that_holds_too_many_segments_expires() {
+    // Given a snapshot, and little that old snapshots may hold back,
+    let disk = SimDisk::new(7);
+    let most = Options { max_pinned_bytes: 300 << 10, ..options() };
+    let lsm = Lsm::open(Arc::clone(&disk) as _, Arc::new(SimClock::new(0)), most).unwrap();
+    overwrite(&lsm, 0);
+    lsm.flush().unwrap();
+    settle(&lsm);
+    let before = lsm.snapshot().unwrap();
+    // when all it sees is dead,
+    overwrite(&lsm, 1);
+    lsm.flush().unwrap();
+    settle(&lsm);
+    // then it has expired, and the segments are gone.
+    assert!(matches!(before.get(KS, &key(1)), Err(lsm::Error::SnapshotExpired { .. })));
+    let stats = lsm.stats().unwrap();
+    assert!(stats.value_bytes * 10 < KEYS * BYTES as u64 * 13, "{stats:?}");
+    assert_all(&lsm.snapshot().unwrap(), KS, KEYS, 1);
+    assert_exact(&disk, lsm);
+}

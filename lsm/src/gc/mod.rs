@@ -191,6 +191,11 @@ impl Collector {
         self.debt = self.debt.saturating_add(bytes);
     }
 
+    /// Nothing is owed any more.
+    pub(crate) fn forgive(&mut self) {
+        self.debt = 0;
+    }
+
     /// Where a segment should end: small beside the store, so that the one being
     /// written, which cannot be collected, holds little of the garbage.
     pub(crate) fn segment_limit(&self, largest: u64) -> u64 {
@@ -210,6 +215,12 @@ impl Figures {
         let rows = collector.rows.values();
         *self.usage.lock() =
             rows.fold((0, 0), |(bytes, dead), row| (bytes + row.bytes, dead + row.dead));
+        let mut retired = BTreeMap::new();
+        for (id, since) in &collector.retired {
+            let bytes = collector.rows.get(id).map_or(0, |row| row.bytes);
+            *retired.entry(since.saturating_sub(1)).or_default() += bytes;
+        }
+        *self.retired.lock() = retired;
     }
 }
 
@@ -218,6 +229,9 @@ impl Figures {
 pub(crate) struct Figures {
     /// Bytes of records in the segments there are, and the dead ones among them.
     pub(crate) usage: Mutex<(u64, u64)>,
+    /// Bytes of segments without anything alive that are still there, by the
+    /// epoch of the last version that names something in them.
+    pub(crate) retired: Mutex<BTreeMap<u64, u64>>,
     /// Segments removed.
     pub(crate) segments: AtomicU64,
     /// Bytes of living records written again.
