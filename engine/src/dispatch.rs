@@ -100,6 +100,7 @@ impl Engine {
                 self.range(store, from, to, limit, reverse, reply)?;
             }
             Request::Query { text, parameters } => self.query(who, text, parameters, reply)?,
+            Request::Backup { begin, full } => reply.document(&self.backup(begin, full)?),
             Request::Flush => {
                 self.flush()?;
                 reply.empty();

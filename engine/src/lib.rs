@@ -10,6 +10,7 @@
 //! * nothing stored fails to fit a reply (`options.rs`).
 
 mod auth;
+mod backup;
 mod catalog;
 mod counters;
 mod dispatch;
@@ -28,9 +29,10 @@ use std::sync::Arc;
 use lsm::Lsm;
 use platform::{Clock, Disk, Entropy};
 
+pub use backup::BackupTarget;
 pub use auth::{Action, Principal, Role, allows};
 pub use error::{OpenError, Refusal};
-pub use lsm::{Lsn, Options as StorageOptions, State, Step, Stepper, SyncMode};
+pub use lsm::{BackupInfo, Lsn, Options as StorageOptions, State, Step, Stepper, SyncMode};
 pub use options::{Limits, Options};
 
 /// A document database. All methods take `&self`, may be called from any
@@ -44,6 +46,7 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     limits: Limits,
+    backups: backup::Desk,
 }
 
 impl Engine {
@@ -72,6 +75,7 @@ impl Engine {
             clock,
             entropy,
             limits: options.limits,
+            backups: backup::Desk::new(options.backup),
         })
     }
 

@@ -3,7 +3,7 @@
 //! What must stay true: whatever an insert accepts, a reply can carry. So a
 //! document always fits a message, and so do the keys of the largest batch.
 
-use crate::OpenError;
+use crate::{BackupTarget, OpenError};
 
 /// Room a message needs around one document: packet header, the fields of its
 /// request or reply, a store's name.
@@ -20,6 +20,8 @@ pub struct Options {
     pub storage: lsm::Options,
     /// What a request may be and use.
     pub limits: Limits,
+    /// Where backups go; without it they are refused.
+    pub backup: Option<BackupTarget>,
 }
 
 /// What a request may be and use.

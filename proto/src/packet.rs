@@ -159,6 +159,7 @@ opcodes! {
     13 Range       "Documents between two keys, a page at a time.";
     14 Query       "Runs PQL.";
     15 Flush       "Moves what is in memory to the tree and value log now.";
+    16 Backup      "Begins a backup, or tells how the last one goes.";
 }
 
 #[cfg(test)]

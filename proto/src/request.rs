@@ -11,6 +11,7 @@
 //! Update       store:str16  upsert:u8  key:16  document
 //! Scan         store:str16  reverse:u8  has_after:u8 after:16  limit:u32
 //! Range        store:str16  reverse:u8  from:16  to:16  limit:u32   (both ends included)
+//! Backup       begin:u8  full:u8
 //! Query        text:bytes32  parameters: nothing, or one document {"1": .., "2": ..}
 //! ```
 //!
@@ -43,6 +44,7 @@ pub enum Request<'a> {
     Range { store: &'a str, from: Key, to: Key, limit: u32, reverse: bool },
     Query { text: &'a str, parameters: Option<&'a [u8]> },
     Flush,
+    Backup { begin: bool, full: bool },
 }
 
 /// The documents of a batch, checked to be framed well.
@@ -151,6 +153,7 @@ impl<'a> Request<'a> {
             Request::Range { .. } => Opcode::Range,
             Request::Query { .. } => Opcode::Query,
             Request::Flush => Opcode::Flush,
+            Request::Backup { .. } => Opcode::Backup,
         }
     }
 
@@ -230,6 +233,9 @@ impl<'a> Request<'a> {
                 Request::Query { text, parameters }
             }
             Opcode::Flush => Request::Flush,
+            Opcode::Backup => {
+                Request::Backup { begin: body.flag("begin")?, full: body.flag("full")? }
+            }
         };
         body.done("body")?;
         Ok(request)
@@ -250,6 +256,10 @@ impl<'a> Request<'a> {
     fn encode_body(&self, out: &mut Vec<u8>) {
         match *self {
             Request::Ping | Request::Stats | Request::List | Request::Flush => {}
+            Request::Backup { begin, full } => {
+                out.push(u8::from(begin));
+                out.push(u8::from(full));
+            }
             Request::Auth { user, key } => {
                 out.put_str16(user);
                 out.put_str16(key);
@@ -325,6 +335,7 @@ mod tests {
             Request::Range { store, from: Key::MIN, to: key, limit: 0, reverse: false },
             Request::Query { text: "flights.count()", parameters: Some(DOC) },
             Request::Flush,
+            Request::Backup { begin: true, full: false },
         ]
     }
 

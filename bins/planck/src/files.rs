@@ -48,9 +48,12 @@ pub fn check_static_dir(config: &Config, directory: &Path) -> Result<(), Stop> {
     for tls in [&config.db.tls, &config.service.clone().unwrap_or_default().tls] {
         private.extend(tls.key_file.iter().map(|path| config.path(&path.0)));
     }
+    let copies = [&config.db.backup.dest_path, &config.db.durability.log_archive.dest_path];
+    let copies = copies.map(|path| config.path(&path.0));
+    private.extend(copies.clone());
     let holds = private.iter().filter_map(|path| real(path)).any(|path| path.starts_with(&root));
     let inside = ["data", "tls", "cache", "run"].map(|name| config.path(name));
-    let lies = inside.iter().filter_map(|path| real(path)).any(|path| root.starts_with(path));
+    let lies = inside.iter().chain(&copies).filter_map(|path| real(path)).any(|path| root.starts_with(path));
     if holds || lies {
         return Err(Stop::config(format!(
             "service.yaml: http.static_dir is {}, where keys or data of the service lie: give it a \

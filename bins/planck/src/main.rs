@@ -3,7 +3,8 @@
 //! What must stay true: stdout is one line for each listener, then `ready`; the
 //! log goes to stderr. A start that fails changes nothing but what a first start
 //! makes, says what to do, and exits with a code a supervisor can tell apart:
-//! 78 bad configuration or module, 73 directory locked, 74 input or output.
+//! 78 bad configuration or module, 73 directory locked, 74 input or output, 65 damage
+//! found by a command that looks for it.
 
 mod config;
 mod files;
@@ -11,7 +12,9 @@ mod guest;
 mod http;
 mod keyfile;
 mod service;
+mod tools;
 mod upkeep;
+mod when;
 mod wire;
 
 use clap::Parser;
@@ -21,7 +24,10 @@ use std::process::ExitCode;
 /// A document database with an embedded WASM runtime: one service, one process.
 #[derive(Parser)]
 #[command(version, about, after_help = AFTER)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    tool: Option<tools::Tool>,
     /// The service's directory: db.yaml and service.yaml (both optional), its data,
     /// its keys. Made if absent.
     #[arg(long, value_name = "DIR", required_unless_present = "settings")]
@@ -42,8 +48,12 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let dir = arguments.dir.unwrap_or_default();
-    match service::run(&dir) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = match arguments.tool {
+        Some(tool) => tool.run(),
+        None => service::run(&dir).map(|()| 0),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
         Err(stop) => {
             eprintln!("planck: error: {}", stop.message);
             ExitCode::from(stop.code)

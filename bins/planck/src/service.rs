@@ -11,7 +11,10 @@ use crate::http::Pages;
 use crate::keyfile;
 use crate::upkeep::Upkeep;
 use crate::wire::Wire;
-use engine::{Engine, OpenError};
+use crate::config::FilePath;
+use engine::{BackupTarget, Engine, OpenError, StorageOptions};
+use lsm::LogArchive;
+use platform::Disk;
 use net::tls::Identity;
 use net::{LockoutOptions, Security, Server, http, tls, wire};
 use platform::real::{RealClock, RealDisk, RealEntropy};
@@ -110,25 +113,72 @@ fn interval(config: &Config) -> Option<Duration> {
     (millis > 0).then(|| Duration::from_millis(millis))
 }
 
+fn bytes(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+/// The storage's settings.
+pub fn storage(config: &Config, archive: Option<LogArchive>) -> StorageOptions {
+    let db = &config.db;
+    StorageOptions {
+        sync: match interval(config) {
+            None => engine::SyncMode::Sync,
+            Some(_) => engine::SyncMode::Async,
+        },
+        wal_segment_bytes: db.file_sizes.wal.get(),
+        memtable_bytes: bytes(db.buffers.memtable.get()),
+        vlog_segment_bytes: db.file_sizes.vlog.get(),
+        vlog_buffer_bytes: bytes(db.buffers.vlog.get()),
+        cache_bytes: bytes(db.index.primary.pool_size.get()),
+        gc_dead_ratio: u32::try_from(db.gc.dead_ratio.get()).unwrap_or(u32::MAX),
+        archive,
+        ..StorageOptions::default()
+    }
+}
+
+/// A directory of its own for copies, as a disk.
+fn copies(config: &Config, setting: &str, path: &FilePath) -> Result<Arc<dyn Disk>, Stop> {
+    let path = config.path(&path.0);
+    let disk = RealDisk::new(&path).map_err(|e| {
+        Stop::io(format!(
+            "db.yaml: {setting} is {}, which cannot be made or used: {e}",
+            path.display()
+        ))
+    })?;
+    Ok(Arc::new(disk))
+}
+
+/// The archive of the log, if there is to be one.
+fn archive(config: &Config) -> Result<Option<LogArchive>, Stop> {
+    const DAY: u64 = 24 * 3600 * 1_000_000;
+    let settings = &config.db.durability.log_archive;
+    if !settings.enabled {
+        return Ok(None);
+    }
+    let disk = copies(config, "durability.log_archive.dest_path", &settings.dest_path)?;
+    let days = settings.retain_logs_days.get();
+    let retain_micros = (days > 0).then(|| days * DAY);
+    Ok(Some(LogArchive { retain_micros, ..LogArchive::new(disk, "") }))
+}
+
+/// Where backups go.
+fn backups(config: &Config) -> Result<BackupTarget, Stop> {
+    let settings = &config.db.backup;
+    Ok(BackupTarget {
+        disk: copies(config, "backup.dest_path", &settings.dest_path)?,
+        path: config.path(&settings.dest_path.0).display().to_string(),
+        keep: bytes(settings.keep.get()),
+    })
+}
+
 fn open(config: &Config) -> Result<Engine, Stop> {
     let data = config.path("data");
     let disk = RealDisk::new(&data)
         .map_err(|e| Stop::io(format!("{}: cannot be made or used: {e}", data.display())))?;
-    let (db, storage) = (&config.db, engine::StorageOptions::default());
-    let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let db = &config.db;
     let options = engine::Options {
-        storage: engine::StorageOptions {
-            sync: match interval(config) {
-                None => engine::SyncMode::Sync,
-                Some(_) => engine::SyncMode::Async,
-            },
-            wal_segment_bytes: db.file_sizes.wal.get(),
-            memtable_bytes: bytes(db.buffers.memtable.get()),
-            vlog_segment_bytes: db.file_sizes.vlog.get(),
-            vlog_buffer_bytes: bytes(db.buffers.vlog.get()),
-            cache_bytes: bytes(db.index.primary.pool_size.get()),
-            ..storage
-        },
+        storage: storage(config, archive(config)?),
+        backup: Some(backups(config)?),
         limits: engine::Limits {
             max_batch_size: bytes(db.limits.max_batch_size.get()),
             max_message_size: bytes(db.limits.max_message_size.get()),

@@ -1,5 +1,5 @@
-//! The background work, on two threads: one syncs the log by the clock, one takes
-//! the bounded steps.
+//! The background work, on three threads: one syncs the log by the clock, one takes
+//! the bounded steps, one the backups somebody asks for.
 //!
 //! Invariants: the log is synced every interval whether or not anybody writes, and
 //! whatever a flush takes: an idle second, or a long flush, loses nothing that was
@@ -8,12 +8,14 @@
 
 use engine::{Engine, Step};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long the steps rest when there is nothing to do.
 const REST: Duration = Duration::from_millis(20);
+/// How often it is looked whether somebody has asked for a backup.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long they rest after one failed: the fault may pass, the log must not fill.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -29,19 +31,28 @@ impl Upkeep {
         let mut threads = Vec::new();
         if let Some(interval) = interval {
             let engine = Arc::clone(&engine);
-            threads.push(spawn("planck-sync", move |told| {
+            threads.push(spawn("planck-sync", move |told, _| {
                 tell(told, engine.sync().map(|_| ()).map_err(|refusal| refusal.message));
                 interval
             }));
         }
         let stepped = Arc::clone(&engine);
-        threads.push(spawn("planck-upkeep", move |told| match stepped.maintenance() {
+        threads.push(spawn("planck-upkeep", move |told, _| match stepped.maintenance() {
             Ok(Step::Idle) => REST,
             Ok(_) => Duration::ZERO,
             Err(refusal) => {
                 tell(told, Err(refusal.message));
                 AFTER_FAILURE
             }
+        }));
+        let asked = Arc::clone(&engine);
+        threads.push(spawn("planck-backup", move |_, stopped| {
+            match asked.take_backup(&|| !stopped()) {
+                Some(Ok(info)) => tracing::info!("{info}"),
+                Some(Err(why)) => tracing::error!("the backup failed: {why}"),
+                None => {}
+            }
+            LOOK
         }));
         Upkeep { engine, threads }
     }
@@ -59,16 +70,18 @@ impl Upkeep {
     }
 }
 
-/// A thread that calls `step` again and again, resting as long as it says.
+/// A thread that calls `step` again and again, resting as long as it says. A long
+/// step can ask whether it is to stop.
 fn spawn(
     name: &str,
-    mut step: impl FnMut(&mut String) -> Duration + Send + 'static,
+    mut step: impl FnMut(&mut String, &dyn Fn() -> bool) -> Duration + Send + 'static,
 ) -> (Sender<()>, JoinHandle<()>) {
     let (stop, stopped): (Sender<()>, Receiver<()>) = channel();
     let body = move || {
         let mut told = String::new();
         loop {
-            let rest = step(&mut told);
+            let ends = || stopped.try_recv() == Err(TryRecvError::Disconnected);
+            let rest = step(&mut told, &ends);
             if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
                 return;
             }

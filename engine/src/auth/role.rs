@@ -65,7 +65,7 @@ impl Action {
             Opcode::Insert | Opcode::BatchInsert | Opcode::Update | Opcode::Delete => Action::Write,
             Opcode::CreateStore => Action::CreateStore,
             Opcode::DropStore => Action::DropStore,
-            Opcode::Flush => Action::Maintain,
+            Opcode::Flush | Opcode::Backup => Action::Maintain,
         }
     }
 
@@ -125,6 +125,7 @@ mod tests {
         (Opcode::Range, "-yyy y"),
         (Opcode::Query, "-yyy y"),
         (Opcode::Flush, "---y -"),
+        (Opcode::Backup, "---y -"),
     ];
 
     fn row(action: Action) -> String {

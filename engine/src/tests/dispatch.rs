@@ -66,6 +66,7 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         query("s.filter(a = 1).set({a: 1})"),
         query("s.filter(a = 1).delete()"),
         Request::Flush,
+        Request::Backup { begin: false, full: false },
     ]
 }
 
@@ -74,10 +75,10 @@ fn every_role_does_what_it_may_and_nothing_else() {
     let (batch, document) = (batch(&[(None, "{}")]), doc("{}"));
     let requests = each(&batch, &document);
     for (who, expected) in [
-        (Principal::new("u", Role::None), "y----------------"),
-        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy----"),
-        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy-"),
-        (Principal::service("u"), "yyyy-yyyyyyyyyyy-"),
+        (Principal::new("u", Role::None), "y-----------------"),
+        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy-----"),
+        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--"),
+        (Principal::service("u"), "yyyy-yyyyyyyyyyy--"),
         (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyy"),
     ] {
         let mut found = String::new();

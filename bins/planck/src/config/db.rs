@@ -25,6 +25,9 @@ type Idle = Number<100, { 365 * DAY }>;
 type Attempts = Number<1, 1000>;
 type Lockout = Number<1000, { 30 * DAY }>;
 type Multiplier = Number<1, 10>;
+type Ratio = Number<1, 100>;
+type Keep = Number<1, 1000>;
+type Days = Number<0, 36_500>;
 
 settings! {
     /// Everything `db.yaml` may say.
@@ -38,6 +41,8 @@ settings! {
         @durability: Durability;
         @file_sizes: FileSizes;
         @index: Index;
+        @gc: Gc;
+        @backup: Backup;
         @limits: Limits;
         @security: Security;
         @tls: Tls;
@@ -64,6 +69,31 @@ settings! {
     /// What an acknowledged write survives.
     Durability {
         flush_interval_in_ms: Interval = Interval::of(1000), 1000, Interval::allowed(), "0: a write is acknowledged after fdatasync; else the log is synced this often, and a power cut loses at most the last interval (a killed process loses nothing)";
+        @log_archive: LogArchive;
+    }
+}
+
+settings! {
+    /// Copies of the log that outlive it.
+    LogArchive {
+        enabled: bool = false, "false", "true or false", "every segment of the log is compressed, copied and verified before it is removed; with a backup, the service can be restored to any second";
+        dest_path: FilePath = FilePath("archive".to_owned()), "archive", FilePath::allowed(), "where to; another disk than that of the data is better";
+        retain_logs_days: Days = Days::of(15), 15, Days::allowed(), "archived files older than this are removed, but never those behind the oldest backup kept; 0 keeps all";
+    }
+}
+
+settings! {
+    /// Collection of values that were overwritten or deleted, while the service runs.
+    Gc {
+        dead_ratio: Ratio = Ratio::of(30), 30, Ratio::allowed(), "percent of a value-log segment that must be dead before it is collected";
+    }
+}
+
+settings! {
+    /// Backups, taken by `planctl backup` while the service runs.
+    Backup {
+        dest_path: FilePath = FilePath("backups".to_owned()), "backups", FilePath::allowed(), "where to; another disk than that of the data is better";
+        keep: Keep = Keep::of(7), 7, Keep::allowed(), "how many are kept; older ones are removed after each new one";
     }
 }
 

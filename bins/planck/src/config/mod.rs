@@ -10,6 +10,7 @@ pub mod service;
 pub mod table;
 
 pub use db::Db;
+pub use kinds::FilePath;
 pub use service::Service;
 
 use serde::de::DeserializeOwned;

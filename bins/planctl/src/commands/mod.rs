@@ -1,5 +1,6 @@
 //! What planctl can do: one command, one file.
 
+mod backup;
 mod create;
 mod drop;
 mod explain;
@@ -46,6 +47,7 @@ enum Command {
     #[command(subcommand)]
     Drop(drop::Drop),
     List(list::List),
+    Backup(backup::Backup),
     Ping(ping::Ping),
     Stats(stats::Stats),
     Explain(explain::Explain),
@@ -62,6 +64,7 @@ impl Cli {
             Command::Create(command) => command.run(global),
             Command::Drop(command) => command.run(global),
             Command::List(command) => command.run(global),
+            Command::Backup(command) => command.run(global),
             Command::Ping(command) => command.run(global),
             Command::Stats(command) => command.run(global),
             Command::Explain(command) => command.run(global),

@@ -1,0 +1,162 @@
+//! Backups on request: who asks, who does it, how it goes.
+//!
+//! What must stay true: one backup at a time, asked for by a request that returns
+//! at once, taken by the thread that calls [`Engine::take_backup`], told by a
+//! later request; where it goes is the operator's setting, never the caller's.
+
+use std::fmt;
+use std::sync::Arc;
+
+use lsm::{BackupError, BackupInfo, BackupOptions, Progress, Pruned};
+use parking_lot::Mutex;
+use platform::Disk;
+use proto::Status;
+use proto::doc::DocBuf;
+
+use crate::{Engine, Refusal};
+
+/// Where backups go.
+#[derive(Clone)]
+pub struct BackupTarget {
+    /// The disk, whose root is given over to the backups of this engine.
+    pub disk: Arc<dyn Disk>,
+    /// Where that is, for people.
+    pub path: String,
+    /// How many backups are kept; at least 1.
+    pub keep: usize,
+}
+
+impl fmt::Debug for BackupTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackupTarget")
+            .field("path", &self.path)
+            .field("keep", &self.keep)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How the backup asked for last goes.
+#[derive(Default)]
+enum State {
+    #[default]
+    Never,
+    /// Somebody has asked, nobody has begun.
+    Asked(BackupOptions),
+    Running {
+        seen: u64,
+        of: u64,
+        written: u64,
+    },
+    Done(BackupInfo, Pruned),
+    Failed(String),
+}
+
+/// The engine's part.
+pub(crate) struct Desk {
+    target: Option<BackupTarget>,
+    state: Mutex<State>,
+}
+
+impl Desk {
+    pub(crate) fn new(target: Option<BackupTarget>) -> Desk {
+        Desk { target, state: Mutex::default() }
+    }
+}
+
+impl Engine {
+    /// Asks for a backup if `begin`, and tells how the last one goes: a document of
+    /// `state` (`never`, `asked`, `running`, `done`, `failed`), `path`, and what
+    /// goes with the state.
+    ///
+    /// # Errors
+    /// No place for backups is set.
+    pub(crate) fn backup(&self, begin: bool, full: bool) -> Result<Vec<u8>, Refusal> {
+        let Some(target) = &self.backups.target else {
+            let message = "there is no place for backups: set backup.dest_path in db.yaml and \
+                           start the service again";
+            return Err(Refusal::new(Status::BadPacket, message));
+        };
+        let mut state = self.backups.state.lock();
+        let busy = matches!(*state, State::Asked(_) | State::Running { .. });
+        if begin && !busy {
+            *state = State::Asked(BackupOptions { full });
+        }
+        let mut doc = DocBuf::new();
+        doc.push("path", target.path.as_str());
+        doc.push("begun", begin && !busy);
+        match &*state {
+            State::Never => doc.push("state", "never"),
+            State::Asked(_) => doc.push("state", "asked"),
+            State::Running { seen, of, written } => {
+                doc.push("state", "running");
+                for (name, bytes) in [("seen", seen), ("of", of), ("written", written)] {
+                    doc.push(&format!("{name}_bytes"), figure(*bytes));
+                }
+            }
+            State::Done(info, pruned) => {
+                doc.push("state", "done");
+                doc.push("number", figure(info.number));
+                doc.push("lsn", figure(info.lsn));
+                doc.push("full", info.parent.is_none());
+                doc.push("bytes", figure(info.bytes));
+                doc.push("written_bytes", figure(info.copied));
+                doc.push("removed", figure(pruned.removed.len() as u64));
+                doc.push("freed_bytes", figure(pruned.bytes));
+            }
+            State::Failed(why) => {
+                doc.push("state", "failed");
+                doc.push("reason", why.as_str());
+            }
+        }
+        doc.finish().map_err(|e| Refusal::new(Status::Internal, format!("{e}; please report this")))
+    }
+
+    /// Takes the backup that was asked for, if one was, to its end on this thread;
+    /// then removes the oldest ones beyond those kept. `go_on` is asked between
+    /// pieces: once it is false the backup is given up, as if never begun.
+    ///
+    /// # Errors
+    /// Why it failed; whoever asks how it goes is told the same.
+    pub fn take_backup(&self, go_on: &dyn Fn() -> bool) -> Option<Result<BackupInfo, String>> {
+        let target = self.backups.target.as_ref()?;
+        let options = match *self.backups.state.lock() {
+            State::Asked(options) => options,
+            _ => return None,
+        };
+        let taken = self.copy(target, options, go_on);
+        let (state, outcome) = match taken {
+            Ok((info, pruned)) => (State::Done(info.clone(), pruned), Ok(info)),
+            Err(why) => (State::Failed(why.clone()), Err(why)),
+        };
+        *self.backups.state.lock() = state;
+        Some(outcome)
+    }
+
+    fn copy(
+        &self,
+        target: &BackupTarget,
+        options: BackupOptions,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(BackupInfo, Pruned), String> {
+        let words = |error: BackupError| format!("{}: {error}", target.path);
+        let mut backup = self.lsm.backup(&target.disk, "", options).map_err(words)?;
+        let info = loop {
+            match backup.step().map_err(words)? {
+                Progress::Copying { written, seen, of } => {
+                    *self.backups.state.lock() = State::Running { seen, of, written };
+                }
+                Progress::Done(info) => break info,
+            }
+            if !go_on() {
+                return Err("the service is stopping: ask again when it is back".to_owned());
+            }
+        };
+        drop(backup);
+        let pruned = lsm::prune(&*target.disk, "", target.keep).map_err(words)?;
+        Ok((info, pruned))
+    }
+}
+
+fn figure(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
