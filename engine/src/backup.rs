@@ -85,8 +85,12 @@ impl Engine {
         doc.push("path", target.path.as_str());
         doc.push("begun", begin && !busy);
         match &*state {
-            State::Never => doc.push("state", "never"),
-            State::Asked(_) => doc.push("state", "asked"),
+            State::Never => {
+                doc.push("state", "never");
+            }
+            State::Asked(_) => {
+                doc.push("state", "asked");
+            }
             State::Running { seen, of, written } => {
                 doc.push("state", "running");
                 for (name, bytes) in [("seen", seen), ("of", of), ("written", written)] {
@@ -141,18 +145,21 @@ impl Engine {
         let words = |error: BackupError| format!("{}: {error}", target.path);
         let mut backup = self.lsm.backup(&target.disk, "", options).map_err(words)?;
         let info = loop {
+            if !go_on() {
+                return Err("the service is stopping: ask again when it is back".to_owned());
+            }
             match backup.step().map_err(words)? {
                 Progress::Copying { written, seen, of } => {
                     *self.backups.state.lock() = State::Running { seen, of, written };
                 }
                 Progress::Done(info) => break info,
             }
-            if !go_on() {
-                return Err("the service is stopping: ask again when it is back".to_owned());
-            }
         };
         drop(backup);
         let pruned = lsm::prune(&*target.disk, "", target.keep).map_err(words)?;
+        if let Some(first) = pruned.first_lsn {
+            self.lsm.keep_archive_from(Some(first));
+        }
         Ok((info, pruned))
     }
 }

@@ -29,8 +29,8 @@ use std::sync::Arc;
 use lsm::Lsm;
 use platform::{Clock, Disk, Entropy};
 
-pub use backup::BackupTarget;
 pub use auth::{Action, Principal, Role, allows};
+pub use backup::BackupTarget;
 pub use error::{OpenError, Refusal};
 pub use lsm::{BackupInfo, Lsn, Options as StorageOptions, State, Step, Stepper, SyncMode};
 pub use options::{Limits, Options};

@@ -53,7 +53,11 @@ pub fn check_static_dir(config: &Config, directory: &Path) -> Result<(), Stop> {
     private.extend(copies.clone());
     let holds = private.iter().filter_map(|path| real(path)).any(|path| path.starts_with(&root));
     let inside = ["data", "tls", "cache", "run"].map(|name| config.path(name));
-    let lies = inside.iter().chain(&copies).filter_map(|path| real(path)).any(|path| root.starts_with(path));
+    let lies = inside
+        .iter()
+        .chain(&copies)
+        .filter_map(|path| real(path))
+        .any(|path| root.starts_with(path));
     if holds || lies {
         return Err(Stop::config(format!(
             "service.yaml: http.static_dir is {}, where keys or data of the service lie: give it a \

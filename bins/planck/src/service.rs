@@ -4,6 +4,7 @@
 //! address file, `ready`. The order of a stop: no new connections, requests in
 //! flight, the pool, the upkeep thread, a last sync, the address file.
 
+use crate::config::FilePath;
 use crate::config::{Config, Service, db};
 use crate::files;
 use crate::guest::Guests;
@@ -11,12 +12,11 @@ use crate::http::Pages;
 use crate::keyfile;
 use crate::upkeep::Upkeep;
 use crate::wire::Wire;
-use crate::config::FilePath;
 use engine::{BackupTarget, Engine, OpenError, StorageOptions};
 use lsm::LogArchive;
-use platform::Disk;
 use net::tls::Identity;
 use net::{LockoutOptions, Security, Server, http, tls, wire};
+use platform::Disk;
 use platform::real::{RealClock, RealDisk, RealEntropy};
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
@@ -158,7 +158,11 @@ fn archive(config: &Config) -> Result<Option<LogArchive>, Stop> {
     let disk = copies(config, "durability.log_archive.dest_path", &settings.dest_path)?;
     let days = settings.retain_logs_days.get();
     let retain_micros = (days > 0).then(|| days * DAY);
-    Ok(Some(LogArchive { retain_micros, ..LogArchive::new(disk, "") }))
+    // What the oldest backup kept needs stays, however old it is.
+    let backups = copies(config, "backup.dest_path", &config.db.backup.dest_path)?;
+    let kept = lsm::backups(&*backups, "").map_err(|e| Stop::io(format!("the backups: {e}")))?;
+    let keep_from = kept.first().map(|oldest| oldest.first_lsn);
+    Ok(Some(LogArchive { retain_micros, keep_from, ..LogArchive::new(disk, "") }))
 }
 
 /// Where backups go.

@@ -179,7 +179,8 @@ impl RestoreArgs {
         };
         let (target, config) = new_data(&self.dir)?;
         let options = storage(&config, None);
-        let done = lsm::restore(&what, &target, &RealClock::new(), &options, &mut shown("restored"));
+        let done =
+            lsm::restore(&what, &target, &RealClock::new(), &options, &mut shown("restored"));
         let done = done.map_err(Stop::io)?;
         let at = done.wall_micros.map_or(String::new(), |at| format!(", made {}", moment(at)));
         print(&format!(

@@ -8,9 +8,7 @@ use proto::json::{date_time_from_text, date_time_to_text};
 /// # Errors
 /// What is expected.
 pub fn instant(text: &str) -> Result<u64, String> {
-    let wrong = || {
-        format!("{text:?} is no moment: write it in UTC, such as 2026-11-22T18:30:00Z")
-    };
+    let wrong = || format!("{text:?} is no moment: write it in UTC, such as 2026-11-22T18:30:00Z");
     let millis = date_time_from_text(text).ok_or_else(wrong)?;
     u64::try_from(millis).ok().and_then(|ms| ms.checked_mul(1000)).ok_or_else(wrong)
 }

@@ -1,5 +1,6 @@
 //! The engine as its callers see it: packets in, packets out, on a simulated disk.
 
+mod backup;
 mod dispatch;
 mod documents;
 mod kit;

@@ -61,10 +61,7 @@ fn a_refusal_names_file_line_and_what_is_allowed() {
         ("buffers:\n  memtable: 1\n", &["line 2", "a size from 64KiB to 4GiB"]),
         ("logging:\n  level: loud\n", &["line 2", "loud", "`info`"]),
         ("allowed_ips: [10.0.0.0/40]\n", &["line 1", "10.0.0.0/40"]),
-        (
-            "durability: {log_archive: {enable: true}}\n",
-            &["line 1", "unknown field `enable`"],
-        ),
+        ("durability: {log_archive: {enable: true}}\n", &["line 1", "unknown field `enable`"]),
         ("port: 1\nport: 2\n", &["duplicate"]),
         ("port: [\n", &["line"]),
         ("- 1\n", &["db.yaml"]),

@@ -1,7 +1,7 @@
 //! `planctl backup`: asks for one, and waits for it.
 
 use super::open;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::options::Global;
 use crate::output::Out;
 use crate::session::{Session, unexpected};
@@ -48,7 +48,9 @@ impl Backup {
         }
         out.finish()?;
         match text(&answer, "state")?.as_str() {
-            "failed" => Err(Failure::failed("the backup failed; earlier ones are as they were")),
+            "failed" => {
+                Err(Failure::new(Exit::Failure, "the backup failed; earlier ones are as they were"))
+            }
             _ => Ok(()),
         }
     }
@@ -93,7 +95,7 @@ fn field<'a>(answer: &'a [u8], name: &str) -> Result<Value<'a>, Failure> {
 
 fn text(answer: &[u8], name: &str) -> Result<String, Failure> {
     match field(answer, name)? {
-        Value::String(text) => Ok(crate::table::visible(text).into_owned()),
+        Value::String(text) => Ok(crate::table::visible(text)),
         _ => Err(unexpected()),
     }
 }
