@@ -203,10 +203,10 @@ impl Salvage {
         let options = storage(&config, None);
         let options = lsm::Options { wal_salt: salt(), ..options };
         let clock = Arc::new(RealClock::new());
-        let report = lsm::salvage(&from, &target, clock, options, &mut shown("read"));
+        let report = lsm::salvage(&from, &target, clock, &options, &mut counted("read"));
         let report = report.map_err(Stop::io)?;
         print(&report.to_string());
-        Ok(if report.is_complete() { 0 } else { FAULTS })
+        Ok(if report.is_whole() { 0 } else { FAULTS })
     }
 }
 
@@ -238,6 +238,18 @@ fn new_data(dir: &Path) -> Result<(Arc<dyn Disk>, Config), Stop> {
 /// A line of the result, on stdout; nobody may be reading.
 fn print(text: &str) {
     writeln!(std::io::stdout(), "{text}").ok();
+}
+
+/// As [`shown`], where the end is not known: once per 64 MiB.
+fn counted(what: &'static str) -> impl FnMut(u64) {
+    let watched = std::io::stderr().is_terminal();
+    let mut last = 0;
+    move |done| {
+        if watched && done >> 26 != last {
+            last = done >> 26;
+            write!(std::io::stderr(), "\rplanck: {what}: {} MiB", done >> 20).ok();
+        }
+    }
 }
 
 /// Tells progress on stderr, if somebody watches, at most once per percent.
