@@ -37,9 +37,15 @@ impl Upkeep {
             }));
         }
         let stepped = Arc::clone(&engine);
+        // From here on writes without room wait for this thread.
+        let stepper = engine.stepper();
         threads.push(spawn("planck-upkeep", move |told, _| match stepped.maintenance() {
-            Ok(Step::Idle) => REST,
-            Ok(_) => Duration::ZERO,
+            Ok(step) => {
+                if step == Step::Idle {
+                    stepper.rest(REST);
+                }
+                Duration::ZERO
+            }
             Err(refusal) => {
                 tell(told, Err(refusal.message));
                 AFTER_FAILURE

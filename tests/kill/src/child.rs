@@ -53,10 +53,11 @@ pub fn child(dir: &Path, durable: bool) -> Result<(), String> {
                 }
             }));
         }
+        let stepper = lsm.stepper();
         all.push(scope.spawn(move || {
             loop {
                 if lsm.step().map_err(|e| e.to_string())? == Step::Idle {
-                    thread::sleep(REST);
+                    stepper.rest(REST);
                 }
             }
         }));

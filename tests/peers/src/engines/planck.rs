@@ -38,12 +38,13 @@ pub fn open(path: &Path, mode: Mode) -> Box<dyn Store> {
     let mut threads = Vec::new();
     let every = {
         let (lsm, stop, idle) = (lsm.clone(), stop.clone(), idle.clone());
+        let stepper = lsm.stepper();
         move || {
             while !stop.load(Ordering::Relaxed) {
                 let step = lsm.step().expect("planck: step");
                 idle.store(step == Step::Idle, Ordering::Release);
                 if step == Step::Idle {
-                    std::thread::sleep(Duration::from_millis(5));
+                    stepper.rest(Duration::from_millis(5));
                 }
             }
         }
