@@ -130,6 +130,7 @@ pub fn storage(config: &Config, archive: Option<LogArchive>) -> StorageOptions {
         vlog_segment_bytes: db.file_sizes.vlog.get(),
         vlog_buffer_bytes: bytes(db.buffers.vlog.get()),
         cache_bytes: bytes(db.index.primary.pool_size.get()),
+        gc_dead_ratio: u32::try_from(db.gc.dead_ratio.get()).unwrap_or(u32::MAX),
         archive,
         ..StorageOptions::default()
     }
