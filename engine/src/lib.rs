@@ -104,6 +104,11 @@ impl Engine {
         self.lsm.state()
     }
 
+    /// Why the log could not be archived the last time, if it could not.
+    pub fn archive_error(&self) -> Option<String> {
+        self.lsm.stats().ok()?.archive?.error
+    }
+
     /// The timer's part: makes every acknowledged write durable; returns how far.
     ///
     /// # Errors

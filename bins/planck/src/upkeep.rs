@@ -41,8 +41,13 @@ impl Upkeep {
         let stepper = engine.stepper();
         threads.push(spawn("planck-upkeep", move |told, _| match stepped.maintenance() {
             Ok(step) => {
-                if step == Step::Idle {
-                    stepper.rest(REST);
+                match step {
+                    Step::Idle => drop(stepper.rest(REST)),
+                    Step::ArchiveFailed => {
+                        let why = stepped.archive_error().unwrap_or_default();
+                        tell(told, Err(format!("the log could not be archived: {why}")));
+                    }
+                    _ => {}
                 }
                 Duration::ZERO
             }

@@ -3,12 +3,13 @@
 use proto::doc::DocBuf;
 use proto::{Opcode, Status};
 
-use crate::{Engine, Refusal};
+use crate::{Engine, Refusal, State};
 
 impl Engine {
     /// Figures as a BSON document: numbers under their names (bytes end in
-    /// `_bytes`), `requests` by operation since the engine was opened, and the
-    /// reasons `poisoned`, `flush_error` and `trim_error` where there are any.
+    /// `_bytes`), `requests` by operation since the engine was opened, the storage's
+    /// `state` (`healthy`, `read_only`, `poisoned`), and reasons in words where there
+    /// are any.
     ///
     /// # Errors
     /// The table of the value log's dead bytes cannot be read.
@@ -25,12 +26,33 @@ impl Engine {
             ("flushed_lsn", storage.flushed_lsn),
             ("memtable_bytes", storage.memtable_bytes as u64),
             ("frozen_memtables", storage.frozen as u64),
+            ("debt_bytes", storage.debt_bytes),
+            ("debt_bound_bytes", storage.debt_bound_bytes),
+            ("waiting_commits", storage.waiting_commits as u64),
+            ("delayed_commits", storage.delayed_commits),
+            ("stalled_commits", storage.stalled_commits),
+            ("stalled_us", storage.stalled_micros),
+            ("refused_for_space", storage.refused_for_space),
             ("snapshots", storage.snapshots as u64),
+            ("oldest_snapshot_lsn", storage.oldest_snapshot.unwrap_or(0)),
+            ("pinned_memory_bytes", storage.pinned_memory_bytes),
+            ("pinned_disk_bytes", storage.pinned_disk_bytes),
+            ("expired_snapshots", storage.expired_versions),
             ("wal_bytes", storage.wal_bytes),
+            ("log_holders", storage.log_holders as u64),
+            ("log_holders_let_go", storage.holders_let_go),
             ("page_file_bytes", storage.page_file_bytes),
             ("free_page_bytes", storage.free_page_bytes),
             ("vlog_bytes", storage.value_bytes),
             ("vlog_dead_bytes", storage.dead_value_bytes),
+            ("gc_segments", storage.gc_segments),
+            ("gc_moved_bytes", storage.gc_moved_bytes),
+            ("gc_freed_bytes", storage.gc_freed_bytes),
+            ("gc_skipped_segments", storage.gc_skipped.len() as u64),
+            ("corrupt_pages", storage.damage.pages),
+            ("corrupt_records", storage.damage.records),
+            ("corrupt_frames", storage.damage.frames),
+            ("read_errors", storage.damage.read_errors),
             ("cache_hits", storage.cache_hits),
             ("cache_misses", storage.cache_misses),
             ("refused", self.counters.refusals()),
@@ -43,7 +65,30 @@ impl Engine {
                 requests.push(opcode.name(), figure(self.counters.requests(opcode)));
             }
         });
+        if let Some(archive) = &storage.archive {
+            doc.doc("archive", |doc| {
+                doc.push("lsn", figure(archive.archived_lsn));
+                doc.push("first_lsn", figure(archive.first_lsn.unwrap_or(0)));
+                doc.push("files", figure(archive.files as u64));
+                doc.push("holes", figure(archive.holes as u64));
+                doc.push("failures", figure(archive.failures_total));
+                if let Some(error) = &archive.error {
+                    doc.push("error", error.as_str());
+                }
+            });
+        }
+        let (state, why) = match &storage.state {
+            State::Healthy => ("healthy", None),
+            State::ReadOnly { why, .. } => ("read_only", Some(why.clone())),
+            State::Poisoned { why } => ("poisoned", Some(why.clone())),
+        };
+        doc.push("state", state);
+        let skipped = storage.gc_skipped.first();
         for (name, reason) in [
+            ("state_reason", &why),
+            ("last_corruption", &storage.damage.last),
+            ("gc_skipped_reason", &skipped.map(|(id, why)| format!("segment {id}: {why}"))),
+            ("damaged_meta", &storage.damaged_meta),
             ("poisoned", &storage.poisoned),
             ("flush_error", &storage.flush_error),
             ("trim_error", &storage.trim_error),
