@@ -36,17 +36,22 @@ fn ok(output: &Output) -> String {
     text(output)
 }
 
+/// Gives a restored service the key its users have.
+fn hand_over(from: &Path, to: &Path) {
+    fs::copy(from.join("admin.key"), to.join("admin.key")).unwrap();
+}
+
 /// Inserts documents numbered `from..to`.
 fn fill(service: &Planck, from: u32, to: u32) {
     let file = service.dir.join("rows.ndjson");
-    let row = |n| format!("{{\"n\":{n},\"text\":\"{}\"}}\n", "x".repeat(400));
+    let row = |n| format!("{{\"g\":1,\"n\":{n},\"text\":\"{}\"}}\n", "x".repeat(400));
     fs::write(&file, (from..to).map(row).collect::<String>()).unwrap();
-    service.planctl_ok(&["import", "s", file.to_str().unwrap(), "--create"]);
+    service.planctl_ok(&["import", "s", file.to_str().unwrap(), "--create", "--batch-size", "50"]);
 }
 
 /// How many documents there are, and the sum of their numbers.
 fn count(service: &Planck) -> String {
-    let query = "s.groupBy().aggregate(n: count(), sum: sum(n))";
+    let query = "s.groupBy(g).aggregate(n: count(), sum: sum(n))";
     service.planctl_ok(&["query", query, "--json"])
 }
 
@@ -82,7 +87,11 @@ fn a_service_is_backed_up_while_it_serves_and_restored_to_any_commit() {
     // The newest backup has everything.
     let again = service_dir(SETTINGS, None);
     let said = ok(&planck(&["restore"], &[("--from", &backups), ("--dir", again.path())]));
-    assert!(said.contains("restored backup 2"), "{said}");
+    assert!(
+        said.contains("restored backup 2") && said.contains("copy the old admin.key"),
+        "{said}"
+    );
+    hand_over(dir.path(), again.path());
     assert_eq!(count(&start(again.path())), now);
 
     // The first backup and the archive reach the commit in between.
@@ -92,6 +101,7 @@ fn a_service_is_backed_up_while_it_serves_and_restored_to_any_commit() {
     let arguments = ["restore", "--backup", "1", "--until-lsn", &lsn];
     let said = ok(&planck(&arguments, &paths));
     assert!(said.contains(&format!("up to commit {lsn}")), "{said}");
+    hand_over(dir.path(), between.path());
     let restored = start(between.path());
     assert_eq!(count(&restored), then);
     // It is a service like any other, with backups of its own.
@@ -131,6 +141,7 @@ fn damage_is_named_and_what_is_good_is_saved() {
     let saved = service_dir("port: 0\n", None);
     let salvaged = planck(&["salvage"], &[("--dir", dir.path()), ("--to", saved.path())]);
     assert_eq!(salvaged.status.code(), Some(65), "{}", text(&salvaged));
+    hand_over(dir.path(), saved.path());
     let service = start(saved.path());
     let all = service.planctl_ok(&["query", "s.count()"]);
     assert!(all.contains("499"), "one of 500 is lost, not more: {all}");

@@ -191,7 +191,7 @@ impl RestoreArgs {
         if let Some((lsn, at)) = done.left_out {
             print(&format!("the next commit, {lsn}, was made {} and is left out", moment(at)));
         }
-        print(&format!("start it: planck --dir {}", self.dir.display()));
+        start_it(&self.dir);
         Ok(0)
     }
 }
@@ -206,12 +206,23 @@ impl Salvage {
         let report = lsm::salvage(&from, &target, clock, &options, &mut counted("read"));
         let report = report.map_err(Stop::io)?;
         print(&report.to_string());
+        start_it(&self.to);
         Ok(if report.is_whole() { 0 } else { FAULTS })
     }
 }
 
 fn salt() -> u64 {
     platform::Entropy::next_u64(&RealEntropy)
+}
+
+/// What to do with a service that was made anew.
+fn start_it(dir: &Path) {
+    print(&format!(
+        "its users and their keys are those of the old service: copy the old admin.key to {}, \
+         then start it with: planck --dir {}",
+        dir.display(),
+        dir.display()
+    ));
 }
 
 /// A directory that must be there.
