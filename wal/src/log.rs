@@ -219,7 +219,9 @@ impl Inner {
         // Take back what part of the frame may have been written: its commit is
         // refused, so recovery must not find it.
         let path = segment::path(&self.dir, *number);
-        let back = segment.file.write_at(&[0; frame::HEADER_LEN], place.offset);
+        buf.clear();
+        buf.resize(frame_len(payload.len()) as usize, 0);
+        let back = segment.file.write_at(buf, place.offset);
         match (shortage(&error), back) {
             (Some(short), Ok(())) => {
                 Err(Error::NoSpace { short, lsn: new.lsn, file: path, source: error })

@@ -101,6 +101,7 @@ fn a_write_that_fails_poisons_and_what_it_wrote_is_taken_back() {
         let disk = if seed % 2 == 0 { disk.restart_worst() } else { disk.kill() };
         let (wal, found) = open(&disk);
         assert_eq!(payloads(&found), [b"one"]);
+        assert_eq!(wal.recovery().torn_tail, None, "nothing of it is left");
         assert_eq!(wal.append(1, b"two").unwrap(), 2);
     }
 }

@@ -103,9 +103,14 @@ fn every_number_and_epoch_a_stale_frame_may_have_is_passed_over() {
 
 #[test]
 fn damage_in_a_recycled_segment_is_damage_and_a_torn_tail_is_one() {
+    damage_and_torn_tails(SyncMode::Async);
+    damage_and_torn_tails(SyncMode::Sync);
+}
+
+fn damage_and_torn_tails(sync: SyncMode) {
     // given: a recycled tail with three frames, each vouched for by the next
     let disk = SimDisk::new(1);
-    let wal = turned(&disk, REUSED, 9);
+    let wal = turned(&disk, Options { sync, ..REUSED }, 9);
     let tail = *wal.segments().last().unwrap();
     assert_eq!((tail.first_lsn, tail.last_lsn), (7, 9));
     let path = segment_path(tail.number);
