@@ -214,3 +214,22 @@ fn a_sync_mode_log_can_be_opened_in_async_mode_and_back() {
         disk = disk.restart_worst();
     }
 }
+
+#[test]
+fn a_spare_whose_header_could_pass_for_a_later_segment_is_not_kept() {
+    // A power cut may leave a spare with the header of a segment that never got
+    // its name; under its next name, whose header is lost too, it would look like
+    // a file in the wrong place.
+    let disk = SimDisk::new(1);
+    drop(turned(&disk, REUSED, 7));
+    let (number, first_lsn, epoch, salt) = (90, 100, 1, 77);
+    let header = segment::SegmentHeader { number, first_lsn, epoch, salt, recycled: true };
+    for name in [60, 61] {
+        let file = disk.open(&spare_path(name), Open::CreateNew).unwrap();
+        file.append(&header.encode()).unwrap();
+        file.allocate(4096).unwrap();
+    }
+    let (wal, _) = open_from(&disk, REUSED, 7, 7).unwrap();
+    assert_eq!(wal.spare_segments(), 0, "the one good spare is the new segment");
+    assert!(files(&disk).iter().all(|f| f.0 != spare_path(60) && f.0 != spare_path(61)));
+}
