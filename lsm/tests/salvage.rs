@@ -192,6 +192,8 @@ fn salvage_cut_off_anywhere_is_no_store_or_the_whole_one() {
     let calm = SimDisk::new(1);
     let report = salvage(&world.disk.snapshot(), &calm).unwrap();
     let calls = calm.calls();
+    let after = open(&calm.snapshot().restart_worst()).unwrap();
+    assert!(contents(&after) == world.states[report.as_of.unwrap() as usize]);
     for n in (1..=calls).step_by(3) {
         let target = SimDisk::new(n);
         target.crash_after(n);

@@ -83,6 +83,9 @@ fn a_restore_cut_off_anywhere_is_no_store_or_the_whole_one() {
     let last = try_backup(&world, &backups).unwrap();
     let calm = SimDisk::new(3);
     restore_to(&from(&backups, Until::Latest), &calm).unwrap();
+    // One that has returned survives the cruellest power cut.
+    let after = open(&calm.snapshot().restart_worst()).unwrap();
+    assert!(contents(&after) == world.states[last.lsn as usize]);
     let (mut none, mut unfinished, mut whole) = (0, 0, 0);
     for n in 1..=calm.calls() {
         // Given a restore whose disk goes at any call,
