@@ -79,11 +79,11 @@ fn every_role_does_what_it_may_and_nothing_else() {
         (Principal::new("u", Role::ReadOnly), "yyy----y--yyy-----"),
         (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--"),
         (Principal::service("u"), "yyyy-yyyyyyyyyyy--"),
-        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyy"),
+        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyy"),
     ] {
         let mut found = String::new();
         for request in &requests {
-            let engine = with_store();
+            let engine = with_backups();
             insert(&engine, 1, r#"{"a": 1}"#);
             let lsn = engine.lsm.last_lsn();
             match ask_as(&engine, &who, *request) {

@@ -7,7 +7,7 @@ use proto::doc::Doc;
 use proto::request::BatchBuf;
 use proto::{Key, Reply, Request, Status, json};
 
-use crate::{Engine, Limits, Options, Principal, Role, SyncMode};
+use crate::{BackupTarget, Engine, Limits, Options, Principal, Role, SyncMode};
 
 /// 2023-11-14, in microseconds.
 pub(super) const NOW: u64 = 1_700_000_000_000_000;
@@ -35,6 +35,14 @@ pub(super) fn open_with(limits: Limits) -> Engine {
 /// With the store `s`.
 pub(super) fn with_store() -> Engine {
     open_with(Limits::default())
+}
+
+/// With the store `s`, and a place for backups.
+pub(super) fn with_backups() -> Engine {
+    let target = BackupTarget { disk: SimDisk::new(2), path: "/backups".into(), keep: 2 };
+    let engine = open_on(SimDisk::new(1), Options { backup: Some(target), ..options() });
+    done(&engine, create("s"));
+    engine
 }
 
 pub(super) fn synced() -> Options {

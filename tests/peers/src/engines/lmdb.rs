@@ -4,6 +4,7 @@ use super::{Mode, Store};
 use crate::work::Key;
 use heed::types::Bytes;
 use heed::{Database, Env, EnvFlags, EnvOpenOptions};
+use std::ops::Bound;
 use std::path::Path;
 
 struct Lmdb {
@@ -64,8 +65,8 @@ impl Store for Lmdb {
 
     fn scan(&self, from: &Key, count: usize, see: &mut dyn FnMut(&[u8])) -> usize {
         let read = self.env().read_txn().expect("lmdb: begin");
-        let from: &[u8] = from;
-        let rows = self.rows.range(&read, &(from..)).expect("lmdb: range").take(count);
+        let from = (Bound::Included(&from[..]), Bound::Unbounded);
+        let rows = self.rows.range(&read, &from).expect("lmdb: range").take(count);
         rows.map(|row| see(row.expect("lmdb: scan").1)).count()
     }
 

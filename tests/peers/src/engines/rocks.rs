@@ -54,7 +54,7 @@ impl Store for Rocks {
     fn batch(&self, rows: &[(Key, &[u8])]) {
         let mut batch = WriteBatch::default();
         rows.iter().for_each(|(key, value)| batch.put(key, value));
-        self.db.write_opt(&batch, &self.write).expect("rocksdb: batch");
+        self.db.write_opt(batch, &self.write).expect("rocksdb: batch");
     }
 
     fn get(&self, key: &Key, see: &mut dyn FnMut(&[u8])) -> bool {
