@@ -125,6 +125,29 @@ fn at_the_bound_a_commit_waits_for_room() {
 }
 
 #[test]
+fn what_no_flush_can_pay_is_forgiven() {
+    // Given a small frozen set, and behind it one batch larger than the whole bound,
+    let store = open(SimDisk::new(1), 1);
+    let mut n = 0;
+    while store.stats().frozen == 0 {
+        store.put(n).unwrap();
+        n += 1;
+    }
+    std::thread::scope(|scope| {
+        let _stepper = store.lsm.stepper();
+        let mut huge = Batch::new();
+        huge.put(KS, b"huge", &vec![1; 10 * MEMTABLE]);
+        store.lsm.commit(&huge).unwrap();
+        let writer = scope.spawn(|| store.put(n).unwrap());
+        until("it waits", || store.stats().waiting_commits == 1);
+        // when the set is flushed, and nothing else is frozen that could be,
+        while store.lsm.step().unwrap() != lsm::Step::Idle {}
+        // then the next commit is not left waiting for more.
+        until("it goes on", || writer.is_finished());
+    });
+}
+
+#[test]
 fn who_waits_flushes_himself_when_the_stepper_goes_or_never_was() {
     // Given a store nobody steps, then a commit that finds no room flushes.
     let store = open(SimDisk::new(1), 1);
