@@ -90,7 +90,7 @@ fn commits_are_slowed_then_stopped_and_go_on_with_each_step() {
         }
     });
     let stats = store.stats();
-    assert!(stats.stalled_micros >= 5000 && stats.delayed_commits > 1, "{stats:?}");
+    assert!(stats.stalled_micros >= 5000 && stats.delayed_commits >= 1, "{stats:?}");
     assert_eq!((stats.waiting_commits, stats.commits_that_flushed), (0, 0), "{stats:?}");
     store.assert_has(1500);
 }
