@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use lsm::Lsm;
@@ -15,7 +16,10 @@ use crate::child::options;
 use crate::plan::WRITERS;
 
 /// The longest a child lives, in microseconds.
-const LIFE: u64 = 120_000;
+const LIFE: u64 = 100_000;
+
+/// How long a child may take to its first acknowledgement.
+const START: Duration = Duration::from_secs(60);
 
 /// What many cycles have shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,7 +63,9 @@ pub fn cycles(program: &Path, dir: &Path, cycles: u64, seed: u64) -> Result<Repo
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let life = Duration::from_micros((random >> 33) % LIFE);
         let durable = cycle % 2 == 1;
-        let acked = one(program, dir, durable, life)?;
+        // Some die while they recover, the others while they write.
+        let writing = cycle % 4 < 2;
+        let acked = one(program, dir, durable, writing, life)?;
         let what = |why: String| {
             format!(
                 "cycle {cycle} (seed {seed}), killed after {life:?}, sync mode {durable}: {why}"
@@ -90,12 +96,14 @@ pub fn cycles(program: &Path, dir: &Path, cycles: u64, seed: u64) -> Result<Repo
     Ok(report)
 }
 
-/// Starts a child, kills it after `life`, and returns the last commit of each
-/// writer that it acknowledged (0: none).
+/// Starts a child, kills it after `life` (from its first acknowledgement on, if it
+/// is to be `writing`), and returns the last commit of each writer that it
+/// acknowledged (0: none).
 fn one(
     program: &Path,
     dir: &Path,
     durable: bool,
+    writing: bool,
     life: Duration,
 ) -> Result<[u64; WRITERS as usize], String> {
     let mut command = Command::new(program);
@@ -106,10 +114,19 @@ fn one(
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = child.spawn().map_err(|e| format!("{}: {e}", program.display()))?;
     let mut out = child.stdout.take().ok_or("the child has no stdout")?;
+    let (began, begun) = channel();
     let reader = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
+        let mut bytes = vec![0; 12];
+        if out.read_exact(&mut bytes).is_err() {
+            return Ok(Vec::new()); // It died before.
+        }
+        began.send(()).ok();
         out.read_to_end(&mut bytes).map(|_| bytes)
     });
+    if writing && begun.recv_timeout(START).is_err() {
+        child.kill().ok();
+        return Err(format!("the child acknowledged nothing for {START:?}"));
+    }
     std::thread::sleep(life);
     child.kill().map_err(|e| e.to_string())?;
     let output = child.wait_with_output().map_err(|e| e.to_string())?;
