@@ -132,3 +132,25 @@ fn so_many_unsynced_segments_and_no_more() {
     }
     assert!(wal.durable_lsn() > 0, "an append synced by itself");
 }
+
+#[test]
+fn another_life_behind_it_vouches_for_the_last_frame_of_a_life() {
+    // given: a life whose newest frame no other frame vouches for, and behind it
+    // another life that has no frame yet
+    let disk = SimDisk::new(1);
+    let wal = four_segments(&disk, 11);
+    std::mem::forget(wal);
+    let disk = disk.kill();
+    std::mem::forget(open_from(&disk, ASYNC, 1, 0).unwrap());
+    let disk = disk.kill();
+    // when: that frame rots
+    disk.corrupt(&segment_path(4), 64 + 120 + 70, 1).unwrap();
+    // then: it was durable before the other life began
+    match open_from(&disk, ASYNC, 1, 0) {
+        Err(Error::Corrupt { file, lsn: 11, why, .. }) => {
+            assert_eq!(file, segment_path(4));
+            assert!(why.contains("begins another life"), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
