@@ -367,8 +367,8 @@ impl World {
                     Some(lsn) if report.is_whole() && saved != all(lsn) => {
                         return Err(format!("salvage says all is there, it has {saved} keys"));
                     }
-                    _ if !damaged
-                        && !(report.is_whole() && as_of.is_some_and(|at| at >= self.acked)) =>
+                    _ if !(damaged
+                        || report.is_whole() && as_of.is_some_and(|at| at >= self.acked)) =>
                     {
                         return Err(format!("a sound store is not salvaged whole: {report}"));
                     }
