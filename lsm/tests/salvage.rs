@@ -23,7 +23,7 @@ fn is_lost(report: &Salvaged, keyspace: u32, key: &[u8], in_new: &Model) -> bool
         Lost::Value { keyspace: of, key: lost } => *of == keyspace && lost == key,
         Lost::Range { keyspace: of, low, high } => {
             let known = in_new.keys().any(|(there, _)| *there == keyspace);
-            of.map_or(true, |of| of == keyspace)
+            of.is_none_or(|of| of == keyspace)
                 && (of.is_some() || !known || low.is_empty())
                 && key >= low
                 && high.as_ref().is_none_or(|high| key < high)
