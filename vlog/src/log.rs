@@ -81,6 +81,11 @@ impl Vlog {
             return Err(Error::Missing { file: segment::path(dir, tail.segment) });
         }
 
+        if tail.segment != 0 {
+            // A process killed in a removal may have left it in the kernel only. From
+            // here on the caller goes by what is gone, so it must not come back.
+            disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
+        }
         for &id in ids.iter().rev().filter(|id| **id > tail.segment) {
             let path = segment::path(dir, id);
             disk.remove(&path).map_err(Error::io("remove", &path))?;
