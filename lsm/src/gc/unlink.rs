@@ -16,6 +16,11 @@ impl Lsm {
     /// Removes one segment of which nothing is alive, if there is one that
     /// nobody reads. Writes nothing.
     pub(crate) fn unlink(&self, flusher: &mut Flusher) -> Result<Option<Step>, Error> {
+        // After a failed sync of the directory a file may be gone in the kernel only:
+        // its row stays until the store is opened again, which makes that durable.
+        if self.values.poisoned().is_some() {
+            return Ok(None);
+        }
         let (oldest, bound) = (self.pages.oldest_epoch(), flusher.bound());
         let now = self.version.load().view.epoch();
         let gc = &mut flusher.gc;
