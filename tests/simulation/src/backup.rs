@@ -16,6 +16,7 @@ use platform::sim::SimDisk;
 use crate::history::{ARCHIVE, damaged};
 use crate::model::Write;
 use crate::plan::{Asked, End, PLENTY, Put};
+use crate::rng::mix;
 use crate::world::{Failure, World, faults};
 
 /// Bytes of a page of the page file.
@@ -108,7 +109,9 @@ impl World {
         let has_archive = self.vault.files().iter().any(|file| file.starts_with(ARCHIVE));
         let archive = has_archive.then(|| (Arc::clone(&vault), ARCHIVE.to_owned()));
         let what = Restore { disk: vault, dir: BACKUPS.into(), number: None, archive, until };
-        let options = lsm::Options { archive: None, ..self.config.options.clone() };
+        // Another salt each time, as from real entropy: it makes the store's identity.
+        let wal_salt = mix(self.config.options.wal_salt ^ self.hash());
+        let options = lsm::Options { archive: None, wal_salt, ..self.config.options.clone() };
         let before = faults(&self.tally());
         let into = Arc::clone(&target) as _;
         let done = lsm::restore(&what, &into, &*self.clock, &options, &mut |_, _| ());
@@ -116,7 +119,7 @@ impl World {
             Ok(restored) => {
                 self.tell(|| format!("{restored}"));
                 let lsn = restored.lsn;
-                self.right_end(&last, until, lsn, restored.left_out)?;
+                self.right_end(&last, until, lsn, restored.left_out, has_archive)?;
                 match asked {
                     Asked::Latest => self.mark("restored"),
                     Asked::Back(_) => self.mark("restored to a commit"),
@@ -164,6 +167,7 @@ impl World {
         until: Until,
         lsn: Lsn,
         left_out: Option<(Lsn, u64)>,
+        has_archive: bool,
     ) -> Result<(), Failure> {
         let right = match until {
             Until::Latest => lsn >= last.lsn && lsn <= self.model.last(),
@@ -173,8 +177,13 @@ impl World {
                     Some((next, at)) => {
                         next == lsn + 1 && at > wall && self.model.wall(next) == Some(at)
                     }
-                    // The end of what there was.
-                    None => self.backups.iter().any(|info| info.lsn <= lsn),
+                    // The end of what there was: of a backup, one that a crash kept from
+                    // being reported among them, or of the archive.
+                    None => {
+                        has_archive
+                            || lsm::backups(&*self.vault.snapshot(), BACKUPS)
+                                .is_ok_and(|all| all.iter().any(|info| info.lsn == lsn))
+                    }
                 };
                 next && self.model.wall(lsn).is_none_or(|at| at <= wall)
             }
@@ -225,6 +234,7 @@ impl World {
         (self.acked, self.promised) = (lsn, lsn);
         self.backups.clear();
         self.born = lsn;
+        self.meta_rotten = false;
         self.sync_failed = None;
         self.struck_now();
         match self.open() {
@@ -399,7 +409,11 @@ impl World {
         self.disk.disarm();
         // After a failed sync a meta page may be in the kernel only, and look durable
         // to the process that comes next: then the medium has one good one, not two.
-        if self.damaged() || self.tally().failed_syncs > 0 {
+        if self.damaged() || self.tally().failed_syncs > 0 || self.meta_rotten {
+            return Ok(());
+        }
+        // A power cut in a switch may have torn the other one.
+        if self.lsm().stats().is_ok_and(|stats| stats.damaged_meta.is_some()) {
             return Ok(());
         }
         let epoch = |slot: usize| {
@@ -421,8 +435,12 @@ impl World {
         }
         self.mark("newest meta page rotten, opened with the older one");
         // The next switch writes over it.
+        self.meta_rotten = true;
+        let before = self.lsm().flushed_lsn();
         self.commit(&[Put::Value(0, 1, 20, u32::MAX - 1)])?;
-        if self.lsm.is_some() { self.flush() } else { Ok(()) }
+        self.flush()?;
+        self.meta_rotten = self.lsm().flushed_lsn() == before;
+        Ok(())
     }
 
     /// The clock's wall time.

@@ -40,6 +40,8 @@ pub struct World {
     pub(crate) slots: [Option<(Snapshot, Lsn, u64)>; SLOTS],
     /// Readers of the log, with the first frame each has not read.
     pub(crate) holds: [Option<(Retention, Lsn)>; 2],
+    /// One of the two meta pages is rotten, and was not written over since.
+    pub(crate) meta_rotten: bool,
     /// Value-log segments that were collected.
     pub(crate) collected: u64,
     /// The commit the store was restored to; 0 if it was not.
@@ -92,6 +94,7 @@ impl World {
             promised: 0,
             slots: Default::default(),
             holds: Default::default(),
+            meta_rotten: false,
             collected: 0,
             born: 0,
             backups: Vec::new(),
