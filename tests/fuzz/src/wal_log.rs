@@ -14,12 +14,15 @@ const HEADER: usize = 64;
 fn reseal(bytes: &mut [u8], segment: u64, at: usize) {
     let Some(frame) = bytes.get(at..).filter(|frame| frame.len() >= HEADER) else { return };
     let len = u32::from_le_bytes([frame[8], frame[9], frame[10], frame[11]]) as usize;
-    let place: Vec<u8> = [SALT, segment, at as u64].iter().flat_map(|n| n.to_le_bytes()).collect();
-    let header = crc(&[&place, &frame[..48]]);
-    let body = frame.get(HEADER..HEADER + len.next_multiple_of(8)).unwrap_or_default();
-    let all = crc(&[&place, &frame[..48], body]);
-    bytes[at + 48..at + 56].copy_from_slice(&header.to_le_bytes());
-    bytes[at + 56..at + 64].copy_from_slice(&all.to_le_bytes());
+    let payload = frame.get(HEADER..HEADER + len).unwrap_or_default();
+    let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, payload);
+    let mut head: [u8; HEADER] = frame[..HEADER].try_into().expect("it has a header's length");
+    head[48..56].copy_from_slice(&sum.to_le_bytes());
+    let (salt, at_bytes) = (SALT.to_le_bytes(), (at as u64).to_le_bytes());
+    let epoch: [u8; 8] = head[32..40].try_into().expect("eight bytes");
+    let check = crc(&[&salt, &segment.to_le_bytes(), &epoch, &at_bytes, &head[..56], &[0; 40]]);
+    head[56..64].copy_from_slice(&check.to_le_bytes());
+    bytes[at..at + HEADER].copy_from_slice(&head);
 }
 
 fn options() -> Options {
@@ -58,7 +61,9 @@ pub fn wal_frame(data: &[u8]) {
     for (i, info) in segments.iter().enumerate() {
         let Some(name) = names.iter().find(|name| {
             let digits = name.split('.').next().unwrap_or_default();
-            digits.parse() == Ok(info.number) || u64::from_str_radix(digits, 16) == Ok(info.number)
+            name.ends_with(".wal")
+                && (digits.parse() == Ok(info.number)
+                    || u64::from_str_radix(digits, 16) == Ok(info.number))
         }) else {
             continue;
         };
