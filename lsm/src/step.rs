@@ -104,9 +104,13 @@ impl Lsm {
     fn store_step(&self) -> Result<Step, Error> {
         let mut flusher = self.flusher.lock();
         let flusher = &mut *flusher;
-        if let Some(step) = self.unlink(flusher)? {
-            return Ok(step);
-        }
+        // A segment that cannot be unlinked must not keep flushes from commits that
+        // wait for them: told once there is nothing to flush.
+        let unlinked = match self.unlink(flusher) {
+            Ok(Some(step)) => return Ok(step),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
         let bar = Bar::busy(self.options.gc_dead_ratio);
         let now = Some(self.applied.load(Acquire));
         // Nothing was committed since there was last nothing to do.
@@ -135,6 +139,7 @@ impl Lsm {
                 return Err(error);
             }
         }
+        unlinked?;
         match self.trim(flusher)? {
             0 => {}
             segments => return Ok(Step::Trimmed(segments)),
