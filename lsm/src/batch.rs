@@ -8,15 +8,18 @@
 //!  0         1         4        8
 //! +---------+---------+--------+------+------+-----
 //! | version | zero    | count  | op 1 | op 2 | ...      count operations, then
-//! | u8 = 1  | 3 bytes | u32 LE |      |      |          nothing
+//! | u8 = 2  | 3 bytes | u32 LE |      |      |          nothing
 //! +---------+---------+--------+------+------+-----
 //!
-//!  0      1      2         4          8           12
-//! +------+------+---------+----------+-----------+---------+-----------+
-//! | kind | zero | key len | keyspace | value len | key ... | value ... |
-//! | u8   | u8   | u16 LE  | u32 LE   | u32 LE    |         |           |
-//! +------+------+---------+----------+-----------+---------+-----------+
+//!  0      1       2         4          8           12
+//! +------+-------+---------+----------+-----------+---------+-----------+
+//! | kind | moves | key len | keyspace | value len | key ... | value ... |
+//! | u8   | u8    | u16 LE  | u32 LE   | u32 LE    |         |           |
+//! +------+-------+---------+----------+-----------+---------+-----------+
 //!   kind 1: put.  2: delete (value len 0).  3: drop the keyspace (both 0).
+//!   moves 1: the writer says that the number of keys changes: the key of a put
+//!   had no value, that of a delete had one. 0: it does not, or nobody knows; of a
+//!   drop always 0. What it is for: `count.rs`.
 //! ```
 
 use std::fmt;
@@ -33,7 +36,7 @@ pub const MAX_BATCH_BYTES: usize = 64 << 20;
 /// Keyspaces are numbered below this; the rest is for the engine's own trees.
 pub const MAX_KEYSPACE: u32 = 0xFFFF_0000;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const DROP: u8 = 3;
@@ -62,7 +65,7 @@ const _: () = assert!(size_of::<Head>() == 8);
 #[repr(C)]
 struct OpHead {
     kind: u8,
-    zero: u8,
+    moves: u8,
     key_len: U16,
     keyspace: U32,
     value_len: U32,
@@ -137,17 +140,30 @@ impl Batch {
 
     /// Sets `key` to `value`.
     pub fn put(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
-        self.push(PUT, keyspace, key, value);
+        self.push(PUT, 0, keyspace, key, value);
+    }
+
+    /// As [`Batch::put`], of a key of which the caller knows that it has no value at
+    /// that point: [`Lsm::count`](crate::Lsm::count) is exact if every new key of a
+    /// keyspace is put this way.
+    pub fn put_new(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
+        self.push(PUT, 1, keyspace, key, value);
     }
 
     /// Removes `key`; fine if it is not there.
     pub fn delete(&mut self, keyspace: KeyspaceId, key: &[u8]) {
-        self.push(DELETE, keyspace, key, &[]);
+        self.push(DELETE, 0, keyspace, key, &[]);
+    }
+
+    /// As [`Batch::delete`], of a key of which the caller knows that it has a value at
+    /// that point; see [`Batch::put_new`].
+    pub fn delete_present(&mut self, keyspace: KeyspaceId, key: &[u8]) {
+        self.push(DELETE, 1, keyspace, key, &[]);
     }
 
     /// Empties the keyspace, of what this batch has put so far too.
     pub fn drop_keyspace(&mut self, keyspace: KeyspaceId) {
-        self.push(DROP, keyspace, &[], &[]);
+        self.push(DROP, 0, keyspace, &[], &[]);
     }
 
     /// Operations.
@@ -200,7 +216,7 @@ impl Batch {
         self.fault.get_or_insert(fault);
     }
 
-    fn push(&mut self, kind: u8, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
+    fn push(&mut self, kind: u8, moves: u8, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
         let bytes = self.payload.len() + size_of::<OpHead>() + key.len();
         let bytes = bytes.saturating_add(value.len());
         let fault = if kind != DROP && !(1..=MAX_KEY).contains(&key.len()) {
@@ -217,7 +233,7 @@ impl Batch {
         }
         let head = OpHead {
             kind,
-            zero: 0,
+            moves,
             key_len: U16::new(key.len() as u16),
             keyspace: U32::new(keyspace.0),
             value_len: U32::new(value.len() as u32),
@@ -272,7 +288,8 @@ pub struct Ops<'a> {
 }
 
 impl<'a> Ops<'a> {
-    fn step(&mut self) -> Result<Op<'a>, &'static str> {
+    /// The next operation, and by how much it moves the number of keys.
+    fn step(&mut self) -> Result<(Op<'a>, i64), &'static str> {
         let rest = self.payload.get(self.at..).unwrap_or_default();
         let Ok((head, rest)) = OpHead::ref_from_prefix(rest) else {
             return Err("an operation's header is cut off");
@@ -284,8 +301,8 @@ impl<'a> Ops<'a> {
         let Some(value) = rest.get(..value_len) else {
             return Err("a value is cut off");
         };
-        if head.zero != 0 {
-            return Err("a reserved byte is set");
+        if head.moves > u8::from(head.kind != DROP) {
+            return Err("a reserved bit is set");
         }
         if head.keyspace.get() >= MAX_KEYSPACE {
             return Err("a reserved keyspace is written");
@@ -300,7 +317,16 @@ impl<'a> Ops<'a> {
             _ => return Err("an unknown kind of operation"),
         };
         self.at += size_of::<OpHead>() + key_len + value_len;
-        Ok(op)
+        let moves = i64::from(head.moves);
+        Ok((op, if head.kind == DELETE { -moves } else { moves }))
+    }
+
+    /// As the iterator, with by how much each operation moves the number of keys.
+    pub(crate) fn counted(mut self) -> impl Iterator<Item = (Op<'a>, i64)> {
+        std::iter::from_fn(move || {
+            self.left = self.left.checked_sub(1)?;
+            self.step().ok()
+        })
     }
 }
 
@@ -309,7 +335,7 @@ impl<'a> Iterator for Ops<'a> {
 
     fn next(&mut self) -> Option<Op<'a>> {
         self.left = self.left.checked_sub(1)?;
-        self.step().ok()
+        self.step().ok().map(|(op, _)| op)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -327,6 +353,8 @@ mod tests {
         batch.drop_keyspace(KeyspaceId(9));
         batch.put(KeyspaceId(7), b"key", b"value");
         batch.delete(KeyspaceId(0x0102_0304), b"k");
+        batch.put_new(KeyspaceId(7), b"n", b"v");
+        batch.delete_present(KeyspaceId(7), b"n");
         batch
     }
 
@@ -335,10 +363,12 @@ mod tests {
         let batch = sample();
         #[rustfmt::skip]
         let want = [
-            1, 0, 0, 0, 3, 0, 0, 0,
+            2, 0, 0, 0, 5, 0, 0, 0,
             3, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0,
             1, 0, 3, 0, 7, 0, 0, 0, 5, 0, 0, 0, b'k', b'e', b'y', b'v', b'a', b'l', b'u', b'e',
             2, 0, 1, 0, 4, 3, 2, 1, 0, 0, 0, 0, b'k',
+            1, 1, 1, 0, 7, 0, 0, 0, 1, 0, 0, 0, b'n', b'v',
+            2, 1, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, b'n',
         ];
         assert_eq!(batch.payload(), want);
         let ops: Vec<_> = decode(&want).unwrap().collect();
@@ -348,8 +378,12 @@ mod tests {
                 Op::DropKeyspace(KeyspaceId(9)),
                 Op::Put(KeyspaceId(7), b"key", b"value"),
                 Op::Delete(KeyspaceId(0x0102_0304), b"k"),
+                Op::Put(KeyspaceId(7), b"n", b"v"),
+                Op::Delete(KeyspaceId(7), b"n"),
             ]
         );
+        let moves: Vec<i64> = decode(&want).unwrap().counted().map(|(_, by)| by).collect();
+        assert_eq!(moves, [0, 0, 0, 1, -1]);
     }
 
     #[test]
@@ -380,14 +414,16 @@ mod tests {
         let mut long = bytes;
         long.push(0);
         assert!(matches!(decode(&long), Err(BatchError::Corrupt { .. })));
-        long[0] = 2;
-        assert_eq!(decode(&long).unwrap_err(), BatchError::Version(2));
+        for version in [1, 3] {
+            long[0] = version;
+            assert_eq!(decode(&long).unwrap_err(), BatchError::Version(version));
+        }
     }
 
     proptest! {
         #[test]
         fn what_decodes_encodes_to_the_same_bytes(
-            flips in prop::collection::vec((0usize..53, any::<u8>()), 0..4)
+            flips in prop::collection::vec((0usize..80, any::<u8>()), 0..4)
         ) {
             let mut bytes = sample().payload().to_vec();
             for (at, to) in flips {
@@ -395,11 +431,13 @@ mod tests {
             }
             if let Ok(ops) = decode(&bytes) {
                 let mut again = Batch::new();
-                for op in ops {
+                for op in ops.counted() {
                     match op {
-                        Op::Put(ks, k, v) => again.put(ks, k, v),
-                        Op::Delete(ks, k) => again.delete(ks, k),
-                        Op::DropKeyspace(ks) => again.drop_keyspace(ks),
+                        (Op::Put(ks, k, v), 0) => again.put(ks, k, v),
+                        (Op::Put(ks, k, v), _) => again.put_new(ks, k, v),
+                        (Op::Delete(ks, k), 0) => again.delete(ks, k),
+                        (Op::Delete(ks, k), _) => again.delete_present(ks, k),
+                        (Op::DropKeyspace(ks), _) => again.drop_keyspace(ks),
                     }
                 }
                 prop_assert_eq!(again.check(), Ok(()));

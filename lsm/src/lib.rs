@@ -15,6 +15,7 @@ mod batch;
 #[doc(hidden)]
 pub mod bench;
 mod commit;
+mod count;
 mod counter;
 mod cursor;
 mod directory;

@@ -5,7 +5,7 @@
 //! nothing is written any more.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicI64, AtomicUsize};
 use std::sync::atomic::Ordering::Relaxed;
 
 use arc_swap::ArcSwap;
@@ -22,6 +22,9 @@ pub(crate) struct Table {
     pub(crate) entries: Arc<Memtable>,
     /// Ascending.
     pub(crate) drops: Arc<[Lsn]>,
+    /// By how much the keyspace's number of keys was moved here, since its last drop
+    /// if there is one: `count.rs`.
+    pub(crate) moved: Arc<AtomicI64>,
 }
 
 impl Table {
@@ -81,7 +84,7 @@ impl MemSet {
         }
         let mut grown = 0;
         let mut tables = self.tables.load();
-        for (i, op) in ops.enumerate() {
+        for (i, (op, by)) in ops.counted().enumerate() {
             let (keyspace, key, value) = match op {
                 Op::Put(keyspace, key, value) => (keyspace.0, key, Some(value)),
                 Op::Delete(keyspace, key) => (keyspace.0, key, None),
@@ -102,6 +105,9 @@ impl MemSet {
                 }
             };
             grown += tables[at].entries.insert(key, lsn, value);
+            if by != 0 {
+                tables[at].moved.fetch_add(by, Relaxed);
+            }
         }
         self.bytes.fetch_add(grown, Relaxed);
     }
@@ -111,9 +117,11 @@ impl MemSet {
             return entries;
         }
         let entries = Arc::new(Memtable::empty());
-        self.replace(Table { keyspace, entries: Arc::clone(&entries), drops: Arc::new([]) });
-        // The table, its place in the list, and the two counters of its `Arc`.
-        let bytes = entries.bytes() + size_of::<Table>() + 2 * size_of::<usize>();
+        let (drops, moved) = (Arc::new([]), Arc::new(AtomicI64::new(0)));
+        self.replace(Table { keyspace, entries: Arc::clone(&entries), drops, moved });
+        // The table, its place in the list, its count, and the two counters of each `Arc`.
+        let arcs = 4 * size_of::<usize>() + size_of::<AtomicI64>();
+        let bytes = entries.bytes() + size_of::<Table>() + arcs;
         self.bytes.fetch_add(bytes, Relaxed);
         entries
     }
@@ -122,7 +130,8 @@ impl MemSet {
         let entries = self.table(keyspace);
         let mut drops = self.with(keyspace, |t| t.drops.to_vec()).unwrap_or_default();
         drops.push(lsn);
-        self.replace(Table { keyspace, entries, drops: drops.into() });
+        let moved = Arc::new(AtomicI64::new(0));
+        self.replace(Table { keyspace, entries, drops: drops.into(), moved });
         self.bytes.fetch_add(size_of::<Lsn>(), Relaxed);
     }
 

@@ -1,0 +1,81 @@
+//! How many keys a keyspace has, exactly, without counting them.
+//!
+//! What must stay true: each tree knows how many keys it has, in the page write that
+//! makes its version; each memtable of a keyspace knows by how much its commits moved
+//! that number, as their writer said ([`Batch::put_new`], [`Batch::delete_present`]).
+//! That is in the log, so replay comes to the same sum, and a flush replaces the sum by
+//! what the tree has found: a version shows one or the other, never both. Nothing is
+//! written for it, and nothing read.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::version::{Snapshot, Version};
+use crate::{Error, KeyspaceId, Lsm};
+
+impl Version {
+    /// Keys of a keyspace with every commit that its active set has.
+    pub(crate) fn count(&self, keyspace: KeyspaceId) -> u64 {
+        let mut moved = 0i64;
+        for set in self.sets() {
+            let here = set.with(keyspace.0, |t| (t.moved.load(Relaxed), !t.drops.is_empty()));
+            if let Some((by, dropped)) = here {
+                moved = moved.saturating_add(by);
+                if dropped {
+                    return u64::try_from(moved).unwrap_or(0);
+                }
+            }
+        }
+        self.view.len(keyspace.0).saturating_add_signed(moved)
+    }
+}
+
+impl Lsm {
+    /// How many keys the keyspace has now. Exact if every commit that added or removed
+    /// one said so ([`Batch::put_new`](crate::Batch::put_new),
+    /// [`Batch::delete_present`](crate::Batch::delete_present)) or was flushed; commits
+    /// that run meanwhile may count or not. Costs no read.
+    pub fn count(&self, keyspace: KeyspaceId) -> u64 {
+        self.version.load().count(keyspace)
+    }
+}
+
+impl Snapshot {
+    /// As [`Lsm::count`], of the snapshot's version: with the commits made since that
+    /// went to the same memtable.
+    ///
+    /// # Errors
+    /// [`Error::SnapshotExpired`].
+    pub fn count(&self, keyspace: KeyspaceId) -> Result<u64, Error> {
+        Ok(self.version()?.count(keyspace))
+    }
+
+    /// Whether `key` has a value. Cheaper than [`Snapshot::get`]: a value that lies in
+    /// the value log is not read.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub fn contains(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<bool, Error> {
+        let version = self.version()?;
+        self.health().look(version.contains(keyspace, key, self.lsn()))
+    }
+}
+
+impl Version {
+    fn contains(&self, keyspace: KeyspaceId, key: &[u8], lsn: u64) -> Result<bool, Error> {
+        for set in self.sets() {
+            let found = set.with(keyspace.0, |table| {
+                let floor = table.floor(lsn);
+                match table.entries.get(key, lsn) {
+                    Some(entry) if entry.lsn() >= floor => Some(entry.value().is_some()),
+                    // Dropped here: whatever is older is gone.
+                    _ if floor > 0 => Some(false),
+                    _ => None,
+                }
+            });
+            if let Some(Some(found)) = found {
+                return Ok(found);
+            }
+        }
+        Ok(self.view.get(keyspace.0, key)?.is_some())
+    }
+}
