@@ -136,8 +136,10 @@ impl SegmentFile {
             // The last header's worth of bytes is seen again in the next chunk.
             let starts = got + 1 - record::HEADER_LEN;
             for i in 0..starts {
-                let Ok(len) = record::claimed_len(&chunk[i..got]) else { continue };
                 let offset = at + i as u64;
+                let Ok(len) = record::claimed_len(&chunk[i..got], self.id, offset) else {
+                    continue;
+                };
                 if len > end - offset {
                     continue;
                 }

@@ -54,7 +54,7 @@ impl Scan {
         }
         let at = self.at;
         self.fill(at, record::HEADER_LEN)?;
-        let len = match record::claimed_len(self.held(at, record::HEADER_LEN)) {
+        let len = match record::claimed_len(self.held(at, record::HEADER_LEN), self.segment, at) {
             Ok(len) if len <= self.end - at => len,
             Ok(_) => return Err(Error::corrupt(&self.path, at, record::Flaw::Length.to_string())),
             Err(flaw) => return Err(Error::corrupt(&self.path, at, flaw.to_string())),

@@ -19,7 +19,8 @@ use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 const MAGIC: [u8; 8] = *b"PLANKVLG";
-pub(crate) const VERSION: u32 = 1;
+/// 2: crc32c for records, their headers checked by themselves as well.
+pub(crate) const VERSION: u32 = 2;
 /// Bytes of the header of a segment file.
 pub(crate) const HEADER_LEN: u64 = 32;
 const CHECKED: usize = 24;
@@ -130,14 +131,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn golden_bytes_of_version_1() {
+    fn golden_bytes_of_version_2() {
         let hex: String = encode(3)
             .chunks(16)
             .map(|c| c.iter().map(|b| format!("{b:02x}")).collect::<String>() + "\n")
             .collect();
         expect_test::expect![[r#"
-            504c414e4b564c470100000020000000
-            0300000000000000110d6f7963d9f597
+            504c414e4b564c470200000020000000
+            03000000000000001ae21c5d373d489c
         "#]]
         .assert_eq(&hex);
     }
@@ -170,8 +171,8 @@ mod tests {
     #[test]
     fn a_newer_version_is_told_from_damage() {
         let mut bytes = encode(3);
-        bytes[8] = 2;
-        assert_eq!(check(&bytes, 3), Err(HeaderFlaw::Newer(2)));
+        bytes[8] = 3;
+        assert_eq!(check(&bytes, 3), Err(HeaderFlaw::Newer(3)));
     }
 
     #[test]

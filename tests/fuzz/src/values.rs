@@ -1,6 +1,6 @@
 //! Records of the value log: a segment with bytes changed, checksums right again.
 
-use crate::bytes::{Bytes, crc, edits};
+use crate::bytes::{Bytes, edits};
 use platform::sim::SimDisk;
 use platform::{Disk, Open};
 use std::sync::Arc;
@@ -9,12 +9,19 @@ use vlog::{Options, Pointer, Vlog};
 /// Header of the segment, then records: 32 bytes of header, key, value.
 const HEADER: usize = 32;
 
-/// Makes the checksum of the record at `at` right: crc64(place, 24 bytes, rest).
+/// Makes the checksums of the record at `at` right: crc32c(place, 24 bytes), and the
+/// same over key and value too.
 fn reseal(bytes: &mut [u8], segment: u32, at: usize, len: usize) {
     let (head, rest) = bytes[at..at + len].split_at(HEADER);
-    let sum =
-        crc(&[&u64::from(segment).to_le_bytes(), &(at as u64).to_le_bytes(), &head[..24], rest]);
-    bytes[at + 24..at + 32].copy_from_slice(&sum.to_le_bytes());
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    digest.update(&u64::from(segment).to_le_bytes());
+    digest.update(&(at as u64).to_le_bytes());
+    digest.update(&head[..24]);
+    let head_sum = digest.finalize() as u32;
+    digest.update(rest);
+    let sum = digest.finalize() as u32;
+    bytes[at + 24..at + 28].copy_from_slice(&head_sum.to_le_bytes());
+    bytes[at + 28..at + 32].copy_from_slice(&sum.to_le_bytes());
 }
 
 /// Changes bytes of a segment with three records, makes the checksums right

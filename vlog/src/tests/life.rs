@@ -156,9 +156,9 @@ fn a_tail_that_is_not_there_is_refused_unchanged() {
         assert!(matches!(error, Error::Corrupt { .. } | Error::Missing { .. }), "{error}");
     }
     assert_eq!(disk.digest(), before);
-    disk.corrupt(&segment_path(1), 8, 1 ^ 2).unwrap(); // version 2
+    disk.corrupt(&segment_path(1), 8, 2 ^ 3).unwrap(); // version 3
     let error = try_open(&disk, tail).unwrap_err();
-    assert!(matches!(error, Error::NewerFormat { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, Error::NewerFormat { found: 3, known: 2, .. }), "{error}");
 }
 
 #[test]
