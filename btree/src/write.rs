@@ -66,6 +66,8 @@ pub struct Write<'f> {
     moved: Option<Ref>,
     /// Commits in a row for the sake of shrinking, this one counted.
     shrinking: u32,
+    /// To be committed even without a change.
+    anyway: bool,
 }
 
 /// The pages of a write transaction.
@@ -114,7 +116,16 @@ impl<'f> Write<'f> {
             space,
         };
         let user = base.meta.user;
-        Write { file, base, txn, roots: BTreeMap::new(), user, moved: None, shrinking: 0 }
+        Write {
+            file,
+            base,
+            txn,
+            roots: BTreeMap::new(),
+            user,
+            moved: None,
+            shrinking: 0,
+            anyway: false,
+        }
     }
 
     /// Applies operations in strictly ascending key order to a tree, which is
@@ -267,6 +278,12 @@ impl<'f> Write<'f> {
         }
     }
 
+    /// Has [`Write::commit`] write a meta page even if nothing changed: then both
+    /// meta pages hold the same.
+    pub fn anyway(&mut self) {
+        self.anyway = true;
+    }
+
     /// Makes all of it durable and visible at once, or nothing. Without any
     /// change nothing is written, and the current view is returned.
     ///
@@ -278,7 +295,7 @@ impl<'f> Write<'f> {
     /// earlier call on this transaction failed: nothing was committed.
     pub fn commit(mut self) -> Result<View, Error> {
         self.txn.usable(0)?;
-        if self.roots.is_empty() && self.user == self.base.meta.user {
+        if !self.anyway && self.roots.is_empty() && self.user == self.base.meta.user {
             return Ok(View(Arc::clone(&self.base)));
         }
         self.finish()

@@ -54,6 +54,9 @@ use crate::{Error, Lsm, Lsn, PAGES, Step};
 /// Bounds of the bytes of values that one piece of a flush appends and syncs.
 const PIECE: std::ops::RangeInclusive<usize> = 4 << 10..=4 << 20;
 
+/// Files of the log kept to be used again while nothing is written.
+const RESTING_SPARES: usize = 1;
+
 /// State of the one flush at a time, and of all else that commits to the page file.
 pub(crate) struct Flusher {
     /// The values of a set whose flush is not done.
@@ -341,7 +344,11 @@ impl Lsm {
         let tails = (Meta::decode(view.user(), PAGES)?.tail, meta.tail);
         let rows = changes.write(view, &mut write, &self.values, tails, &flusher.gc.gone)?;
         write.set_user(meta.encode());
+        let before = view.epoch();
         let view = write.commit()?;
+        if view.epoch() > before {
+            self.retain.committed(meta.flushed);
+        }
         flusher.gc.committed(&view, rows, meta.tail);
         self.gc.count(&flusher.gc);
         Ok(view)
@@ -380,7 +387,7 @@ impl Lsm {
     }
 
     pub(crate) fn trim(&self, flusher: &mut Flusher) -> Result<u64, Error> {
-        let limit = self.trim_limit(self.flushed_lsn());
+        let limit = self.trim_limit();
         if flusher.trimmed == limit {
             return Ok(0);
         }
@@ -389,6 +396,30 @@ impl Lsm {
         let removed = outcome?;
         flusher.trimmed = limit;
         Ok(removed)
+    }
+
+    /// A commit without a change: now the older meta page too has what the newer has.
+    pub(crate) fn commit_again(&self, flusher: &mut Flusher) -> Result<(), Error> {
+        let view = self.version.load().view.clone();
+        let meta = Meta::decode(view.user(), PAGES)?;
+        let mut write = self.pages.begin();
+        write.anyway();
+        let view = self.switch(flusher, &view, write, Changes::default(), meta)?;
+        self.publish_view(view);
+        Ok(())
+    }
+
+    /// While nothing else is to do: a commit for the log's segments that only the
+    /// older meta page needs, and fewer files kept to be used again.
+    pub(crate) fn rest_log(&self, flusher: &mut Flusher) -> Result<Option<Step>, Error> {
+        if self.retain.older_holds(&self.wal.segments()) && self.pages.poisoned().is_none() {
+            self.commit_again(flusher)?;
+            return Ok(Some(Step::Trimmed(self.trim(flusher)?)));
+        }
+        match self.wal.keep_spares(RESTING_SPARES)? {
+            0 => Ok(None),
+            spares => Ok(Some(Step::Trimmed(spares as u64))),
+        }
     }
 }
 

@@ -42,8 +42,7 @@ struct Inner {
     /// Frames below this are removed, or about to be.
     oldest: Lsn,
     let_go: u64,
-    /// What the newest flush, as far as this module saw, had flushed; and the one
-    /// before it, which the older meta page has, or a later one.
+    /// What the newer meta page has flushed, and the older one; 0 if unknown.
     newest: Lsn,
     older: Lsn,
 }
@@ -122,6 +121,20 @@ impl Retain {
         Arc::new(Self { inner: Mutex::new(inner) })
     }
 
+    /// The page file has committed: its newer meta page has all up to `flushed`.
+    pub(crate) fn committed(&self, flushed: Lsn) {
+        let mut inner = self.inner.lock();
+        inner.older = inner.newest;
+        inner.newest = flushed;
+    }
+
+    /// Whether one of `segments` is kept for the older meta page only.
+    pub(crate) fn older_holds(&self, segments: &[SegmentInfo]) -> bool {
+        let inner = self.inner.lock();
+        let ends = segments.iter().skip(1).map(|next| next.first_lsn - 1);
+        ends.filter(|last| (inner.older + 1..=inner.newest).contains(last)).count() > 0
+    }
+
     fn hold(self: &Arc<Self>, name: &str, from: Lsn, wal: &wal::Wal) -> Result<Retention, Error> {
         let mut inner = self.inner.lock();
         // Under the lock: nothing is condemned between the look and the entry.
@@ -140,19 +153,12 @@ impl Retain {
     /// not kept.
     pub(crate) fn limit(
         &self,
-        flushed: Lsn,
         archived: Option<Lsn>,
         segments: &[SegmentInfo],
         most: u64,
         keep: u64,
     ) -> Lsn {
         let mut inner = self.inner.lock();
-        if flushed > inner.newest {
-            // Flushes that were not seen lie in between: the older meta page has
-            // at least this, so too much is kept, never too little.
-            inner.older = inner.newest;
-            inner.newest = flushed;
-        }
         let free = inner.older.min(archived.unwrap_or(Lsn::MAX)).min(before(segments, keep));
         let mut limit = free;
         let mut let_go = 0;
@@ -244,12 +250,12 @@ impl Lsm {
         inner.holders.iter().map(holder).collect()
     }
 
-    /// Up to which frame the log may be cut, with all up to `flushed` in the trees.
-    pub(crate) fn trim_limit(&self, flushed: Lsn) -> Lsn {
+    /// Up to which frame the log may be cut.
+    pub(crate) fn trim_limit(&self) -> Lsn {
         let segments = self.wal.segments();
         let most = self.options.wal_retain_bytes;
         let keep = self.options.wal_keep_bytes;
-        self.retain.limit(flushed, self.archiving.archived(), &segments, most, keep)
+        self.retain.limit(self.archiving.archived(), &segments, most, keep)
     }
 }
 
@@ -277,21 +283,27 @@ mod tests {
         let of = Retain::new(30);
         let segments = segments();
         // Nothing goes before it is known what the older meta page has:
-        assert_eq!(of.limit(30, None, &segments, 1000, 0), 0);
-        assert_eq!(of.limit(45, None, &segments, 1000, 0), 30);
-        assert_eq!(of.limit(45, None, &segments, 1000, 0), 30);
-        assert_eq!(of.limit(55, None, &segments, 1000, 0), 45);
-        assert_eq!(of.limit(55, Some(40), &segments, 1000, 0), 40);
-        assert_eq!(of.limit(55, Some(0), &segments, 1000, 0), 0);
+        assert_eq!(of.limit(None, &segments, 1000, 0), 0);
+        assert!(of.older_holds(&segments));
+        of.committed(45);
+        assert_eq!(of.limit(None, &segments, 1000, 0), 30);
+        assert!(of.older_holds(&segments), "31 to 40");
+        of.committed(45);
+        assert_eq!(of.limit(None, &segments, 1000, 0), 45, "both meta pages have 45");
+        assert!(!of.older_holds(&segments));
+        of.committed(55);
+        assert_eq!(of.limit(None, &segments, 1000, 0), 45);
+        assert_eq!(of.limit(Some(40), &segments, 1000, 0), 40);
+        assert_eq!(of.limit(Some(0), &segments, 1000, 0), 0);
         let one = hold(&of, 32);
         let two = hold(&of, 60);
-        assert_eq!(of.limit(55, None, &segments, 1000, 0), 31);
+        assert_eq!(of.limit(None, &segments, 1000, 0), 31);
         one.advance(44).unwrap();
-        assert_eq!(of.limit(55, None, &segments, 1000, 0), 43);
+        assert_eq!(of.limit(None, &segments, 1000, 0), 43);
         one.advance(33).unwrap();
-        assert_eq!(of.limit(55, None, &segments, 1000, 0), 43, "never back");
+        assert_eq!(of.limit(None, &segments, 1000, 0), 43, "never back");
         drop(one);
-        assert_eq!(of.limit(55, None, &segments, 1000, 0), 45);
+        assert_eq!(of.limit(None, &segments, 1000, 0), 45);
         assert_eq!(
             (two.from(), of.figures().oldest, of.figures().holders),
             (Some(60), Some(60), 1)
@@ -305,37 +317,36 @@ mod tests {
             [(0, 45), (1, 45), (100, 45), (101, 40), (200, 40), (201, 30), (600, 0), (601, 0)]
         {
             let of = Retain::new(45);
-            of.limit(60, None, &segments, 1000, 0);
-            assert_eq!(of.limit(60, None, &segments, 1000, keep), limit, "{keep}");
+            of.committed(60);
+            assert_eq!(of.limit(None, &segments, 1000, keep), limit, "{keep}");
         }
     }
 
     #[test]
     fn who_holds_back_too_much_is_let_go_and_told_where_the_log_begins() {
         // Given two holders, all flushed up to 45,
-        let of = Retain::new(45);
         let segments = segments();
-        assert_eq!(of.limit(60, None, &segments, 1000, 0), 45);
         let of = Retain::new(45);
+        of.committed(60);
         let (far, near) = (hold(&of, 5), hold(&of, 25));
         // 1..=10 to 31..=40 could go, were it not for them: 4 segments, and 2.
-        assert_eq!(of.limit(60, None, &segments, 400, 0), 4);
+        assert_eq!(of.limit(None, &segments, 400, 0), 4);
         // when only 3 may be held back, then the further one goes,
-        assert_eq!(of.limit(60, None, &segments, 399, 0), 24);
+        assert_eq!(of.limit(None, &segments, 399, 0), 24);
         assert_eq!(far.from(), None);
         let error = far.advance(12).unwrap_err();
         let Error::Wal(WalError::Gone { wanted, oldest }) = error else { panic!("{error}") };
         assert_eq!((wanted, oldest), (12, 21));
         // stays so, stays visible,
-        assert_eq!(of.limit(60, None, &segments, 1000, 0), 24);
+        assert_eq!(of.limit(None, &segments, 1000, 0), 24);
         assert_eq!((of.figures().holders, of.figures().let_go), (2, 1));
         // and one that holds back nothing that could go is never let go.
         near.advance(46).unwrap();
-        assert_eq!(of.limit(60, None, &segments, 0, 0), 45);
+        assert_eq!(of.limit(None, &segments, 0, 0), 45);
         assert_eq!(near.from(), Some(46));
         // Nor is one blamed for what the archive holds back.
         let slow = hold(&of, 21);
-        assert_eq!(of.limit(60, Some(22), &segments, 0, 0), 20);
+        assert_eq!(of.limit(Some(22), &segments, 0, 0), 20);
         assert_eq!(slow.from(), Some(21));
     }
 }

@@ -135,7 +135,6 @@ pub(crate) struct Changes {
     /// Bytes named from now on.
     named: BTreeMap<u32, u64>,
     cleared: BTreeMap<u32, u64>,
-    touched: Option<u32>,
     /// The first cell that made no sense, since callbacks cannot fail.
     fault: Option<Error>,
 }
@@ -168,11 +167,6 @@ impl Changes {
     /// The segment was looked through up to this offset.
     pub(crate) fn cleared(&mut self, segment: u32, offset: u64) {
         self.cleared.insert(segment, offset);
-    }
-
-    /// Changes the row of a segment of which all is dead, for the commit's sake.
-    pub(crate) fn touch(&mut self, segment: u32) {
-        self.touched = Some(segment);
     }
 
     /// The commit must not be made.
@@ -215,7 +209,6 @@ impl Changes {
         }
         let mut ids: BTreeSet<u32> = bytes.keys().copied().collect();
         ids.extend(self.dead.keys().chain(self.named.keys()).chain(self.cleared.keys()));
-        ids.extend(self.touched);
         let mut rows = Vec::with_capacity(ids.len());
         for id in ids {
             let before = row(view, id)?;
@@ -237,8 +230,7 @@ impl Changes {
                     of(&self.named)
                 )));
             };
-            let touched = u64::from(self.touched == Some(id));
-            let cleared = before.cleared.max(of(&self.cleared)) ^ touched;
+            let cleared = before.cleared.max(of(&self.cleared));
             let after = Row { bytes: now, dead, cleared };
             if after != before {
                 rows.push((id, after));

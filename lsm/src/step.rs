@@ -44,7 +44,7 @@ pub enum Step {
         /// Pages of the page file that are free now.
         pages: u64,
     },
-    /// So many WAL segments were removed.
+    /// So many files of the WAL were removed, or are kept to be used again.
     Trimmed(u64),
     /// So many bytes of the page file were given back; 0: that was prepared.
     Shrunk(u64),
@@ -80,8 +80,8 @@ pub struct Debt {
 
 impl Lsm {
     /// One bounded piece of background work: removes a segment that is all
-    /// garbage, flushes a piece of a frozen set, removes WAL segments no longer
-    /// needed, frees a piece of a dropped keyspace, collects a piece of garbage,
+    /// garbage, removes WAL segments no longer needed, flushes a piece of a frozen
+    /// set, frees a piece of a dropped keyspace, collects a piece of garbage,
     /// gives the end of the page file back.
     ///
     /// # Errors
@@ -109,6 +109,12 @@ impl Lsm {
         let unlinked = match self.unlink(flusher) {
             Ok(Some(step)) => return Ok(step),
             Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        // However much waits for its flush: the log must not outgrow that.
+        let trimmed = match self.trim(flusher) {
+            Ok(0) => Ok(()),
+            Ok(segments) => return Ok(Step::Trimmed(segments)),
             Err(error) => Err(error),
         };
         let bar = Bar::busy(self.options.gc_dead_ratio);
@@ -140,10 +146,7 @@ impl Lsm {
             }
         }
         unlinked?;
-        match self.trim(flusher)? {
-            0 => {}
-            segments => return Ok(Step::Trimmed(segments)),
-        }
+        trimmed?;
         if let Some(step) = self.reclaim(flusher, bar, idle)? {
             return Ok(step);
         }
@@ -155,6 +158,9 @@ impl Lsm {
                 self.publish_view(shrunk.view);
             }
             return Ok(Step::Shrunk(shrunk.bytes));
+        }
+        if idle && let Some(step) = self.rest_log(flusher)? {
+            return Ok(step);
         }
         flusher.gc.idle_at = now;
         Ok(Step::Idle)

@@ -394,6 +394,15 @@ impl Wal {
         self.inner.truncate_below(lsn)
     }
 
+    /// Removes all but `most` of the files kept to be used again; returns how many
+    /// it removed. For a log that rests: the next segments are made anew.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: those not removed are kept, and can still be used.
+    pub fn keep_spares(&self, most: usize) -> Result<usize, Error> {
+        self.inner.keep_spares(most)
+    }
+
     /// Durable frames from `from` on, now and as they come.
     ///
     /// # Errors

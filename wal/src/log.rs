@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::files::{self, Failed, Segment};
 use crate::frame::{self, MAX_PAYLOAD_BYTES, New, Place, frame_len};
 use crate::pending::Pending;
-use crate::segment::{self, HEADER_LEN, SegmentHeader};
+use crate::segment::{self, HEADER_LEN, Kind, SegmentHeader};
 use crate::turn::{Ended, Turn};
 use crate::watch::Watchers;
 use crate::{Lsn, Options, SegmentInfo, SyncMode};
@@ -492,6 +492,25 @@ impl Inner {
             self.spares.lock().push(number);
         }
         Ok(())
+    }
+
+    /// Removes all spares but `most`; how many those were.
+    pub(crate) fn keep_spares(&self, most: usize) -> Result<usize, Error> {
+        let _one = self.trim.lock();
+        let mut removed = 0;
+        loop {
+            let victim = {
+                let mut spares = self.spares.lock();
+                if spares.len() <= most { None } else { spares.pop() }
+            };
+            let Some(number) = victim else { return Ok(removed) };
+            let path = Kind::Spare.path(&self.dir, number);
+            if let Err(e) = self.disk.remove(&path) {
+                self.spares.lock().push(number);
+                return Err(Error::io("remove", &path)(e));
+            }
+            removed += 1;
+        }
     }
 
     /// Drops a segment of an earlier life that holds no frame.

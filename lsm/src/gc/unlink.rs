@@ -8,9 +8,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::flush::Flusher;
-use crate::meta::Meta;
-use crate::segments::Changes;
-use crate::{Error, Lsm, PAGES, Step};
+use crate::{Error, Lsm, Step};
 
 impl Lsm {
     /// Removes one segment of which nothing is alive, if there is one that
@@ -46,11 +44,7 @@ impl Lsm {
         let view = self.version.load().view.clone();
         let waits = |(id, since): (&u32, &u64)| (*since == view.epoch()).then_some(*id);
         let Some(segment) = flusher.gc.retired.iter().find_map(waits) else { return Ok(None) };
-        let mut changes = Changes::default();
-        changes.touch(segment);
-        let meta = Meta::decode(view.user(), PAGES)?;
-        let view = self.switch(flusher, &view, self.pages.begin(), changes, meta)?;
-        self.publish_view(view);
+        self.commit_again(flusher)?;
         Ok(Some(Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 }))
     }
 }
