@@ -8,6 +8,7 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
+use crate::flush::Flusher;
 use crate::gc::Bar;
 use crate::{Error, Lsm, Lsn};
 
@@ -86,7 +87,8 @@ impl Lsm {
     ///
     /// # Errors
     /// The store is as it was and goes on; the error of a flush stays in
-    /// [`Stats::flush_error`](crate::Stats) until one succeeds.
+    /// [`Stats::flush_error`](crate::Stats) until one succeeds. Other errors are told
+    /// when there is nothing else to do, so that none keeps the rest from its turn.
     pub fn step(&self) -> Result<Step, Error> {
         let _wakes = self.pace.stepping();
         if self.archiving.has_turn()
@@ -104,31 +106,33 @@ impl Lsm {
     fn store_step(&self) -> Result<Step, Error> {
         let mut flusher = self.flusher.lock();
         let flusher = &mut *flusher;
-        // A segment that cannot be unlinked must not keep flushes from commits that
-        // wait for them: told once there is nothing to flush.
-        let unlinked = match self.unlink(flusher) {
+        // What fails here must not keep flushes from commits that wait for them, nor
+        // one kind of work from another: it is told once nothing else is to do.
+        let mut failed = None;
+        match self.unlink(flusher) {
             Ok(Some(step)) => return Ok(step),
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
+            Ok(None) => {}
+            Err(error) => failed = Some(error),
+        }
         // However much waits for its flush: the log must not outgrow that.
-        let trimmed = match self.trim(flusher) {
-            Ok(0) => Ok(()),
+        match self.trim(flusher) {
+            Ok(0) => {}
             Ok(segments) => return Ok(Step::Trimmed(segments)),
-            Err(error) => Err(error),
-        };
+            Err(error) => drop(failed.get_or_insert(error)),
+        }
         let bar = Bar::busy(self.options.gc_dead_ratio);
         let now = Some(self.applied.load(Acquire));
         // Nothing was committed since there was last nothing to do.
         let idle = flusher.gc.idle_at == now;
+        let mut reclaims = true;
         if self.owes_garbage(flusher) {
             match self.reclaim(flusher, bar, idle) {
                 Ok(None) => {}
                 Ok(Some(step)) => return Ok(step),
                 Err(error) => {
-                    // The next step flushes, whatever ails this.
                     flusher.gc.forgive();
-                    return Err(error);
+                    reclaims = false;
+                    failed.get_or_insert(error);
                 }
             }
         }
@@ -137,7 +141,8 @@ impl Lsm {
             Ok(Some(step)) => return Ok(step),
             Err(error) => {
                 // Less room may be enough to free some.
-                if error.shortage().is_some()
+                if reclaims
+                    && error.shortage().is_some()
                     && let Ok(Some(step)) = self.reclaim(flusher, bar, idle)
                 {
                     return Ok(step);
@@ -145,25 +150,36 @@ impl Lsm {
                 return Err(error);
             }
         }
-        unlinked?;
-        trimmed?;
-        if let Some(step) = self.reclaim(flusher, bar, idle)? {
-            return Ok(step);
+        if reclaims {
+            match self.reclaim(flusher, bar, idle) {
+                Ok(None) => {}
+                Ok(Some(step)) => return Ok(step),
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
         }
-        if idle && let Some(step) = self.tidy(flusher)? {
-            return Ok(step);
+        if idle {
+            match self.spare_time(flusher) {
+                Ok(None) => {}
+                Ok(Some(step)) => return Ok(step),
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
         }
-        if idle && let Some(shrunk) = self.pages.shrink()? {
+        flusher.gc.idle_at = now;
+        failed.map_or(Ok(Step::Idle), Err)
+    }
+
+    /// What is done only while there is nothing else.
+    fn spare_time(&self, flusher: &mut Flusher) -> Result<Option<Step>, Error> {
+        if let Some(step) = self.tidy(flusher)? {
+            return Ok(Some(step));
+        }
+        if let Some(shrunk) = self.pages.shrink()? {
             if shrunk.view.epoch() != self.version.load().view.epoch() {
                 self.publish_view(shrunk.view);
             }
-            return Ok(Step::Shrunk(shrunk.bytes));
+            return Ok(Some(Step::Shrunk(shrunk.bytes)));
         }
-        if idle && let Some(step) = self.rest_log(flusher)? {
-            return Ok(step);
-        }
-        flusher.gc.idle_at = now;
-        Ok(Step::Idle)
+        self.rest_log(flusher)
     }
 
     /// How much waits for its flush. Takes no lock.

@@ -142,7 +142,8 @@ impl Vlog {
     }
 
     /// Removes a sealed segment, durably. The caller knows that no pointer and
-    /// no version names it any more; readers that hold it open keep reading.
+    /// no version names it any more; readers that hold it open keep reading. A file
+    /// that is not there any more counts as removed.
     /// After a crash the file may be there again: remove at start what
     /// [`Vlog::segments`] lists and the tree does not.
     ///
@@ -160,7 +161,13 @@ impl Vlog {
         if !self.segments.contains(segment) {
             return Err(Error::Missing { file: path });
         }
-        self.disk.remove(&path).map_err(Error::io("remove", &path))?;
+        match self.disk.remove(&path) {
+            // Somebody was quicker: what is wanted is so, once the directory is synced.
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(Error::io("remove", &path)(e));
+            }
+            _ => {}
+        }
         self.segments.retain(|id| id != segment);
         let synced = self.disk.sync_dir(&self.dir);
         let synced = synced.map_err(|e| Failed::Sync(Error::io("sync", &self.dir)(e)));

@@ -197,7 +197,7 @@ impl Lsm {
                 let from = flusher.gc.rows.get(&segment).map_or(0, |row| row.cleared);
                 match self.values.scan_from(segment, from) {
                     Ok(scan) => Job { segment, scan, batch: vec![], bytes: vec![], idle },
-                    Err(error) => return Ok(Some(self.skip(flusher, segment, &error.into()))),
+                    Err(error) => return self.give_up(flusher, segment, error.into()),
                 }
             }
         };
@@ -205,7 +205,7 @@ impl Lsm {
         let most = self.options.gc_step_bytes;
         let piece = match job.look(&view, most) {
             Ok(piece) => piece,
-            Err(error) => return Ok(Some(self.skip(flusher, job.segment, &error))),
+            Err(error) => return self.give_up(flusher, job.segment, error),
         };
         let gc = &mut flusher.gc;
         gc.debt = gc.debt.saturating_sub(piece.dead);
@@ -306,6 +306,20 @@ impl Lsm {
             );
             let error = Error::Corrupt { file: segments::file(segment), what };
             self.skip(flusher, segment, &error);
+        }
+    }
+
+    /// A segment that could not be read: left alone, unless it was for want of
+    /// descriptors, which ends; then it begins again where it had cleared.
+    fn give_up(
+        &self,
+        flusher: &mut Flusher,
+        segment: u32,
+        error: Error,
+    ) -> Result<Option<Step>, Error> {
+        match error.shortage() {
+            Some(_) => Err(error),
+            None => Ok(Some(self.skip(flusher, segment, &error))),
         }
     }
 

@@ -21,6 +21,9 @@ use crate::{Error, KeyspaceId, Lsm, PAGES, Step};
 /// Leaves freed by one step: 1 MiB of pages.
 const LEAVES: u32 = 256;
 
+/// Bytes of a page.
+const PAGE_BYTES: u64 = btree::PAGE_BYTES as u64;
+
 /// In the commit of a flush: takes the tree of a dropped keyspace out of the way.
 pub(crate) fn bury(
     view: &View,
@@ -68,7 +71,10 @@ impl Lsm {
         });
         let (trimmed, view) = match outcome {
             Ok(done) => done,
-            Err(error) if error.is_damage() => {
+            // Nothing of it was changed, and the next try would meet the same: it must
+            // not keep what else there is from being collected. (A want of space ends;
+            // a poisoned page file is no fault of this tree's.)
+            Err(error) if error.shortage().is_none() && self.pages.poisoned().is_none() => {
                 // What it names stays, until the store is opened again or mended.
                 self.health.met(&error);
                 flusher.gc.sealed_graves.insert(tree);
@@ -77,7 +83,10 @@ impl Lsm {
             Err(error) => return Err(error),
         };
         self.publish_view(view);
-        flusher.gc.debt = flusher.gc.debt.saturating_sub(dead);
+        // Pages that can be written again pay too: values held in the tree itself are
+        // no garbage of the value log, and flushes must not wait for all of them.
+        let paid = dead.max(trimmed.pages.saturating_mul(PAGE_BYTES)).max(1);
+        flusher.gc.debt = flusher.gc.debt.saturating_sub(paid);
         Ok(Some(Step::Cleared { entries: trimmed.entries, pages: trimmed.pages }))
     }
 }

@@ -68,6 +68,8 @@ pub(crate) struct Collector {
     retired: BTreeMap<u32, u64>,
     /// Unlinked segments whose rows are still in the table.
     pub(crate) gone: BTreeSet<u32>,
+    /// The segment that could last not be removed; 0: all could.
+    stuck: u32,
     /// Segments left alone.
     skipped: BTreeSet<u32>,
     /// Trees of dropped keyspaces left alone.
@@ -120,6 +122,7 @@ impl Collector {
             tail,
             retired: BTreeMap::new(),
             gone: gone.into_keys().collect(),
+            stuck: 0,
             skipped: BTreeSet::new(),
             sealed_graves: BTreeSet::new(),
             job: None,

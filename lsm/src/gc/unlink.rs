@@ -5,6 +5,7 @@
 //! commit is left, no flush in progress has written into it, and neither meta page
 //! on the disk names it: there was another commit since.
 
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::flush::Flusher;
@@ -25,10 +26,17 @@ impl Lsm {
         let free = |(id, since): (&u32, &u64)| {
             (*since <= oldest && *since < now && *id < bound).then_some(*id)
         };
-        let Some(id) = gc.retired.iter().find_map(free) else { return Ok(None) };
+        // Behind the one that failed last, in a circle: it must not keep the others.
+        let behind = gc.retired.range((Excluded(gc.stuck), Unbounded));
+        let Some(id) = behind.chain(gc.retired.range(..=gc.stuck)).find_map(free) else {
+            return Ok(None);
+        };
         match self.values.remove(id) {
             Ok(()) | Err(vlog::Error::Missing { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                gc.stuck = id;
+                return Err(error.into());
+            }
         }
         gc.retired.remove(&id);
         gc.gone.insert(id);

@@ -179,6 +179,23 @@ fn a_removed_segment_is_gone_and_the_one_being_written_stays() {
 }
 
 #[test]
+fn a_segment_whose_file_is_gone_already_counts_as_removed() {
+    // given: a sealed segment whose file somebody else has removed
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    for n in 0..3 {
+        log.append(1, b"k", n, &[1; 300]).unwrap();
+    }
+    log.sync().unwrap();
+    disk.remove(&segment_path(1)).unwrap();
+    // when it is removed, then: that is so, durably, and it is listed no more
+    log.remove(1).unwrap();
+    assert_eq!(log.segments().iter().map(|s| s.id).collect::<Vec<_>>(), [2, 3]);
+    assert!(!disk.restart_worst().files().contains(&segment_path(1)));
+    assert!(matches!(log.remove(1), Err(Error::Missing { .. })));
+}
+
+#[test]
 fn a_scan_walks_the_synced_records_in_order() {
     let disk = SimDisk::new(1);
     let log = open(&disk, Tail::EMPTY);
