@@ -288,7 +288,10 @@ impl Writer {
     pub(crate) fn new(tail: Tail, file: Option<Arc<dyn File>>) -> Writer {
         let (id, written) = (tail.segment, tail.len);
         Writer {
-            current: file.map(|file| Current { id, file, written, dirty: false, unnamed: false }),
+            // Dirty: a process killed, or an open that failed, may have cut the file in
+            // the kernel only. Were it sealed so, a power cut could bring back records
+            // behind the end that the caller's table gives it.
+            current: file.map(|file| Current { id, file, written, dirty: true, unnamed: false }),
             buf: Vec::new(),
             vouched: tail,
             made: tail.segment,

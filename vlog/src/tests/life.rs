@@ -179,6 +179,30 @@ fn a_removed_segment_is_gone_and_the_one_being_written_stays() {
 }
 
 #[test]
+fn what_an_earlier_life_cut_does_not_come_back_behind_a_sealed_segment() {
+    // given: a log killed after it had cut its segment back, in the kernel only
+    let disk = SimDisk::new(1);
+    let log = open(&disk, Tail::EMPTY);
+    log.append(1, b"k", 1, &[1; 200]).unwrap();
+    let tail = log.sync().unwrap();
+    log.append(1, b"k", 2, &[2; 200]).unwrap();
+    // (its bytes are on the disk; the name of the next segment is not to be had)
+    disk.fail(Fault::Name, &segment_path(2), Times::Next);
+    log.append(1, b"k", 3, &[3; 200]).unwrap_err();
+    assert_eq!(disk.file_bytes(&segment_path(1)).unwrap().len() as u64, tail.len);
+    assert!(disk.durable_bytes(&segment_path(1)).unwrap().len() as u64 > tail.len);
+    std::mem::forget(log);
+    // when: the next life goes over to another segment at once, and power is cut
+    let disk = disk.kill();
+    let log = open(&disk, tail);
+    log.roll().unwrap();
+    log.append(1, b"k", 3, &[3; 200]).unwrap();
+    assert_eq!(log.sync().unwrap().segment, 2);
+    // then: the sealed segment ends where it did.
+    assert_eq!(disk.restart_worst().file_bytes(&segment_path(1)).unwrap().len() as u64, tail.len);
+}
+
+#[test]
 fn a_segment_whose_file_is_gone_already_counts_as_removed() {
     // given: a sealed segment whose file somebody else has removed
     let disk = SimDisk::new(1);
