@@ -47,6 +47,7 @@ pub struct Engine {
     entropy: Arc<dyn Entropy>,
     limits: Limits,
     backups: backup::Desk,
+    queries: query::Desk,
 }
 
 impl Engine {
@@ -63,7 +64,14 @@ impl Engine {
     ) -> Result<Engine, OpenError> {
         options.limits.check()?;
         let storage = lsm::Options { wal_salt: entropy.next_u64(), ..options.storage };
-        let lsm = Lsm::open(disk, Arc::clone(&clock), storage)?;
+        let lsm = Lsm::open(Arc::clone(&disk), Arc::clone(&clock), storage)?;
+        // Under the lock that the storage holds: nobody else spills here.
+        let space = query::SpillSpace::open(disk).map_err(|source| {
+            let file = "spill".to_owned();
+            OpenError::Storage(lsm::Error::Io { doing: "empty", file, source })
+        })?;
+        let slow = options.limits.slow_query_micros;
+        let queries = query::Desk::new(Arc::clone(&clock), space, slow);
         let catalogs = catalog::Catalogs::load(&lsm)?;
         let keys = keys::KeyMaker::new(Arc::clone(&clock), Arc::clone(&entropy));
         Ok(Engine {
@@ -76,6 +84,7 @@ impl Engine {
             entropy,
             limits: options.limits,
             backups: backup::Desk::new(options.backup),
+            queries,
         })
     }
 
@@ -138,6 +147,22 @@ impl Engine {
     /// As [`Engine::sync`].
     pub fn close(self) -> Result<(), Refusal> {
         Ok(self.lsm.close()?)
+    }
+
+    /// The queries that run, oldest first.
+    pub fn running_queries(&self) -> Vec<query::RunningQuery> {
+        self.queries.running()
+    }
+
+    /// Ends a running query after a bounded piece of work: its caller is told, and
+    /// nothing changed. `false` if none of that number runs.
+    pub fn cancel_query(&self, id: u64) -> bool {
+        self.queries.cancel(id)
+    }
+
+    /// The last queries that took `limits.slow_query_micros` or longer, oldest first.
+    pub fn slow_queries(&self) -> Vec<query::SlowQuery> {
+        self.queries.slow()
     }
 
     fn now_millis(&self) -> i64 {

@@ -34,8 +34,16 @@ pub struct Limits {
     pub max_message_size: usize,
     /// Bytes of one document. Default 4 MiB; it must fit a message.
     pub max_document_size: usize,
-    /// Bytes one query may hold to sort, group or change. Default 64 MiB.
+    /// Bytes one query may hold to sort, group, look up or change. Default 64 MiB.
     pub query_memory: usize,
+    /// Bytes one query may have on disk at a time, to sort and group beyond its
+    /// memory. Default 1 GiB; 0: none.
+    pub query_spill: u64,
+    /// Microseconds one query may take. Default 60 s; 0: as long as it takes.
+    pub query_micros: u64,
+    /// Microseconds from which on a query is remembered as slow. Default 100 ms; 0:
+    /// none is.
+    pub slow_query_micros: u64,
 }
 
 impl Default for Limits {
@@ -45,6 +53,9 @@ impl Default for Limits {
             max_message_size: 16 << 20,
             max_document_size: 4 << 20,
             query_memory: 64 << 20,
+            query_spill: 1 << 30,
+            query_micros: 60_000_000,
+            slow_query_micros: 100_000,
         }
     }
 }

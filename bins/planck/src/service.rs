@@ -188,6 +188,9 @@ fn open(config: &Config) -> Result<Engine, Stop> {
             max_message_size: bytes(db.limits.max_message_size.get()),
             max_document_size: bytes(db.limits.max_document_size.get()),
             query_memory: bytes(db.limits.query_memory.get()),
+            query_spill: db.limits.query_spill.get(),
+            query_micros: db.limits.query_time_ms.get().saturating_mul(1000),
+            slow_query_micros: db.limits.slow_query_ms.get().saturating_mul(1000),
         },
     };
     let engine =

@@ -73,7 +73,7 @@ impl Action {
     pub fn of_query(verb: &Verb) -> Action {
         match verb {
             Verb::Get(_) => Action::Read,
-            Verb::Insert(_) => Action::Write,
+            Verb::Insert { .. } => Action::Write,
             Verb::Select(select) if select.output.mutates() => Action::Write,
             Verb::Select(_) => Action::Read,
         }

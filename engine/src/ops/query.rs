@@ -1,12 +1,20 @@
 //! Query: PQL. What it changes goes the same ways as the other operations.
 
-use proto::doc::{Change as Edit, Doc};
-use proto::{ReplyWriter, Status};
+use std::sync::Arc;
 
+use lsm::{KeyspaceId, Snapshot};
+use proto::doc::Doc;
+use proto::{Key, ReplyWriter, Status};
+
+use super::Change as Writes;
 use crate::auth::{Action, Principal};
-use crate::pql::{self, ast::Query};
-use crate::query::{self, Outcome, Plan, Scope, SelectPlan};
+use crate::catalog::Catalog;
+use crate::pql::ast::{Image, Query, Select, Verb};
+use crate::query::{self, Change, Outcome, Plan, Scope, SelectPlan, Work, edit};
 use crate::{Engine, Refusal, document};
+
+/// What a row of a reply takes beside its key and document.
+const REPLY_HEAD: usize = 64;
 
 impl Engine {
     /// Parses, authorises by the verb, and carries out.
@@ -17,67 +25,231 @@ impl Engine {
         parameters: Option<&[u8]>,
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
-        let query = pql::parse(text).map_err(|e| Refusal::new(Status::BadQuery, e.to_string()))?;
+        let query = self.queries.parse(text);
+        let query = query.map_err(|e| Refusal::new(Status::BadQuery, e.to_string()))?;
         who.check(Action::of_query(&query.verb), "this query")?;
         let store = query.store.as_str();
-        match plan(&query, parameters)? {
-            Plan::Get(key) => self.read(store, key, reply)?,
-            Plan::Insert(document) => reply.key(self.insert(store, None, &document)?),
-            Plan::Select(plan) => match &plan.output {
-                Outcome::Set(fields) => reply.count(self.set(store, &plan, fields)?),
-                Outcome::Delete => reply.count(self.delete_matching(store, &plan)?),
-                _ => {
-                    let view = self.view(store)?;
-                    let scope = Scope {
-                        snapshot: &view.snapshot,
-                        keyspace: view.keyspace,
-                        limits: self.query_limits(),
-                    };
-                    query::select(scope, &plan, reply)?;
+        match (plan(&query, parameters)?, &query.verb) {
+            (Plan::Get(key), _) => self.read(store, key, reply)?,
+            (Plan::Insert { document, returning }, _) => {
+                let key = self.insert(store, None, &document)?;
+                if returning {
+                    // Whatever an insert accepts, a reply can carry.
+                    let mut rows = reply.rows(true);
+                    rows.push(key, &document);
+                    rows.finish(None);
+                } else {
+                    reply.key(key);
                 }
-            },
+            }
+            (Plan::Select(plan), Verb::Select(select)) => {
+                let mut running = self.queries.begin(text, self.query_limits());
+                let returned = match &plan.output {
+                    _ if query.explain => {
+                        self.explained(store, select, &plan, &running.work, reply)?
+                    }
+                    Outcome::Mutate { how, returning } => {
+                        self.mutate(store, &plan, how, *returning, &running.work, reply)?
+                    }
+                    _ => {
+                        let seen = self.seen(store, &plan)?;
+                        query::select(seen.scope(&running.work), &plan, reply)?
+                    }
+                };
+                running.returned = Some(returned);
+            }
+            (Plan::Select(_), _) => {
+                return Err(Refusal::new(Status::Internal, "a plan of another query"));
+            }
         }
         Ok(())
     }
 
     fn query_limits(&self) -> query::Limits {
-        query::Limits { memory: self.limits.query_memory, reply: self.limits.max_message_size }
+        query::Limits {
+            memory: self.limits.query_memory,
+            reply: self.limits.max_message_size,
+            spill: self.limits.query_spill,
+            micros: Some(self.limits.query_micros).filter(|&micros| micros > 0),
+        }
     }
 
-    /// `set({..})`: all chosen documents change, or none.
-    fn set(&self, store: &str, plan: &SelectPlan, fields: &[u8]) -> Result<u64, Refusal> {
-        let edits = Edit::sets(Doc::trusted(fields));
-        self.change(store, |change| {
+    /// What a query that reads sees.
+    fn seen(&self, store: &str, plan: &SelectPlan) -> Result<Seen, Refusal> {
+        // In this order: `Catalogs::resolve` rests on it.
+        let catalog = self.catalogs.read();
+        let snapshot = self.lsm.snapshot()?;
+        let keyspace = self.catalogs.resolve(&catalog, &snapshot, store)?;
+        let lookups = self.looked_up(&catalog, &snapshot, plan)?;
+        Ok(Seen { snapshot, keyspace, lookups })
+    }
+
+    fn looked_up(
+        &self,
+        catalog: &Catalog,
+        snapshot: &Snapshot,
+        plan: &SelectPlan,
+    ) -> Result<Vec<KeyspaceId>, Refusal> {
+        let lookups = plan.lookups.iter();
+        lookups.map(|lookup| self.catalogs.resolve(catalog, snapshot, &lookup.store)).collect()
+    }
+
+    fn explained(
+        &self,
+        store: &str,
+        select: &Select,
+        plan: &Arc<SelectPlan>,
+        work: &Work,
+        reply: ReplyWriter<'_>,
+    ) -> Result<u64, Refusal> {
+        let seen = self.seen(store, plan)?;
+        reply.document(&query::explain(seen.scope(work), store, select, plan)?);
+        Ok(1)
+    }
+
+    /// All chosen documents change, or none.
+    fn mutate(
+        &self,
+        store: &str,
+        plan: &Arc<SelectPlan>,
+        how: &Change,
+        returning: Option<Image>,
+        work: &Work,
+        reply: ReplyWriter<'_>,
+    ) -> Result<u64, Refusal> {
+        // Asked for before the commit lock is taken.
+        let random = if how.upserts() { self.keys.random() } else { 0 };
+        let (changed, images) = self.change(store, |change| {
             let (snapshot, keyspace) = (change.latest, change.keyspace);
-            let chosen =
-                query::matching(Scope { snapshot, keyspace, limits: self.query_limits() }, plan)?;
+            let chosen = query::matching(Scope { snapshot, keyspace, lookups: &[], work }, plan)?;
+            let mut images = Images { rows: Vec::new(), bytes: REPLY_HEAD, which: returning };
             for (key, old) in &chosen {
-                let place = |refusal: Refusal| {
-                    let message = format!("document {key}: {}", refusal.message);
-                    Refusal { message, ..refusal }
-                };
-                let new = Doc::trusted(old)
-                    .with(&edits)
-                    .map_err(|e| place(Refusal::new(Status::BadDocument, e.to_string())))?;
-                document::check(&new, &self.limits).map_err(place)?;
-                change.put(*key, &new);
+                let new = changed_document(how, *key, old)?;
+                self.write_one(change, &mut images, work, *key, old, new)?;
             }
-            Ok(chosen.len() as u64)
-        })
+            if chosen.is_empty() && how.upserts() {
+                let key = match query::key_of_filter(plan) {
+                    Some(key) if change.get(key)?.is_some() => return Err(super::key_exists(key)),
+                    Some(key) => key,
+                    None => self.free_key(change, random)?,
+                };
+                let new = changed_document(how, key, &proto::doc::EMPTY)?;
+                self.write_one(change, &mut images, work, key, &[], new)?;
+                return Ok((1, images));
+            }
+            Ok((chosen.len() as u64, images))
+        })?;
+        if returning.is_none() {
+            reply.count(changed);
+            return Ok(changed);
+        }
+        let mut rows = reply.rows(true);
+        for (key, document) in &images.rows {
+            rows.push(*key, document);
+        }
+        rows.finish(None);
+        Ok(changed)
     }
 
-    /// `delete()`: all chosen documents go, or none.
-    fn delete_matching(&self, store: &str, plan: &SelectPlan) -> Result<u64, Refusal> {
-        self.change(store, |change| {
-            let (snapshot, keyspace) = (change.latest, change.keyspace);
-            let chosen =
-                query::matching(Scope { snapshot, keyspace, limits: self.query_limits() }, plan)?;
-            for (key, _) in &chosen {
-                change.delete(*key);
+    /// Writes one changed document, or removes it, and keeps what is given back.
+    fn write_one(
+        &self,
+        change: &mut Writes<'_>,
+        images: &mut Images,
+        work: &Work,
+        key: Key,
+        old: &[u8],
+        new: Option<Vec<u8>>,
+    ) -> Result<(), Refusal> {
+        work.work_on(new.as_ref().map_or(0, Vec::len))?;
+        match &new {
+            Some(new) => {
+                document::check(new, &self.limits).map_err(|refusal| at(key, refusal))?;
+                change.put(key, new);
             }
-            Ok(chosen.len() as u64)
-        })
+            None => change.delete(key),
+        }
+        // Before anything is committed it is known that the reply can carry it.
+        images.keep(key, old, new, work)
     }
+
+    /// A key that no document has.
+    fn free_key(&self, change: &Writes<'_>, mut random: u64) -> Result<Key, Refusal> {
+        loop {
+            let key = self.keys.make(random);
+            if change.get(key)?.is_none() {
+                return Ok(key);
+            }
+            random = self.keys.random();
+        }
+    }
+}
+
+/// One snapshot, and the stores of a query in it.
+struct Seen {
+    snapshot: Snapshot,
+    keyspace: KeyspaceId,
+    lookups: Vec<KeyspaceId>,
+}
+
+impl Seen {
+    fn scope<'a>(&'a self, work: &'a Work) -> Scope<'a> {
+        let (snapshot, keyspace, lookups) = (&self.snapshot, self.keyspace, &self.lookups[..]);
+        Scope { snapshot, keyspace, lookups, work }
+    }
+}
+
+/// The documents a change gives back.
+struct Images {
+    rows: Vec<(Key, Vec<u8>)>,
+    /// Bytes of the reply they make.
+    bytes: usize,
+    which: Option<Image>,
+}
+
+impl Images {
+    fn keep(
+        &mut self,
+        key: Key,
+        old: &[u8],
+        new: Option<Vec<u8>>,
+        work: &Work,
+    ) -> Result<(), Refusal> {
+        let document = match (self.which, new) {
+            (None, _) => return Ok(()),
+            (Some(Image::After), Some(new)) => new,
+            // A document that was made was none before.
+            (Some(Image::Before), _) if old.is_empty() => return Ok(()),
+            (Some(_), _) => old.to_vec(),
+        };
+        self.bytes += 16 + document.len();
+        if self.bytes > work.limits().reply {
+            let message = format!(
+                "the changed documents are larger than the {} bytes of a reply, so nothing was \
+                 changed: leave out returning(), or change fewer at a time with limit(n)",
+                work.limits().reply
+            );
+            return Err(Refusal::new(Status::ResultTooLarge, message));
+        }
+        self.rows.push((key, document));
+        Ok(())
+    }
+}
+
+/// What a document becomes; `None`: it goes.
+fn changed_document(how: &Change, key: Key, old: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+    match how {
+        Change::Edit(edits) => {
+            let new = edit::apply(edits, Doc::trusted(old));
+            new.map(Some).map_err(|why| at(key, Refusal::new(Status::BadDocument, why)))
+        }
+        Change::Replace(document) => Ok(Some(document.clone())),
+        Change::Delete => Ok(None),
+    }
+}
+
+fn at(key: Key, refusal: Refusal) -> Refusal {
+    Refusal { message: format!("document {key}: {}", refusal.message), ..refusal }
 }
 
 /// Puts the parameters in their places.

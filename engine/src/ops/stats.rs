@@ -1,6 +1,6 @@
 //! Stats: figures of the engine, as one document.
 
-use proto::doc::DocBuf;
+use proto::doc::{DocBuf, Value};
 use proto::{Opcode, Status};
 
 use crate::{Engine, Refusal, State};
@@ -56,6 +56,8 @@ impl Engine {
             ("cache_hits", storage.cache_hits),
             ("cache_misses", storage.cache_misses),
             ("refused", self.counters.refusals()),
+            ("running_queries", self.queries.running().len() as u64),
+            ("slow_queries", self.queries.slow_count()),
         ];
         for (name, number) in figures {
             doc.push(name, figure(number));
@@ -74,6 +76,21 @@ impl Engine {
                 doc.push("failures", figure(archive.failures_total));
                 if let Some(error) = &archive.error {
                     doc.push("error", error.as_str());
+                }
+            });
+        }
+        let slow = self.queries.slow();
+        if !slow.is_empty() {
+            doc.array("last_slow_queries", |list| {
+                for query in &slow {
+                    list.item_doc(|doc| {
+                        doc.push("query", query.text.as_str());
+                        doc.push("ended", Value::DateTime(figure(query.ended / 1000)));
+                        doc.push("time_us", figure(query.figures.micros));
+                        doc.push("examined", figure(query.figures.examined));
+                        doc.push("returned", query.returned.map(figure));
+                        doc.push("spilled_bytes", figure(query.figures.spilled));
+                    });
                 }
             });
         }

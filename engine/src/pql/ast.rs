@@ -2,7 +2,7 @@
 //!
 //! Invariant: everything a query says is in here; nothing is dropped because it
 //! could not be understood. A query that mutates has either a filter or said
-//! `all()`.
+//! `all()`. [`super::format`] writes a text that means the same again.
 
 use proto::Key;
 use proto::doc::ValueBuf;
@@ -14,6 +14,8 @@ pub struct Query {
     pub store: String,
     /// What to do there.
     pub verb: Verb,
+    /// `explain()`: tell how it is carried out instead of what it gives.
+    pub explain: bool,
     /// The highest `$n` in the text; 0 if there is none.
     pub parameters: u16,
 }
@@ -24,16 +26,29 @@ pub enum Verb {
     /// `get(key)`: the document under a key.
     Get(KeyOperand),
     /// `insert({..})`: adds a document.
-    Insert(Operand),
+    Insert {
+        /// The document.
+        document: Operand,
+        /// Whether it is given back.
+        returning: bool,
+    },
     /// Everything else: choose documents, then do something with them.
-    Select(Select),
+    Select(Box<Select>),
 }
 
-/// Choose documents, order them, cut, and do something with what is left.
+/// Choose documents, join, group, order, cut, and do something with what is left.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Select {
     /// Which documents; `None` chooses all.
     pub filter: Option<Expr>,
+    /// Documents of other stores to put into these.
+    pub lookups: Vec<Lookup>,
+    /// A second `filter(..)`, which sees what the lookups put in.
+    pub joined: Option<Expr>,
+    /// What rows are made of the documents, if not they themselves.
+    pub shape: Option<Shape>,
+    /// Which groups; its fields are those of the groups.
+    pub having: Option<Expr>,
     /// How the result is ordered; empty leaves key order.
     pub order: Vec<Order>,
     /// Rows to leave out at the front.
@@ -44,15 +59,24 @@ pub struct Select {
     pub output: Output,
 }
 
-/// What becomes of the chosen documents.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Output {
-    /// Given whole, with their keys.
-    Documents,
-    /// `pluck(a, b.c)`: only these fields.
-    Pluck(Vec<Path>),
-    /// `count()`: their number.
-    Count,
+/// `lookup(store, local = foreign as name)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The other store.
+    pub store: String,
+    /// The field of these documents.
+    pub local: Path,
+    /// The field of those documents that equals it.
+    pub foreign: Path,
+    /// The field that what was found is put in.
+    pub name: String,
+    /// `lookupOne`: the first one itself, instead of an array of all.
+    pub one: bool,
+}
+
+/// Rows that are no stored documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
     /// `groupBy(..).aggregate(..)`: a row for each group.
     Group {
         /// The fields whose values make a group; empty makes one group of all.
@@ -60,17 +84,85 @@ pub enum Output {
         /// What to compute of each group.
         aggregates: Vec<Aggregate>,
     },
-    /// `set({..})`: these fields get these values.
-    Set(Operand),
-    /// `delete()`: they are removed.
-    Delete,
+    /// `distinct(a, b)`: each different combination of values once.
+    Distinct(Vec<Path>),
+}
+
+impl Shape {
+    /// The fields whose values make a row.
+    pub fn by(&self) -> &[Path] {
+        match self {
+            Shape::Group { by, .. } | Shape::Distinct(by) => by,
+        }
+    }
+
+    /// What is computed of each row.
+    pub fn aggregates(&self) -> &[Aggregate] {
+        match self {
+            Shape::Group { aggregates, .. } => aggregates,
+            Shape::Distinct(_) => &[],
+        }
+    }
+}
+
+/// What becomes of the chosen documents.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Given whole, documents with their keys.
+    Rows,
+    /// `pluck(a, b.c)`: only these fields.
+    Pluck(Vec<Path>),
+    /// `count()`: their number.
+    Count,
+    /// They change.
+    Mutate {
+        /// How.
+        how: Mutation,
+        /// Which of the documents are given back; `None` gives their number.
+        returning: Option<Image>,
+    },
 }
 
 impl Output {
     /// Whether documents change.
     pub fn mutates(&self) -> bool {
-        matches!(self, Output::Set(_) | Output::Delete)
+        matches!(self, Output::Mutate { .. })
     }
+}
+
+/// How chosen documents change.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mutation {
+    /// `set`, `unset`, `inc`, `push`, `upsert`: at once, at least one of them.
+    Edit(Vec<Edit>),
+    /// `replace({..})`: another document under the same key.
+    Replace(Operand),
+    /// `delete()`: they are removed.
+    Delete,
+}
+
+/// One step that edits fields.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Edit {
+    /// `set({a: 1})`: these fields get these values.
+    Set(Operand),
+    /// `unset(a, b.c)`: these fields go.
+    Unset(Vec<Path>),
+    /// `inc({n: 1})`: this much is added to these fields.
+    Inc(Operand),
+    /// `push({tags: "x"})`: these values are appended to these arrays.
+    Push(Operand),
+    /// `upsert({..})`: as `set`, and if nothing was chosen one document is made.
+    Upsert(Operand),
+}
+
+/// Which state of a changed document is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// As it was.
+    Before,
+    /// As it is now.
+    After,
 }
 
 /// A value in the text, or a parameter that stands for one.
@@ -138,6 +230,22 @@ pub enum Function {
     Max,
 }
 
+impl Function {
+    /// All of them, by the name a query calls them.
+    pub const ALL: [(&'static str, Function); 5] = [
+        ("count", Function::Count),
+        ("sum", Function::Sum),
+        ("avg", Function::Avg),
+        ("min", Function::Min),
+        ("max", Function::Max),
+    ];
+
+    /// The name a query calls it.
+    pub fn name(self) -> &'static str {
+        Function::ALL.iter().find(|(_, f)| *f == self).map_or("count", |(name, _)| name)
+    }
+}
+
 /// A condition on a document.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
@@ -163,6 +271,23 @@ pub enum Expr {
     Exists(Path),
 }
 
+impl Expr {
+    /// Calls `see` with every field the condition names.
+    pub fn paths<'e>(&'e self, see: &mut dyn FnMut(&'e Path)) {
+        match self {
+            Expr::And(parts) | Expr::Or(parts) => parts.iter().for_each(|part| part.paths(see)),
+            Expr::Not(inner) => inner.paths(see),
+            Expr::Compare(path, ..)
+            | Expr::In(path, _)
+            | Expr::Between(path, ..)
+            | Expr::Contains(path, _)
+            | Expr::StartsWith(path, _)
+            | Expr::Matches(path, _)
+            | Expr::Exists(path) => see(path),
+        }
+    }
+}
+
 /// How two values are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // Their names say all.
@@ -173,4 +298,18 @@ pub enum Comparison {
     GreaterOrEqual,
     Less,
     LessOrEqual,
+}
+
+impl Comparison {
+    /// How it is written.
+    pub fn sign(self) -> &'static str {
+        match self {
+            Comparison::Equal => "=",
+            Comparison::NotEqual => "!=",
+            Comparison::Greater => ">",
+            Comparison::GreaterOrEqual => ">=",
+            Comparison::Less => "<",
+            Comparison::LessOrEqual => "<=",
+        }
+    }
 }

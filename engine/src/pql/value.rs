@@ -1,12 +1,14 @@
-//! Literals: numbers, strings, lists and documents.
+//! Literals: numbers, strings, dates and their like, lists and documents.
 //!
 //! Invariant: a number keeps its value: an integer that fits 64 bits is an
 //! integer, and one that does not is refused rather than rounded.
 
 use super::error::PqlError;
 use super::parse::Parser;
+use super::suggest::did_you_mean;
 use super::token::Token;
-use proto::doc::{DocBuf, Value, ValueBuf};
+use proto::doc::{Binary, Decimal128, DocBuf, ObjectId, Value, ValueBuf};
+use proto::json;
 use std::ops::Range;
 
 /// Reads one literal off a parser.
@@ -21,7 +23,14 @@ enum Scalar {
     Int(i64),
     Float(f64),
     Text(String),
+    Date(i64),
+    Decimal(Decimal128),
+    ObjectId(ObjectId),
+    Binary(u8, Vec<u8>),
 }
+
+/// The functions that make values of their text.
+pub(super) const FUNCTIONS: [&str; 5] = ["date", "decimal", "objectId", "uuid", "binary"];
 
 impl Scalar {
     fn value(&self) -> Value<'_> {
@@ -32,6 +41,10 @@ impl Scalar {
             Scalar::Int(n) => i32::try_from(*n).map_or(Value::Int64(*n), Value::Int32),
             Scalar::Float(n) => Value::Double(*n),
             Scalar::Text(text) => Value::String(text),
+            Scalar::Date(millis) => Value::DateTime(*millis),
+            Scalar::Decimal(decimal) => Value::Decimal128(*decimal),
+            Scalar::ObjectId(id) => Value::ObjectId(*id),
+            Scalar::Binary(subtype, bytes) => Value::Binary(Binary { subtype: *subtype, bytes }),
         }
     }
 }
@@ -152,8 +165,13 @@ impl<'p, 'a> Literals<'p, 'a> {
                 "true" => Scalar::Bool(true),
                 "false" => Scalar::Bool(false),
                 "null" => Scalar::Null,
+                _ if self.parser.token_after() == Some(Token::OpenParen) => {
+                    return self.function(text, span);
+                }
                 _ => {
-                    let message = format!("expected a value, found `{text}`: strings need quotes");
+                    let near = did_you_mean(text, &["true", "false", "null"]);
+                    let message =
+                        format!("expected a value, found `{text}`: strings need quotes{near}");
                     return Err(self.parser.error(span, message));
                 }
             },
@@ -166,6 +184,70 @@ impl<'p, 'a> Literals<'p, 'a> {
         };
         self.parser.next();
         Ok(scalar)
+    }
+
+    /// `date("..")` and its like: a type that has no literal of its own.
+    fn function(&mut self, name: &str, span: Range<usize>) -> Result<Scalar, PqlError> {
+        if !FUNCTIONS.contains(&name) {
+            let near = did_you_mean(name, &FUNCTIONS);
+            let message = format!(
+                "`{name}` makes no value; expected date, decimal, objectId, uuid or binary{near}"
+            );
+            return Err(self.parser.error(span, message));
+        }
+        self.parser.next();
+        self.parser.expect(Token::OpenParen, "`(`")?;
+        let place = self.here();
+        let written = match self.parser.peek() {
+            Some(Token::String) => self.unescape(place.clone())?,
+            // A date outside of the years 0000 to 9999 has no text.
+            Some(Token::Integer) if name == "date" => self.parser.text[place.clone()].to_owned(),
+            _ => return Err(self.parser.expected("a text in quotes")),
+        };
+        let number = self.parser.peek() == Some(Token::Integer);
+        self.parser.next();
+        let (made, wanted) = match name {
+            "date" if number => (written.parse().ok().map(Scalar::Date), "64-bit milliseconds"),
+            "date" => (
+                json::date_time_from_text(&written).map(Scalar::Date),
+                "an instant such as \"2013-01-01T05:15:00Z\", or a day such as \"2013-01-01\"",
+            ),
+            "decimal" => (
+                written.parse().ok().map(Scalar::Decimal),
+                "a number of at most 34 digits such as \"1.10\", \"NaN\" or \"Infinity\"",
+            ),
+            "objectId" => {
+                (unhex(&written).map(|id| Scalar::ObjectId(ObjectId(id))), "24 hexadecimal digits")
+            }
+            "uuid" => (
+                uuid(&written).map(|id| Scalar::Binary(4, id.to_vec())),
+                "8-4-4-4-12 hexadecimal digits",
+            ),
+            _ => {
+                let subtype = self.subtype()?;
+                (from_base64(&written).map(|bytes| Scalar::Binary(subtype, bytes)), "padded base64")
+            }
+        };
+        let made =
+            made.ok_or_else(|| self.parser.error(place, format!("{name}(..) takes {wanted}")))?;
+        self.parser.expect(Token::CloseParen, "`)`")?;
+        Ok(made)
+    }
+
+    /// The second argument of `binary`: 0 if there is none.
+    fn subtype(&mut self) -> Result<u8, PqlError> {
+        if !self.parser.take(Token::Comma) {
+            return Ok(0);
+        }
+        let place = self.here();
+        let number = match self.parser.peek() {
+            Some(Token::Integer) => self.parser.text[place.clone()].parse::<u8>().ok(),
+            _ => None,
+        };
+        self.parser.next();
+        number.filter(|&n| n != 2).ok_or_else(|| {
+            self.parser.error(place, "a subtype is a number from 0 to 255, but not 2")
+        })
     }
 
     fn here(&self) -> Range<usize> {
@@ -229,5 +311,38 @@ impl<'p, 'a> Literals<'p, 'a> {
         };
         let message = "\\u takes four hexadecimal digits that name a character";
         found.ok_or_else(|| self.parser.error(place..place + 2, message))
+    }
+}
+
+/// Bytes of so many hexadecimal digits.
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+fn uuid(text: &str) -> Option<[u8; 16]> {
+    let dashes = [8, 13, 18, 23];
+    if text.len() != 36 || !dashes.iter().all(|&at| text.as_bytes()[at] == b'-') {
+        return None;
+    }
+    unhex(&text.replace('-', ""))
+}
+
+/// Base64 as JSON documents have it: that reader reads it.
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b)) {
+        return None;
+    }
+    let json = format!("{{\"v\":{{\"$binary\":{{\"base64\":\"{text}\",\"subType\":\"00\"}}}}}}");
+    let bytes = json::parse_json(&json).ok()?;
+    match proto::doc::Doc::trusted(&bytes).get("v") {
+        Some(Value::Binary(binary)) => Some(binary.bytes.to_vec()),
+        _ => None,
     }
 }

@@ -4,13 +4,16 @@
 //! that fits its place, and was used. A plan is bounded: [`MAX_VALUES_BYTES`].
 
 use crate::pql::ast::{
-    Aggregate, Comparison, Expr, KeyOperand, Operand, Order, Output, Path, Query, Select, Verb,
+    self, Comparison, Expr, Image, KeyOperand, Lookup, Mutation, Operand, Order, Output, Path,
+    Query, Select, Shape, Verb,
 };
+use crate::query::edit::{self, Edit};
 use crate::query::predicate::{Predicate, Test};
 use proto::Key;
 use proto::doc::{Doc, Value, ValueBuf};
 use regex::RegexBuilder;
 use std::cell::Cell;
+use std::sync::Arc;
 
 /// The most a compiled pattern may take, in bytes.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
@@ -24,9 +27,14 @@ pub enum Plan {
     /// The document under a key.
     Get(Key),
     /// Adds this document: BSON.
-    Insert(Vec<u8>),
+    Insert {
+        /// BSON.
+        document: Vec<u8>,
+        /// Whether it is given back.
+        returning: bool,
+    },
     /// Chooses documents.
-    Select(SelectPlan),
+    Select(Arc<SelectPlan>),
 }
 
 /// A [`Select`] with all values in place.
@@ -34,6 +42,14 @@ pub enum Plan {
 pub struct SelectPlan {
     /// Which documents; `None` chooses all.
     pub filter: Option<Predicate>,
+    /// Documents of other stores to put into these.
+    pub lookups: Vec<Lookup>,
+    /// Which of those, with what was put into them.
+    pub joined: Option<Predicate>,
+    /// What rows are made of the documents, if not they themselves.
+    pub shape: Option<Shape>,
+    /// Which groups.
+    pub having: Option<Predicate>,
     /// How the result is ordered.
     pub order: Vec<Order>,
     /// Rows to leave out.
@@ -48,12 +64,26 @@ pub struct SelectPlan {
 #[derive(Debug)]
 #[allow(missing_docs)] // As in `Output`.
 pub enum Outcome {
-    Documents,
+    Rows,
     Pluck(Vec<Path>),
     Count,
-    Group { by: Vec<Path>, aggregates: Vec<Aggregate> },
-    Set(Vec<u8>),
+    Mutate { how: Change, returning: Option<Image> },
+}
+
+/// A [`Mutation`] with all values in place.
+#[derive(Debug)]
+#[allow(missing_docs)] // As in `Mutation`.
+pub enum Change {
+    Edit(Vec<Edit>),
+    Replace(Vec<u8>),
     Delete,
+}
+
+impl Change {
+    /// Whether a document is made where none was chosen.
+    pub fn upserts(&self) -> bool {
+        matches!(self, Change::Edit(edits) if edits.iter().any(|e| matches!(e, Edit::Upsert(_))))
+    }
 }
 
 /// Puts `parameters`, a document of fields "1", "2", .., into `query`.
@@ -66,8 +96,10 @@ pub fn bind(query: &Query, parameters: Option<Doc<'_>>) -> Result<Plan, String> 
     Ok(match &query.verb {
         Verb::Get(KeyOperand::Key(key)) => Plan::Get(*key),
         Verb::Get(KeyOperand::Parameter(n)) => Plan::Get(given.key(*n)?),
-        Verb::Insert(operand) => Plan::Insert(given.document(operand, "insert")?),
-        Verb::Select(select) => Plan::Select(given.select(select)?),
+        Verb::Insert { document, returning } => {
+            Plan::Insert { document: given.document(document, "insert")?, returning: *returning }
+        }
+        Verb::Select(select) => Plan::Select(Arc::new(given.select(select)?)),
     })
 }
 
@@ -148,21 +180,45 @@ impl Given<'_> {
 
     fn select(&self, select: &Select) -> Result<SelectPlan, String> {
         let output = match &select.output {
-            Output::Documents => Outcome::Documents,
+            Output::Rows => Outcome::Rows,
             Output::Pluck(paths) => Outcome::Pluck(paths.clone()),
             Output::Count => Outcome::Count,
-            Output::Group { by, aggregates } => {
-                Outcome::Group { by: by.clone(), aggregates: aggregates.clone() }
+            Output::Mutate { how, returning } => {
+                Outcome::Mutate { how: self.change(how)?, returning: *returning }
             }
-            Output::Set(operand) => Outcome::Set(self.document(operand, "set")?),
-            Output::Delete => Outcome::Delete,
         };
+        let predicate = |expr: &Option<Expr>| expr.as_ref().map(|e| self.predicate(e)).transpose();
         Ok(SelectPlan {
-            filter: select.filter.as_ref().map(|expr| self.predicate(expr)).transpose()?,
+            filter: predicate(&select.filter)?,
+            lookups: select.lookups.clone(),
+            joined: predicate(&select.joined)?,
+            shape: select.shape.clone(),
+            having: predicate(&select.having)?,
             order: select.order.clone(),
             skip: select.skip.as_ref().map_or(Ok(0), |n| self.count(n, "skip"))?,
             limit: select.limit.as_ref().map(|n| self.count(n, "limit")).transpose()?,
             output,
+        })
+    }
+
+    fn change(&self, how: &Mutation) -> Result<Change, String> {
+        let edit = |edit: &ast::Edit| {
+            Ok(match edit {
+                ast::Edit::Set(fields) => Edit::Set(self.document(fields, "set")?),
+                ast::Edit::Unset(paths) => Edit::Unset(paths.clone()),
+                ast::Edit::Inc(fields) => Edit::Inc(self.document(fields, "inc")?),
+                ast::Edit::Push(fields) => Edit::Push(self.document(fields, "push")?),
+                ast::Edit::Upsert(fields) => Edit::Upsert(self.document(fields, "upsert")?),
+            })
+        };
+        Ok(match how {
+            Mutation::Edit(edits) => {
+                let edits = edits.iter().map(edit).collect::<Result<Vec<_>, String>>()?;
+                edit::check(&edits)?;
+                Change::Edit(edits)
+            }
+            Mutation::Replace(document) => Change::Replace(self.document(document, "replace")?),
+            Mutation::Delete => Change::Delete,
         })
     }
 

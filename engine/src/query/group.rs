@@ -2,25 +2,49 @@
 //!
 //! What must stay true: values that are equal in the order of `orderBy` (1 and
 //! 1.0) make one group, shown with the first value met; the groups come out in
-//! that order; memory is counted, and passing the bound is an error by name.
+//! that order, whether they were held in memory or spilled; memory is counted.
+//!
+//! ```text
+//! spilled group   | values: document "0", "1", .. of those that are there | figure* |
+//! figure          count: u64 | sum: see number.rs | avg: sum, u64
+//!                 min, max: 0, or 1 and the document {"": value}
+//! ```
 
-use crate::pql::ast::{Aggregate, Function, Path};
-use crate::query::{Budget, QueryError, field};
-use proto::Key;
-use proto::doc::{Doc, DocBuf, Value, ValueBuf};
-use proto::order;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proto::doc::{Doc, DocBuf, EMPTY, Value, ValueBuf};
+use proto::{Key, Status, order};
+
+use super::number::{SUM_BYTES, Sum};
+use super::rows::{KeyText, Rows, Source};
+use super::spill::{Merge, Runs};
+use super::work::Work;
+use super::{QueryError, SelectPlan, field};
+use crate::pql::ast::{Aggregate, Function, Path, Shape};
 
 /// Bytes a group takes beside its key, values and figures.
 const OVERHEAD: usize = 96;
 
-/// The groups so far.
-pub(super) struct Groups<'p> {
-    by: &'p [Path],
-    aggregates: &'p [Aggregate],
+/// A row for each group of the rows of another operator.
+pub(super) struct Groups {
+    input: Option<Source>,
+    plan: Arc<SelectPlan>,
     groups: BTreeMap<Vec<u8>, Group>,
+    /// Bytes the groups take of the budget.
+    held: usize,
+    runs: Runs,
     scratch: Vec<u8>,
+    out: Out,
+    row: Vec<u8>,
+    number: u128,
+}
+
+enum Out {
+    Memory(std::collections::btree_map::IntoIter<Vec<u8>, Group>),
+    /// The groups on disk, and the first one that was not given yet.
+    Disk(Box<Merge>, Option<(Vec<u8>, Group)>),
 }
 
 struct Group {
@@ -28,75 +52,235 @@ struct Group {
     figures: Vec<Figure>,
 }
 
-impl<'p> Groups<'p> {
-    pub(super) fn new(by: &'p [Path], aggregates: &'p [Aggregate]) -> Self {
-        let mut groups = Groups { by, aggregates, groups: BTreeMap::new(), scratch: Vec::new() };
+fn shape(plan: &SelectPlan) -> (&[Path], &[Aggregate], bool) {
+    match &plan.shape {
+        Some(shape) => (shape.by(), shape.aggregates(), matches!(shape, Shape::Distinct(_))),
+        None => (&[], &[], false),
+    }
+}
+
+fn empty_group(aggregates: &[Aggregate], values: Vec<Option<ValueBuf>>) -> Group {
+    Group { values, figures: aggregates.iter().map(|a| Figure::new(a.function)).collect() }
+}
+
+impl Groups {
+    pub(super) fn new(input: Source, plan: &Arc<SelectPlan>) -> Self {
+        let mut groups = BTreeMap::new();
+        let (by, aggregates, _) = shape(plan);
         if by.is_empty() {
             // Figures of everything exist even when there is nothing.
-            groups.groups.insert(Vec::new(), groups.empty_group(vec![]));
+            groups.insert(Vec::new(), empty_group(aggregates, vec![]));
         }
-        groups
+        Groups {
+            input: Some(input),
+            plan: Arc::clone(plan),
+            groups,
+            held: 0,
+            runs: Runs::default(),
+            scratch: Vec::new(),
+            out: Out::Memory(BTreeMap::new().into_iter()),
+            row: EMPTY.to_vec(),
+            number: 0,
+        }
     }
 
-    fn empty_group(&self, values: Vec<Option<ValueBuf>>) -> Group {
-        let figures = self.aggregates.iter().map(|a| Figure::new(a.function)).collect();
-        Group { values, figures }
+    fn fill(&mut self, mut input: Source, work: &Work) -> Result<(), QueryError> {
+        while input.advance(work)? {
+            let (key, doc) = input.row()?;
+            self.add(key, doc, work)?;
+        }
+        if self.runs.is_empty() {
+            self.out = Out::Memory(std::mem::take(&mut self.groups).into_iter());
+            return Ok(());
+        }
+        self.spill(work)?;
+        let mut merge = std::mem::take(&mut self.runs).merge()?;
+        let first = decode_next(&mut merge, &self.plan)?;
+        self.out = Out::Disk(Box::new(merge), first);
+        Ok(())
     }
 
-    pub(super) fn add(
-        &mut self,
-        key: Key,
-        doc: Doc<'_>,
-        budget: &mut Budget,
-    ) -> Result<(), QueryError> {
-        let text = key.to_string();
+    fn add(&mut self, key: Key, doc: Doc<'_>, work: &Work) -> Result<(), QueryError> {
+        let plan = Arc::clone(&self.plan);
+        let (by, aggregates, distinct) = shape(&plan);
+        let wants_key = by.iter().any(Path::is_key)
+            || aggregates.iter().any(|a| a.path.as_ref().is_some_and(Path::is_key));
+        let text = KeyText::of(key, wants_key);
         self.scratch.clear();
-        for path in self.by {
-            order::order_key(field(path, &text, doc), &mut self.scratch);
+        let mut there = false;
+        for path in by {
+            let value = field(path, text.get(), doc);
+            there |= value.is_some();
+            order::order_key(value, &mut self.scratch);
+        }
+        if distinct && !there {
+            return Ok(());
         }
         if !self.groups.contains_key(&self.scratch) {
-            let mut size =
-                OVERHEAD + self.scratch.len() + self.aggregates.len() * size_of::<Figure>();
-            let mut values = Vec::with_capacity(self.by.len());
-            for path in self.by {
-                let value = field(path, &text, doc).map(ValueBuf::new).transpose();
+            let mut size = OVERHEAD + self.scratch.len() + aggregates.len() * size_of::<Figure>();
+            let mut values = Vec::with_capacity(by.len());
+            for path in by {
+                let value = field(path, text.get(), doc).map(ValueBuf::new).transpose();
                 let value = value.map_err(|e| QueryError::document(key, &e))?;
                 size += size_of::<Option<ValueBuf>>() + value.as_ref().map_or(0, ValueBuf::size);
                 values.push(value);
             }
-            budget.take(size, "group")?;
-            let group = self.empty_group(values);
-            self.groups.insert(self.scratch.clone(), group);
+            self.make_room(size, work)?;
+            self.groups.insert(self.scratch.clone(), empty_group(aggregates, values));
         }
+        // Extremes may need room of their own; it is taken before the group is held,
+        // since making it may move all groups to disk.
         let Some(group) = self.groups.get_mut(&self.scratch) else { return Ok(()) };
-        for (aggregate, figure) in self.aggregates.iter().zip(&mut group.figures) {
+        let mut grown = 0;
+        for (aggregate, figure) in aggregates.iter().zip(&mut group.figures) {
             match &aggregate.path {
                 None => figure.count(),
-                Some(path) => figure.add(field(path, &text, doc), key, budget)?,
+                Some(path) => grown += figure.add(field(path, text.get(), doc), key)?,
             }
+        }
+        if grown > 0 {
+            self.make_room(grown, work)?;
         }
         Ok(())
     }
 
-    /// A document for each group: its fields, then its figures.
-    pub(super) fn finish(self) -> Result<Vec<Vec<u8>>, QueryError> {
-        let (by, aggregates) = (self.by, self.aggregates);
-        let document = |group: Group| {
-            let mut row = DocBuf::new();
-            for (path, value) in by.iter().zip(&group.values) {
-                if let Some(value) = value {
-                    row.push(&path.0, value);
+    /// Takes bytes of memory, moving the groups to disk if there is no other way.
+    fn make_room(&mut self, bytes: usize, work: &Work) -> Result<(), QueryError> {
+        if !work.try_take(bytes) {
+            self.spill(work)?;
+            work.take(bytes, "group")?;
+        }
+        self.held += bytes;
+        Ok(())
+    }
+
+    fn spill(&mut self, work: &Work) -> Result<(), QueryError> {
+        let groups = std::mem::take(&mut self.groups);
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let mut payloads = Vec::new();
+        let mut ends = Vec::with_capacity(groups.len());
+        for group in groups.values() {
+            group.encode(&mut payloads)?;
+            ends.push(payloads.len());
+        }
+        let mut start = 0;
+        let parts = ends.iter().map(|&end| &payloads[std::mem::replace(&mut start, end)..end]);
+        let entries = groups.keys().zip(parts).map(|(sort, payload)| (&sort[..], 0, payload));
+        self.runs.add(work, "group", entries)?;
+        work.give_back(std::mem::take(&mut self.held));
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<Group>, QueryError> {
+        match &mut self.out {
+            Out::Memory(groups) => Ok(groups.next().map(|(_, group)| group)),
+            Out::Disk(merge, first) => {
+                let Some((sort, mut group)) = first.take() else { return Ok(None) };
+                loop {
+                    match decode_next(merge, &self.plan)? {
+                        Some((same, more)) if same == sort => group.merge(more)?,
+                        other => {
+                            *first = other;
+                            return Ok(Some(group));
+                        }
+                    }
                 }
             }
-            for (aggregate, figure) in aggregates.iter().zip(&group.figures) {
-                figure.write(&aggregate.alias, &mut row);
-            }
-            row.finish().map_err(|e| {
-                QueryError::bad(format!("a group cannot be shown: {e}; use other aliases"))
-            })
-        };
-        self.groups.into_values().map(document).collect()
+        }
     }
+}
+
+impl Rows for Groups {
+    fn advance(&mut self, work: &Work) -> Result<bool, QueryError> {
+        if let Some(input) = self.input.take() {
+            self.fill(input, work)?;
+        } else {
+            self.number += 1;
+        }
+        work.tick(0)?;
+        let Some(group) = self.next()? else { return Ok(false) };
+        let (by, aggregates, _) = shape(&self.plan);
+        let mut room = std::mem::take(&mut self.row);
+        room.clear();
+        let mut row = DocBuf::within(room);
+        for (path, value) in by.iter().zip(&group.values) {
+            if let Some(value) = value {
+                row.push(&path.0, value);
+            }
+        }
+        for (aggregate, figure) in aggregates.iter().zip(&group.figures) {
+            figure.write(&aggregate.alias, &mut row);
+        }
+        self.row = row.finish().map_err(|e| {
+            QueryError::bad(format!("a group cannot be shown: {e}; use other aliases"))
+        })?;
+        Ok(true)
+    }
+
+    /// Groups have no key: their number decides between equals.
+    fn row(&mut self) -> Result<(Key, Doc<'_>), QueryError> {
+        Ok((Key(self.number), Doc::trusted(&self.row)))
+    }
+}
+
+fn decode_next(
+    merge: &mut Merge,
+    plan: &SelectPlan,
+) -> Result<Option<(Vec<u8>, Group)>, QueryError> {
+    let (by, aggregates, _) = shape(plan);
+    let Some(entry) = merge.next()? else { return Ok(None) };
+    let group = Group::decode(entry.payload, by.len(), aggregates).ok_or_else(|| {
+        let message = "a spilled group cannot be read; please report this".to_owned();
+        QueryError::Refused(Status::Internal, message)
+    })?;
+    Ok(Some((entry.sort.to_vec(), group)))
+}
+
+impl Group {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), QueryError> {
+        let mut values = DocBuf::new();
+        for (number, value) in self.values.iter().enumerate() {
+            if let Some(value) = value {
+                values.push(&number.to_string(), value);
+            }
+        }
+        let values = values.finish().map_err(|e| QueryError::bad(format!("a group: {e}")))?;
+        out.extend_from_slice(&values);
+        self.figures.iter().try_for_each(|figure| figure.encode(out))
+    }
+
+    fn decode(bytes: &[u8], by: usize, aggregates: &[Aggregate]) -> Option<Group> {
+        let mut rest = bytes;
+        let held = take_document(&mut rest)?;
+        let value = |n: usize| held.get(&n.to_string()).map(ValueBuf::new).transpose();
+        let values = (0..by).map(value).collect::<Result<_, _>>().ok()?;
+        let figures = aggregates.iter().map(|a| Figure::decode(a.function, &mut rest));
+        let figures = figures.collect::<Option<_>>()?;
+        rest.is_empty().then_some(Group { values, figures })
+    }
+
+    /// Adds the figures of the same group as it was met later.
+    fn merge(&mut self, later: Group) -> Result<(), QueryError> {
+        for (figure, later) in self.figures.iter_mut().zip(later.figures) {
+            figure.merge(later);
+        }
+        Ok(())
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, after) = rest.split_first_chunk::<N>()?;
+    *rest = after;
+    Some(*first)
+}
+
+fn take_document<'a>(rest: &mut &'a [u8]) -> Option<Doc<'a>> {
+    let len = usize::try_from(u32::from_le_bytes(*rest.first_chunk::<4>()?)).ok()?;
+    let (document, after) = rest.split_at_checked(len)?;
+    *rest = after;
+    Some(Doc::trusted(document))
 }
 
 /// One figure of one group, being computed.
@@ -105,52 +289,6 @@ enum Figure {
     Sum(Sum),
     Avg(Sum, u64),
     Extreme { keep: Ordering, best: Option<ValueBuf> },
-}
-
-/// A sum: exact while all are integers and it fits, else a double with the error
-/// of each addition kept (Neumaier), so that order hardly matters.
-#[derive(Default)]
-struct Sum {
-    whole: i128,
-    float: f64,
-    lost: f64,
-    floats: bool,
-}
-
-impl Sum {
-    fn add(&mut self, value: Value<'_>) {
-        match value {
-            Value::Int32(_) | Value::Int64(_) => {
-                self.whole += i128::from(value.as_i64().unwrap_or(0))
-            }
-            other => {
-                let Some(number) = other.as_f64() else { return };
-                self.floats = true;
-                let sum = self.float + number;
-                if sum.is_finite() {
-                    self.lost += if self.float.abs() >= number.abs() {
-                        (self.float - sum) + number
-                    } else {
-                        (number - sum) + self.float
-                    };
-                }
-                self.float = sum;
-            }
-        }
-    }
-
-    fn float(&self) -> f64 {
-        self.whole as f64 + (self.float + self.lost)
-    }
-
-    fn value(&self) -> Value<'static> {
-        match i64::try_from(self.whole) {
-            Ok(whole) if !self.floats => {
-                i32::try_from(whole).map_or(Value::Int64(whole), Value::Int32)
-            }
-            _ => Value::Double(self.float()),
-        }
-    }
 }
 
 impl Figure {
@@ -170,32 +308,51 @@ impl Figure {
         }
     }
 
-    fn add(
-        &mut self,
-        value: Option<Value<'_>>,
-        key: Key,
-        budget: &mut Budget,
-    ) -> Result<(), QueryError> {
-        let Some(value) = value.filter(|value| *value != Value::Null) else { return Ok(()) };
+    /// Adds a value; returns how many bytes more it holds now.
+    fn add(&mut self, value: Option<Value<'_>>, key: Key) -> Result<usize, QueryError> {
+        let Some(value) = value.filter(|value| !matches!(value, Value::Null)) else {
+            return Ok(0);
+        };
         match self {
             Figure::Count(n) => *n += 1,
-            Figure::Sum(sum) if value.is_number() => sum.add(value),
+            Figure::Sum(sum) => sum.add(value),
             Figure::Avg(sum, n) if value.is_number() => {
                 sum.add(value);
                 *n += 1;
             }
-            Figure::Sum(_) | Figure::Avg(..) => {}
+            Figure::Avg(..) => {}
             Figure::Extreme { keep, best } => {
-                let current = best.as_ref().map(ValueBuf::get);
-                if current.is_none() || order::compare(Some(value), current) == *keep {
-                    let value = ValueBuf::new(value).map_err(|e| QueryError::document(key, &e))?;
+                let held = best.as_ref().map(ValueBuf::get);
+                if held.is_none_or(|held| order::compare(Some(value), Some(held)) == *keep) {
                     let before = best.as_ref().map_or(0, ValueBuf::size);
-                    budget.take(value.size().saturating_sub(before), "group")?;
+                    let value = ValueBuf::new(value).map_err(|e| QueryError::document(key, &e))?;
+                    let grown = value.size().saturating_sub(before);
                     *best = Some(value);
+                    return Ok(grown);
                 }
             }
         }
-        Ok(())
+        Ok(0)
+    }
+
+    fn merge(&mut self, later: Figure) {
+        match (self, later) {
+            (Figure::Count(n), Figure::Count(more)) => *n += more,
+            (Figure::Sum(sum), Figure::Sum(more)) => sum.merge(&more),
+            (Figure::Avg(sum, n), Figure::Avg(more, count)) => {
+                sum.merge(&more);
+                *n += count;
+            }
+            (Figure::Extreme { keep, best }, Figure::Extreme { best: Some(later), .. }) => {
+                let held = best.as_ref().map(ValueBuf::get);
+                let better = |held| order::compare(Some(later.get()), Some(held)) == *keep;
+                if held.is_none_or(better) {
+                    *best = Some(later);
+                }
+            }
+            // The same function made both.
+            _ => {}
+        }
     }
 
     fn write(&self, alias: &str, row: &mut DocBuf) {
@@ -206,5 +363,44 @@ impl Figure {
             Figure::Avg(sum, n) => row.push(alias, sum.float() / *n as f64),
             Figure::Extreme { best, .. } => row.push(alias, best.as_ref().map(ValueBuf::get)),
         };
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), QueryError> {
+        match self {
+            Figure::Count(n) => out.extend_from_slice(&n.to_le_bytes()),
+            Figure::Sum(sum) => sum.encode(out),
+            Figure::Avg(sum, n) => {
+                sum.encode(out);
+                out.extend_from_slice(&n.to_le_bytes());
+            }
+            Figure::Extreme { best: None, .. } => out.push(0),
+            Figure::Extreme { best: Some(value), .. } => {
+                out.push(1);
+                let mut holder = DocBuf::new();
+                holder.push("", value);
+                let bytes =
+                    holder.finish().map_err(|e| QueryError::bad(format!("a group: {e}")))?;
+                out.extend_from_slice(&bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn decode(function: Function, rest: &mut &[u8]) -> Option<Figure> {
+        let mut figure = Figure::new(function);
+        match &mut figure {
+            Figure::Count(n) => *n = u64::from_le_bytes(take(rest)?),
+            Figure::Sum(sum) => *sum = Sum::decode(&take::<SUM_BYTES>(rest)?)?,
+            Figure::Avg(sum, n) => {
+                *sum = Sum::decode(&take::<SUM_BYTES>(rest)?)?;
+                *n = u64::from_le_bytes(take(rest)?);
+            }
+            Figure::Extreme { best, .. } => {
+                if let [1] = take::<1>(rest)? {
+                    *best = Some(ValueBuf::new(take_document(rest)?.get("")?).ok()?);
+                }
+            }
+        }
+        Some(figure)
     }
 }

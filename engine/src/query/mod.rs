@@ -1,26 +1,45 @@
-//! Carrying out a query: scan, test, order, cut, shape.
+//! Carrying out a query: operators that pull rows from one another.
+//!
+//! ```text
+//! scan -> filter -> lookup* -> filter -> groups -> filter (having) -> sort -> cut -> pluck
+//! ```
 //!
 //! What must stay true:
 //! * A query sees one snapshot, memtables and tree alike.
-//! * What it may hold in memory, to sort or group, is bounded; passing the bound
-//!   is an error by name and changes nothing. With a `limit`, sorting keeps only
-//!   the rows that can still be among the first.
+//! * What it may hold in memory, to sort, group or join, is bounded (`work.rs`). A
+//!   sort and a grouping go on with sorted runs on disk (`spill.rs`), bounded too;
+//!   passing that bound is an error by name and changes nothing. With a `limit`,
+//!   sorting keeps only the rows that can still be among the first.
 //! * Rows that compare equal come in key order.
+//! * A deadline and a cancellation are met after a bounded piece of work.
 
 pub mod bind;
+mod desk;
+pub mod edit;
+mod explain;
 mod group;
+mod lookup;
+mod number;
 pub mod predicate;
 mod range;
 mod rows;
+mod run;
+mod sort;
+mod spill;
 #[cfg(test)]
 mod tests;
+mod work;
 
-pub use bind::{Outcome, Plan, SelectPlan, bind};
-pub use rows::{matching, select};
+pub use bind::{Change, Outcome, Plan, SelectPlan, bind};
+pub(crate) use desk::Desk;
+pub use desk::{RunningQuery, SlowQuery};
+pub(crate) use explain::explain;
+pub use run::{Scope, key_of_filter, matching, select};
+pub use spill::SpillSpace;
+pub use work::{Figures, Limits, Work};
 
 use crate::pql::ast::Path;
-use lsm::{KeyspaceId, Snapshot};
-use proto::doc::{Doc, DocError, Value};
+use proto::doc::{Array, Doc, DocError, Value};
 use proto::{Key, Status};
 
 /// Why a query was not carried out.
@@ -48,66 +67,35 @@ impl From<lsm::Error> for QueryError {
     }
 }
 
-/// Where a query looks.
-#[derive(Clone, Copy)]
-pub struct Scope<'a> {
-    /// The commits it sees.
-    pub snapshot: &'a Snapshot,
-    /// The store's documents.
-    pub keyspace: KeyspaceId,
-    /// What it may use.
-    pub limits: Limits,
-}
-
-/// What one query may use.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes to sort or group in.
-    pub memory: usize,
-    /// Bytes of the reply packet.
-    pub reply: usize,
-}
-
-/// Memory a query holds, counted against its limit.
-pub(crate) struct Budget {
-    used: usize,
-    limit: usize,
-}
-
-impl Budget {
-    fn new(limit: usize) -> Self {
-        Budget { used: 0, limit }
-    }
-
-    fn take(&mut self, bytes: usize, to: &str) -> Result<(), QueryError> {
-        self.used = self.used.saturating_add(bytes);
-        if self.used <= self.limit {
-            return Ok(());
-        }
-        let advice = match to {
-            "group" => "group by fields of fewer values, or filter first",
-            _ => "add a limit(n), pluck fewer documents with filter(..), or order by nothing",
-        };
-        let message = format!(
-            "to {to}, this query needs more than the {} bytes it may use: {advice}",
-            self.limit
-        );
-        Err(QueryError::Refused(Status::QueryMemory, message))
-    }
-
-    fn fits(&self, bytes: usize) -> bool {
-        self.used.saturating_add(bytes) <= self.limit
-    }
-
-    fn give_back(&mut self, bytes: usize) {
-        self.used = self.used.saturating_sub(bytes);
-    }
-}
-
 /// The value a path names, the primary key included; `key` is its text.
 fn field<'a>(path: &Path, key: &'a str, doc: Doc<'a>) -> Option<Value<'a>> {
     if path.is_key() {
         return Some(Value::String(key));
     }
     if path.0.contains('.') { doc.path(&path.0) } else { doc.get(&path.0) }
+}
+
+/// The value a path names in the row of a group, whose fields have dotted names.
+fn group_field<'a>(Path(path): &Path, row: Doc<'a>) -> Option<Value<'a>> {
+    row.get(path).or_else(|| match predicate::within_group(row, path)? {
+        (Value::Doc(doc), rest) => doc.path(rest),
+        // An array is laid out as a document named by numbers.
+        (Value::Array(items), rest) => item(items, rest),
+        _ => None,
+    })
+}
+
+fn item<'a>(items: Array<'a>, path: &str) -> Option<Value<'a>> {
+    let (number, rest) = path.split_once('.').map_or((path, None), |(n, rest)| (n, Some(rest)));
+    let digits = number.bytes().all(|b| b.is_ascii_digit());
+    if !digits || (number.starts_with('0') && number != "0") {
+        return None;
+    }
+    let value = items.get(number.parse().ok()?)?;
+    match (rest, value) {
+        (None, value) => Some(value),
+        (Some(rest), Value::Doc(doc)) => doc.path(rest),
+        (Some(rest), Value::Array(items)) => item(items, rest),
+        _ => None,
+    }
 }

@@ -10,7 +10,7 @@
 
 use crate::pql::ast::{Comparison, Path};
 use proto::Key;
-use proto::doc::{Arrays, Doc, Value, ValueBuf};
+use proto::doc::{Arrays, Doc, DocBuf, Value, ValueBuf};
 use proto::order;
 use regex::Regex;
 use std::cmp::Ordering;
@@ -58,6 +58,32 @@ impl Predicate {
             Predicate::Field(path, test) => field_holds(path, test, key, doc),
         }
     }
+
+    /// Whether a row of a group meets it: its fields have dotted names, and `key`
+    /// is a field like any other.
+    pub fn holds_for_group(&self, row: Doc<'_>) -> bool {
+        match self {
+            Predicate::And(all) => all.iter().all(|p| p.holds_for_group(row)),
+            Predicate::Or(any) => any.iter().any(|p| p.holds_for_group(row)),
+            Predicate::Not(p) => !p.holds_for_group(row),
+            Predicate::Field(Path(path), test) => match row.get(path) {
+                Some(value) => test.holds_at(value),
+                None => within_group(row, path).is_some_and(|(value, rest)| {
+                    let mut holder = DocBuf::new();
+                    holder.push("v", value);
+                    holder.finish().is_ok_and(|held| {
+                        let path = format!("v.{rest}");
+                        visit_holds(&path, test, Doc::trusted(&held))
+                    })
+                }),
+            },
+        }
+    }
+}
+
+/// The field of a group that a longer path leads into, and the rest of the path.
+pub(super) fn within_group<'a, 'p>(row: Doc<'a>, path: &'p str) -> Option<(Value<'a>, &'p str)> {
+    path.rmatch_indices('.').find_map(|(dot, _)| Some((row.get(&path[..dot])?, &path[dot + 1..])))
 }
 
 fn field_holds(path: &Path, test: &Test, key: Key, doc: Doc<'_>) -> bool {
@@ -66,16 +92,13 @@ fn field_holds(path: &Path, test: &Test, key: Key, doc: Doc<'_>) -> bool {
     }
     if !path.0.contains('.') {
         // The common case: one field, found by its name alone.
-        return match doc.get(&path.0) {
-            None => false,
-            Some(Value::Array(items)) => {
-                test.holds_for_array(Value::Array(items))
-                    || items.iter().any(|item| test.holds(item))
-            }
-            Some(value) => test.holds(value),
-        };
+        return doc.get(&path.0).is_some_and(|value| test.holds_at(value));
     }
-    let found = doc.visit(&path.0, Arrays::Both, &mut |value| {
+    visit_holds(&path.0, test, doc)
+}
+
+fn visit_holds(path: &str, test: &Test, doc: Doc<'_>) -> bool {
+    let found = doc.visit(path, Arrays::Both, &mut |value| {
         let holds = match value {
             Value::Array(_) => test.holds_for_array(value),
             other => test.holds(other),
@@ -86,6 +109,16 @@ fn field_holds(path: &Path, test: &Test, key: Key, doc: Doc<'_>) -> bool {
 }
 
 impl Test {
+    /// For the value at the end of a path: an array, or one of its items.
+    fn holds_at(&self, value: Value<'_>) -> bool {
+        match value {
+            Value::Array(items) => {
+                self.holds_for_array(value) || items.iter().any(|item| self.holds(item))
+            }
+            other => self.holds(other),
+        }
+    }
+
     fn holds(&self, value: Value<'_>) -> bool {
         match self {
             Test::Compare(comparison, with) => compares(value, *comparison, with.get()),

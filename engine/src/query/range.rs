@@ -83,7 +83,7 @@ fn of_key(test: &Test) -> KeyRange {
 
 /// The key a string is the very text of; upper-case digits are not: the texts of
 /// keys compare as strings do.
-fn exact(value: &ValueBuf) -> Option<Key> {
+pub(super) fn exact(value: &ValueBuf) -> Option<Key> {
     let text = value.get().as_str()?.to_owned();
     let key: Key = text.parse().ok()?;
     (key.to_string() == text).then_some(key)
@@ -111,11 +111,12 @@ mod tests {
     use crate::query::bind::{Plan, bind};
     use proptest::prelude::*;
     use proto::doc::{Doc, EMPTY};
+    use std::sync::Arc;
 
     fn filter(expr: &str) -> Predicate {
         let query = parse(&format!("s.filter({expr})")).unwrap_or_else(|e| panic!("{e}"));
         match bind(&query, None).unwrap() {
-            Plan::Select(select) => select.filter.unwrap(),
+            Plan::Select(select) => Arc::into_inner(select).unwrap().filter.unwrap(),
             other => panic!("{other:?}"),
         }
     }

@@ -14,6 +14,8 @@ fn small() -> Limits {
         max_message_size: 64 << 10,
         max_document_size: 20_000,
         query_memory: 1 << 20,
+        query_spill: 0,
+        ..Limits::default()
     }
 }
 

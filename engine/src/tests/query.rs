@@ -1,9 +1,12 @@
 //! PQL through the path: what it reads, what it changes, what it refuses.
 
+use std::sync::Arc;
+
+use platform::sim::{SimClock, SimDisk, SimEntropy};
 use proto::{Key, Request, Status};
 
 use super::kit::*;
-use crate::Engine;
+use crate::{Engine, Limits, Options};
 
 fn three() -> Engine {
     let engine = with_store();
@@ -116,4 +119,173 @@ fn no_increment_by_set_is_lost_between_read_and_write() {
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     assert_eq!(taken, 40);
+}
+
+fn rows(engine: &Engine, text: &str) -> Vec<String> {
+    match done(engine, query(text)) {
+        Said::Rows(rows, None) => rows,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+#[test]
+fn changes_give_documents_back_if_asked() {
+    let engine = three();
+    assert_eq!(
+        rows(&engine, "s.filter(t = 'b').orderBy(n desc).inc({n: 10}).returning()"),
+        [r#"3 {"n":13,"t":"b"}"#, r#"2 {"n":12,"t":"b"}"#]
+    );
+    assert_eq!(
+        rows(&engine, "s.filter(n = 13).set({t: 'c'}).unset(n).push({l: 1}).returning(before)"),
+        [r#"3 {"n":13,"t":"b"}"#]
+    );
+    assert_eq!(
+        rows(&engine, "s.filter(t = 'c').replace({z: 1}).returning(after)"),
+        [r#"3 {"z":1}"#]
+    );
+    assert_eq!(rows(&engine, "s.filter(z = 1).delete().returning()"), [r#"3 {"z":1}"#]);
+    assert_eq!(rows(&engine, "s.filter(z = 1).delete().returning()"), Vec::<String>::new());
+    let made = rows(&engine, "s.insert({y: 1}).returning()");
+    assert!(made[0].ends_with(r#" {"y":1}"#), "{made:?}");
+    assert_eq!(all(&engine).len(), 3);
+}
+
+#[test]
+fn what_is_given_back_fits_a_reply_before_anything_changes() {
+    let limits = Limits {
+        max_message_size: 64 << 10,
+        max_document_size: 20_000,
+        max_batch_size: 10,
+        ..Limits::default()
+    };
+    let engine = open_with(limits);
+    for key in 0..5 {
+        insert(&engine, key, &format!(r#"{{"p": "{}"}}"#, "x".repeat(15_000)));
+    }
+    let words = ["nothing was changed", "returning()"];
+    refused(&engine, query("s.all().set({a: 1}).returning()"), Status::ResultTooLarge, &words);
+    assert_eq!(done(&engine, query("s.all().set({a: 1})")), Said::Count(5));
+    assert_eq!(rows(&engine, "s.all().limit(4).unset(p, a).returning()").len(), 4);
+}
+
+#[test]
+fn an_upsert_changes_what_is_there_or_makes_one() {
+    let engine = three();
+    let upsert = "s.filter(day = 'mon').upsert({day: 'mon'}).inc({hits: 1}).push({who: 'x'})";
+    assert_eq!(done(&engine, query(upsert)), Said::Count(1));
+    assert_eq!(done(&engine, query(upsert)), Said::Count(1));
+    let found = rows(&engine, "s.filter(day exists).pluck(day, hits, who)");
+    assert_eq!(found, [r#"{"day":"mon","hits":2,"who":["x","x"]}"#]);
+    // A filter that is a key says which key the new document gets.
+    let keyed = "s.filter(key = '000000000000000000000000000000ff').upsert({a: 1}).returning()";
+    assert_eq!(rows(&engine, keyed), [r#"255 {"a":1}"#]);
+    assert_eq!(rows(&engine, keyed), [r#"255 {"a":1}"#]);
+    let before = keyed
+        .replace("returning()", "skip(1)")
+        .replace(".upsert({a: 1}).skip(1)", ".skip(1).upsert({a: 2})");
+    refused(&engine, query(&before), Status::KeyExists, &["000000ff"]);
+    refused(&engine, query("s.filter(a = 9).upsert({key: 1})"), Status::BadDocument, &["`key`"]);
+    assert_eq!(all(&engine).len(), 5);
+}
+
+#[test]
+fn lookups_see_other_stores_of_the_same_snapshot() {
+    let engine = three();
+    done(&engine, create("names"));
+    let document = doc(r#"{"code": "b", "name": "bee"}"#);
+    let request = Request::Insert { store: "names", key: Some(Key(7)), document: &document };
+    done(&engine, request);
+    assert_eq!(
+        rows(&engine, "s.lookupOne(names, t = code as x).orderBy(n desc).pluck(n, x.name)"),
+        [r#"{"n":3,"x.name":"bee"}"#, r#"{"n":2,"x.name":"bee"}"#, r#"{"n":1}"#]
+    );
+    refused(&engine, query("s.lookup(nix, t = code)"), Status::UnknownStore, &["nix"]);
+}
+
+#[test]
+fn explain_tells_the_plan_and_changes_nothing() {
+    let engine = three();
+    let explained = |text: &str| match done(&engine, query(text)) {
+        Said::Document(text) => text,
+        other => panic!("{other:?}"),
+    };
+    let told = explained(
+        "s.filter(n > 1 and (t = 'b' or t in ['c'])).orderBy(n desc).limit(1).pluck(n).explain()",
+    );
+    for part in [
+        r#""store":"s","plan":[{"step":"scan","store":"s","by":"key","reverse":false,"keys_only":false}"#,
+        r#"{"step":"filter","condition":"n > 1 and (t = \"b\" or t in [\"c\"])"}"#,
+        r#"{"step":"sort","by":"n desc","keeps":1},{"step":"cut","skip":0,"limit":1},{"step":"pluck","fields":"n"}]"#,
+        r#""examined":3,"returned":1,"time_us":0,"#,
+        r#""spilled_bytes":0,"spilled_runs":0}"#,
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    let key = "00000000000000000000000000000002";
+    let told = explained(&format!("s.filter(key >= '{key}').orderBy(key desc).explain()"));
+    assert!(told.contains(&format!(r#""from":"{key}","to":"ffffffff"#)), "{told}");
+    assert!(told.contains(r#""reverse":true"#) && told.contains(r#""examined":2"#), "{told}");
+    let told = explained("s.all().delete().explain()");
+    assert!(told.contains(r#"{"step":"delete","done":false}"#), "{told}");
+    assert!(told.contains(r#""keys_only":true"#) && told.contains(r#""returned":3"#), "{told}");
+    assert_eq!(all(&engine).len(), 3);
+}
+
+#[test]
+fn a_slow_query_is_remembered_and_the_memory_of_them_is_bounded() {
+    let limits = Limits { slow_query_micros: 1, ..Limits::default() };
+    let clock = Arc::new(Ticking(SimClock::new(NOW)));
+    let options = Options { limits, ..options() };
+    let engine =
+        Engine::open(SimDisk::new(1), clock, Arc::new(SimEntropy::new(1)), options).unwrap();
+    done(&engine, create("s"));
+    insert(&engine, 1, r#"{"n":1}"#);
+    for n in 0..40 {
+        done(&engine, query(&format!("s.filter(n = {n})")));
+    }
+    ask(&engine, query(&format!("s.orderBy(a).filter(b = '{}')", "é".repeat(300))));
+    done(&engine, query(&format!("s.filter(b = '{}')", "é".repeat(300))));
+    let slow = engine.slow_queries();
+    assert_eq!(slow.len(), 32);
+    assert_eq!(slow[0].text, "s.filter(n = 9)");
+    assert_eq!((slow[0].returned, slow[0].figures.examined), (Some(0), 1));
+    assert!(slow[31].text.ends_with("..") && slow[31].text.len() <= 258);
+    assert!(engine.running_queries().is_empty());
+    let stats = text_of(&engine.stats().unwrap());
+    assert!(
+        stats.contains(r#""slow_queries":41"#) && stats.contains("last_slow_queries"),
+        "{stats}"
+    );
+}
+
+/// A clock that goes on by a millisecond whenever it is looked at.
+struct Ticking(SimClock);
+
+impl platform::Clock for Ticking {
+    fn wall_micros(&self) -> u64 {
+        self.0.wall_micros()
+    }
+
+    fn monotonic_nanos(&self) -> u64 {
+        self.0.advance(std::time::Duration::from_millis(1));
+        self.0.monotonic_nanos()
+    }
+}
+
+#[test]
+fn a_query_has_a_deadline_and_what_it_would_change_stays() {
+    let limits = Limits { query_micros: 5_000, ..Limits::default() };
+    let clock = Arc::new(Ticking(SimClock::new(NOW)));
+    let options = Options { limits, ..options() };
+    let engine =
+        Engine::open(SimDisk::new(1), clock, Arc::new(SimEntropy::new(1)), options).unwrap();
+    done(&engine, create("s"));
+    for key in 0..2000 {
+        insert(&engine, key, r#"{"n":1}"#);
+    }
+    let words = ["longer than the 5 ms"];
+    refused(&engine, query("s.filter(n = 1).set({n: 2})"), Status::Timeout, &words);
+    refused(&engine, query("s.all().delete()"), Status::Timeout, &words);
+    assert_eq!(done(&engine, query("s.limit(3).count()")), Said::Count(3));
+    assert!(!engine.cancel_query(1), "nothing runs");
 }

@@ -20,6 +20,8 @@ type Pool = Size<{ 256 * KIB }, { 256 * GIB }>;
 type Message = Size<{ 64 * KIB }, { 32 * MIB }>;
 type Document = Size<{ KIB }, { 16 * MIB }>;
 type QueryMemory = Size<{ MIB }, { 64 * GIB }>;
+type QuerySpill = Size<0, { 1024 * GIB }>;
+type QueryTime = Number<0, { 24 * 3_600_000 }>;
 type Batch = Number<1, 1_000_000>;
 type Idle = Number<100, { 365 * DAY }>;
 type Attempts = Number<1, 1000>;
@@ -126,6 +128,9 @@ settings! {
         max_message_size: Message = Message::of(16 * MIB), "16MiB", Message::allowed(), "bytes of one request or reply";
         max_document_size: Document = Document::of(4 * MIB), "4MiB", Document::allowed(), "bytes of one document; at most half of max_message_size";
         query_memory: QueryMemory = QueryMemory::of(64 * MIB), "64MiB", QueryMemory::allowed(), "bytes one query may sort or group in";
+        query_spill: QuerySpill = QuerySpill::of(GIB), "1GiB", QuerySpill::allowed(), "bytes one query may write to disk, in `spill/`, to sort and group beyond its memory; 0: none";
+        query_time_ms: QueryTime = QueryTime::of(60_000), "60000 (a minute)", QueryTime::allowed(), "how long one query may take; 0: as long as it takes";
+        slow_query_ms: QueryTime = QueryTime::of(100), 100, QueryTime::allowed(), "queries that take this long are counted and kept in the stats; 0: none";
     }
 }
 

@@ -1,0 +1,144 @@
+//! `explain()`: how a query is carried out, and what that took.
+//!
+//! What must stay true: the steps told are the operators of `run.rs`, in their
+//! order, and the figures are those of a real run; a query that would change
+//! documents only chooses them here.
+//!
+//! ```text
+//! {store, plan: [{step, ..}], examined, returned, time_us, memory_bytes,
+//!  spilled_bytes, spilled_runs}
+//! ```
+//! The first step is the access: `{step: "scan", store, by: "key", from, to, reverse,
+//! keys_only}`; `from` and `to` are missing where every key is read.
+
+use std::sync::Arc;
+
+use lsm::Direction;
+use proto::doc::DocBuf;
+
+use super::bind::Change;
+use super::range::{KeyRange, key_range};
+use super::run::{Scope, keys_only, operators, scan_order};
+use super::{Outcome, QueryError, SelectPlan};
+use crate::pql::ast::{Order, Path, Select, Shape};
+use crate::pql::format;
+
+/// Runs a query without giving its rows; tells how it went.
+pub(crate) fn explain(
+    scope: Scope<'_>,
+    store: &str,
+    query: &Select,
+    plan: &Arc<SelectPlan>,
+) -> Result<Vec<u8>, QueryError> {
+    let mut returned = 0i64;
+    let mut rows = operators(scope, plan)?;
+    while rows.advance(scope.work)? {
+        returned += 1;
+    }
+    drop(rows);
+    let figures = scope.work.figures();
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let mut doc = DocBuf::new();
+    doc.push("store", store);
+    doc.array("plan", |steps| describe(steps, store, query, plan));
+    doc.push("examined", number(figures.examined));
+    doc.push("returned", returned);
+    doc.push("time_us", number(figures.micros));
+    doc.push("memory_bytes", number(figures.memory as u64));
+    doc.push("spilled_bytes", number(figures.spilled));
+    doc.push("spilled_runs", number(figures.runs));
+    doc.finish().map_err(|e| QueryError::bad(format!("explain: {e}")))
+}
+
+fn describe(steps: &mut DocBuf, store: &str, query: &Select, plan: &SelectPlan) {
+    let range = key_range(plan.filter.as_ref());
+    step(steps, "scan", |scan| {
+        scan.push("store", store).push("by", "key");
+        if range.is_empty() {
+            scan.push("nothing", true);
+        } else if range != KeyRange::ALL {
+            scan.push("from", range.low.to_string().as_str());
+            scan.push("to", range.high.to_string().as_str());
+        }
+        scan.push("reverse", scan_order(plan) == Some(Direction::Reverse));
+        scan.push("keys_only", keys_only(plan));
+    });
+    let condition = |steps: &mut DocBuf, name: &str, of: &Option<crate::pql::ast::Expr>| {
+        if let Some(of) = of {
+            step(steps, name, |doc| {
+                doc.push("condition", format::expr(of).as_str());
+            });
+        }
+    };
+    condition(steps, "filter", &query.filter);
+    for lookup in &plan.lookups {
+        step(steps, "lookup", |doc| {
+            let way = if lookup.foreign.is_key() { "key" } else { "hash" };
+            let on = format!("{} = {}", format::path(&lookup.local), format::path(&lookup.foreign));
+            doc.push("store", &lookup.store).push("by", way).push("on", on.as_str());
+            doc.push("as", &lookup.name).push("one", lookup.one);
+        });
+    }
+    condition(steps, "filter", &query.joined);
+    match &plan.shape {
+        Some(Shape::Group { by, aggregates }) => step(steps, "group", |doc| {
+            doc.push("by", names(by).as_str()).push("figures", aggregates.len() as i64);
+        }),
+        Some(Shape::Distinct(by)) => step(steps, "distinct", |doc| {
+            doc.push("by", names(by).as_str());
+        }),
+        None => {}
+    }
+    condition(steps, "having", &query.having);
+    if scan_order(plan).is_none() {
+        step(steps, "sort", |doc| {
+            doc.push("by", order(&plan.order).as_str());
+            if let Some(limit) = plan.limit {
+                let kept = plan.skip.saturating_add(limit);
+                doc.push("keeps", i64::try_from(kept).unwrap_or(i64::MAX));
+            }
+        });
+    }
+    if plan.skip > 0 || plan.limit.is_some() {
+        step(steps, "cut", |doc| {
+            doc.push("skip", i64::try_from(plan.skip).unwrap_or(i64::MAX));
+            if let Some(limit) = plan.limit {
+                doc.push("limit", i64::try_from(limit).unwrap_or(i64::MAX));
+            }
+        });
+    }
+    match &plan.output {
+        Outcome::Rows => {}
+        Outcome::Pluck(paths) => step(steps, "pluck", |doc| {
+            doc.push("fields", names(paths).as_str());
+        }),
+        Outcome::Count => step(steps, "count", |_| {}),
+        Outcome::Mutate { how, .. } => {
+            let name = match how {
+                Change::Edit(_) => "edit",
+                Change::Replace(_) => "replace",
+                Change::Delete => "delete",
+            };
+            step(steps, name, |doc| {
+                doc.push("done", false);
+            });
+        }
+    }
+}
+
+fn step(steps: &mut DocBuf, name: &str, fill: impl FnOnce(&mut DocBuf)) {
+    steps.item_doc(|doc| {
+        doc.push("step", name);
+        fill(doc);
+    });
+}
+
+fn names(paths: &[Path]) -> String {
+    paths.iter().map(format::path).collect::<Vec<_>>().join(", ")
+}
+
+fn order(order: &[Order]) -> String {
+    let one =
+        |o: &Order| format!("{}{}", format::path(&o.path), if o.descending { " desc" } else { "" });
+    order.iter().map(one).collect::<Vec<_>>().join(", ")
+}

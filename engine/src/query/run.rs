@@ -1,0 +1,186 @@
+//! A plan becomes operators, and their rows a reply.
+
+use std::sync::Arc;
+
+use lsm::{Direction, KeyspaceId, Snapshot};
+use proto::{Key, ReplyWriter, RowsWriter, Status};
+
+use super::bind::Change;
+use super::group::Groups;
+use super::lookup::Lookup;
+use super::predicate::{Predicate, Test};
+use super::range::key_range;
+use super::rows::{Cut, Filter, Pluck, Scan, Source, Which};
+use super::sort::{Sort, by_key};
+use super::work::Work;
+use super::{Outcome, QueryError, SelectPlan, range};
+use crate::pql::ast::Comparison;
+
+/// Bytes a chosen document takes beside its own.
+const CHOSEN_OVERHEAD: usize = 80;
+
+/// Where a query looks, and what it may use.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    /// The commits it sees.
+    pub snapshot: &'a Snapshot,
+    /// The store's documents.
+    pub keyspace: KeyspaceId,
+    /// The stores of its lookups, in their order.
+    pub lookups: &'a [KeyspaceId],
+    /// What it may use, and has used.
+    pub work: &'a Work,
+}
+
+/// Which way a scan goes so that its rows need no sorting; `None`: they do.
+pub(super) fn scan_order(plan: &SelectPlan) -> Option<Direction> {
+    if plan.order.is_empty() || matches!(plan.output, Outcome::Count) {
+        return Some(Direction::Forward);
+    }
+    match by_key(&plan.order) {
+        _ if plan.shape.is_some() => None,
+        Some(true) => Some(Direction::Reverse),
+        Some(false) => Some(Direction::Forward),
+        None => None,
+    }
+}
+
+/// Whether the documents of a scan are not looked at.
+pub(super) fn keys_only(plan: &SelectPlan) -> bool {
+    let unread = match &plan.output {
+        Outcome::Count => true,
+        Outcome::Mutate { how: Change::Delete, returning } => {
+            returning.is_none() && scan_order(plan).is_some()
+        }
+        _ => false,
+    };
+    unread && plan.filter.is_none() && plan.lookups.is_empty() && plan.shape.is_none()
+}
+
+/// The operators of a plan.
+pub(super) fn operators(scope: Scope<'_>, plan: &Arc<SelectPlan>) -> Result<Source, QueryError> {
+    let grouped = plan.shape.is_some();
+    let direction = scan_order(plan).unwrap_or(Direction::Forward);
+    let range = key_range(plan.filter.as_ref());
+    let scan = Scan::open(scope.snapshot, scope.keyspace, range, direction, keys_only(plan))?;
+    let mut rows: Source = Box::new(scan);
+    let filter =
+        |input, which| -> Source { Box::new(Filter { input, plan: Arc::clone(plan), which }) };
+    if plan.filter.is_some() {
+        rows = filter(rows, Which::Filter);
+    }
+    for (number, keyspace) in scope.lookups.iter().take(plan.lookups.len()).enumerate() {
+        rows = Box::new(Lookup::new(rows, plan, number, scope.snapshot.clone(), *keyspace));
+    }
+    if plan.joined.is_some() {
+        rows = filter(rows, Which::Joined);
+    }
+    if grouped {
+        rows = Box::new(Groups::new(rows, plan));
+    }
+    if plan.having.is_some() {
+        rows = filter(rows, Which::Having);
+    }
+    // A sort shapes its rows itself.
+    let sorted = scan_order(plan).is_none();
+    if sorted {
+        rows = Box::new(Sort::new(rows, plan));
+    }
+    if plan.skip > 0 || plan.limit.is_some() {
+        let left = plan.limit.unwrap_or(u64::MAX);
+        rows = Box::new(Cut { input: rows, skip: plan.skip, left });
+    }
+    if let (Outcome::Pluck(paths), false) = (&plan.output, sorted) {
+        rows = Box::new(Pluck::new(rows, paths.clone(), grouped));
+    }
+    Ok(rows)
+}
+
+/// Runs a query that changes nothing and writes its whole reply; returns how many
+/// rows it gave.
+///
+/// # Errors
+/// Nothing was written then.
+pub fn select(
+    scope: Scope<'_>,
+    plan: &Arc<SelectPlan>,
+    reply: ReplyWriter<'_>,
+) -> Result<u64, QueryError> {
+    if let Outcome::Mutate { .. } = plan.output {
+        return Err(QueryError::bad(
+            "a query that changes documents cannot run as one that reads".to_owned(),
+        ));
+    }
+    let mut rows = operators(scope, plan)?;
+    if let Outcome::Count = plan.output {
+        let mut count = 0;
+        while rows.advance(scope.work)? {
+            count += 1;
+        }
+        reply.count(count);
+        return Ok(count);
+    }
+    let keyed = matches!(plan.output, Outcome::Rows) && plan.shape.is_none();
+    let limit = scope.work.limits().reply;
+    let mut out = Out { rows: reply.rows(keyed), limit };
+    while rows.advance(scope.work)? {
+        let (key, doc) = rows.row()?;
+        out.push(key, doc.as_bytes())?;
+    }
+    let count = out.rows.len() as u64;
+    out.rows.finish(None);
+    Ok(count)
+}
+
+/// The documents a plan chooses, ordered and cut; at most `limits.memory` bytes.
+/// Where only their keys matter, to delete them, the documents are left empty.
+///
+/// # Errors
+/// More bytes than that.
+pub fn matching(
+    scope: Scope<'_>,
+    plan: &Arc<SelectPlan>,
+) -> Result<Vec<(Key, Vec<u8>)>, QueryError> {
+    let mut found = Vec::new();
+    let dropped = matches!(plan.output, Outcome::Mutate { how: Change::Delete, returning: None });
+    let mut rows = operators(scope, plan)?;
+    while rows.advance(scope.work)? {
+        let (key, doc) = rows.row()?;
+        let document = if dropped { Vec::new() } else { doc.as_bytes().to_vec() };
+        scope.work.take(CHOSEN_OVERHEAD + document.len(), "change so many documents at once")?;
+        found.push((key, document));
+    }
+    Ok(found)
+}
+
+/// The key that is all a filter asks for: `filter(key = "..")`.
+pub fn key_of_filter(plan: &SelectPlan) -> Option<Key> {
+    match &plan.filter {
+        Some(Predicate::Field(path, Test::Compare(Comparison::Equal, value))) if path.is_key() => {
+            range::exact(value)
+        }
+        _ => None,
+    }
+}
+
+/// The rows of a reply, checked against its bound.
+struct Out<'r> {
+    rows: RowsWriter<'r>,
+    limit: usize,
+}
+
+impl Out<'_> {
+    fn push(&mut self, key: Key, document: &[u8]) -> Result<(), QueryError> {
+        if self.rows.bytes() + 16 + document.len() > self.limit {
+            let message = format!(
+                "the result is larger than the {} bytes of a reply, after {} rows: add limit(n) and \
+                 skip(n), pluck(..) fewer fields, or use a scan",
+                self.limit,
+                self.rows.len()
+            );
+            return Err(QueryError::Refused(Status::ResultTooLarge, message));
+        }
+        self.rows.push(key, document);
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! What one query may use, and what it has used.
+//!
+//! What must stay true: every operator asks [`Work::tick`] for each row it reads,
+//! so that a deadline or a cancellation is met after a bounded piece of work; every
+//! byte an operator keeps is taken from the one budget of the query.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use platform::Clock;
+use proto::Status;
+
+use super::QueryError;
+use super::spill::SpillSpace;
+
+/// Rows, or 4 KiB of them, between two looks at the clock.
+const PIECE: u32 = 64;
+
+/// What one query may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes to sort, group, join or change in.
+    pub memory: usize,
+    /// Bytes of the reply packet.
+    pub reply: usize,
+    /// Bytes of runs on disk at one time; 0: none.
+    pub spill: u64,
+    /// Microseconds it may take; `None`: as long as it takes.
+    pub micros: Option<u64>,
+}
+
+/// What a query has used so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Entries read, of stores and of lookups.
+    pub examined: u64,
+    /// The most bytes held in memory at once.
+    pub memory: usize,
+    /// Bytes written to runs on disk.
+    pub spilled: u64,
+    /// Runs written.
+    pub runs: u64,
+    /// Microseconds since it began.
+    pub micros: u64,
+}
+
+/// The bounds and the use of one query. Passed to each step; used by one thread at
+/// a time.
+pub struct Work {
+    clock: Arc<dyn Clock>,
+    began: u64,
+    deadline: Option<u64>,
+    cancelled: Arc<AtomicBool>,
+    limits: Limits,
+    space: Option<Arc<SpillSpace>>,
+    countdown: Cell<u32>,
+    used: Cell<usize>,
+    on_disk: Cell<u64>,
+    figures: Cell<Figures>,
+}
+
+impl Work {
+    /// Begins now. Without a `space`, nothing spills.
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        cancelled: Arc<AtomicBool>,
+        space: Option<Arc<SpillSpace>>,
+    ) -> Work {
+        let began = clock.monotonic_nanos();
+        Work {
+            began,
+            deadline: limits.micros.map(|micros| began.saturating_add(micros.saturating_mul(1000))),
+            clock,
+            cancelled,
+            limits,
+            space,
+            countdown: Cell::new(PIECE),
+            used: Cell::new(0),
+            on_disk: Cell::new(0),
+            figures: Cell::new(Figures::default()),
+        }
+    }
+
+    /// The bounds.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What was used until now.
+    pub fn figures(&self) -> Figures {
+        let micros = self.clock.monotonic_nanos().saturating_sub(self.began) / 1000;
+        Figures { micros, ..self.figures.get() }
+    }
+
+    /// A row of so many bytes was read.
+    pub(super) fn examined(&self, bytes: usize) -> Result<(), QueryError> {
+        let figures = self.figures.get();
+        self.figures.set(Figures { examined: figures.examined + 1, ..figures });
+        self.tick(bytes)
+    }
+
+    /// A row of so many bytes was worked on.
+    pub(super) fn tick(&self, bytes: usize) -> Result<(), QueryError> {
+        let cost = 1 + u32::try_from(bytes >> 12).unwrap_or(PIECE);
+        match self.countdown.get().checked_sub(cost) {
+            Some(left) => {
+                self.countdown.set(left);
+                Ok(())
+            }
+            None => {
+                self.countdown.set(PIECE);
+                self.look()
+            }
+        }
+    }
+
+    /// A document of so many bytes is changed: for who works on rows outside.
+    ///
+    /// # Errors
+    /// The deadline has passed, or the query was cancelled.
+    pub fn work_on(&self, bytes: usize) -> Result<(), QueryError> {
+        self.tick(bytes)
+    }
+
+    #[cold]
+    fn look(&self) -> Result<(), QueryError> {
+        if self.cancelled.load(Relaxed) {
+            let message = "the query was cancelled; nothing changed".to_owned();
+            return Err(QueryError::Refused(Status::Timeout, message));
+        }
+        let now = self.clock.monotonic_nanos();
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            let message = format!(
+                "the query took longer than the {} ms it may take, after {} documents: filter by \
+                 key, ask for less at a time, or raise limits.query_time_ms in db.yaml",
+                self.limits.micros.unwrap_or(0) / 1000,
+                self.figures.get().examined
+            );
+            return Err(QueryError::Refused(Status::Timeout, message));
+        }
+        Ok(())
+    }
+
+    /// Takes bytes of memory; `false`, and nothing is taken, if there are not as
+    /// many left.
+    pub(super) fn try_take(&self, bytes: usize) -> bool {
+        let used = self.used.get().saturating_add(bytes);
+        if used > self.limits.memory {
+            return false;
+        }
+        self.used.set(used);
+        let figures = self.figures.get();
+        self.figures.set(Figures { memory: figures.memory.max(used), ..figures });
+        true
+    }
+
+    /// Takes bytes of memory, or says by name what needs them and what to do.
+    pub(super) fn take(&self, bytes: usize, to: &str) -> Result<(), QueryError> {
+        if self.try_take(bytes) { Ok(()) } else { Err(self.no_memory(to)) }
+    }
+
+    pub(super) fn no_memory(&self, to: &str) -> QueryError {
+        let advice = match to {
+            "group" => {
+                "group by fields of fewer values, filter first, or let it spill to disk \
+                        (limits.query_spill)"
+            }
+            "look up" => "look up by key, or in a smaller store",
+            "sort" => {
+                "add a limit(n), pluck fewer fields, filter first, or let it spill to disk \
+                       (limits.query_spill)"
+            }
+            _ => "choose fewer documents at a time with filter(..) or limit(n)",
+        };
+        let message = format!(
+            "to {to}, this query needs more than the {} bytes it may use: {advice}",
+            self.limits.memory
+        );
+        QueryError::Refused(Status::QueryMemory, message)
+    }
+
+    pub(super) fn give_back(&self, bytes: usize) {
+        self.used.set(self.used.get().saturating_sub(bytes));
+    }
+
+    /// Where runs go, if they may be written.
+    pub(super) fn space(&self) -> Option<&Arc<SpillSpace>> {
+        self.space.as_ref().filter(|_| self.limits.spill > 0)
+    }
+
+    /// Takes bytes on disk.
+    pub(super) fn take_disk(&self, bytes: u64) -> Result<(), QueryError> {
+        let on_disk = self.on_disk.get().saturating_add(bytes);
+        if on_disk > self.limits.spill {
+            let message = format!(
+                "this query needs more than the {} bytes it may write to disk to sort and group: \
+                 filter first, add a limit(n), pluck fewer fields, or raise limits.query_spill in \
+                 db.yaml",
+                self.limits.spill
+            );
+            return Err(QueryError::Refused(Status::QueryMemory, message));
+        }
+        self.on_disk.set(on_disk);
+        let figures = self.figures.get();
+        self.figures.set(Figures { spilled: figures.spilled.saturating_add(bytes), ..figures });
+        Ok(())
+    }
+
+    pub(super) fn give_back_disk(&self, bytes: u64) {
+        self.on_disk.set(self.on_disk.get().saturating_sub(bytes));
+    }
+
+    pub(super) fn run_written(&self) {
+        let figures = self.figures.get();
+        self.figures.set(Figures { runs: figures.runs + 1, ..figures });
+    }
+}
