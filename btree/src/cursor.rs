@@ -43,6 +43,8 @@ pub struct Cursor {
     /// Where to start: consumed when the first entry is asked for.
     start: Option<Start>,
     key: Vec<u8>,
+    /// `key` is that of the entry that comes next.
+    settled: bool,
 }
 
 enum Start {
@@ -75,6 +77,7 @@ impl Cursor {
             last_leaf: false,
             start: Some(Start::Bound),
             key: Vec::new(),
+            settled: false,
         }
     }
 
@@ -85,6 +88,7 @@ impl Cursor {
     /// [`Error::Io`], [`Error::Corrupt`]; the cursor stays where it is.
     #[expect(clippy::should_implement_trait, reason = "it lends: an Iterator cannot")]
     pub fn next(&mut self) -> Result<Option<Entry<'_>>, Error> {
+        self.settled = false;
         if !self.advance()? {
             return Ok(None);
         }
@@ -104,6 +108,58 @@ impl Cursor {
         Ok(Some((&self.key, node.value(i))))
     }
 
+    /// Makes sure that the next entry can be looked at ([`Cursor::peek`]) and taken
+    /// ([`Cursor::run`]); `false` at the end of the range.
+    ///
+    /// # Errors
+    /// As [`Cursor::next`].
+    pub fn settle(&mut self) -> Result<bool, Error> {
+        if self.settled {
+            return Ok(true);
+        }
+        if !self.advance()? {
+            return Ok(false);
+        }
+        let Some((page, rest)) = &self.leaf else { return Ok(false) };
+        let i = match self.direction {
+            Direction::Forward => rest.start,
+            Direction::Reverse => rest.end - 1,
+        };
+        page.node().key_into(i, &mut self.key);
+        self.settled = true;
+        Ok(true)
+    }
+
+    /// The key of the next entry; `None` if [`Cursor::settle`] did not just say that
+    /// there is one.
+    pub fn peek(&self) -> Option<&[u8]> {
+        self.settled.then_some(&self.key)
+    }
+
+    /// Hands on entries as long as `take` takes them, to the end of this leaf at most:
+    /// a key in two parts, which follow each other, and a value. The one that it does
+    /// not take comes next. Reads nothing: [`Cursor::settle`] comes before.
+    pub fn run(&mut self, mut take: impl FnMut(&[u8], &[u8], &[u8]) -> bool) {
+        self.settled = false;
+        // A seek that was not carried out: this leaf is behind us.
+        if self.start.is_some() {
+            return;
+        }
+        let Some((page, rest)) = &mut self.leaf else { return };
+        let node = page.node();
+        while rest.start < rest.end {
+            let (i, left) = match self.direction {
+                Direction::Forward => (rest.start, rest.start + 1..rest.end),
+                Direction::Reverse => (rest.end - 1, rest.start..rest.end - 1),
+            };
+            let (suffix, value) = node.split(i);
+            if !take(node.prefix(), suffix, value) {
+                return;
+            }
+            *rest = left;
+        }
+    }
+
     /// The value of the entry that `n` more calls of [`Cursor::next`] will pass
     /// before they give it, if it lies in this leaf: to see what will be needed.
     pub fn ahead(&self, n: usize) -> Option<&[u8]> {
@@ -120,7 +176,14 @@ impl Cursor {
     /// Moves to `key`, or if it is not there to the next key in the cursor's
     /// direction; `next` gives it. Stays within the range. Reads nothing yet.
     pub fn seek(&mut self, key: &[u8]) {
+        self.settled = false;
         self.start = Some(Start::Key(key.to_vec()));
+    }
+
+    /// Moves to the start of the range. Reads nothing yet.
+    pub fn rewind(&mut self) {
+        self.settled = false;
+        self.start = Some(Start::Bound);
     }
 
     /// Makes sure the leaf has an entry to give, or that there is none.

@@ -170,7 +170,8 @@ impl<'a> Node<'a> {
         &self.bytes[start..end]
     }
 
-    fn split(&self, i: usize) -> (&'a [u8], &'a [u8]) {
+    /// The key of entry `i` without the prefix, and its value.
+    pub(crate) fn split(&self, i: usize) -> (&'a [u8], &'a [u8]) {
         let cell = self.cell(i);
         let (len, rest) = U16::ref_from_prefix(cell).expect("checked: a cell has its length");
         rest.split_at(usize::from(len.get()))

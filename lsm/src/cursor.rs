@@ -1,26 +1,31 @@
 //! A cursor over one keyspace of one snapshot: memtables and tree merged.
 //!
-//! What must stay true: sources stand newest first, and where several have a
-//! key the newest decides (a delete there hides the key); each source has moved
-//! past every key already given; keys are strictly monotonic.
-//!
-//! What is merged lies behind a lock of the cursor's own, held for one step, and
-//! what is lent is a copy: so the memtables and pages it holds can be taken away
+//! What must stay true: what is merged (`merge.rs`) lies behind a lock of the
+//! cursor's own, held while a block of entries (`block.rs`) is read ahead, and what is
+//! lent is the block's copy: so the memtables and pages it holds can be taken away
 //! when the snapshot expires, whether or not it is ever moved again (`lease.rs`).
+//! From then on each move fails, though a block be at hand.
+//!
+//! Blocks begin small and grow, so that who wants one entry pays for two at most. An
+//! error is told when the cursor comes to where it happened, not before.
 
-use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use btree::Direction;
-use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
-use vlog::Vlog;
+use parking_lot::Mutex;
 
+use crate::block::{Block, MOST, Place};
 use crate::lease::{self, Listed};
-use crate::memtable::Walk;
-use crate::tree::TreeWalk;
+use crate::merge::Merge;
+use crate::value::Value;
 use crate::version::Snapshot;
 use crate::{Error, KeyspaceId};
+
+/// Entries of the first block.
+const FIRST: usize = 2;
+/// By how much the next is larger.
+const GROWTH: usize = 4;
 
 /// A key and its value, lent.
 pub type Entry<'a> = (&'a [u8], &'a [u8]);
@@ -29,13 +34,22 @@ pub type Entry<'a> = (&'a [u8], &'a [u8]);
 /// snapshot alive.
 pub struct Cursor {
     snapshot: Snapshot,
+    keyspace: KeyspaceId,
     cell: Arc<CursorCell>,
     _listed: Listed,
-    /// The key stood on; empty before the first and past the last entry.
-    key: Vec<u8>,
-    /// Its value, once it was asked for.
-    value: Vec<u8>,
-    loaded: bool,
+    block: Block,
+    /// The entry of the block stood on; none before the first and past the last entry.
+    on: Option<usize>,
+    /// The entry of the block to come.
+    next: usize,
+    /// Entries of the next block.
+    want: usize,
+    /// Values were asked for since the last block: read those of the next one with it.
+    wants_values: bool,
+    /// What the reading of the block ended with.
+    failed: Option<Error>,
+    /// The value of the entry stood on, if the block has it not.
+    value: Option<Value>,
 }
 
 /// What a cursor holds of its version; `None`: it was taken away.
@@ -46,72 +60,6 @@ impl CursorCell {
         let taken = self.0.lock().take();
         drop(taken);
     }
-}
-
-/// The sources of a cursor, and where they stand.
-struct Merge {
-    values: Arc<Vlog>,
-    lo: Bound<Box<[u8]>>,
-    hi: Bound<Box<[u8]>>,
-    direction: Direction,
-    sources: Vec<Source>,
-    /// The source whose entry is being lent.
-    at: Option<usize>,
-    /// Past the last entry within the bounds.
-    ended: bool,
-    /// A step failed: the sources stand who knows where.
-    broken: bool,
-}
-
-/// What is merged: a memtable or the tree.
-enum Source {
-    Memory(Walk),
-    Tree(Box<TreeWalk>),
-}
-
-impl Source {
-    fn key(&self) -> Option<&[u8]> {
-        match self {
-            Source::Memory(walk) => walk.key(),
-            Source::Tree(walk) => walk.key(),
-        }
-    }
-
-    /// Whether the entry stood on says that the key was deleted.
-    fn is_delete(&self) -> bool {
-        matches!(self, Source::Memory(walk) if walk.value().is_none())
-    }
-
-    fn step(&mut self, direction: Direction) -> Result<(), Error> {
-        match (self, direction) {
-            (Source::Memory(walk), Direction::Forward) => walk.forward(),
-            (Source::Memory(walk), Direction::Reverse) => walk.back(),
-            (Source::Tree(walk), _) => walk.step()?,
-        }
-        Ok(())
-    }
-
-    fn seek(&mut self, key: &[u8], direction: Direction) -> Result<(), Error> {
-        match (self, direction) {
-            (Source::Memory(walk), Direction::Forward) => walk.seek_from(key, true),
-            (Source::Memory(walk), Direction::Reverse) => walk.seek_until(key, true),
-            (Source::Tree(walk), _) => walk.seek(key)?,
-        }
-        Ok(())
-    }
-}
-
-/// Whether `key` is on the inner side of a bound whose inner side is `inside`.
-fn within(key: &[u8], bound: Bound<&[u8]>, inside: Ordering) -> bool {
-    match bound {
-        Bound::Unbounded => true,
-        Bound::Included(end) => key.cmp(end) != inside.reverse(),
-        Bound::Excluded(end) => key.cmp(end) == inside,
-    }
-}
-
-fn borrowed(bound: &Bound<Box<[u8]>>) -> Bound<&[u8]> {
-    bound.as_ref().map(AsRef::as_ref)
 }
 
 impl Cursor {
@@ -127,8 +75,19 @@ impl Cursor {
         let listed = snapshot.lease().list(&cell);
         // Taken away before it was listed? Then nobody will empty it.
         drop(snapshot.version()?);
-        let (key, value) = (Vec::new(), Vec::new());
-        Ok(Cursor { snapshot, cell, _listed: listed, key, value, loaded: false })
+        Ok(Cursor {
+            snapshot,
+            keyspace,
+            cell,
+            _listed: listed,
+            block: Block::default(),
+            on: None,
+            next: 0,
+            want: FIRST,
+            wants_values: false,
+            failed: None,
+            value: None,
+        })
     }
 
     /// The snapshot it reads.
@@ -142,26 +101,43 @@ impl Cursor {
     /// A page that cannot be read or fails its checksum; then
     /// [`Error::Cursor`] until a seek succeeds. [`Error::SnapshotExpired`].
     pub fn advance(&mut self) -> Result<bool, Error> {
-        self.step(false)
+        (self.on, self.value) = (None, None);
+        if self.snapshot.lease().is_taken() {
+            return Err(lease::expired(self.snapshot.lsn()));
+        }
+        if self.next >= self.block.len() && !self.refill()? {
+            return Ok(false);
+        }
+        self.on = Some(self.next);
+        self.next += 1;
+        Ok(true)
     }
 
     /// The key stood on; empty before the first and past the last entry.
     pub fn key(&self) -> &[u8] {
-        &self.key
+        self.on.map_or(&[], |on| self.block.key(on))
     }
 
-    /// The value stood on; empty before the first and past the last entry. Read
-    /// only now if it lies in the value log: who needs keys only does not ask.
+    /// The value stood on; empty before the first and past the last entry. Who needs
+    /// keys only does not ask: values are read if those before were asked for, or now.
     ///
     /// # Errors
     /// A value that cannot be read or fails its checksum.
     pub fn value(&mut self) -> Result<&[u8], Error> {
-        if !self.loaded {
-            let loaded = merge(&self.cell, &self.snapshot)?.load(&mut self.value);
-            self.snapshot.health().look(loaded)?;
-            self.loaded = true;
+        self.wants_values = true;
+        let Some(on) = self.on else { return Ok(&[]) };
+        if let Place::Here(at) = self.block.place(on) {
+            // An expired snapshot is not read, whatever of it is at hand.
+            if self.snapshot.lease().is_taken() {
+                return Err(lease::expired(self.snapshot.lsn()));
+            }
+            return Ok(self.block.value(at));
         }
-        Ok(&self.value)
+        if self.value.is_none() {
+            let loaded = self.load(on);
+            self.value = self.snapshot.health().look(loaded)?;
+        }
+        Ok(self.value.as_deref().unwrap_or_default())
     }
 
     /// Moves to the next entry and lends it.
@@ -170,209 +146,65 @@ impl Cursor {
     /// As [`Cursor::advance`] and [`Cursor::value`].
     #[allow(clippy::should_implement_trait)] // It lends: no iterator can.
     pub fn next(&mut self) -> Result<Option<Entry<'_>>, Error> {
-        Ok(self.step(true)?.then_some((&self.key, &self.value)))
-    }
-
-    fn step(&mut self, load: bool) -> Result<bool, Error> {
-        self.leave();
-        let mut merge = merge(&self.cell, &self.snapshot)?;
-        let health = self.snapshot.health();
-        if !health.look(merge.advance())? {
-            return Ok(false);
+        self.wants_values = true;
+        if !self.advance()? {
+            return Ok(None);
         }
-        self.key.extend_from_slice(merge.key());
-        if load {
-            health.look(merge.load(&mut self.value))?;
-            self.loaded = true;
-        }
-        Ok(true)
+        self.value()?;
+        let Some(on) = self.on else { return Ok(None) };
+        let value = match self.block.place(on) {
+            Place::Here(at) => self.block.value(at),
+            _ => self.value.as_deref().unwrap_or_default(),
+        };
+        Ok(Some((self.block.key(on), value)))
     }
 
     /// Places the cursor before the first entry at or beyond `key` in its
     /// direction, within its bounds. It may go back.
     ///
     /// # Errors
-    /// As [`Cursor::advance`].
+    /// [`Error::SnapshotExpired`].
     pub fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
-        self.leave();
-        let sought = merge(&self.cell, &self.snapshot)?.seek(key);
-        self.snapshot.health().look(sought)
-    }
-
-    fn leave(&mut self) {
-        self.key.clear();
-        self.value.clear();
-        self.loaded = false;
-    }
-}
-
-/// What the cursor reads, for one step.
-fn merge<'a>(
-    cell: &'a CursorCell,
-    snapshot: &Snapshot,
-) -> Result<MappedMutexGuard<'a, Merge>, Error> {
-    MutexGuard::try_map(cell.0.lock(), Option::as_mut).map_err(|_| lease::expired(snapshot.lsn()))
-}
-
-impl Merge {
-    fn open(
-        snapshot: &Snapshot,
-        keyspace: KeyspaceId,
-        lo: Bound<&[u8]>,
-        hi: Bound<&[u8]>,
-        direction: Direction,
-    ) -> Result<Self, Error> {
-        let (lsn, version) = (snapshot.lsn(), snapshot.version()?);
-        let mut sources = Vec::new();
-        let mut dropped = false;
-        for set in version.sets() {
-            let table = set.with(keyspace.0, |t| (Arc::clone(&t.entries), t.floor(lsn)));
-            if let Some((entries, floor)) = table {
-                sources.push(Source::Memory(Walk::new(entries, lsn, floor)));
-                // Dropped here: older sets and the tree do not count.
-                dropped = floor > 0;
-            }
-            if dropped {
-                break;
-            }
-        }
-        if !dropped {
-            let walk = TreeWalk::new(&version.view, keyspace, lo, hi, direction);
-            sources.push(Source::Tree(Box::new(walk)));
-        }
-        let (lo, hi) = (lo.map(Box::from), hi.map(Box::from));
-        let values = Arc::clone(&version.values);
-        let (at, ended, broken) = (None, false, false);
-        let mut merge = Merge { values, lo, hi, direction, sources, at, ended, broken };
-        merge.rewind()?;
-        Ok(merge)
-    }
-
-    fn advance(&mut self) -> Result<bool, Error> {
-        if self.broken {
-            return Err(Error::Cursor);
-        }
-        self.broken = true;
-        let moved = self.try_advance()?;
-        self.broken = false;
-        Ok(moved)
-    }
-
-    /// The key stood on.
-    fn key(&self) -> &[u8] {
-        self.at.and_then(|at| self.sources[at].key()).unwrap_or_default()
-    }
-
-    /// Copies the value stood on.
-    fn load(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
-        out.clear();
-        let Some(at) = self.at else { return Ok(()) };
-        match &mut self.sources[at] {
-            Source::Memory(walk) => out.extend_from_slice(walk.value().unwrap_or_default()),
-            Source::Tree(walk) => {
-                walk.load(&self.values)?;
-                out.extend_from_slice(walk.value());
-            }
-        }
+        // Who takes one entry a seek is not given two.
+        self.want = self.next.clamp(1, FIRST);
+        (self.on, self.value, self.next, self.failed) = (None, None, 0, None);
+        self.block.clear();
+        let mut cell = self.cell.0.lock();
+        let merge = cell.as_mut().ok_or_else(|| lease::expired(self.snapshot.lsn()))?;
+        merge.seek(key);
         Ok(())
     }
 
-    fn try_advance(&mut self) -> Result<bool, Error> {
-        if let Some(at) = self.at.take() {
-            self.pass(at)?;
+    /// Reads the next block; `false` at the end.
+    fn refill(&mut self) -> Result<bool, Error> {
+        self.next = 0;
+        self.block.clear();
+        if let Some(error) = self.failed.take() {
+            return Err(error);
         }
-        while !self.ended {
-            let Some(at) = self.nearest() else { break };
-            let key = self.sources[at].key().unwrap_or_default();
-            let inside = match self.direction {
-                Direction::Forward => within(key, borrowed(&self.hi), Ordering::Less),
-                Direction::Reverse => within(key, borrowed(&self.lo), Ordering::Greater),
-            };
-            if !inside {
-                break;
+        let mut cell = self.cell.0.lock();
+        let merge = cell.as_mut().ok_or_else(|| lease::expired(self.snapshot.lsn()))?;
+        let load = std::mem::replace(&mut self.wants_values, false);
+        let filled = merge.fill(self.want, load, &mut self.block);
+        drop(cell);
+        self.want = (self.want * GROWTH).min(MOST);
+        if let Err(error) = self.snapshot.health().look(filled) {
+            if self.block.len() == 0 {
+                return Err(error);
             }
-            if !self.sources[at].is_delete() {
-                self.at = Some(at);
-                return Ok(true);
-            }
-            self.pass(at)?;
+            self.failed = Some(error);
         }
-        self.ended = true;
-        Ok(false)
+        Ok(self.block.len() > 0)
     }
 
-    fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
-        let inside_start = match self.direction {
-            Direction::Forward => within(key, borrowed(&self.lo), Ordering::Greater),
-            Direction::Reverse => within(key, borrowed(&self.hi), Ordering::Less),
-        };
-        (self.at, self.ended, self.broken) = (None, false, true);
-        if inside_start {
-            for source in &mut self.sources {
-                source.seek(key, self.direction)?;
-            }
-        } else {
-            self.rewind()?;
+    /// A value that the block has not.
+    fn load(&self, on: usize) -> Result<Option<Value>, Error> {
+        let (key, version) = (self.block.key(on), self.snapshot.version()?);
+        if let Place::Log(at) = self.block.place(on) {
+            let mut record = Vec::new();
+            let len = version.values.reader().append_of(*at, self.keyspace.0, key, &mut record)?;
+            return Ok(Some(Value::from_record(record, len)));
         }
-        self.broken = false;
-        Ok(())
-    }
-
-    fn rewind(&mut self) -> Result<(), Error> {
-        let start = match self.direction {
-            Direction::Forward => borrowed(&self.lo),
-            Direction::Reverse => borrowed(&self.hi),
-        };
-        for source in &mut self.sources {
-            match (source, start, self.direction) {
-                (Source::Memory(walk), Bound::Unbounded, Direction::Forward) => walk.first(),
-                (Source::Memory(walk), Bound::Unbounded, Direction::Reverse) => walk.last(),
-                (Source::Memory(walk), Bound::Included(key), Direction::Forward) => {
-                    walk.seek_from(key, true);
-                }
-                (Source::Memory(walk), Bound::Included(key), Direction::Reverse) => {
-                    walk.seek_until(key, true);
-                }
-                (Source::Memory(walk), Bound::Excluded(key), Direction::Forward) => {
-                    walk.seek_from(key, false);
-                }
-                (Source::Memory(walk), Bound::Excluded(key), Direction::Reverse) => {
-                    walk.seek_until(key, false);
-                }
-                // It has its bounds; without one it starts at the end by itself.
-                (Source::Tree(walk), Bound::Unbounded, _) => walk.step()?,
-                (Source::Tree(walk), Bound::Included(key) | Bound::Excluded(key), _) => {
-                    walk.seek(key)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The source with the nearest key in our direction, the newest of several.
-    fn nearest(&self) -> Option<usize> {
-        let mut best: Option<(usize, &[u8])> = None;
-        for (i, source) in self.sources.iter().enumerate() {
-            let Some(key) = source.key() else { continue };
-            let nearer = best.is_none_or(|(_, best)| match self.direction {
-                Direction::Forward => key < best,
-                Direction::Reverse => key > best,
-            });
-            if nearer {
-                best = Some((i, key));
-            }
-        }
-        best.map(|(i, _)| i)
-    }
-
-    /// Moves every source that stands on the key of source `at`. Those before
-    /// `at` stand on other keys: it was the newest with its key.
-    fn pass(&mut self, at: usize) -> Result<(), Error> {
-        for older in at + 1..self.sources.len() {
-            if self.sources[older].key() == self.sources[at].key() {
-                self.sources[older].step(self.direction)?;
-            }
-        }
-        self.sources[at].step(self.direction)
+        version.get(self.keyspace, key, self.snapshot.lsn())
     }
 }

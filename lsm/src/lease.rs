@@ -10,8 +10,8 @@
 //!
 //! What must stay true:
 //! * a reader takes no lock that a writer holds: it loads the version out of the
-//!   lease by one atomic load. A cursor's own lock is held by itself, for one
-//!   step, and once by who expires it;
+//!   lease by one atomic load. A cursor's own lock is held by itself, while it reads
+//!   a block of entries ahead, and once by who expires it;
 //! * no cursor keeps a version that was expired: who expires empties the lease
 //!   first and sweeps the cursors then; who opens a cursor lists it first and
 //!   looks at the lease then. One of them sees the other: both pass through the
@@ -22,7 +22,7 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
@@ -43,6 +43,8 @@ const SHARDS: usize = 8;
 pub(crate) struct Lease {
     /// `None`: expired.
     version: ArcSwapOption<Version>,
+    /// Set before the version is taken out: what cursors look at, each step.
+    taken: AtomicBool,
     flushed: Lsn,
     cursors: [Mutex<Cursors>; SHARDS],
     /// When another version became the current one; 0: not yet. Nanoseconds of
@@ -75,6 +77,7 @@ impl Lease {
         Arc::new(Lease {
             flushed: version.flushed,
             version: ArcSwapOption::new(Some(version)),
+            taken: AtomicBool::new(false),
             cursors: Default::default(),
             replaced: AtomicU64::new(0),
             exempt: AtomicUsize::new(0),
@@ -92,6 +95,12 @@ impl Lease {
     pub(crate) fn version(&self) -> Option<Held> {
         let version = self.version.load();
         version.is_some().then_some(Held(version))
+    }
+
+    /// Whether the version was taken away, or is just being.
+    #[inline]
+    pub(crate) fn is_taken(&self) -> bool {
+        self.taken.load(Acquire)
     }
 
     /// What reads count their errors in.
@@ -263,6 +272,7 @@ impl Current {
                 break;
             }
             pinned -= bytes(share);
+            share.lease.taken.store(true, Release);
             taken.push((Arc::clone(&share.lease), share.lease.version.swap(None)));
         }
         // A commit may wait for this lock. What follows waits for cursors, and

@@ -12,6 +12,7 @@
 mod archive;
 mod backup;
 mod batch;
+mod block;
 #[doc(hidden)]
 pub mod bench;
 mod commit;
@@ -28,6 +29,7 @@ mod health;
 mod lease;
 mod many;
 mod memtable;
+mod merge;
 mod meta;
 mod open;
 mod options;

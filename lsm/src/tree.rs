@@ -12,7 +12,7 @@
 use std::ops::Bound;
 
 use btree::{Direction, View};
-use vlog::{Pointer, Vlog};
+use vlog::Pointer;
 
 use crate::batch::MAX_KEYSPACE;
 use crate::{Error, KeyspaceId};
@@ -22,9 +22,6 @@ pub(crate) const SEGMENTS: u32 = MAX_KEYSPACE;
 
 /// Trees of dropped keyspaces on their way out: `gc/graves.rs`.
 pub(crate) const GRAVES: std::ops::Range<u32> = SEGMENTS + 1..u32::MAX;
-
-/// So many entries before it is read a record is brought near.
-const AHEAD: usize = 6;
 
 const INLINE: u8 = 0;
 const POINTER: u8 = 1;
@@ -37,6 +34,7 @@ pub(crate) enum Cell<'a> {
 }
 
 impl<'a> Cell<'a> {
+    #[inline]
     pub(crate) fn decode(keyspace: u32, bytes: &'a [u8]) -> Result<Cell<'a>, Error> {
         match bytes.split_first() {
             Some((&INLINE, value)) => Some(Cell::Inline(value)),
@@ -70,24 +68,11 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// A cursor over one tree that stands on an entry, as memtable walks do.
-pub(crate) struct TreeWalk {
-    cursor: btree::Cursor,
-    keyspace: u32,
-    /// The entry stood on, copied from its leaf; `None` past the end.
-    on: bool,
-    key: Vec<u8>,
-    cell: Vec<u8>,
-    /// The value, once it was read from the value log.
-    record: Vec<u8>,
-    /// Where in `record` it lies; `None`: not read yet.
-    value_at: Option<usize>,
-    /// The records of the next [`AHEAD`] entries were asked for.
-    looks_ahead: bool,
-}
+/// A cursor over one tree that stands before an entry, as memtable walks stand on one.
+pub(crate) struct TreeWalk(btree::Cursor);
 
 impl TreeWalk {
-    /// Placed before the first entry: [`TreeWalk::step`] or [`TreeWalk::seek`].
+    /// Before the first entry; [`TreeWalk::settle`] comes next.
     pub(crate) fn new(
         view: &View,
         keyspace: KeyspaceId,
@@ -95,73 +80,52 @@ impl TreeWalk {
         hi: Bound<&[u8]>,
         direction: Direction,
     ) -> Self {
-        TreeWalk {
-            cursor: view.range(keyspace.0, lo, hi, direction),
-            keyspace: keyspace.0,
-            on: false,
-            key: Vec::new(),
-            cell: Vec::new(),
-            record: Vec::new(),
-            value_at: None,
-            looks_ahead: false,
-        }
+        TreeWalk(view.range(keyspace.0, lo, hi, direction))
     }
 
+    /// Has the next entry at hand, if there is one.
+    #[inline]
+    pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        self.0.settle()?;
+        Ok(())
+    }
+
+    /// The key of the next entry; `None` past the end. After [`TreeWalk::settle`].
+    #[inline]
     pub(crate) fn key(&self) -> Option<&[u8]> {
-        self.on.then_some(&self.key)
+        self.0.peek()
     }
 
     /// To the first entry at or beyond `key`.
-    pub(crate) fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
-        self.looks_ahead = false;
-        self.cursor.seek(key);
-        self.step()
+    pub(crate) fn seek(&mut self, key: &[u8]) {
+        self.0.seek(key);
     }
 
-    /// To the next entry.
-    pub(crate) fn step(&mut self) -> Result<(), Error> {
-        (self.on, self.value_at) = (false, None);
-        if let Some((key, cell)) = self.cursor.next()? {
-            self.key.clear();
-            self.key.extend_from_slice(key);
-            self.cell.clear();
-            self.cell.extend_from_slice(cell);
-            self.on = true;
-        }
-        Ok(())
+    /// To the first entry of the range.
+    pub(crate) fn rewind(&mut self) {
+        self.0.rewind();
     }
 
-    /// Makes [`TreeWalk::value`] the value of the entry stood on.
-    pub(crate) fn load(&mut self, values: &Vlog) -> Result<(), Error> {
-        if let (true, None, Cell::Pointer(at)) =
-            (self.on, self.value_at, Cell::decode(self.keyspace, &self.cell)?)
-        {
-            self.look_ahead(values);
-            let record = values.read_of(at, self.keyspace, &self.key, &mut self.record)?;
-            let len = record.value.len();
-            self.value_at = Some(self.record.len() - len);
-        }
-        Ok(())
+    /// Past the next entry.
+    pub(crate) fn skip(&mut self) {
+        let mut skipped = false;
+        self.0.run(|_, _, _| !std::mem::replace(&mut skipped, true));
     }
 
-    /// Has the records of the next entries brought near while this one is read:
-    /// neighbours in the tree may lie far apart in the value log.
-    fn look_ahead(&mut self, values: &Vlog) {
-        let first = if std::mem::replace(&mut self.looks_ahead, true) { AHEAD - 1 } else { 0 };
-        for n in first..AHEAD {
-            let Some(cell) = self.cursor.ahead(n) else { break };
-            if let Ok(Cell::Pointer(at)) = Cell::decode(self.keyspace, cell) {
-                values.prefetch(at);
-            }
-        }
+    /// See [`btree::Cursor::run`]: a key in two parts, a cell.
+    #[inline]
+    pub(crate) fn run(&mut self, take: impl FnMut(&[u8], &[u8], &[u8]) -> bool) {
+        self.0.run(take);
     }
 
-    /// The value after [`TreeWalk::load`].
-    pub(crate) fn value(&self) -> &[u8] {
-        match self.value_at {
-            Some(at) => &self.record[at..],
-            None => self.cell.get(1..).unwrap_or_default(),
-        }
+    /// Where the values of the next `n` entries of this leaf lie, of those that lie
+    /// in the value log.
+    pub(crate) fn ahead(&self, n: usize) -> impl Iterator<Item = Pointer> + '_ {
+        let cells = (0..n).map_while(|n| self.0.ahead(n));
+        cells.filter_map(|cell| match Cell::decode(0, cell) {
+            Ok(Cell::Pointer(at)) => Some(at),
+            _ => None,
+        })
     }
 }
 

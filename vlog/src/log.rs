@@ -131,56 +131,50 @@ impl Vlog {
     /// [`Error::Io`].
     pub fn read_into<'b>(&self, at: Pointer, buf: &'b mut Vec<u8>) -> Result<RecordRef<'b>, Error> {
         buf.clear();
-        let checked = self.with(at.segment, |opened, len| {
-            let end = at.offset.checked_add(u64::from(at.len));
-            if at.offset < HEADER_LEN
-                || (at.len as usize) < record::HEADER_LEN
-                || end.is_none_or(|end| end > len)
-            {
-                return Err(self.outside(at, len));
-            }
-            let mapped = opened.map.as_ref();
-            if mapped.is_some_and(|map| map.read(at.offset, at.len as usize, buf))
-                && record::check(buf, at.segment, at.offset).is_ok()
-            {
-                return Ok(true);
-            }
-            // Not mapped, or the mapping gave what does not check: the disk says why.
-            self.read_by_call(&*opened.file, at, buf)?;
-            Ok(false)
-        })?;
-        let flawed = |flaw: record::Flaw| {
-            Error::corrupt(&segment::path(&self.dir, at.segment), at.offset, flaw.to_string())
-        };
-        match checked {
-            true => record::split(buf),
-            false => record::check(buf, at.segment, at.offset),
-        }
-        .map_err(flawed)
+        self.with(at.segment, |opened, len| self.append_record(opened, len, at, buf))?;
+        record::split(buf).map_err(|flaw| self.flawed(at, flaw))
     }
 
-    /// One read of the record's bytes, unverified.
-    fn read_by_call(&self, file: &dyn File, at: Pointer, buf: &mut Vec<u8>) -> Result<(), Error> {
-        let path = || segment::path(&self.dir, at.segment);
-        // No byte is zeroed that was there already.
-        buf.resize(at.len as usize, 0);
-        file.read_exact_at(buf, at.offset).map_err(|e| match e.kind() {
-            std::io::ErrorKind::UnexpectedEof => {
-                Error::corrupt(&path(), at.offset, record::Flaw::Short.to_string())
-            }
-            _ => Error::io("read", &path())(e),
-        })
+    /// Appends a record's verified bytes to `buf`; an error may leave others there.
+    pub(crate) fn append_record(
+        &self,
+        opened: &Opened,
+        len: u64,
+        at: Pointer,
+        buf: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let end = at.offset.checked_add(u64::from(at.len));
+        if at.offset < HEADER_LEN
+            || (at.len as usize) < record::HEADER_LEN
+            || end.is_none_or(|end| end > len)
+        {
+            return Err(self.outside(at, len));
+        }
+        let start = buf.len();
+        if let Some(map) = &opened.map
+            && map.read(at.offset, at.len as usize, buf)
+            && record::check(&buf[start..], at.segment, at.offset).is_ok()
+        {
+            return Ok(());
+        }
+        // Not mapped, or the mapping gave what does not check: the disk says why.
+        buf.truncate(start);
+        buf.resize(start + at.len as usize, 0);
+        opened.file.read_exact_at(&mut buf[start..], at.offset).map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => self.flawed(at, record::Flaw::Short),
+            _ => Error::io("read", &segment::path(&self.dir, at.segment))(e),
+        })?;
+        let checked = record::check(&buf[start..], at.segment, at.offset);
+        checked.map(drop).map_err(|flaw| self.flawed(at, flaw))
+    }
+
+    pub(crate) fn flawed(&self, at: Pointer, flaw: record::Flaw) -> Error {
+        Error::corrupt(&segment::path(&self.dir, at.segment), at.offset, flaw.to_string())
     }
 
     /// This record will be read soon: a hint, that never waits or fails.
     pub fn prefetch(&self, at: Pointer) {
-        let table = self.segments.now();
-        if let Some(segment) = find(&table, at.segment)
-            && let Some(opened) = &*segment.opened()
-            && let Some(map) = &opened.map
-        {
-            map.prefetch(at.offset, at.len as usize);
-        }
+        self.reader().prefetch(at);
     }
 
     /// As [`Vlog::read_into`], and the record must be of this keyspace and key:
@@ -196,14 +190,25 @@ impl Vlog {
         buf: &'b mut Vec<u8>,
     ) -> Result<RecordRef<'b>, Error> {
         let record = self.read_into(at, buf)?;
-        if record.keyspace != keyspace || record.key != key {
-            let why = format!(
-                "the record belongs to keyspace {} and another key than the tree says",
-                record.keyspace
-            );
-            return Err(Error::corrupt(&segment::path(&self.dir, at.segment), at.offset, why));
-        }
+        self.check_owner(at, &record, keyspace, key)?;
         Ok(record)
+    }
+
+    pub(crate) fn check_owner(
+        &self,
+        at: Pointer,
+        record: &RecordRef<'_>,
+        keyspace: u32,
+        key: &[u8],
+    ) -> Result<(), Error> {
+        if record.keyspace == keyspace && record.key == key {
+            return Ok(());
+        }
+        let why = format!(
+            "the record belongs to keyspace {} and another key than the tree says",
+            record.keyspace
+        );
+        Err(Error::corrupt(&segment::path(&self.dir, at.segment), at.offset, why))
     }
 
     /// The error for a pointer that reaches over what may be read.
@@ -238,7 +243,7 @@ impl Vlog {
 
     /// Finds a segment, opened, and gives it to `then` with the bytes that may be
     /// read of it.
-    fn with<T>(
+    pub(crate) fn with<T>(
         &self,
         id: u32,
         then: impl FnOnce(&Opened, u64) -> Result<T, Error>,
