@@ -119,3 +119,44 @@ impl Block {
         self.coming = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_bounded_in_entries_and_bytes() {
+        let mut block = Block::default();
+        let put = |block: &mut Block, len: usize| {
+            block.push([b"k", b"ey"], Found::Bytes(&vec![7; len]), true);
+        };
+        for n in 0..MOST {
+            assert!(block.has_room(MOST), "{n}");
+            put(&mut block, 10);
+        }
+        assert!(!block.has_room(MOST));
+        // A large value ends it, in memory or still to be read;
+        block.clear();
+        put(&mut block, ENOUGH);
+        assert!(!block.has_room(MOST));
+        block.clear();
+        let large = Pointer { segment: 1, len: ENOUGH as u32, offset: 32 };
+        block.push([b"", b"key"], Found::Log(large), true);
+        assert!(!block.has_room(MOST));
+        // one that is not asked for does not.
+        block.clear();
+        block.push([b"", b"key"], Found::Log(large), false);
+        block.push([b"", b"key2"], Found::Bytes(&vec![7; ENOUGH]), false);
+        assert!(block.has_room(MOST) && block.values.is_empty());
+        assert!(matches!(block.place(0), Place::Log(_)) && matches!(block.place(1), Place::Ask));
+        assert_eq!((block.key(0), block.key(1)), (&b"key"[..], &b"key2"[..]));
+    }
+
+    #[test]
+    fn memory_of_a_huge_value_is_not_kept() {
+        let mut block = Block::default();
+        block.push([b"k", b""], Found::Bytes(&vec![7; 4 * KEEP]), true);
+        block.clear();
+        assert!(block.values.capacity() <= KEEP);
+    }
+}

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use lsm::{Batch, Direction, KeyspaceId, Lsm, Options};
+use lsm::{Batch, Direction, Error, KeyspaceId, Lsm, Options};
 use platform::sim::{SimClock, SimDisk};
 use proptest::prelude::*;
 
@@ -121,6 +121,20 @@ fn check(
             }
             assert_eq!(got, want, "{ks} {direction:?} {lo:?} {hi:?}");
             assert!(!cursor.advance().unwrap(), "it stays at the end");
+            assert!(cursor.key().is_empty() && cursor.value().unwrap().is_empty());
+            // Keys alone, and a value now and then: whatever was read ahead.
+            for every in [2, 7, usize::MAX] {
+                let mut cursor = snapshot.range(*ks, slice(lo), slice(hi), direction).unwrap();
+                for (i, (k, v)) in want.iter().enumerate() {
+                    assert!(cursor.advance().unwrap());
+                    assert_eq!(cursor.key(), k);
+                    if i % every == 1 {
+                        assert_eq!(cursor.value().unwrap(), v);
+                        assert_eq!(cursor.value().unwrap(), v);
+                    }
+                }
+                assert!(!cursor.advance().unwrap());
+            }
             for probe in seeks {
                 cursor.seek(probe).unwrap();
                 let want = want.iter().find(|(k, _)| match direction {
@@ -129,6 +143,24 @@ fn check(
                 });
                 let got = cursor.next().unwrap().map(|(k, v)| (k.to_vec(), v.to_vec()));
                 assert_eq!(got.as_ref(), want, "seek {probe:?} {direction:?}");
+            }
+            // A seek in the middle of what was read ahead, and on from there.
+            for (probe, steps) in seeks.iter().zip([0, 1, 3, 40]) {
+                let mut cursor = snapshot.range(*ks, slice(lo), slice(hi), direction).unwrap();
+                for _ in 0..steps {
+                    cursor.next().unwrap();
+                }
+                cursor.seek(probe).unwrap();
+                let mut got = Vec::new();
+                while let Some((k, v)) = cursor.next().unwrap() {
+                    got.push((k.to_vec(), v.to_vec()));
+                }
+                let behind = |k: &Vec<u8>| match direction {
+                    Direction::Forward => k >= probe,
+                    Direction::Reverse => k <= probe,
+                };
+                let want: Vec<_> = want.iter().filter(|(k, _)| behind(k)).cloned().collect();
+                assert_eq!(got, want, "after {steps}, seek {probe:?} {direction:?}");
             }
         }
     }
@@ -184,5 +216,73 @@ proptest! {
             check(snapshot, models, &lo, &hi, &seeks);
         }
         prop_assert_eq!(lsm.stats().unwrap().snapshots, kept.len());
+    }
+}
+
+#[test]
+fn damage_is_told_where_it_is_and_not_before() {
+    // Given a hundred values in the value log, one of them damaged,
+    let disk = SimDisk::new(1);
+    let lsm = Lsm::open(disk.clone(), Arc::new(SimClock::new(0)), Options::default()).unwrap();
+    let mut batch = Batch::new();
+    for n in 0..100u8 {
+        batch.put(KS[0], &[n], &[n; 300]);
+    }
+    lsm.commit(&batch).unwrap();
+    lsm.flush().unwrap();
+    let path = "vlog/0000000001.vlog";
+    let bytes = disk.file_bytes(path).unwrap();
+    let at = bytes.windows(300).position(|bytes| bytes == [57; 300]).unwrap();
+    disk.corrupt(path, at as u64 + 9, 1).unwrap();
+    let snapshot = lsm.snapshot().unwrap();
+    for direction in [Direction::Forward, Direction::Reverse] {
+        let all = || snapshot.range(KS[0], Bound::Unbounded, Bound::Unbounded, direction).unwrap();
+        // then a scan gives all before it, an error for it, and all behind it,
+        let mut cursor = all();
+        for i in 0..100u8 {
+            let n = if direction == Direction::Forward { i } else { 99 - i };
+            match cursor.next() {
+                Ok(Some((key, value))) => assert_eq!((key, value), (&[n][..], &[n; 300][..])),
+                Err(Error::Values(error)) if n == 57 => {
+                    assert!(error.to_string().contains(path), "{error}");
+                    assert!(cursor.value().is_err());
+                }
+                other => panic!("{n}: {other:?}"),
+            }
+            assert_eq!(cursor.key(), [n]);
+        }
+        assert_eq!(cursor.next().unwrap(), None);
+        // and one that asks for keys only does not meet it.
+        let mut cursor = all();
+        for _ in 0..100 {
+            assert!(cursor.advance().unwrap());
+        }
+        assert!(!cursor.advance().unwrap());
+    }
+    assert_eq!(lsm.stats().unwrap().damage.records, 4);
+}
+
+#[test]
+fn a_cursor_stays_within_its_block_of_memory() {
+    // Given values of a size that a block of many would be large,
+    let disk = SimDisk::new(1);
+    let lsm = Lsm::open(disk, Arc::new(SimClock::new(0)), Options::default()).unwrap();
+    for place in ["memory", "value log"] {
+        let mut batch = Batch::new();
+        for n in 0..50u8 {
+            batch.put(KS[0], &[n], &vec![n; 20_000]);
+        }
+        lsm.commit(&batch).unwrap();
+        if place == "value log" {
+            lsm.flush().unwrap();
+        }
+        // then all are given, whole.
+        let snapshot = lsm.snapshot().unwrap();
+        let mut cursor = snapshot.prefix(KS[0], b"", Direction::Forward).unwrap();
+        for n in 0..50u8 {
+            let (key, value) = cursor.next().unwrap().unwrap();
+            assert!(key == [n] && value == vec![n; 20_000], "{place} {n}");
+        }
+        assert!(cursor.next().unwrap().is_none());
     }
 }
