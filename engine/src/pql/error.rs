@@ -37,7 +37,7 @@ impl fmt::Display for PqlError {
         let width = marked.lines().next().map_or(1, |m| m.chars().count()).max(1);
         // Show a window of a long line, so that the caret stays in sight.
         let lead = self.text[line_start..self.span.start].chars().count();
-        let cut = lead.saturating_sub(60);
+        let cut = if shown.chars().count() <= 100 { 0 } else { lead.saturating_sub(60) };
         let window: String = shown.chars().skip(cut).take(100).collect();
         write!(f, "line {line}, column {column}: {}\n  {}\n  ", self.message, window.trim_end())?;
         write!(f, "{}{}", " ".repeat(lead - cut), "^".repeat(width.min(100 - (lead - cut).min(99))))

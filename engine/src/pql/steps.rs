@@ -150,12 +150,14 @@ impl Parser<'_> {
         let (step, span) = self.name("a step, such as filter(..), after the dot")?;
         let known = [&STEPS[..], &TELLING].concat();
         if !known.contains(&step.as_str()) {
-            let message = format!(
-                "`{step}` is no step{}; expected {} or {}",
-                did_you_mean(&step, &known).replace("; ", ", "),
-                known[..known.len() - 1].join(", "),
-                known[known.len() - 1]
-            );
+            let near = did_you_mean(&step, &known);
+            let message = match near.is_empty() {
+                true => format!(
+                    "`{step}` is no step; expected {} or explain",
+                    known[..known.len() - 1].join(", ")
+                ),
+                false => format!("`{step}` is no step{near}"),
+            };
             return Err(self.error(span, message));
         }
         self.expect(Token::OpenParen, "`(`")?;

@@ -239,7 +239,7 @@ fn nothing_is_skipped() {
         ("s.filter(a = flase)", "strings need quotes; did you mean `false`?"),
         ("s.filter(a lke 'x')", "`lke` is no operator"),
         ("s.filter(a contain 'x')", "did you mean `contains`?"),
-        ("s.fliter(a = 1)", "`fliter` is no step, did you mean `filter`?"),
+        ("s.fliter(a = 1)", "`fliter` is no step; did you mean `filter`?"),
         ("s.where(a = 1)", "did you mean `filter`?"),
         ("s.aggregate(t: average(a))", "did you mean `avg`?"),
         ("s.limit(1).lookup(t, a = b)", "lookup() cannot stand here"),
