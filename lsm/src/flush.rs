@@ -151,6 +151,9 @@ impl Lsm {
         if version.active.is_empty() {
             return;
         }
+        if version.frozen.is_empty() {
+            self.pace.begins(self.clock.monotonic_nanos());
+        }
         let last = self.applied.load(Acquire);
         let mut frozen = vec![Arc::new(Frozen { set: Arc::clone(&version.active), last })];
         frozen.extend(version.frozen.iter().cloned());
@@ -230,6 +233,7 @@ impl Lsm {
         }
         let logged = self.sync_log(frozen)?;
         let switched = self.write_trees(flusher, version, frozen, &logged)?;
+        // Only now is dead what this set has replaced: the best time to collect.
         let written = flusher.values.take().map_or(0, |values| values.bytes);
         flusher.gc.owe(written);
         self.publish(frozen, switched);
@@ -366,8 +370,8 @@ impl Lsm {
         assert!(Arc::ptr_eq(&done, frozen), "the oldest set is the one that was flushed");
         let next = Version { frozen: left, view, flushed: boundary, ..Version::clone(&now) };
         drop((self.version.swap(Arc::new(next)), done));
+        self.pace.flushed(frozen.set.bytes() as u64, self.clock.monotonic_nanos());
         drop(lock);
-        self.pace.flushed(frozen.set.bytes() as u64);
         self.bound_pins();
         // `now`, and with it perhaps the set, is freed here, outside the lock.
     }

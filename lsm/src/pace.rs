@@ -1,11 +1,13 @@
 //! Backpressure: who writes faster than flushes go waits, first a little, then
 //! wholly, for the thread that takes the background steps.
 //!
-//! The debt is what memory holds and the trees do not. Its bound is that of all
-//! memtable sets. Up to half of the bound nobody waits. Beyond it each commit owes a
-//! part of its bytes, none at the half, all at the bound, and the next commit
-//! waits until flushes have made that much progress: so writers are slowed to what
-//! flushes take, by waits that are short and many, not long and few. At the bound
+//! While another set may be frozen nobody waits. Once as many wait for their flush
+//! as may, commits are spread over the time that the flush of the oldest will still
+//! take, as far as the sets before it tell: a commit that takes a hundredth of the
+//! room left in the active set is followed by a pause of a hundredth of that time.
+//! So writers are slowed to what flushes (and the collecting and trimming between
+//! them) take, by waits that are short and many, not long and few; if the guess was
+//! too good the room shrinks faster than the work, and the pauses grow. At the bound
 //! itself (the active set full, no set more may be frozen) a commit waits for room.
 //!
 //! What must stay true:
@@ -13,9 +15,10 @@
 //!   it ([`Stepper`]); else, and when flushing fails, it flushes by itself: a store
 //!   nobody steps goes on, and who waits is never left waiting;
 //! * nobody holds the commit lock while he waits here;
-//! * whatever may end a wait (progress, a step's end however it ended, the last
+//! * whatever may end a wait (a set flushed, a step's end however it ended, the last
 //!   stepper gone) comes through this lock before it wakes, so no wake is lost;
-//! * no time is read to decide anything; the clock only measures.
+//! * the clock decides how long a pause is and nothing else: never whether a commit
+//!   is made, and what bounds memory is the number of sets.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -27,19 +30,33 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::Lsm;
 use crate::version::Version;
 
-/// The part of the bound that may be paid in advance.
-const CREDIT: u64 = 8;
+/// Who is early by less goes on at once: the kernel wakes no finer. Nanoseconds.
+const SLACK: u64 = 200_000;
+
+/// So much of a pause slept too long is made up for, in nanoseconds.
+const CREDIT: u64 = 2_000_000;
+
+/// The longest pause after one commit, beside the time its own bytes take to flush,
+/// in nanoseconds.
+const PAUSE: u64 = 1_000_000;
 
 /// Progress is told by pieces of so many bytes.
 const PIECE: u64 = 64 << 10;
+
+const MIB: u64 = 1 << 20;
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Pace {
     /// Stepper handles alive.
     steppers: AtomicUsize,
-    /// What commits owe. Written under the lock of `state`.
-    owed: AtomicU64,
+    /// When the next commit is due, on the monotonic clock; 0: at any time. Written
+    /// under the commit lock.
+    due: AtomicU64,
+    /// When the flush of the oldest frozen set could begin. Written under that lock too.
+    since: AtomicU64,
+    /// Nanoseconds that flushes took for a MiB of memory lately; 0: nobody knows.
+    cost: AtomicU64,
     state: Mutex<State>,
     /// Who waits for flushes.
     moved: Condvar,
@@ -56,10 +73,6 @@ pub(crate) struct Pace {
 
 #[derive(Default)]
 struct State {
-    /// What flushes have paid of what is owed.
-    paid: u64,
-    /// What may be paid in advance: progress comes in pieces.
-    credit: u64,
     /// There is work that no stepper has taken notice of.
     work: bool,
 }
@@ -160,18 +173,6 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Load {
-    /// The part of its bytes that a commit owes: 0 up to half of the bound, all at it.
-    fn share(self, bytes: u64) -> u64 {
-        let over = (2 * self.debt).saturating_sub(self.bound).min(self.bound);
-        (u128::from(bytes) * u128::from(over) / u128::from(self.bound.max(1))) as u64
-    }
-
-    fn is_light(self) -> bool {
-        2 * self.debt <= self.bound
-    }
-}
-
 impl Pace {
     pub(crate) fn stepping(&self) -> Stepping<'_> {
         Stepping(self)
@@ -184,32 +185,25 @@ impl Pace {
     /// A flush got on by so many bytes of memory of the set it is at.
     pub(crate) fn progress(&self, bytes: u64) {
         self.flushed.fetch_add(bytes, Relaxed);
-        self.pay(bytes);
     }
 
-    /// A set of so many bytes has left the memory part of the version.
-    pub(crate) fn flushed(&self, set: u64) {
-        let before = self.flushed.swap(0, Relaxed);
-        self.pay(set.saturating_sub(before));
+    /// Under the commit lock, at `now`: a set was frozen, the only one.
+    pub(crate) fn begins(&self, now: u64) {
+        self.since.store(now, Relaxed);
     }
 
-    fn pay(&self, bytes: u64) {
-        if self.owed.load(Relaxed) == 0 {
-            return;
-        }
-        let mut state = self.state.lock();
-        // What is paid beyond that is lost: an hour of little debt must not let
-        // writers run at full speed into a great one.
-        let most = self.owed.load(Relaxed).saturating_add(state.credit);
-        state.paid = state.paid.saturating_add(bytes).min(most);
-        self.moved.notify_all();
-    }
-
-    /// Nobody owes anything any more.
-    fn forgive(&self, state: &mut State) {
-        state.paid = 0;
-        self.owed.store(0, Relaxed);
-        self.moved.notify_all();
+    /// Under the commit lock, at `now`: a set of so many bytes has left the memory
+    /// part of the version.
+    pub(crate) fn flushed(&self, set: u64, now: u64) {
+        self.flushed.store(0, Relaxed);
+        self.due.store(0, Relaxed);
+        let took = now.saturating_sub(self.since.swap(now, Relaxed));
+        let cost = u128::from(took) * u128::from(MIB) / u128::from(set.max(1));
+        let cost = u64::try_from(cost).unwrap_or(u64::MAX);
+        // The mean of this one and of all before.
+        let _ = self.cost.fetch_update(Relaxed, Relaxed, |mean| {
+            Some(if mean == 0 { cost } else { mean / 2 + cost / 2 })
+        });
     }
 
     fn wake(&self) {
@@ -258,53 +252,45 @@ impl Lsm {
         Load { debt: sets - done, bound }
     }
 
-    /// Before a commit takes its lock: waits until flushes have paid what the
-    /// commits before it owe.
+    /// Before a commit takes its lock: waits until it is due.
     pub(crate) fn keep_pace(&self) {
         let pace = &*self.pace;
-        let owed = pace.owed.load(Relaxed);
-        if owed == 0 {
+        if pace.due.load(Relaxed) == 0 {
+            return;
+        }
+        // As it stands now: commits of others must not put this one off further.
+        let due = pace.due.load(Relaxed);
+        let mut now = self.clock.monotonic_nanos();
+        if due <= now.saturating_add(SLACK) {
             return;
         }
         let mut state = pace.state.lock();
-        let mut waiting = None;
-        // Not more than is still owed: what was forgiven meanwhile is nobody's debt.
-        while state.paid < owed.min(pace.owed.load(Relaxed))
-            && pace.attended()
-            && !self.flush_fails()
-        {
-            let version = self.version.load();
-            if version.frozen.is_empty() || self.load(&version).is_light() {
-                pace.forgive(&mut state);
-                break;
-            }
-            if waiting.is_none() {
-                waiting = Some(Waiting::new(self, &pace.delayed));
-                pace.call_locked(&mut state);
-            }
-            pace.moved.wait(&mut state);
+        let _waiting = Waiting::new(self, &pace.delayed);
+        while now < due && pace.due.load(Relaxed) > 0 && pace.attended() && !self.flush_fails() {
+            pace.moved.wait_for(&mut state, Duration::from_nanos(due - now));
+            now = self.clock.monotonic_nanos();
         }
     }
 
     /// Under the commit lock: a commit has added so many bytes.
     pub(crate) fn owe(&self, version: &Version, bytes: u64) {
         let pace = &*self.pace;
-        if version.frozen.is_empty() || !pace.attended() {
-            if pace.owed.load(Relaxed) > 0 {
-                pace.forgive(&mut pace.state.lock());
-            }
+        let Some(oldest) = version.frozen.last() else { return };
+        if version.frozen.len() < self.options.max_frozen || !pace.attended() {
             return;
         }
-        let load = self.load(version);
-        let share = load.share(bytes);
-        if share > 0 {
-            let mut state = pace.state.lock();
-            if pace.owed.load(Relaxed) == 0 {
-                state.credit = load.bound / CREDIT;
-                state.paid = state.credit;
-            }
-            pace.owed.fetch_add(share, Relaxed);
+        let cost = pace.cost.load(Relaxed);
+        if cost == 0 {
+            return;
         }
+        let time = |bytes: u64| u128::from(bytes) * u128::from(cost) / u128::from(MIB);
+        let left = (oldest.set.bytes() as u64).saturating_sub(pace.flushed.load(Relaxed));
+        let room = self.options.memtable_bytes.saturating_sub(version.active.bytes()).max(1);
+        let pause = u128::from(bytes) * time(left) / room as u128;
+        let pause = pause.min(time(bytes) + u128::from(PAUSE));
+        let pause = u64::try_from(pause).unwrap_or(u64::MAX);
+        let from = pace.due.load(Relaxed).max(self.clock.monotonic_nanos().saturating_sub(CREDIT));
+        pace.due.store(from.saturating_add(pause).max(1), Relaxed);
     }
 
     /// Makes room for another frozen set: waits for it if somebody flushes, else
@@ -329,47 +315,5 @@ impl Lsm {
 
     fn flush_fails(&self) -> bool {
         self.flush_error.lock().is_some()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Batch, KeyspaceId, Options};
-    use platform::sim::{SimClock, SimDisk};
-
-    #[test]
-    fn who_waits_for_a_debt_that_was_forgiven_waits_for_what_is_owed_now() {
-        // Given a commit that waits for flushes,
-        let options = Options { memtable_bytes: 32 << 10, max_frozen: 2, ..Options::default() };
-        let clock = Arc::new(SimClock::new(0));
-        let lsm = Lsm::open(SimDisk::new(1), clock, options).unwrap();
-        let put = |n: u64| {
-            let mut batch = Batch::new();
-            batch.put(KeyspaceId(1), &n.to_be_bytes(), &[7; 200]);
-            lsm.commit(&batch).unwrap();
-        };
-        std::thread::scope(|scope| {
-            let _stepper = lsm.stepper();
-            let waits = scope.spawn(|| (0..).take_while(|_| lsm.pace.attended()).for_each(put));
-            let waiting = || lsm.pace.waiting.load(Relaxed) == 1;
-            while !(waiting() && lsm.pace.delayed.load(Relaxed) > 0) {
-                std::thread::yield_now();
-            }
-            let before = lsm.last_lsn();
-            // when its debt is forgiven, and a small one made and paid before it wakes,
-            {
-                let mut state = lsm.pace.state.lock();
-                lsm.pace.forgive(&mut state);
-                lsm.pace.owed.store(1, Relaxed);
-                state.paid = 1;
-            }
-            // then it goes on, without a flush.
-            let went_on = (0..1_000_000).any(|_| {
-                std::thread::yield_now();
-                lsm.last_lsn() > before
-            });
-            assert!(went_on && lsm.flushed_lsn() == 0 && !waits.is_finished());
-        });
     }
 }

@@ -5,8 +5,8 @@
 //! nothing is written any more.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, AtomicUsize};
 
 use arc_swap::ArcSwap;
 

@@ -22,12 +22,12 @@ pub struct Stats {
     pub frozen: usize,
     /// Bytes of memory that wait for their flush, less what of it is done.
     pub debt_bytes: u64,
-    /// What [`Stats::debt_bytes`] may come to before commits wait wholly; from half
-    /// of it on they wait a little. (A batch may go beyond it by its own size.)
+    /// What [`Stats::debt_bytes`] may come to before commits wait wholly. (A batch
+    /// may go beyond it by its own size.)
     pub debt_bound_bytes: u64,
     /// Commits that wait for a flush now.
     pub waiting_commits: usize,
-    /// Commits that were slowed down since the debt was high.
+    /// Commits that were put off a little, with as many sets frozen as may be.
     pub delayed_commits: u64,
     /// Commits that waited since there was no room.
     pub stalled_commits: u64,
