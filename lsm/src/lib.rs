@@ -12,9 +12,9 @@
 mod archive;
 mod backup;
 mod batch;
-mod block;
 #[doc(hidden)]
 pub mod bench;
+mod block;
 mod commit;
 mod count;
 mod counter;

@@ -150,12 +150,7 @@ impl Merge {
 
     /// Fills the empty `block` with up to `want` of the next entries, none at the end;
     /// `load`: with their values. What was read before an error is in the block.
-    pub(crate) fn fill(
-        &mut self,
-        want: usize,
-        load: bool,
-        block: &mut Block,
-    ) -> Result<(), Error> {
+    pub(crate) fn fill(&mut self, want: usize, load: bool, block: &mut Block) -> Result<(), Error> {
         if self.broken {
             return Err(Error::Cursor);
         }
