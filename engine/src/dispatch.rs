@@ -101,6 +101,30 @@ impl Engine {
             }
             Request::Query { text, parameters } => self.query(who, text, parameters, reply)?,
             Request::Backup { begin, full } => reply.document(&self.backup(begin, full)?),
+            Request::CreateIndex { store, if_not_exists, definition } => {
+                reply.document(&self.create_index(store, if_not_exists, definition)?);
+            }
+            Request::DropIndex { store, index, if_exists } => {
+                self.drop_index(store, index, if_exists)?;
+                reply.empty();
+            }
+            Request::AlterStore { store, change } => {
+                self.alter_store(store, change)?;
+                reply.empty();
+            }
+            Request::CheckIndexes { store, index } => self.check_indexes(store, index, reply)?,
+            Request::CreateSequence { sequence, if_not_exists } => {
+                self.create_sequence(sequence, if_not_exists)?;
+                reply.empty();
+            }
+            Request::DropSequence { sequence, if_exists } => {
+                self.drop_sequence(sequence, if_exists)?;
+                reply.empty();
+            }
+            Request::NextNumbers { sequence, count } => {
+                reply.document(&self.next_numbers(sequence, count)?);
+            }
+            Request::ListSequences => self.list_sequences(reply)?,
             Request::Flush => {
                 self.flush()?;
                 reply.empty();

@@ -55,6 +55,17 @@ pub enum OpenError {
     /// The catalog cannot be read.
     #[error("the catalog is damaged: {0}; put back a copy of the data directory")]
     Catalog(String),
+    /// A program from before the first release wrote the catalog.
+    #[error(
+        "the catalog was written in format {found}, this program reads {known} only: export the \
+         data with the program that wrote it"
+    )]
+    OlderCatalog {
+        /// The format found.
+        found: i64,
+        /// The one known.
+        known: i64,
+    },
     /// A newer program wrote the catalog. Use that.
     #[error(
         "the catalog was written by a newer version (format {found}, known {known}): use that one"

@@ -7,6 +7,8 @@
 //!   write whose sync failed may be found after a restart;
 //! * what is read, decided and written together happens under one commit lock
 //!   (`ops/mod.rs`);
+//! * a document is written with what it changes in the indexes of its store, in one
+//!   batch (`ops/change.rs`, `index/mod.rs`);
 //! * nothing stored fails to fit a reply (`options.rs`).
 
 mod auth;
@@ -16,6 +18,7 @@ mod counters;
 mod dispatch;
 mod document;
 mod error;
+mod index;
 mod keys;
 mod ops;
 mod options;
@@ -48,6 +51,8 @@ pub struct Engine {
     limits: Limits,
     backups: backup::Desk,
     queries: query::Desk,
+    /// One piece of the engine's own background work at a time.
+    tending: parking_lot::Mutex<()>,
 }
 
 impl Engine {
@@ -85,6 +90,7 @@ impl Engine {
             limits: options.limits,
             backups: backup::Desk::new(options.backup),
             queries,
+            tending: parking_lot::Mutex::new(()),
         })
     }
 

@@ -160,6 +160,14 @@ opcodes! {
     14 Query       "Runs PQL.";
     15 Flush       "Moves what is in memory to the tree and value log now.";
     16 Backup      "Begins a backup, or tells how the last one goes.";
+    17 CreateIndex "Makes an index of a store; it is built while writes go on.";
+    18 DropIndex   "Removes an index.";
+    19 AlterStore  "Renames a store, or says when its documents expire.";
+    20 CheckIndexes "Compares indexes with their documents; a row for each difference.";
+    21 CreateSequence "Makes a sequence of numbers.";
+    22 DropSequence "Removes a sequence.";
+    23 NextNumbers "Takes the next numbers of a sequence.";
+    24 ListSequences "The sequences, a row each.";
 }
 
 #[cfg(test)]

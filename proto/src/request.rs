@@ -1,7 +1,7 @@
 //! Requests: what each operation carries, in the order it is written.
 //!
 //! ```text
-//! Ping Stats List Flush   (nothing)
+//! Ping Stats List Flush ListSequences   (nothing)
 //! Auth         user:str16  key:str16
 //! CreateStore  store:str16  if_not_exists:u8
 //! DropStore    store:str16  if_exists:u8
@@ -12,8 +12,19 @@
 //! Scan         store:str16  reverse:u8  has_after:u8 after:16  limit:u32
 //! Range        store:str16  reverse:u8  from:16  to:16  limit:u32   (both ends included)
 //! Backup       begin:u8  full:u8
+//! CreateIndex  store:str16  if_not_exists:u8  definition: a document
+//! DropIndex    store:str16  index:str16  if_exists:u8
+//! AlterStore   store:str16  change: a document
+//! CheckIndexes store:str16  index:str16 (empty: all of the store)
+//! CreateSequence  sequence:str16  if_not_exists:u8
+//! DropSequence    sequence:str16  if_exists:u8
+//! NextNumbers  sequence:str16  count:u32
 //! Query        text:bytes32  parameters: nothing, or one document {"1": .., "2": ..}
 //! ```
+//!
+//! The definition of an index: `{name?, fields: ["a.b", "-c"], unique?, sparse?,
+//! filter?: "a > 1"}`. The change of a store: `{rename?: name, ttl?: {field, seconds} or
+//! null}`.
 //!
 //! `limit` 0 asks for as many rows as fit a reply. Documents are BSON, checked
 //! by the engine, not here.
@@ -45,6 +56,14 @@ pub enum Request<'a> {
     Query { text: &'a str, parameters: Option<&'a [u8]> },
     Flush,
     Backup { begin: bool, full: bool },
+    CreateIndex { store: &'a str, if_not_exists: bool, definition: &'a [u8] },
+    DropIndex { store: &'a str, index: &'a str, if_exists: bool },
+    AlterStore { store: &'a str, change: &'a [u8] },
+    CheckIndexes { store: &'a str, index: Option<&'a str> },
+    CreateSequence { sequence: &'a str, if_not_exists: bool },
+    DropSequence { sequence: &'a str, if_exists: bool },
+    NextNumbers { sequence: &'a str, count: u32 },
+    ListSequences,
 }
 
 /// The documents of a batch, checked to be framed well.
@@ -154,6 +173,14 @@ impl<'a> Request<'a> {
             Request::Query { .. } => Opcode::Query,
             Request::Flush => Opcode::Flush,
             Request::Backup { .. } => Opcode::Backup,
+            Request::CreateIndex { .. } => Opcode::CreateIndex,
+            Request::DropIndex { .. } => Opcode::DropIndex,
+            Request::AlterStore { .. } => Opcode::AlterStore,
+            Request::CheckIndexes { .. } => Opcode::CheckIndexes,
+            Request::CreateSequence { .. } => Opcode::CreateSequence,
+            Request::DropSequence { .. } => Opcode::DropSequence,
+            Request::NextNumbers { .. } => Opcode::NextNumbers,
+            Request::ListSequences => Opcode::ListSequences,
         }
     }
 
@@ -236,6 +263,37 @@ impl<'a> Request<'a> {
             Opcode::Backup => {
                 Request::Backup { begin: body.flag("begin")?, full: body.flag("full")? }
             }
+            Opcode::CreateIndex => Request::CreateIndex {
+                store: body.str16("store name")?,
+                if_not_exists: body.flag("if_not_exists")?,
+                definition: body.document("index")?,
+            },
+            Opcode::DropIndex => Request::DropIndex {
+                store: body.str16("store name")?,
+                index: body.str16("index name")?,
+                if_exists: body.flag("if_exists")?,
+            },
+            Opcode::AlterStore => Request::AlterStore {
+                store: body.str16("store name")?,
+                change: body.document("change")?,
+            },
+            Opcode::CheckIndexes => Request::CheckIndexes {
+                store: body.str16("store name")?,
+                index: Some(body.str16("index name")?).filter(|name| !name.is_empty()),
+            },
+            Opcode::CreateSequence => Request::CreateSequence {
+                sequence: body.str16("sequence name")?,
+                if_not_exists: body.flag("if_not_exists")?,
+            },
+            Opcode::DropSequence => Request::DropSequence {
+                sequence: body.str16("sequence name")?,
+                if_exists: body.flag("if_exists")?,
+            },
+            Opcode::NextNumbers => Request::NextNumbers {
+                sequence: body.str16("sequence name")?,
+                count: body.u32("count")?,
+            },
+            Opcode::ListSequences => Request::ListSequences,
         };
         body.done("body")?;
         Ok(request)
@@ -256,6 +314,29 @@ impl<'a> Request<'a> {
     fn encode_body(&self, out: &mut Vec<u8>) {
         match *self {
             Request::Ping | Request::Stats | Request::List | Request::Flush => {}
+            Request::ListSequences => {}
+            Request::CreateIndex { store, if_not_exists, definition } => {
+                out.put_str16(store);
+                out.push(u8::from(if_not_exists));
+                out.extend_from_slice(definition);
+            }
+            Request::DropIndex { store, index, if_exists } => {
+                out.put_str16(store);
+                out.put_str16(index);
+                out.push(u8::from(if_exists));
+            }
+            Request::AlterStore { store, change } => {
+                out.put_str16(store);
+                out.extend_from_slice(change);
+            }
+            Request::CheckIndexes { store, index } => {
+                out.put_str16(store);
+                out.put_str16(index.unwrap_or_default());
+            }
+            Request::NextNumbers { sequence, count } => {
+                out.put_str16(sequence);
+                out.extend_from_slice(&count.to_le_bytes());
+            }
             Request::Backup { begin, full } => {
                 out.push(u8::from(begin));
                 out.push(u8::from(full));
@@ -265,7 +346,9 @@ impl<'a> Request<'a> {
                 out.put_str16(key);
             }
             Request::CreateStore { store, if_not_exists: flag }
-            | Request::DropStore { store, if_exists: flag } => {
+            | Request::DropStore { store, if_exists: flag }
+            | Request::CreateSequence { sequence: store, if_not_exists: flag }
+            | Request::DropSequence { sequence: store, if_exists: flag } => {
                 out.put_str16(store);
                 out.push(u8::from(flag));
             }
@@ -336,6 +419,14 @@ mod tests {
             Request::Query { text: "flights.count()", parameters: Some(DOC) },
             Request::Flush,
             Request::Backup { begin: true, full: false },
+            Request::CreateIndex { store, if_not_exists: true, definition: DOC },
+            Request::DropIndex { store, index: "i", if_exists: true },
+            Request::AlterStore { store, change: DOC },
+            Request::CheckIndexes { store, index: Some("i") },
+            Request::CreateSequence { sequence: "n", if_not_exists: false },
+            Request::DropSequence { sequence: "n", if_exists: true },
+            Request::NextNumbers { sequence: "n", count: 7 },
+            Request::ListSequences,
         ]
     }
 
@@ -374,6 +465,25 @@ mod tests {
     }
 
     #[test]
+    fn requests_about_indexes_are_these_bytes() {
+        let body = |request: Request<'_>| {
+            let mut packet = Vec::new();
+            request.encode(1, &mut packet);
+            packet.split_off(HEADER_BYTES)
+        };
+        let create = Request::CreateIndex { store: "s", if_not_exists: true, definition: DOC };
+        assert_eq!(body(create), [&[1, 0, b's', 1][..], DOC].concat());
+        let drop = Request::DropIndex { store: "s", index: "ab", if_exists: false };
+        assert_eq!(body(drop), [1, 0, b's', 2, 0, b'a', b'b', 0]);
+        let alter = Request::AlterStore { store: "s", change: DOC };
+        assert_eq!(body(alter), [&[1, 0, b's'][..], DOC].concat());
+        let all = Request::CheckIndexes { store: "s", index: None };
+        assert_eq!(body(all), [1, 0, b's', 0, 0]);
+        let next = Request::NextNumbers { sequence: "n", count: 0x0102 };
+        assert_eq!(body(next), [1, 0, b'n', 2, 1, 0, 0]);
+    }
+
+    #[test]
     fn a_batch_gives_back_its_documents() {
         let batch = two_documents();
         let items: Vec<_> = batch.as_batch().iter().collect();
@@ -382,7 +492,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_of_a_stranger_never_panic(code in 0u16..20, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn bytes_of_a_stranger_never_panic(code in 0u16..40, body in proptest::collection::vec(any::<u8>(), 0..200)) {
             let header = Header { kind: Kind::Request, code, id: 0, body: body.len() as u32 };
             let packet = [&header.to_bytes()[..], &body].concat();
             if let Ok((_, request)) = Request::decode(&packet) {

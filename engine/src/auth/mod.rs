@@ -30,8 +30,9 @@ impl Principal {
         Principal { name: name.into(), role, creates_stores: false }
     }
 
-    /// The guest code of a service: role read_write, and it may create stores, so
-    /// that a service makes those it needs when it starts. It may not drop them.
+    /// The guest code of a service: role read_write, and it may create stores, indexes
+    /// and sequences, so that a service makes those it needs when it starts. It may not
+    /// drop them.
     pub fn service(name: impl Into<String>) -> Self {
         Principal { name: name.into(), role: Role::ReadWrite, creates_stores: true }
     }
@@ -48,7 +49,8 @@ impl Principal {
 
     /// Whether it may do that.
     pub fn may(&self, action: Action) -> bool {
-        allows(self.role, action) || (self.creates_stores && action == Action::CreateStore)
+        allows(self.role, action)
+            || (self.creates_stores && matches!(action, Action::CreateStore | Action::Define))
     }
 
     pub(crate) fn check(&self, action: Action, operation: &str) -> Result<(), Refusal> {

@@ -50,6 +50,10 @@ pub enum Action {
     CreateStore,
     /// Removes a store.
     DropStore,
+    /// Makes an index or a sequence.
+    Define,
+    /// Changes a store, or removes an index or a sequence.
+    Alter,
     /// Makes the storage work.
     Maintain,
 }
@@ -65,6 +69,11 @@ impl Action {
             Opcode::Insert | Opcode::BatchInsert | Opcode::Update | Opcode::Delete => Action::Write,
             Opcode::CreateStore => Action::CreateStore,
             Opcode::DropStore => Action::DropStore,
+            Opcode::CreateIndex | Opcode::CreateSequence => Action::Define,
+            Opcode::DropIndex | Opcode::AlterStore | Opcode::DropSequence => Action::Alter,
+            Opcode::NextNumbers => Action::Write,
+            Opcode::ListSequences => Action::Read,
+            Opcode::CheckIndexes => Action::Maintain,
             Opcode::Flush | Opcode::Backup => Action::Maintain,
         }
     }
@@ -86,6 +95,8 @@ impl Action {
             Action::Write => "write",
             Action::CreateStore => "create stores",
             Action::DropStore => "drop stores",
+            Action::Define => "create indexes and sequences",
+            Action::Alter => "change stores and drop indexes and sequences",
             Action::Maintain => "maintain the storage",
         }
     }
@@ -98,6 +109,7 @@ pub fn allows(role: Role, action: Action) -> bool {
         Action::Read => Role::ReadOnly,
         Action::Write => Role::ReadWrite,
         Action::CreateStore | Action::DropStore | Action::Maintain => Role::Admin,
+        Action::Define | Action::Alter => Role::Admin,
     };
     role >= least
 }
@@ -126,6 +138,14 @@ mod tests {
         (Opcode::Query, "-yyy y"),
         (Opcode::Flush, "---y -"),
         (Opcode::Backup, "---y -"),
+        (Opcode::CreateIndex, "---y y"),
+        (Opcode::DropIndex, "---y -"),
+        (Opcode::AlterStore, "---y -"),
+        (Opcode::CheckIndexes, "---y -"),
+        (Opcode::CreateSequence, "---y y"),
+        (Opcode::DropSequence, "---y -"),
+        (Opcode::NextNumbers, "--yy y"),
+        (Opcode::ListSequences, "-yyy y"),
     ];
 
     fn row(action: Action) -> String {

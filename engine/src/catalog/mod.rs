@@ -1,4 +1,4 @@
-//! The stores and users, in memory as in keyspace 0.
+//! The stores, indexes, users and sequences, in memory as in keyspace 0.
 //!
 //! What must stay true:
 //! * every change is one commit like any other, and in memory only after it;
@@ -9,6 +9,7 @@
 //!   has the change also sees that the catalog it loaded earlier is older, and
 //!   looks the name up in the snapshot itself.
 
+mod draft;
 mod name;
 mod record;
 
@@ -25,22 +26,66 @@ use proto::Status;
 
 use crate::auth::Role;
 use crate::error::shown;
-use crate::{OpenError, Refusal};
+use crate::index::Index;
+use crate::{Engine, OpenError, Refusal};
+pub(crate) use draft::{TTL_INDEX, unknown_index, unknown_sequence};
+pub(crate) use name::MAX_NAME;
 use record::Name;
 
 /// Where the catalog itself lies.
 const CATALOG: KeyspaceId = KeyspaceId(0);
+/// The counters of sequences.
+pub(crate) const COUNTERS: KeyspaceId = KeyspaceId(1);
 /// Those below are kept for the engine.
 pub(crate) const FIRST_STORE: u32 = 16;
 /// Each store has memtables of its own: their number is bounded.
 pub(crate) const MAX_STORES: usize = 4096;
 
-/// A store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A store. Never changed, only replaced.
+#[derive(Clone, Debug)]
 pub(crate) struct Store {
     pub(crate) keyspace: KeyspaceId,
     /// Milliseconds since 1970.
     pub(crate) created_at: i64,
+    /// When its documents expire.
+    pub(crate) ttl: Option<Ttl>,
+    /// By name.
+    pub(crate) indexes: Vec<Arc<Index>>,
+}
+
+/// Documents expire so many seconds after the date in a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ttl {
+    pub(crate) field: String,
+    pub(crate) seconds: i64,
+}
+
+/// Numbers that are given out once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sequence {
+    /// The key of its counter, big-endian, in [`COUNTERS`]. Given once, as numbers of
+    /// keyspaces are: who still counts a dropped one disturbs no other.
+    pub(crate) id: u32,
+    /// Milliseconds since 1970.
+    pub(crate) created_at: i64,
+}
+
+impl Store {
+    /// The index of that name.
+    pub(crate) fn index(&self, name: &str) -> Option<&Arc<Index>> {
+        let at = self.indexes.binary_search_by(|index| index.name.as_str().cmp(name)).ok()?;
+        Some(&self.indexes[at])
+    }
+
+    /// Whether a write of a document changes more than the document.
+    pub(crate) fn is_indexed(&self) -> bool {
+        self.indexes.iter().any(|index| index.is_kept())
+    }
+
+    /// Exactly how many documents it has, with every commit so far.
+    pub(crate) fn documents_now(&self, engine: &Engine) -> u64 {
+        engine.lsm.count(self.keyspace)
+    }
 }
 
 /// A user. The key itself is nowhere.
@@ -56,8 +101,9 @@ pub(crate) struct User {
 /// All of it, as of one generation.
 #[derive(Clone, Debug)]
 pub(crate) struct Catalog {
-    pub(crate) stores: BTreeMap<String, Store>,
+    pub(crate) stores: BTreeMap<String, Arc<Store>>,
     pub(crate) users: BTreeMap<String, User>,
+    pub(crate) sequences: BTreeMap<String, Sequence>,
     next_keyspace: u32,
     generation: u64,
 }
@@ -82,28 +128,46 @@ impl Catalogs {
         let mut catalog = Catalog {
             stores: BTreeMap::new(),
             users: BTreeMap::new(),
+            sequences: BTreeMap::new(),
             next_keyspace: FIRST_STORE,
             generation: 0,
         };
         let snapshot = lsm.snapshot()?;
         let all = Bound::Unbounded;
         let mut cursor = snapshot.range(CATALOG, all, all, Direction::Forward)?;
-        let mut headless = true;
+        let (mut headless, mut last) = (true, 0);
+        let mut stores: BTreeMap<u32, (String, Store)> = BTreeMap::new();
         while let Some((key, bytes)) = cursor.next()? {
             let damaged = || OpenError::Catalog(format!("its record {}", key.escape_ascii()));
             match record::name_of(key).ok_or_else(damaged)? {
                 Name::Head => {
                     let (format, next) = record::decode_head(bytes).ok_or_else(damaged)?;
-                    if format > record::FORMAT {
-                        let known = record::FORMAT;
-                        return Err(OpenError::NewerCatalog { found: format, known });
+                    let known = record::FORMAT;
+                    if format != known {
+                        return Err(match format > known {
+                            true => OpenError::NewerCatalog { found: format, known },
+                            false => OpenError::OlderCatalog { found: format, known },
+                        });
                     }
                     catalog.next_keyspace = next;
                     headless = false;
                 }
                 Name::Store(name) => {
                     let store = record::decode_store(bytes).ok_or_else(damaged)?;
-                    catalog.stores.insert(name.to_owned(), store);
+                    last = last.max(store.keyspace.0);
+                    stores.insert(store.keyspace.0, (name.to_owned(), store));
+                }
+                Name::Index(keyspace, name) => {
+                    let index = record::decode_index(name, bytes).map_err(OpenError::Catalog)?;
+                    last = last.max(index.arrays().0);
+                    // In key order: behind all stores, and by name.
+                    let (_, store) = stores.get_mut(&keyspace).ok_or_else(damaged)?;
+                    store.indexes.push(Arc::new(index));
+                }
+                Name::Sequence(name) => {
+                    let sequence = record::decode_sequence(bytes).ok_or_else(damaged)?;
+                    last = last.max(sequence.id);
+                    catalog.sequences.insert(name.to_owned(), sequence);
                 }
                 Name::User(name) => {
                     let user = record::decode_user(bytes).ok_or_else(damaged)?;
@@ -111,9 +175,10 @@ impl Catalogs {
                 }
             }
         }
-        let last = catalog.stores.values().map(|store| store.keyspace.0).max();
-        let full = !catalog.stores.is_empty() || !catalog.users.is_empty();
-        if (headless && full) || last.is_some_and(|last| last >= catalog.next_keyspace) {
+        let full = last > 0 || !catalog.users.is_empty();
+        let named = stores.into_values().map(|(name, store)| (name, Arc::new(store)));
+        catalog.stores = named.collect();
+        if (headless && full) || last >= catalog.next_keyspace {
             let what = "the number of the next store is missing or too low".to_owned();
             return Err(OpenError::Catalog(what));
         }
@@ -136,13 +201,13 @@ impl Catalogs {
         catalog: &Catalog,
         snapshot: &Snapshot,
         name: &str,
-    ) -> Result<KeyspaceId, Refusal> {
+    ) -> Result<Arc<Store>, Refusal> {
         let store = if self.generation.load(SeqCst) == catalog.generation {
-            catalog.stores.get(name).copied()
+            catalog.stores.get(name).cloned()
         } else {
-            find(snapshot, name)?
+            find(snapshot, name)?.map(Arc::new)
         };
-        store.map(|store| store.keyspace).ok_or_else(|| unknown_store(name))
+        store.ok_or_else(|| unknown_store(name))
     }
 
     /// Makes a change: whole, in one commit, or not at all.
@@ -176,19 +241,28 @@ impl Catalogs {
 
 /// A store by the records in a snapshot.
 fn find(snapshot: &Snapshot, name: &str) -> Result<Option<Store>, Refusal> {
-    if name.len() > name::MAX_NAME {
+    if name.len() > MAX_NAME {
         return Ok(None);
     }
     let Some(bytes) = snapshot.get(CATALOG, &record::store_key(name))? else { return Ok(None) };
-    let damaged = || {
-        let message = format!(
-            "the catalog's record of store {} cannot be read; stop planck and put \
-             back a copy of the data directory",
-            shown(name)
-        );
+    let damaged = |what: String| {
+        let message =
+            format!("{what} cannot be read; stop planck and put back a copy of the data directory");
         Refusal::new(Status::Corrupt, message)
     };
-    record::decode_store(&bytes).map(Some).ok_or_else(damaged)
+    let store = record::decode_store(&bytes);
+    let mut store =
+        store.ok_or_else(|| damaged(format!("the catalog's record of store {}", shown(name))))?;
+    let prefix = record::indexes_of(store.keyspace);
+    let mut cursor = snapshot.prefix(CATALOG, &prefix, Direction::Forward)?;
+    while let Some((key, bytes)) = cursor.next()? {
+        let Some(Name::Index(_, name)) = record::name_of(key) else {
+            return Err(damaged(format!("the catalog's record {}", key.escape_ascii())));
+        };
+        let index = record::decode_index(name, bytes).map_err(damaged)?;
+        store.indexes.push(Arc::new(index));
+    }
+    Ok(Some(store))
 }
 
 fn unknown_store(name: &str) -> Refusal {
@@ -198,62 +272,4 @@ fn unknown_store(name: &str) -> Refusal {
         shown(name)
     );
     Refusal::new(Status::UnknownStore, message)
-}
-
-impl Draft {
-    /// Adds a store; `false` if there is one and that is fine.
-    pub(crate) fn create_store(
-        &mut self,
-        name: &str,
-        if_not_exists: bool,
-        now_millis: i64,
-    ) -> Result<bool, Refusal> {
-        name::check(name)?;
-        if self.catalog.stores.contains_key(name) {
-            if if_not_exists {
-                return Ok(false);
-            }
-            let message = format!(
-                "there is a store named {} already: choose another name, or say if_not_exists",
-                shown(name)
-            );
-            return Err(Refusal::new(Status::StoreExists, message));
-        }
-        let number = self.catalog.next_keyspace;
-        if self.catalog.stores.len() >= MAX_STORES || number >= lsm::MAX_KEYSPACE {
-            let message = format!(
-                "there are {} stores, and {number} were made so far: no more fit; drop some, or \
-                 use one store with a field that tells kinds apart",
-                self.catalog.stores.len()
-            );
-            return Err(Refusal::new(Status::Busy, message));
-        }
-        let store = Store { keyspace: KeyspaceId(number), created_at: now_millis };
-        self.catalog.next_keyspace += 1;
-        self.batch.put(CATALOG, &record::store_key(name), &record::encode_store(&store));
-        self.catalog.stores.insert(name.to_owned(), store);
-        Ok(true)
-    }
-
-    /// Removes a store and all that is in it; `false` if there is none and that
-    /// is fine.
-    pub(crate) fn drop_store(&mut self, name: &str, if_exists: bool) -> Result<bool, Refusal> {
-        let Some(store) = self.catalog.stores.remove(name) else {
-            return if if_exists { Ok(false) } else { Err(unknown_store(name)) };
-        };
-        self.batch.delete(CATALOG, &record::store_key(name));
-        self.batch.drop_keyspace(store.keyspace);
-        Ok(true)
-    }
-
-    /// Whether there is any user.
-    pub(crate) fn has_users(&self) -> bool {
-        !self.catalog.users.is_empty()
-    }
-
-    /// Adds a user, or replaces the one of that name.
-    pub(crate) fn put_user(&mut self, name: &str, user: User) {
-        self.batch.put(CATALOG, &record::user_key(name), &record::encode_user(&user));
-        self.catalog.users.insert(name.to_owned(), user);
-    }
 }

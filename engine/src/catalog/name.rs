@@ -1,4 +1,4 @@
-//! Which names stores may have.
+//! Which names stores, indexes and sequences may have.
 
 use proto::Status;
 
@@ -8,8 +8,8 @@ use crate::error::shown;
 /// Bytes of the longest name.
 pub(crate) const MAX_NAME: usize = 64;
 
-/// Takes a name for a store, or says what is allowed.
-pub(crate) fn check(name: &str) -> Result<(), Refusal> {
+/// Takes a name for `what` ("a store"), or says what is allowed.
+pub(crate) fn check(name: &str, what: &str) -> Result<(), Refusal> {
     let fault = if name.is_empty() {
         "is empty"
     } else if name.starts_with('_') {
@@ -24,7 +24,7 @@ pub(crate) fn check(name: &str) -> Result<(), Refusal> {
         return Ok(());
     };
     let message = format!(
-        "{} {fault}: a store's name is 1 to {MAX_NAME} letters (a to z, A to Z), digits and _, \
+        "{} {fault}: the name of {what} is 1 to {MAX_NAME} letters (a to z, A to Z), digits and _, \
          beginning with a letter",
         shown(name)
     );
@@ -39,7 +39,7 @@ mod tests {
     fn names_at_the_edge_of_what_is_allowed() {
         let long = "a".repeat(64);
         for name in ["a", "Z9_", "flights", "a__b", &long] {
-            assert_eq!(check(name), Ok(()), "{name}");
+            assert_eq!(check(name, "a store"), Ok(()), "{name}");
         }
         let longer = "a".repeat(65);
         for (name, fault) in [
@@ -52,7 +52,7 @@ mod tests {
             ("a\0", "not allowed"),
             (longer.as_str(), "is too long"),
         ] {
-            let refusal = check(name).unwrap_err();
+            let refusal = check(name, "an index").unwrap_err();
             assert_eq!(refusal.status, Status::BadName);
             assert!(refusal.message.contains(fault), "{}", refusal.message);
             assert!(refusal.message.contains("1 to 64 letters"), "{}", refusal.message);

@@ -38,7 +38,7 @@ impl Engine {
             let mut keys = Vec::with_capacity(batch.len());
             for (at, (key, document)) in batch.iter().enumerate() {
                 let key = match key {
-                    Some(key) if change.get(key)?.is_some() => {
+                    Some(key) if change.contains(key)? => {
                         return Err(at_document(at, key_exists(key)));
                     }
                     Some(key) => key,
@@ -50,7 +50,7 @@ impl Engine {
                         }
                     },
                 };
-                change.put(key, document);
+                change.insert(key, document);
                 keys.push(key);
             }
             Ok(keys)
@@ -81,7 +81,7 @@ impl Fresh {
                 *self.none_behind.insert(!behind.advance()?)
             }
         };
-        Ok(none_behind || change.get(key)?.is_none())
+        Ok(none_behind || !change.contains(key)?)
     }
 }
 

@@ -9,10 +9,8 @@ impl Engine {
     /// Removes the document under `key`, which must be there.
     pub(crate) fn delete(&self, store: &str, key: Key) -> Result<(), Refusal> {
         self.change(store, |change| {
-            if change.get(key)?.is_none() {
-                return Err(not_found(key));
-            }
-            change.delete(key);
+            let old = change.get(key)?.ok_or_else(|| not_found(key))?;
+            change.remove(key, &old);
             Ok(())
         })
     }

@@ -17,18 +17,18 @@ impl Engine {
         let mut random = self.keys.random();
         self.change(store, |change| {
             let key = match key {
-                Some(key) if change.get(key)?.is_some() => return Err(key_exists(key)),
+                Some(key) if change.contains(key)? => return Err(key_exists(key)),
                 Some(key) => key,
                 None => loop {
                     let key = self.keys.make(random);
-                    if change.get(key)?.is_none() {
+                    if !change.contains(key)? {
                         break key;
                     }
                     // Someone gave this very key, or made it in an earlier run.
                     random = self.keys.random();
                 },
             };
-            change.put(key, document);
+            change.insert(key, document);
             Ok(key)
         })
     }

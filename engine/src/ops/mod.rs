@@ -1,12 +1,15 @@
 //! The operations, one to a file, and what they share: where a read looks, and
-//! how a write happens.
+//! how a write happens (`change.rs`).
 //!
 //! What must stay true: a read sees one snapshot. A write looks at the latest
 //! state and commits under one lock, so that nothing changes between its look
 //! and its commit.
 
 mod batch_insert;
+mod change;
 mod delete;
+mod expire;
+mod indexes;
 mod insert;
 mod list;
 mod page;
@@ -14,41 +17,27 @@ mod query;
 mod range;
 mod read;
 mod scan;
+mod sequences;
 mod stats;
 mod stores;
 mod update;
 
-use lsm::{Batch, KeyspaceId, Snapshot};
+use std::sync::Arc;
+
+use lsm::{KeyspaceId, Snapshot};
 use proto::status::Class;
 use proto::{Key, Status};
 
+use crate::catalog::Store;
 use crate::{Engine, Refusal};
+pub(crate) use change::Change;
 
 /// What a read sees: one store of one snapshot.
 struct View {
     snapshot: Snapshot,
     keyspace: KeyspaceId,
-}
-
-/// A write being made: the latest state of a store, and what will change there.
-struct Change<'a> {
-    latest: &'a Snapshot,
-    keyspace: KeyspaceId,
-    batch: Batch,
-}
-
-impl Change<'_> {
-    fn get(&self, key: Key) -> Result<Option<lsm::Value>, Refusal> {
-        Ok(self.latest.get(self.keyspace, &key.to_bytes())?)
-    }
-
-    fn put(&mut self, key: Key, document: &[u8]) {
-        self.batch.put(self.keyspace, &key.to_bytes(), document);
-    }
-
-    fn delete(&mut self, key: Key) {
-        self.batch.delete(self.keyspace, &key.to_bytes());
-    }
+    /// The store as the snapshot has it: its indexes.
+    store: Arc<Store>,
 }
 
 impl Engine {
@@ -56,22 +45,22 @@ impl Engine {
         // In this order: `Catalogs::resolve` rests on it.
         let catalog = self.catalogs.read();
         let snapshot = self.lsm.snapshot()?;
-        let keyspace = self.catalogs.resolve(&catalog, &snapshot, store)?;
-        Ok(View { snapshot, keyspace })
+        let store = self.catalogs.resolve(&catalog, &snapshot, store)?;
+        Ok(View { snapshot, keyspace: store.keyspace, store })
     }
 
     /// Commits what `f` puts into the change, or nothing if it fails.
-    fn change<T>(
+    pub(crate) fn change<T>(
         &self,
         store: &str,
         f: impl FnOnce(&mut Change<'_>) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let catalog = self.catalogs.read();
         let committed = self.lsm.commit_with(|latest| {
-            let keyspace = self.catalogs.resolve(&catalog, latest, store)?;
-            let mut change = Change { latest, keyspace, batch: Batch::new() };
+            let store = self.catalogs.resolve(&catalog, latest, store)?;
+            let mut change = Change::new(latest, store);
             let out = f(&mut change)?;
-            Ok::<_, Refusal>((change.batch, out))
+            Ok::<_, Refusal>((change.finish()?, out))
         });
         match committed {
             Ok((_, out)) => Ok(out),

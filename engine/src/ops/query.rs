@@ -79,7 +79,7 @@ impl Engine {
         // In this order: `Catalogs::resolve` rests on it.
         let catalog = self.catalogs.read();
         let snapshot = self.lsm.snapshot()?;
-        let keyspace = self.catalogs.resolve(&catalog, &snapshot, store)?;
+        let keyspace = self.catalogs.resolve(&catalog, &snapshot, store)?.keyspace;
         let lookups = self.looked_up(&catalog, &snapshot, plan)?;
         Ok(Seen { snapshot, keyspace, lookups })
     }
@@ -91,7 +91,8 @@ impl Engine {
         plan: &SelectPlan,
     ) -> Result<Vec<KeyspaceId>, Refusal> {
         let lookups = plan.lookups.iter();
-        lookups.map(|lookup| self.catalogs.resolve(catalog, snapshot, &lookup.store)).collect()
+        let keyspace = |store| Ok(self.catalogs.resolve(catalog, snapshot, store)?.keyspace);
+        lookups.map(|lookup| keyspace(&lookup.store)).collect()
     }
 
     fn explained(
@@ -129,7 +130,7 @@ impl Engine {
             }
             if chosen.is_empty() && how.upserts() {
                 let key = match query::key_of_filter(plan) {
-                    Some(key) if change.get(key)?.is_some() => return Err(super::key_exists(key)),
+                    Some(key) if change.contains(key)? => return Err(super::key_exists(key)),
                     Some(key) => key,
                     None => self.free_key(change, random)?,
                 };
@@ -165,9 +166,14 @@ impl Engine {
         match &new {
             Some(new) => {
                 document::check(new, &self.limits).map_err(|refusal| at(key, refusal))?;
-                change.put(key, new);
+                match old.is_empty() {
+                    true => change.insert(key, new),
+                    false => change.replace(key, old, new),
+                }
             }
-            None => change.delete(key),
+            // What was chosen to go and is not given back was not read.
+            None if old.is_empty() => change.delete(key),
+            None => change.remove(key, old),
         }
         // Before anything is committed it is known that the reply can carry it.
         images.keep(key, old, new, work)
@@ -177,7 +183,7 @@ impl Engine {
     fn free_key(&self, change: &Writes<'_>, mut random: u64) -> Result<Key, Refusal> {
         loop {
             let key = self.keys.make(random);
-            if change.get(key)?.is_none() {
+            if !change.contains(key)? {
                 return Ok(key);
             }
             random = self.keys.random();

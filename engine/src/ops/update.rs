@@ -16,10 +16,12 @@ impl Engine {
     ) -> Result<(), Refusal> {
         document::check(document, &self.limits)?;
         self.change(store, |change| {
-            if !upsert && change.get(key)?.is_none() {
-                return Err(not_found(key));
+            if upsert {
+                change.put(key, document);
+                return Ok(());
             }
-            change.put(key, document);
+            let old = change.get(key)?.ok_or_else(|| not_found(key))?;
+            change.replace(key, &old, document);
             Ok(())
         })
     }

@@ -1,5 +1,7 @@
 //! The path itself: decoding, roles, counts, replies to nonsense.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use proto::doc::Doc;
 use proto::{Header, Kind, Opcode, Reply, Request, Status};
@@ -25,7 +27,7 @@ fn what_is_no_request_is_refused_under_its_id_if_it_has_one() {
         (vec![], 0, Status::BadPacket, "header ends early"),
         (b"GET / HTTP/1.1\r\n\r\n-----------".to_vec(), 0, Status::BadPacket, "another protocol"),
         (header(Kind::Reply, 1, &[]), 5, Status::BadPacket, "is a reply"),
-        (header(Kind::Request, 99, &[]), 5, Status::UnknownOpcode, "unknown to this server"),
+        (header(Kind::Request, 999, &[]), 5, Status::UnknownOpcode, "unknown to this server"),
         (header(Kind::Request, 1, &[0]), 5, Status::BadPacket, "left over"),
         (header(Kind::Request, 9, &[9]), 5, Status::BadPacket, "store name ends early"),
     ] {
@@ -47,6 +49,9 @@ fn a_session_authenticates_once() {
 
 /// For each operation, a request that would be carried out if the role allowed it.
 fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Request<'a>> {
+    static DDL: LazyLock<(Vec<u8>, Vec<u8>)> =
+        LazyLock::new(|| (doc(r#"{"fields": ["a"]}"#), doc(r#"{"ttl": null}"#)));
+    let (definition, change) = &*DDL;
     let (store, key) = ("s", proto::Key(1));
     vec![
         Request::Ping,
@@ -67,6 +72,14 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         query("s.filter(a = 1).delete()"),
         Request::Flush,
         Request::Backup { begin: false, full: false },
+        Request::CreateIndex { store, if_not_exists: true, definition },
+        Request::DropIndex { store, index: "i", if_exists: true },
+        Request::AlterStore { store, change },
+        Request::CheckIndexes { store, index: None },
+        Request::CreateSequence { sequence: "n", if_not_exists: true },
+        Request::DropSequence { sequence: "n", if_exists: true },
+        Request::NextNumbers { sequence: "q", count: 2 },
+        Request::ListSequences,
     ]
 }
 
@@ -75,16 +88,17 @@ fn every_role_does_what_it_may_and_nothing_else() {
     let (batch, document) = (batch(&[(None, "{}")]), doc("{}"));
     let requests = each(&batch, &document);
     for (who, expected) in [
-        (Principal::new("u", Role::None), "y-----------------"),
-        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy-----"),
-        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--"),
-        (Principal::service("u"), "yyyy-yyyyyyyyyyy--"),
-        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyy"),
+        (Principal::new("u", Role::None), "y-------------------------"),
+        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy------------y"),
+        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--------yy"),
+        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yy"),
+        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyy"),
     ] {
         let mut found = String::new();
         for request in &requests {
             let engine = with_backups();
             insert(&engine, 1, r#"{"a": 1}"#);
+            done(&engine, Request::CreateSequence { sequence: "q", if_not_exists: false });
             let lsn = engine.lsm.last_lsn();
             match ask_as(&engine, &who, *request) {
                 Said::Refused(Status::Forbidden, message) => {
@@ -138,7 +152,7 @@ proptest! {
     #[test]
     fn nonsense_always_gets_one_well_formed_reply(
         packets in proptest::collection::vec(
-            (any::<bool>(), 0u16..20, proptest::collection::vec(any::<u8>(), 0..120)),
+            (any::<bool>(), 0u16..40, proptest::collection::vec(any::<u8>(), 0..120)),
             1..20,
         )
     ) {
@@ -155,7 +169,7 @@ proptest! {
     /// Requests that begin well and have a few bytes changed.
     #[test]
     fn requests_with_changed_bytes_get_one_well_formed_reply(
-        which in 0usize..17,
+        which in 0usize..26,
         changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..4),
     ) {
         let engine = with_store();

@@ -3,6 +3,8 @@
 mod backup;
 mod dispatch;
 mod documents;
+mod index_model;
+mod indexes;
 mod kit;
 mod limits;
 mod login;

@@ -237,12 +237,25 @@ fn store(keyspace: i64) -> Vec<u8> {
     doc.finish().unwrap()
 }
 
+fn index(keyspace: i64) -> Vec<u8> {
+    let mut doc = DocBuf::new();
+    doc.push("keyspace", keyspace).push("created_at", proto::doc::Value::DateTime(5));
+    doc.push("state", "ready").array("fields", |fields| {
+        fields.item("a");
+    });
+    doc.finish().unwrap()
+}
+
 #[test]
 fn a_catalog_that_cannot_be_read_is_not_opened() {
-    let good: (&[u8], Vec<u8>) = (&[0], head(1, 17));
+    let good: (&[u8], Vec<u8>) = (&[0], head(2, 17));
     assert!(with_catalog(&[good.clone(), (b"\x01s", store(16))]).is_ok());
     for (records, words) in [
-        (vec![(&[0][..], head(2, 17))], "newer version (format 2, known 1)"),
+        (vec![(&[0][..], head(3, 17))], "newer version (format 3, known 2)"),
+        (vec![(&[0][..], head(1, 17))], "format 1, this program reads 2 only"),
+        (vec![good.clone(), (b"\x03\0\0\0\x10i", store(16))], "the record of index"),
+        (vec![good.clone(), (b"\x03\0\0\0\x10i", index(17))], r"its record \x03"),
+        (vec![good.clone(), (b"\x01s", store(16)), (b"\x03\0\0\0\x10i", index(17))], "too low"),
         (vec![good.clone(), (b"\x01s", vec![1, 2, 3])], r"its record \x01s"),
         (vec![good.clone(), (b"\x01s", store(3))], r"its record \x01s"),
         (vec![good.clone(), (b"\x09s", store(16))], r"its record \ts"),

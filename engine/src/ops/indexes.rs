@@ -1,0 +1,182 @@
+//! CreateIndex, DropIndex, AlterStore, CheckIndexes; and the step that builds.
+
+use proto::doc::{Doc, DocBuf, Value, checked_path};
+use proto::{Key, ReplyWriter, Status};
+
+use crate::catalog::{Ttl, unknown_index};
+use crate::document::KEY_FIELD;
+use crate::error::shown;
+use crate::index::{Definition, Difference, Found, check};
+use crate::{Engine, Refusal};
+
+/// A thousand years, in seconds: no more can be asked for.
+const MAX_TTL: i64 = 1000 * 366 * 86_400;
+
+impl Engine {
+    /// One bounded piece of the engine's own background work: of the build of an index,
+    /// or of the removal of documents that have expired. `true`: there may be more. It
+    /// commits: do not call it on the thread that holds a [`crate::Stepper`], nor while
+    /// holding anything a write waits for.
+    ///
+    /// # Errors
+    /// As of a write. It may be called again.
+    pub fn tend(&self) -> Result<bool, Refusal> {
+        let _one = self.tending.lock();
+        if self.build_piece().map_err(|refusal| self.unless_poisoned(refusal))? {
+            return Ok(true);
+        }
+        Ok(self.expire_piece()? > 0)
+    }
+
+    /// Makes an index, to be built by [`Engine::tend`]; with `if_not_exists` one of that
+    /// name that is the same may be there. Answers with its name.
+    pub(crate) fn create_index(
+        &self,
+        store: &str,
+        if_not_exists: bool,
+        definition: &[u8],
+    ) -> Result<Vec<u8>, Refusal> {
+        let doc = Doc::parse(definition)
+            .map_err(|e| Refusal::new(Status::BadIndex, format!("the index: {e}")))?;
+        let definition = Definition::parse(doc, &["name"])?;
+        let name = match doc.get("name") {
+            None | Some(Value::Null) => definition.default_name(),
+            Some(Value::String(name)) => name.to_owned(),
+            Some(other) => {
+                let message = format!("the name of an index is a text, not {}", other.type_name());
+                return Err(Refusal::new(Status::BadIndex, message));
+            }
+        };
+        let now = self.now_millis();
+        let created = self.catalogs.change(&self.lsm, |draft| {
+            draft.create_index(store, &name, definition, if_not_exists, now)
+        })?;
+        let mut reply = DocBuf::new();
+        reply.push("name", &name).push("created", created);
+        Ok(finished(reply))
+    }
+
+    /// Removes an index; with `if_exists` it need not be there.
+    pub(crate) fn drop_index(
+        &self,
+        store: &str,
+        name: &str,
+        if_exists: bool,
+    ) -> Result<(), Refusal> {
+        self.catalogs.change(&self.lsm, |draft| draft.drop_index(store, name, if_exists))?;
+        Ok(())
+    }
+
+    /// `{rename: "name"}`, `{ttl: {field, seconds}}` or `{ttl: null}`: one or more, all
+    /// or none.
+    pub(crate) fn alter_store(&self, store: &str, change: &[u8]) -> Result<(), Refusal> {
+        let bad = |message: String| Refusal::new(Status::BadChange, message);
+        let doc = Doc::parse(change).map_err(|e| bad(format!("the change: {e}")))?;
+        let (mut rename, mut ttl) = (None, None);
+        for (name, value) in doc {
+            match (name, value) {
+                ("rename", Value::String(to)) => rename = Some(to),
+                ("ttl", Value::Null) => ttl = Some(None),
+                ("ttl", Value::Doc(wanted)) => ttl = Some(Some(read_ttl(wanted)?)),
+                _ => {
+                    return Err(bad(format!(
+                        "a store is changed by {{rename: \"name\"}}, {{ttl: {{field: \"path\", \
+                         seconds: n}}}} or {{ttl: null}}, not by {} of type {}",
+                        shown(name),
+                        value.type_name()
+                    )));
+                }
+            }
+        }
+        if rename.is_none() && ttl.is_none() {
+            return Err(bad("the change is empty: say rename or ttl".to_owned()));
+        }
+        let now = self.now_millis();
+        self.catalogs.change(&self.lsm, |draft| {
+            if let Some(ttl) = ttl {
+                draft.set_ttl(store, ttl, now)?;
+            }
+            if let Some(to) = rename {
+                draft.rename_store(store, to)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Compares indexes of a store with its documents: answers with a row `{index,
+    /// document?, what}` for each difference, up to some, and last one of figures,
+    /// `{indexes, differences}`.
+    pub(crate) fn check_indexes(
+        &self,
+        store: &str,
+        name: Option<&str>,
+        reply: ReplyWriter<'_>,
+    ) -> Result<(), Refusal> {
+        let (checked, found) = self.compare_indexes(store, name)?;
+        let mut rows = reply.rows(false);
+        for Difference { index, document, what } in &found.kept {
+            let mut doc = DocBuf::new();
+            doc.push("index", index.as_deref());
+            if let Some(key) = document {
+                doc.push("document", &key.to_string());
+            }
+            doc.push("what", what);
+            rows.push(Key::MIN, &finished(doc));
+        }
+        let mut doc = DocBuf::new();
+        doc.push("indexes", checked);
+        doc.push("differences", i64::try_from(found.all).unwrap_or(i64::MAX));
+        rows.push(Key::MIN, &finished(doc));
+        rows.finish(None);
+        Ok(())
+    }
+
+    /// As the request; how many were compared, and what was found.
+    pub(crate) fn compare_indexes(
+        &self,
+        store: &str,
+        name: Option<&str>,
+    ) -> Result<(i64, Found), Refusal> {
+        let before = self.lsm.last_lsn();
+        let view = self.view(store)?;
+        if let Some(name) = name
+            && view.store.index(name).is_none()
+        {
+            return Err(unknown_index(store, name));
+        }
+        let mut found = Found::default();
+        let mut checked = 0;
+        for index in view.store.indexes.iter().filter(|index| index.is_ready()) {
+            if name.is_none_or(|name| name == index.name) {
+                // A figure is of now, the documents are of the snapshot: both are the
+                // same only if nobody has written.
+                let still = || view.snapshot.lsn() == before && self.lsm.last_lsn() == before;
+                check(&view.store, index, &view.snapshot, still, &mut found)?;
+                checked += 1;
+            }
+        }
+        Ok((checked, found))
+    }
+}
+
+fn read_ttl(doc: Doc<'_>) -> Result<Ttl, Refusal> {
+    let bad = |message: String| Refusal::new(Status::BadChange, message);
+    let known = doc.iter().all(|(name, _)| matches!(name, "field" | "seconds"));
+    let field = doc.get("field").and_then(|v| v.as_str());
+    let seconds = doc.get("seconds").and_then(|v| v.as_i64());
+    let (Some(field), Some(seconds), true) = (field, seconds, known) else {
+        return Err(bad("ttl is {field: \"path\", seconds: whole number}".to_owned()));
+    };
+    checked_path(field).map_err(|e| bad(format!("ttl: {e}")))?;
+    if field == KEY_FIELD || field.len() > 256 {
+        return Err(bad(format!("ttl: documents cannot expire by {}", shown(field))));
+    }
+    if !(0..=MAX_TTL).contains(&seconds) {
+        return Err(bad(format!("ttl: seconds is {seconds}, it must be 0 to {MAX_TTL}")));
+    }
+    Ok(Ttl { field: field.to_owned(), seconds })
+}
+
+fn finished(doc: DocBuf) -> Vec<u8> {
+    doc.finish().expect("field names are constants without NUL, each given once")
+}
