@@ -1,5 +1,6 @@
-//! The background work, on three threads: one syncs the log by the clock, one takes
-//! the bounded steps, one the backups somebody asks for.
+//! The background work, on four threads: one syncs the log by the clock, one takes the
+//! bounded steps of the storage, one those of the engine (builds of indexes, expiry),
+//! one the backups somebody asks for.
 //!
 //! Invariants: the log is synced every interval whether or not anybody writes, and
 //! whatever a flush takes: an idle second, or a long flush, loses nothing that was
@@ -53,6 +54,16 @@ impl Upkeep {
             }
             Err(refusal) => {
                 tell(told, Err(refusal.message));
+                AFTER_FAILURE
+            }
+        }));
+        // Builds of indexes and expiry commit, and so may wait for the steps above.
+        let tended = Arc::clone(&engine);
+        threads.push(spawn("planck-tend", move |told, _| match tended.tend() {
+            Ok(true) => Duration::ZERO,
+            Ok(false) => LOOK,
+            Err(refusal) => {
+                tell(told, Err(format!("indexes and expiry: {}", refusal.message)));
                 AFTER_FAILURE
             }
         }));
