@@ -1,6 +1,8 @@
 //! A bar on a terminal, nothing elsewhere.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use crate::load::Tally;
+use crate::output::{count, grouped};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
 /// How far a command is.
@@ -24,13 +26,28 @@ impl Progress {
         Progress(bar.with_style(style))
     }
 
-    /// So many bytes are read, so many rows are done.
-    pub(crate) fn at(&self, bytes: u64, rows: u64) {
+    /// So many bytes are read; this became of the rows.
+    pub(crate) fn at(&self, bytes: u64, tally: &Tally) {
         if self.0.is_hidden() {
             return;
         }
+        let bad =
+            if tally.bad > 0 { format!(", {} bad", grouped(tally.bad)) } else { String::new() };
+        self.show(bytes, tally.rows(), &bad);
+    }
+
+    /// So many bytes are written, so many rows are done.
+    pub(crate) fn written(&self, bytes: u64, rows: u64) {
+        if !self.0.is_hidden() {
+            self.show(bytes, rows, &format!(", {}", HumanBytes(bytes)));
+        }
+    }
+
+    fn show(&self, bytes: u64, rows: u64, more: &str) {
+        let speed = rows as f64 / self.0.elapsed().as_secs_f64().max(1e-3);
+        let speed = grouped(speed as u64);
         self.0.set_position(bytes);
-        self.0.set_message(crate::output::count(rows, "row"));
+        self.0.set_message(format!("{}{more}, {speed} rows/s", count(rows, "row")));
     }
 
     /// Takes the bar away.

@@ -34,6 +34,14 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// What tells this service from another: its certificate, or else its address.
+    pub(crate) fn identity(&self) -> String {
+        match &self.security {
+            Security::Pinned(fingerprint) => fingerprint.to_string(),
+            Security::Plaintext => self.address.clone(),
+        }
+    }
+
     /// The server the options name.
     pub(crate) fn find(global: &Global) -> Result<Target, Failure> {
         match (&global.dir, &global.server) {

@@ -1,30 +1,46 @@
 //! Rows into a store: batches, several in flight, and what to do about conflicts.
 //!
-//! What must stay true: at most [`IN_FLIGHT`] + 1 batches of rows are in memory; every row sent is counted once, as inserted, skipped, replaced or bad,
-//! when and only when the server has answered for it. A batch the server refuses
-//! changed nothing there (it is all or none), so its rows may be sent again one by
-//! one, which finds the row at fault.
+//! What must stay true: at most [`IN_FLIGHT`] batches, of so many bytes, are on their
+//! way, and a few more are read ahead (`reader`); every row sent is counted once, as inserted,
+//! skipped, replaced or bad, when and only when the server has answered for it. A
+//! batch the server refuses changed nothing there (it is all or none), so its rows
+//! may be sent again one by one, which finds the row at fault.
 //!
-//! Batches overlap only where rows that conflict end the import: to skip or replace
-//! them, one batch is settled before the next is sent, so that of two rows of one
-//! key the first one counts (skip) or the last one (replace), whatever the batches.
+//! Where rows that conflict do not end the import, a batch is sent only while no
+//! batch in flight has a key of it: so of two rows of one key the first one counts
+//! (skip) or the last one (replace), whatever the batches.
+//!
+//! An import that goes on (`state`) sends again what may have been stored and not
+//! acknowledged: a row that is there already, byte for byte, is counted as skipped.
 
+mod batch;
+mod quarantine;
+mod reader;
 mod single;
+mod state;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use batch::Mark;
+pub(crate) use quarantine::Quarantine;
+pub(crate) use reader::{Parcel, start};
+pub(crate) use state::{Done, State};
+
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::rows::{BadRow, Row};
+use crate::rows::BadRow;
 use crate::session::{Answer, Session, unexpected};
-use proto::request::BatchBuf;
-use proto::{Reply, Request, Status};
+use batch::{At, Batch};
+use proto::{Key, Reply, Request, Status};
 use std::collections::VecDeque;
 
 /// Batches sent and not answered.
 const IN_FLIGHT: usize = 4;
+/// Bytes of rows sent and not answered, unless one batch has more.
+const BYTES_IN_FLIGHT: usize = 8 << 20;
 /// What to do about a bad row.
-const CORRECT: &str = "correct the row and import the rest, or pass over bad rows with --skip-bad";
+const CORRECT: &str = "correct the row and import the rest, or pass over bad rows with \
+                       --on-error skip, or put them aside with --on-error quarantine";
 /// How many bad rows are told; the others are only counted.
 pub(crate) const BAD_ROWS_TOLD: usize = 10;
 
@@ -39,6 +55,17 @@ pub(crate) enum OnConflict {
     Replace,
 }
 
+/// What happens to a row that is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OnError {
+    /// Stop there
+    Stop,
+    /// Pass over it
+    Skip,
+    /// Pass over it and put it aside, with the reason, in the file of --quarantine
+    Quarantine,
+}
+
 /// How rows are loaded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
@@ -48,8 +75,21 @@ pub(crate) struct Options {
     pub(crate) batch_bytes: usize,
     /// See [`OnConflict`].
     pub(crate) on_conflict: OnConflict,
-    /// Whether bad rows are passed over.
-    pub(crate) skip_bad: bool,
+    /// See [`OnError`].
+    pub(crate) on_error: OnError,
+    /// Bad rows that may be passed over.
+    pub(crate) max_bad: u64,
+    /// Whether bad rows are put aside.
+    pub(crate) quarantine: bool,
+    /// Whether rows may be in the store because this import sent them before.
+    pub(crate) resumed: bool,
+}
+
+impl Options {
+    /// Whether batches of the same key must not be in flight together.
+    fn keys_matter(&self) -> bool {
+        self.on_conflict != OnConflict::Fail
+    }
 }
 
 /// What became of the rows.
@@ -93,18 +133,12 @@ impl Wire for Session {
     }
 }
 
-/// Rows on their way.
-#[derive(Debug, Default)]
-struct Batch {
-    rows: BatchBuf,
-    /// Where each row stands.
-    places: Vec<Place>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    file: usize,
-    line: u64,
+/// A file rows come from, for messages.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) name: String,
+    /// What places in it are counted in.
+    pub(crate) unit: &'static str,
 }
 
 /// Sends rows.
@@ -112,31 +146,70 @@ pub(crate) struct Loader<'w, W> {
     wire: &'w mut W,
     store: &'w str,
     options: Options,
-    files: Vec<String>,
-    filling: Batch,
+    sources: Vec<Source>,
+    quarantine: Option<Quarantine>,
     flying: VecDeque<Batch>,
     tally: Tally,
     /// Rows inserted by batches behind one that was refused.
     overtaken: u64,
+    /// Everything before it is dealt with.
+    mark: Mark,
+    /// The key stored last.
+    last_key: Option<Key>,
+    /// Bad rows of the import this one goes on with.
+    bad_before: u64,
 }
 
 impl<'w, W: Wire> Loader<'w, W> {
-    pub(crate) fn new(wire: &'w mut W, store: &'w str, options: Options) -> Self {
+    pub(crate) fn new(
+        wire: &'w mut W,
+        store: &'w str,
+        options: Options,
+        sources: Vec<Source>,
+        quarantine: Option<Quarantine>,
+    ) -> Self {
         Loader {
             wire,
             store,
             options,
-            files: Vec::new(),
-            filling: Batch::default(),
+            sources,
+            quarantine,
             flying: VecDeque::new(),
             tally: Tally::default(),
             overtaken: 0,
+            mark: Mark::default(),
+            last_key: None,
+            bad_before: 0,
         }
     }
 
-    /// The rows that follow are of this file.
-    pub(crate) fn file(&mut self, name: String) {
-        self.files.push(name);
+    /// Goes on where another import was.
+    pub(crate) fn resume(&mut self, done: &Done) {
+        self.mark = done.mark();
+        self.bad_before = done.bad;
+        self.last_key = done.key();
+    }
+
+    /// Deals with what was read. True once all is.
+    pub(crate) fn take(&mut self, parcel: Parcel) -> Result<bool, Failure> {
+        match parcel {
+            Parcel::File { head } => {
+                if let Some(quarantine) = &mut self.quarantine {
+                    quarantine.head(head)?;
+                }
+                Ok(false)
+            }
+            Parcel::Batch(batch) => self.push(batch).map(|()| false),
+            Parcel::Bad(file, bad) => {
+                self.finish()?;
+                self.bad(file, &bad).map(|()| false)
+            }
+            Parcel::Failed(failure) => {
+                self.finish()?;
+                Err(self.lost(failure))
+            }
+            Parcel::Done => self.finish().map(|()| true),
+        }
     }
 
     /// What became of the rows so far.
@@ -144,68 +217,45 @@ impl<'w, W: Wire> Loader<'w, W> {
         &self.tally
     }
 
-    /// Takes a row; sends when a batch is full.
-    pub(crate) fn push(&mut self, row: &Row) -> Result<(), Failure> {
-        // The largest header of an item: a flag and a key.
-        let bytes = row.document.len() + 17;
-        let full = self.filling.rows.len() >= self.options.batch_rows
-            || self.filling.rows.bytes() + bytes > self.options.batch_bytes;
-        if full && !self.filling.rows.is_empty() {
-            self.send()?;
+    /// Writes down how far the import is.
+    pub(crate) fn checkpoint(&self, state: &mut State) -> Result<(), Failure> {
+        let bytes = match &self.quarantine {
+            Some(quarantine) => quarantine.sync()?,
+            None => 0,
+        };
+        state.done(self.mark, self.bad_before + self.tally.bad, bytes, self.last_key)
+    }
+
+    /// Sends a batch, once there is room.
+    pub(crate) fn push(&mut self, batch: Batch) -> Result<(), Failure> {
+        while self.flying.len() >= IN_FLIGHT || self.flying.iter().any(|o| o.must_wait(&batch)) {
+            self.settle()?;
         }
-        self.filling.rows.push(row.key, &row.document);
-        let place = self.place(row.line);
-        self.filling.places.push(place);
+        let bytes = |flying: &VecDeque<Batch>| flying.iter().map(|b| b.rows.bytes()).sum::<usize>();
+        while !self.flying.is_empty() && bytes(&self.flying) + batch.rows.bytes() > BYTES_IN_FLIGHT
+        {
+            self.settle()?;
+        }
+        if !batch.places.is_empty() {
+            let request = Request::BatchInsert { store: self.store, batch: batch.rows.as_batch() };
+            self.wire.send(&request).map_err(|failure| self.lost(failure))?;
+        }
+        self.flying.push_back(batch);
         Ok(())
     }
 
-    /// Takes a row that could not be read: passes over it, or stops the import after
-    /// the rows before it.
-    pub(crate) fn bad(&mut self, row: &BadRow) -> Result<(), Failure> {
-        let place = self.place(row.line);
-        if self.options.skip_bad {
-            self.tell(place, &row.what);
-            return Ok(());
-        }
-        self.finish()?;
-        Err(self.stopped(Exit::Invalid, place, &row.what, CORRECT))
-    }
-
-    /// Ends the import because its file cannot be read on, after the rows before.
-    pub(crate) fn broken(&mut self, row: &BadRow) -> Result<(), Failure> {
-        self.finish()?;
-        let place = self.place(row.line);
-        Err(self.stopped(Exit::Invalid, place, &row.what, "correct the file and import the rest"))
-    }
-
-    /// Sends what is left and waits for all answers.
+    /// Waits for all answers.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
-        if !self.filling.rows.is_empty() {
-            self.send()?;
-        }
         while !self.flying.is_empty() {
             self.settle()?;
         }
         Ok(())
     }
 
-    /// How many batches may be in flight.
-    fn depth(&self) -> usize {
-        match self.options.on_conflict {
-            OnConflict::Fail => IN_FLIGHT,
-            OnConflict::Skip | OnConflict::Replace => 1,
-        }
-    }
-
-    fn send(&mut self) -> Result<(), Failure> {
-        while self.flying.len() >= self.depth() {
-            self.settle()?;
-        }
-        let batch = std::mem::take(&mut self.filling);
-        let request = Request::BatchInsert { store: self.store, batch: batch.rows.as_batch() };
-        self.wire.send(&request).map_err(|failure| self.lost(failure))?;
-        self.flying.push_back(batch);
-        Ok(())
+    /// A row that ends the import: it is bad, or nothing behind it can be read.
+    fn bad(&self, file: usize, bad: &BadRow) -> Result<(), Failure> {
+        let at = At { file, line: bad.line };
+        Err(self.stopped(Exit::Invalid, at, &bad.what, CORRECT))
     }
 
     /// Receives the answer to the oldest batch. If a row of it is at fault, receives
@@ -213,49 +263,85 @@ impl<'w, W: Wire> Loader<'w, W> {
     fn settle(&mut self) -> Result<(), Failure> {
         let mut refused = Vec::new();
         while let Some(batch) = self.flying.pop_front() {
-            let answer = self.wire.receive().map_err(|failure| self.lost(failure))?;
-            match answer.outcome()? {
-                Ok(Reply::Keys(keys)) if keys.len() == batch.places.len() => {
-                    self.tally.inserted += keys.len() as u64;
-                    if !refused.is_empty() {
-                        self.overtaken += keys.len() as u64;
+            let sent = batch.places.len();
+            if sent > 0 {
+                let answer = self.wire.receive().map_err(|failure| self.lost(failure))?;
+                match answer.outcome()? {
+                    Ok(Reply::Keys(keys)) if keys.len() == sent => {
+                        self.tally.inserted += sent as u64;
+                        if refused.is_empty() {
+                            self.last_key = keys.iter().last();
+                        } else {
+                            self.overtaken += sent as u64;
+                        }
                     }
-                }
-                Ok(_) => return Err(unexpected()),
-                Err((status, _)) if of_a_row(status) => refused.push(batch),
-                Err((status, message)) => {
-                    let failure = Failure::refused(status, &advised(status, message));
-                    return Err(self.lost(failure));
+                    Ok(_) => return Err(unexpected()),
+                    Err((status, _)) if of_a_row(status) => {
+                        refused.push((batch, true));
+                        continue;
+                    }
+                    Err((status, message)) => {
+                        let failure = Failure::refused(status, &advised(status, message));
+                        return Err(self.lost(failure));
+                    }
                 }
             }
             if refused.is_empty() {
-                return Ok(());
+                return self.settled(&batch);
             }
+            refused.push((batch, false));
         }
-        refused.iter().try_for_each(|batch| self.one_by_one(batch))
+        for (batch, again) in &refused {
+            if *again {
+                self.one_by_one(batch)?;
+            } else {
+                self.overtaken = self.overtaken.saturating_sub(batch.places.len() as u64);
+                let keys = batch.rows.as_batch();
+                self.last_key = keys.iter().last().and_then(|(key, _)| key).or(self.last_key);
+            }
+            self.settled(batch)?;
+        }
+        Ok(())
     }
 
-    /// A line of the file being read.
-    fn place(&self, line: u64) -> Place {
-        Place { file: self.files.len().saturating_sub(1), line }
+    /// All rows of a batch are dealt with, and those before it are: now its bad rows.
+    fn settled(&mut self, batch: &Batch) -> Result<(), Failure> {
+        for fault in &batch.faults {
+            let raw = batch.raw.get(fault.raw.clone()).unwrap_or_default();
+            self.pass_over(fault.at, &fault.what, raw)?;
+        }
+        self.mark = batch.end;
+        Ok(())
     }
 
-    fn tell(&mut self, place: Place, what: &str) {
+    /// Counts a bad row, tells it, and puts it aside if that was asked for.
+    fn pass_over(&mut self, at: At, what: &str, raw: &[u8]) -> Result<(), Failure> {
+        if self.bad_before + self.tally.bad >= self.options.max_bad {
+            let most = output::count(self.options.max_bad, "bad row");
+            let advice = format!("--max-bad lets {most} pass: is this the right file?");
+            return Err(self.stopped(Exit::Invalid, at, what, &advice));
+        }
         self.tally.bad += 1;
-        if self.tally.told.len() < BAD_ROWS_TOLD {
-            let told = format!("{}: {what}", self.at(place));
-            self.tally.told.push(told);
+        let place = self.at(at);
+        if let Some(quarantine) = &mut self.quarantine {
+            quarantine.put(&place, what, raw)?;
         }
+        if self.tally.told.len() < BAD_ROWS_TOLD {
+            self.tally.told.push(format!("{place}: {what}"));
+        }
+        Ok(())
     }
 
-    fn at(&self, place: Place) -> String {
-        let file = self.files.get(place.file).map_or("input", String::as_str);
-        format!("{file}, line {}", place.line)
+    fn at(&self, at: At) -> String {
+        match self.sources.get(at.file) {
+            Some(source) => format!("{}, {} {}", source.name, source.unit, at.line),
+            None => format!("input, line {}", at.line),
+        }
     }
 
     /// The import ends at a row. Says what is in the store.
-    fn stopped(&self, exit: Exit, place: Place, what: &str, advice: &str) -> Failure {
-        let (at, so_far) = (self.at(place), self.so_far());
+    fn stopped(&self, exit: Exit, at: At, what: &str, advice: &str) -> Failure {
+        let (at, so_far) = (self.at(at), self.so_far());
         let message = format!("{at}: {what}\nstopped there; {so_far}; {advice}");
         Failure::new(exit, message)
     }
@@ -274,7 +360,7 @@ impl<'w, W: Wire> Loader<'w, W> {
         };
         let after = match self.overtaken {
             0 => String::new(),
-            rows => format!(" ({} of them from lines after it)", output::grouped(rows)),
+            rows => format!(" ({} of them from rows after it)", output::grouped(rows)),
         };
         format!("{rows} imported into {}{after}", self.store)
     }

@@ -1,6 +1,6 @@
 //! A batch that was refused, row by row.
 
-use super::{Batch, CORRECT, Loader, OnConflict, Place, Wire, advised, of_a_row};
+use super::{At, Batch, CORRECT, Loader, OnConflict, OnError, Wire, advised, of_a_row};
 use crate::failure::{Exit, Failure};
 use crate::session::unexpected;
 use proto::{Key, Reply, Request, Status};
@@ -8,51 +8,74 @@ use proto::{Key, Reply, Request, Status};
 /// Rows asked for at once where none of them ends the import.
 const WINDOW: usize = 256;
 
-type Item<'b> = (Place, Option<Key>, &'b [u8]);
+/// A row: where it stands, its key, its document, and as it was written.
+type Item<'b> = (At, Option<Key>, &'b [u8], &'b [u8]);
+
+/// A row that ends the import.
+struct Fault {
+    status: Status,
+    at: At,
+    what: String,
+}
 
 impl<W: Wire> Loader<'_, W> {
     pub(super) fn one_by_one(&mut self, batch: &Batch) -> Result<(), Failure> {
         let places = batch.places.iter().copied();
         let items: Vec<Item<'_>> = places
             .zip(batch.rows.as_batch().iter())
-            .map(|(place, (key, document))| (place, key, document))
+            .enumerate()
+            .map(|(row, (place, (key, document)))| (place, key, document, batch.raw(row)))
             .collect();
         // One at a time where the first bad row must be the last one sent.
-        let stops = self.options.on_conflict == OnConflict::Fail || !self.options.skip_bad;
+        let stops = self.options.on_error == OnError::Stop;
+        let stops = stops || self.options.on_conflict == OnConflict::Fail;
         let in_the_way = self.options.on_conflict != OnConflict::Fail;
         let window = if stops && !in_the_way { 1 } else { WINDOW };
         items.chunks(window).try_for_each(|rows| self.window(rows))
     }
 
     fn window(&mut self, rows: &[Item<'_>]) -> Result<(), Failure> {
-        for &(_, key, document) in rows {
+        for &(_, key, document, _) in rows {
             let request = Request::Insert { store: self.store, key, document };
             self.wire.send(&request).map_err(|failure| self.lost(failure))?;
         }
         let mut conflicts = Vec::new();
+        let mut same = Vec::new();
         let mut first_fault = None;
-        for &(place, key, document) in rows {
+        for item @ &(at, key, ..) in rows {
             let answer = self.wire.receive().map_err(|failure| self.lost(failure))?;
             match answer.outcome()? {
-                Ok(Reply::Key(_)) => self.tally.inserted += 1,
+                Ok(Reply::Key(key)) => {
+                    self.tally.inserted += 1;
+                    self.last_key = Some(key);
+                }
                 Ok(_) => return Err(unexpected()),
                 Err((Status::KeyExists, message)) => match (self.options.on_conflict, key) {
-                    (OnConflict::Skip, _) => self.tally.skipped += 1,
-                    (OnConflict::Replace, Some(key)) => conflicts.push((place, key, document)),
+                    (OnConflict::Skip, _) => {
+                        self.tally.skipped += 1;
+                        self.last_key = key.or(self.last_key);
+                    }
+                    (OnConflict::Replace, Some(_)) => conflicts.push(item),
+                    (OnConflict::Fail, Some(key)) if self.options.resumed => {
+                        same.push((item, key, message.to_owned()));
+                    }
                     _ => {
                         let what = format!("{}: {message}", Status::KeyExists);
-                        first_fault.get_or_insert((Status::KeyExists, place, what));
+                        first_fault.get_or_insert(Fault { status: Status::KeyExists, at, what });
                     }
                 },
                 Err((status, message)) => {
-                    self.fault(status, place, message, &mut first_fault);
+                    self.fault(status, item, message, &mut first_fault)?;
                 }
             }
         }
         self.replace(&conflicts, &mut first_fault)?;
+        for (item, key, message) in same {
+            self.there_already(item, key, &message, &mut first_fault)?;
+        }
         match first_fault {
             None => Ok(()),
-            Some((status, place, what)) if of_a_row(status) => {
+            Some(Fault { status, at, what }) if of_a_row(status) => {
                 let advice = match status {
                     Status::KeyExists => {
                         "--on-conflict skip keeps the document there, --on-conflict replace puts \
@@ -60,26 +83,53 @@ impl<W: Wire> Loader<'_, W> {
                     }
                     _ => CORRECT,
                 };
-                Err(self.stopped(Exit::of(status), place, &what, advice))
+                Err(self.stopped(Exit::of(status), at, &what, advice))
             }
-            Some((status, _, what)) => Err(self.lost(Failure::new(Exit::of(status), what))),
+            Some(Fault { status, what, .. }) => {
+                Err(self.lost(Failure::new(Exit::of(status), what)))
+            }
         }
     }
 
-    fn replace(
+    /// A row in the way, in an import that goes on: what it stored itself is no
+    /// conflict.
+    fn there_already(
         &mut self,
-        rows: &[(Place, Key, &[u8])],
-        first_fault: &mut Option<(Status, Place, String)>,
+        item: &Item<'_>,
+        key: Key,
+        message: &str,
+        first: &mut Option<Fault>,
     ) -> Result<(), Failure> {
-        for &(_, key, document) in rows {
+        let request = Request::Read { store: self.store, key };
+        self.wire.send(&request).map_err(|failure| self.lost(failure))?;
+        let answer = self.wire.receive().map_err(|failure| self.lost(failure))?;
+        match answer.outcome()? {
+            Ok(Reply::Document(there)) if there == item.2 => {
+                self.tally.skipped += 1;
+                self.last_key = Some(key);
+            }
+            _ => {
+                let what = format!("{}: {message}", Status::KeyExists);
+                first.get_or_insert(Fault { status: Status::KeyExists, at: item.0, what });
+            }
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, rows: &[&Item<'_>], first: &mut Option<Fault>) -> Result<(), Failure> {
+        let rows = rows.iter().filter_map(|item| Some((item, item.1?)));
+        for (&&(_, _, document, _), key) in rows.clone() {
             let request = Request::Update { store: self.store, key, document, upsert: true };
             self.wire.send(&request).map_err(|failure| self.lost(failure))?;
         }
-        for &(place, ..) in rows {
+        for (item, key) in rows {
             let answer = self.wire.receive().map_err(|failure| self.lost(failure))?;
             match answer.outcome()? {
-                Ok(_) => self.tally.replaced += 1,
-                Err((status, message)) => self.fault(status, place, message, first_fault),
+                Ok(_) => {
+                    self.tally.replaced += 1;
+                    self.last_key = Some(key);
+                }
+                Err((status, message)) => self.fault(status, item, message, first)?,
             }
         }
         Ok(())
@@ -89,15 +139,15 @@ impl<W: Wire> Loader<'_, W> {
     fn fault(
         &mut self,
         status: Status,
-        place: Place,
+        &(at, _, _, raw): &Item<'_>,
         message: &str,
-        first: &mut Option<(Status, Place, String)>,
-    ) {
+        first: &mut Option<Fault>,
+    ) -> Result<(), Failure> {
         let what = format!("{status}: {}", advised(status, message));
-        if of_a_row(status) && self.options.skip_bad {
-            self.tell(place, &what);
-        } else {
-            first.get_or_insert((status, place, what));
+        if of_a_row(status) && self.options.on_error != OnError::Stop {
+            return self.pass_over(at, &what, raw);
         }
+        first.get_or_insert(Fault { status, at, what });
+        Ok(())
     }
 }

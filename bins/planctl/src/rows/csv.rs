@@ -5,82 +5,152 @@
 //! never closed does not read the file into memory.
 
 use super::infer::infer;
-use super::{BadRow, MAX_ROW_TEXT, Next, Row, Rows, Shape, Stop, own_key};
+use super::manifest::{Declared, Other, undeclared};
+use super::shape::{KEY, own_key};
+use super::{BadRow, MAX_ROW_TEXT, Next, Place, Row, Rows, Shape, Stop};
 use crate::output::count;
 use proto::doc::{Doc, DocBuf, Value};
 use std::cell::Cell;
 use std::io::Read;
 use std::rc::Rc;
 
-/// The column that holds the primary key, as `planctl export` writes it.
-const KEY: &str = "key";
 /// What the reader may have read ahead of the row it gives.
 const READ_AHEAD: usize = 128 << 10;
+
+/// How a file of CSV is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dialect {
+    /// What stands between cells.
+    pub(super) separator: u8,
+    /// Whether lines that begin with # are no rows: a quarantine file's.
+    pub(super) comments: bool,
+}
 
 pub(super) struct CsvRows<R: Read> {
     reader: csv::Reader<Limited<R>>,
     record: csv::ByteRecord,
-    columns: Vec<Column>,
-    nulls: Vec<String>,
+    columns: Columns,
     shape: Shape,
+    dialect: Dialect,
+    /// Where this reader began.
+    start: Place,
     /// Bytes read since the last row.
     since: Rc<Cell<usize>>,
 }
 
+/// The columns of a file, and what becomes of each.
+#[derive(Clone, Debug)]
+pub(super) struct Columns {
+    all: Vec<Column>,
+    /// Whether the file names them in its first line.
+    named: bool,
+}
+
+#[derive(Clone, Debug)]
 struct Column {
     name: String,
-    text: bool,
-    /// Whether it is the row's primary key.
-    key: bool,
+    becomes: Becomes,
+}
+
+#[derive(Clone, Debug)]
+enum Becomes {
+    Inferred,
+    Text,
+    /// The row's primary key.
+    Key,
+    Declared(Declared),
+    Nothing,
 }
 
 impl<R: Read> CsvRows<R> {
-    /// Reads the header.
-    pub(super) fn new(source: R, shape: &Shape) -> Result<CsvRows<R>, Stop> {
-        let since = Rc::new(Cell::new(0));
-        let limited = Limited { inner: source, since: since.clone() };
-        let mut reader = csv::ReaderBuilder::new().buffer_capacity(READ_AHEAD).from_reader(limited);
-        let header = reader.byte_headers().map_err(stop)?.clone();
-        let columns = columns(&header, shape).map_err(|what| Stop::Broken(BadRow::new(1, what)))?;
-        let nulls = shape.nulls.clone();
-        let shape = shape.clone();
-        Ok(CsvRows { reader, record: csv::ByteRecord::new(), columns, nulls, shape, since })
+    /// Reads the header, or takes the columns from the manifest.
+    pub(super) fn new(source: R, shape: &Shape, dialect: Dialect) -> Result<CsvRows<R>, Stop> {
+        let headless = shape.manifest.as_ref().filter(|manifest| manifest.headless);
+        let named = headless.is_none();
+        let (mut reader, since) = reader(source, dialect, named);
+        let header: csv::ByteRecord = match headless {
+            Some(manifest) => manifest.fields.iter().map(|field| field.column.as_str()).collect(),
+            None => reader.byte_headers().map_err(stop)?.clone(),
+        };
+        let all = columns(&header, shape).map_err(|what| Stop::Broken(BadRow::new(1, what)))?;
+        Ok(CsvRows {
+            reader,
+            record: csv::ByteRecord::new(),
+            columns: Columns { all, named },
+            shape: shape.clone(),
+            dialect,
+            start: Place::default(),
+            since,
+        })
+    }
+
+    /// The same columns, over a source that begins at `start`.
+    pub(super) fn from(self, source: R, start: Place) -> CsvRows<R> {
+        let (reader, since) = reader(source, self.dialect, false);
+        CsvRows { reader, since, start, ..self }
     }
 
     fn row(&self, line: u64) -> Next {
-        let bad = |what: String| BadRow::new(line, what);
-        let mut doc = DocBuf::with_capacity(self.record.as_slice().len() * 2);
+        self.fields(line).map_err(|what| BadRow::new(line, what))
+    }
+
+    fn fields(&self, line: u64) -> Result<Row, String> {
+        let mut doc = DocBuf::with_capacity(self.record.as_slice().len() * 2 + 256);
         let mut key = None;
-        for (column, cell) in self.columns.iter().zip(&self.record) {
-            let cell = std::str::from_utf8(cell).map_err(|_| {
-                bad(format!("column `{}` is not UTF-8; convert the file", column.name))
-            })?;
-            if self.nulls.iter().any(|null| null == cell) {
-                continue;
-            }
-            let value = match column {
-                Column { key: true, .. } => {
-                    // An empty cell asks for a key made by the server.
-                    if !cell.is_empty() {
-                        key = Some(own_key(Value::String(cell)).map_err(bad)?);
+        for (column, cell) in self.columns.all.iter().zip(&self.record) {
+            let cell = std::str::from_utf8(cell)
+                .map_err(|_| format!("column `{}` is not UTF-8; convert the file", column.name))?;
+            let null = cell.is_empty() || self.shape.nulls.iter().any(|null| null == cell);
+            match &column.becomes {
+                Becomes::Declared(field) if null || field.is_null(cell) => {
+                    if field.required {
+                        return Err(field.missing());
                     }
-                    continue;
                 }
-                Column { text: true, .. } => {
-                    Some(cell).filter(|cell| !cell.is_empty()).map(Value::String)
+                Becomes::Declared(field) => field.push_cell(cell, &mut doc)?,
+                // An empty cell asks for a key made elsewhere.
+                _ if null => {}
+                Becomes::Key => key = Some(own_key(Value::String(cell))?),
+                Becomes::Text => {
+                    doc.push(&column.name, cell);
                 }
-                _ => infer(cell),
-            };
-            if let Some(value) = value {
-                doc.push(&column.name, value);
+                Becomes::Inferred => {
+                    if let Some(value) = infer(cell) {
+                        doc.push(&column.name, value);
+                    }
+                }
+                Becomes::Nothing => {}
             }
         }
-        let document = doc.finish().map_err(|e| bad(e.to_string()))?;
-        if let Some(spec) = &self.shape.key {
-            key = Some(spec.key(Doc::trusted(&document)).map_err(bad)?);
+        let document = doc.finish().map_err(|e| e.to_string())?;
+        if let Some(made) = self.shape.made_of(Doc::trusted(&document))? {
+            key = Some(made);
         }
         Ok(Row { key, document, line })
     }
+
+    fn line(&self, line: u64) -> u64 {
+        self.start.lines + line
+    }
+}
+
+fn reader<R: Read>(
+    source: R,
+    dialect: Dialect,
+    named: bool,
+) -> (csv::Reader<Limited<R>>, Rc<Cell<usize>>) {
+    let since = Rc::new(Cell::new(0));
+    let limited = Limited { inner: source, since: since.clone() };
+    let reader = csv::ReaderBuilder::new()
+        .buffer_capacity(READ_AHEAD)
+        .delimiter(dialect.separator)
+        .comment(dialect.comments.then_some(b'#'))
+        .has_headers(named)
+        // Whether a row has as many cells as there are columns is looked at here: the
+        // first row of a reader that goes on somewhere is no header.
+        .flexible(true)
+        .from_reader(limited);
+    (reader, since)
 }
 
 /// The columns a header names; or what is wrong with it.
@@ -98,54 +168,119 @@ fn columns(header: &csv::ByteRecord, shape: &Shape) -> Result<Vec<Column>, Strin
         if name.contains('\0') || columns.iter().any(|column| column.name == name) {
             return Err(format!("the column name {name:?} occurs twice or holds a NUL; rename it"));
         }
-        let text = shape.text.iter().any(|text| text == name)
-            || shape.key.iter().flat_map(|spec| spec.texts()).any(|text| text == name);
-        columns.push(Column { name: name.to_owned(), text, key: name == KEY });
+        columns.push(Column { name: name.to_owned(), becomes: becomes(name, shape)? });
     }
     if columns.is_empty() {
         return Err("the file is empty; the first line must name the columns".to_owned());
     }
-    let named = |name: &str| columns.iter().any(|column| column.name == name);
-    if shape.key.is_some() && named(KEY) {
-        return Err("the column `key` is the primary key, and --key makes another; leave --key \
-                    out, or rename the column"
+    if (shape.key.is_some() || shape.id != super::Id::Field)
+        && columns.iter().any(|column| matches!(column.becomes, Becomes::Key))
+    {
+        return Err("the column `key` is the primary key, and --key or --id makes another; leave \
+                    that option out, or rename the column"
             .to_owned());
     }
-    let keyed = shape.key.iter().flat_map(|spec| spec.fields()).map(|name| ("--key", name));
-    for (option, name) in shape.text.iter().map(|name| ("--text", name.as_str())).chain(keyed) {
+    let missing = |option: &str, name: &str| {
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        Err(format!("{option} names `{name}`, and the columns are {}", names.join(", ")))
+    };
+    let named = |name: &str| columns.iter().any(|column| column.name == name);
+    for name in &shape.text {
         if !named(name) {
-            let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-            return Err(format!(
-                "{option} names `{name}`, and the columns are {}",
-                names.join(", ")
-            ));
+            return missing("--text", name);
+        }
+    }
+    for field in shape.manifest.iter().flat_map(|manifest| &manifest.fields) {
+        if !named(&field.column) {
+            return missing("the manifest", &field.column);
+        }
+    }
+    let made = |name: &str| {
+        columns.iter().any(|column| match &column.becomes {
+            Becomes::Declared(field) => field.name == name,
+            Becomes::Inferred | Becomes::Text => column.name == name,
+            Becomes::Key | Becomes::Nothing => false,
+        })
+    };
+    for name in shape.key.iter().flat_map(|spec| spec.fields()) {
+        if !made(name) {
+            return missing("--key", name);
         }
     }
     Ok(columns)
+}
+
+fn becomes(name: &str, shape: &Shape) -> Result<Becomes, String> {
+    let manifest = shape.manifest.as_ref();
+    if let Some(field) = manifest.and_then(|manifest| manifest.declared(name)) {
+        return Ok(Becomes::Declared(field.clone()));
+    }
+    let text = shape.text.iter().any(|text| text == name)
+        || shape.key.iter().flat_map(|spec| spec.texts()).any(|text| text == name);
+    match manifest.map_or(Other::Keep, |manifest| manifest.other) {
+        _ if name == KEY => Ok(Becomes::Key),
+        Other::Keep if text => Ok(Becomes::Text),
+        Other::Keep => Ok(Becomes::Inferred),
+        Other::Drop => Ok(Becomes::Nothing),
+        Other::Refuse => Err(undeclared(name)),
+    }
 }
 
 impl<R: Read> Rows for CsvRows<R> {
     fn next(&mut self) -> Result<Option<Next>, Stop> {
         self.since.set(0);
         let read = self.reader.read_byte_record(&mut self.record);
-        let line = self.record.position().map_or(0, csv::Position::line);
+        let line = self.line(self.record.position().map_or(0, csv::Position::line));
         match read {
             Ok(false) => Ok(None),
+            Ok(true) if self.record.len() != self.columns.all.len() => {
+                let what = format!(
+                    "it has {}, and {} {}",
+                    count(self.record.len() as u64, "cell"),
+                    if self.columns.named { "the first line names" } else { "the manifest has" },
+                    count(self.columns.all.len() as u64, "column")
+                );
+                Ok(Some(Err(BadRow::new(line, what))))
+            }
             Ok(true) => Ok(Some(self.row(line))),
-            Err(error) => match error.kind() {
-                csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
-                    let line = pos.as_ref().map_or(line, csv::Position::line);
-                    let what = format!(
-                        "it has {}, and the first line names {}",
-                        count(*len, "cell"),
-                        count(*expected_len, "column")
-                    );
-                    Ok(Some(Err(BadRow::new(line, what))))
-                }
-                _ => Err(stop_at(error, self.reader.position().line())),
-            },
+            Err(error) => Err(stop_at(error, self.line(self.reader.position().line()))),
         }
     }
+
+    fn place(&self) -> Place {
+        let position = self.reader.position();
+        Place {
+            offset: self.start.offset + position.byte(),
+            lines: self.start.lines + position.line().saturating_sub(1),
+            ..Place::default()
+        }
+    }
+
+    fn raw(&self, out: &mut Vec<u8>) {
+        write_record(&self.record, self.dialect.separator, out);
+    }
+
+    fn head(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if self.columns.named {
+            let names: csv::ByteRecord =
+                self.columns.all.iter().map(|column| column.name.as_str()).collect();
+            write_record(&names, self.dialect.separator, &mut out);
+        }
+        out
+    }
+}
+
+/// Appends a record as CSV. A cell that begins with # is quoted.
+fn write_record(record: &csv::ByteRecord, separator: u8, out: &mut Vec<u8>) {
+    let mut writer = csv::WriterBuilder::new()
+        .delimiter(separator)
+        .comment(Some(b'#'))
+        .flexible(true)
+        .from_writer(out);
+    // Into memory, cells of any number: nothing can fail.
+    writer.write_byte_record(record).ok();
+    writer.flush().ok();
 }
 
 fn stop(error: csv::Error) -> Stop {
@@ -188,12 +323,14 @@ mod tests {
     use super::*;
     use proto::json::to_json;
 
+    const PLAIN: Dialect = Dialect { separator: b',', comments: false };
+
     fn read_with(text: &[u8], shape: &Shape) -> Result<Vec<String>, String> {
         let told = |stop| match stop {
             Stop::Broken(bad) => format!("{}: {}", bad.line, bad.what),
             Stop::Io(error) => error.to_string(),
         };
-        let mut rows = CsvRows::new(text, shape).map_err(told)?;
+        let mut rows = CsvRows::new(text, shape, PLAIN).map_err(told)?;
         let mut all = Vec::new();
         while let Some(next) = rows.next().map_err(told)? {
             all.push(match next {
@@ -283,7 +420,7 @@ mod tests {
             ("a,b,a\n", &Shape::default(), "\"a\" occurs twice"),
             ("a,b\n", &keyed, "--key names `year`, and the columns are a, b"),
             ("a,b\n", &text, "--text names `zip`"),
-            ("key,year\n", &keyed, "leave --key out"),
+            ("key,year\n", &keyed, "leave that option out"),
         ] {
             let error = read_with(csv.as_bytes(), shape).unwrap_err();
             assert!(error.contains(says), "{error}");
@@ -293,7 +430,7 @@ mod tests {
     #[test]
     fn a_quote_that_is_never_closed_does_not_read_the_file_into_memory() {
         let endless = b"a,b\n1,2\n3,\"".chain(std::io::repeat(b'x'));
-        let mut rows = CsvRows::new(endless, &Shape::default()).unwrap();
+        let mut rows = CsvRows::new(endless, &Shape::default(), PLAIN).unwrap();
         assert!(matches!(rows.next(), Ok(Some(Ok(_)))));
         let Err(Stop::Broken(bad)) = rows.next() else { panic!("an endless row") };
         assert!(bad.what.contains("is a quote not closed?"), "{}", bad.what);

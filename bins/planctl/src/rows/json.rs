@@ -4,7 +4,7 @@
 //! the end of one object; its text then goes to `proto::json`, and nothing else of
 //! the file is in memory. Lines and columns in messages are those of the file.
 
-use super::{BadRow, MAX_ROW_TEXT, Next, Rows, Shape, Stop};
+use super::{BadRow, MAX_ROW_TEXT, Next, Place, Rows, Shape, Stop};
 use proto::json::parse_json;
 use std::io::{BufRead, Read};
 
@@ -14,13 +14,16 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 pub(super) struct Lines<R> {
     source: R,
     shape: Shape,
-    line: u64,
+    /// Behind the line read last.
+    place: Place,
+    /// Whether lines that begin with # are no rows: a quarantine file's.
+    comments: bool,
     text: Vec<u8>,
 }
 
 impl<R: BufRead> Lines<R> {
-    pub(super) fn new(source: R, shape: Shape) -> Lines<R> {
-        Lines { source, shape, line: 0, text: Vec::new() }
+    pub(super) fn new(source: R, shape: Shape, comments: bool, start: Place) -> Lines<R> {
+        Lines { source, shape, place: start, comments, text: Vec::new() }
     }
 }
 
@@ -28,18 +31,29 @@ impl<R: BufRead> Rows for Lines<R> {
     fn next(&mut self) -> Result<Option<Next>, Stop> {
         loop {
             self.text.clear();
-            self.line += 1;
             let mut limited = self.source.by_ref().take(MAX_ROW_TEXT as u64 + 1);
             if limited.read_until(b'\n', &mut self.text).map_err(Stop::Io)? == 0 {
                 return Ok(None);
             }
+            self.place.lines += 1;
+            self.place.offset += self.text.len() as u64;
             if self.text.len() > MAX_ROW_TEXT {
-                return Err(Stop::Broken(BadRow::new(self.line, too_long())));
+                return Err(Stop::Broken(BadRow::new(self.place.lines, too_long())));
             }
-            if !self.text.trim_ascii().is_empty() {
-                return Ok(Some(row(&self.shape, &self.text, self.line, 1)));
+            let solid = self.text.trim_ascii();
+            if !(solid.is_empty() || self.comments && solid[0] == b'#') {
+                return Ok(Some(row(&self.shape, &self.text, self.place.lines, 1)));
             }
         }
+    }
+
+    fn place(&self) -> Place {
+        self.place
+    }
+
+    fn raw(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.text.trim_ascii());
+        out.push(b'\n');
     }
 }
 
@@ -49,7 +63,7 @@ fn row(shape: &Shape, text: &[u8], line: u64, column: u64) -> Next {
         return Err(BadRow::new(line, "the text is not UTF-8; convert the file"));
     };
     match parse_json(text) {
-        Ok(document) => shape.of_json(document, line),
+        Ok(document) => shape.row(document, line),
         Err(error) => {
             let at = line + error.line as u64 - 1;
             let before = if error.line == 1 { column - 1 } else { 0 };
@@ -67,6 +81,9 @@ fn too_long() -> String {
 pub(super) struct Objects<R> {
     source: R,
     shape: Shape,
+    /// Whether lines that begin with # are no rows: a quarantine file's.
+    comments: bool,
+    offset: u64,
     line: u64,
     /// In characters, from 1.
     column: u64,
@@ -88,8 +105,15 @@ enum State {
 }
 
 impl<R: BufRead> Objects<R> {
-    pub(super) fn new(source: R, shape: Shape) -> Objects<R> {
-        Objects { source, shape, line: 1, column: 1, state: State::Start, text: Vec::new() }
+    pub(super) fn new(source: R, shape: Shape, comments: bool, start: Place) -> Objects<R> {
+        let state = match start {
+            Place { offset: 0, .. } => State::Start,
+            Place { in_array: true, .. } => State::Array { first: false },
+            _ => State::Loose,
+        };
+        let (line, column) = (start.lines + 1, start.columns + 1);
+        let offset = start.offset;
+        Objects { source, shape, comments, offset, line, column, state, text: Vec::new() }
     }
 
     fn peek(&mut self) -> Result<Option<u8>, Stop> {
@@ -105,13 +129,16 @@ impl<R: BufRead> Objects<R> {
     /// Passes the byte that was peeked at.
     fn pass(&mut self, byte: u8) {
         self.source.consume(1);
+        self.offset += 1;
         advance(byte, &mut self.line, &mut self.column);
     }
 
     /// The next byte that is no white space, not passed.
     fn solid(&mut self) -> Result<Option<u8>, Stop> {
+        let mut comment = false;
         while let Some(byte) = self.peek()? {
-            if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+            comment = (comment && byte != b'\n') || (self.comments && byte == b'#');
+            if !comment && !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
                 return Ok(Some(byte));
             }
             self.pass(byte);
@@ -151,6 +178,7 @@ impl<R: BufRead> Objects<R> {
             }
             self.text.extend_from_slice(part);
             self.source.consume(taken);
+            self.offset += taken as u64;
             if scan.depth == 0 {
                 return Ok(row(&self.shape, &self.text, line, column));
             }
@@ -209,7 +237,10 @@ impl<R: BufRead> Rows for Objects<R> {
             if self.peek()? == Some(BOM[0]) {
                 for byte in BOM {
                     match self.peek()? {
-                        Some(found) if found == *byte => self.source.consume(1),
+                        Some(found) if found == *byte => {
+                            self.source.consume(1);
+                            self.offset += 1;
+                        }
                         found => return self.broken("an object or an array", found),
                     }
                 }
@@ -247,50 +278,42 @@ impl<R: BufRead> Rows for Objects<R> {
             (_, found) => self.broken("an object, {...}", found),
         }
     }
+
+    fn place(&self) -> Place {
+        let in_array = matches!(self.state, State::Array { .. });
+        let (lines, columns) = (self.line - 1, self.column - 1);
+        Place { offset: self.offset, lines, columns, in_array }
+    }
+
+    fn raw(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.text);
+        out.push(b'\n');
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::rows::KeySpec;
+    use crate::rows::tests::read;
     use proptest::prelude::*;
-    use proto::doc::Doc;
-    use proto::json::to_json;
     use std::io::BufReader;
 
-    /// Every row as `line key json`, every fault as `line: what`; in buffers of
-    /// `step` bytes.
-    fn read(mut rows: impl Rows) -> Vec<String> {
-        let mut all = Vec::new();
-        loop {
-            match rows.next() {
-                Ok(None) => return all,
-                Ok(Some(Ok(row))) => {
-                    let key = row.key.map_or("-".to_owned(), |key| key.to_string());
-                    let json = to_json(Doc::parse(&row.document).unwrap());
-                    all.push(format!("{} {key} {json}", row.line));
-                }
-                Ok(Some(Err(bad))) => all.push(format!("{}: {}", bad.line, bad.what)),
-                Err(Stop::Broken(bad)) => {
-                    all.push(format!("STOP {}: {}", bad.line, bad.what));
-                    return all;
-                }
-                Err(Stop::Io(error)) => panic!("{error}"),
-            }
-        }
-    }
-
     fn objects(text: &str) -> Vec<String> {
-        let whole = read(Objects::new(text.as_bytes(), Shape::default()));
+        let whole = read(Objects::new(text.as_bytes(), Shape::default(), false, Place::default()));
         for step in [1, 2, 7] {
             let source = BufReader::with_capacity(step, text.as_bytes());
-            assert_eq!(read(Objects::new(source, Shape::default())), whole, "step {step}");
+            assert_eq!(
+                read(Objects::new(source, Shape::default(), false, Place::default())),
+                whole,
+                "step {step}"
+            );
         }
         whole
     }
 
     fn lines(text: &str) -> Vec<String> {
-        read(Lines::new(text.as_bytes(), Shape::default()))
+        read(Lines::new(text.as_bytes(), Shape::default(), false, Place::default()))
     }
 
     #[test]
@@ -368,9 +391,14 @@ mod tests {
 
         let spec: KeySpec = "a:u8".parse().unwrap();
         let shape = Shape { key: Some(spec), ..Shape::default() };
-        let rows = read(Lines::new(format!("{{\"a\":1}}\n{text}").as_bytes(), shape));
+        let rows = read(Lines::new(
+            format!("{{\"a\":1}}\n{text}").as_bytes(),
+            shape,
+            false,
+            Place::default(),
+        ));
         assert_eq!(rows[0], "1 01000000000000000000000000000000 {\"a\":1}");
-        assert!(rows[1].contains("leave --key out"), "{}", rows[1]);
+        assert!(rows[1].contains("leave that option out"), "{}", rows[1]);
     }
 
     proptest! {
@@ -378,8 +406,8 @@ mod tests {
         fn any_bytes_are_rows_or_faults(bytes in proptest::collection::vec(
             prop_oneof![Just(b'{'), Just(b'}'), Just(b'['), Just(b']'), Just(b'"'), Just(b'\\'),
                         Just(b','), Just(b':'), Just(b'a'), Just(b'1'), Just(b'\n'), any::<u8>()], 0..60)) {
-            read(Objects::new(&bytes[..], Shape::default()));
-            read(Lines::new(&bytes[..], Shape::default()));
+            read(Objects::new(&bytes[..], Shape::default(), false, Place::default()));
+            read(Lines::new(&bytes[..], Shape::default(), false, Place::default()));
         }
     }
 }

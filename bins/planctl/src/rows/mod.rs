@@ -1,25 +1,42 @@
-//! Rows of a file: documents with their keys and the lines they stand in.
+//! Rows of a file: documents with their keys and the places they stand at.
 //!
 //! What must stay true: a file is read once, front to back, and at most one row
 //! and one buffer of it are in memory. A fault names the line. One that concerns a
 //! single row leaves the next one readable; one after which nothing can be found
-//! again ends the reading.
+//! again ends the reading. Between any two rows, [`Rows::place`] is enough to go on
+//! reading there another time.
 
+mod bson;
+mod compressed;
 mod csv;
+mod id;
 mod infer;
 mod input;
 mod json;
 mod keyspec;
+mod manifest;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod shape;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use input::{Format, Input};
+pub(crate) use compressed::Compression;
+pub(crate) use id::Id;
+pub(crate) use input::{Format, Input, NO_PARQUET};
 pub(crate) use keyspec::KeySpec;
+#[cfg(feature = "parquet")]
+pub(crate) use manifest::Kind;
+pub(crate) use manifest::{Declared, Manifest, bare};
+pub(crate) use shape::{Made, Shape};
 
-use crate::failure::Failure;
 use proto::Key;
-use proto::doc::{Change, Doc, Value};
 
 /// The longest text of one row, in bytes: a guard, far over what a server takes.
 const MAX_ROW_TEXT: usize = 64 << 20;
+/// What a quarantine file begins with. After it, lines that begin with # say why
+/// the row below was refused.
+pub(crate) const QUARANTINE: &str = "# planctl quarantine";
 
 /// A document to be inserted.
 #[derive(Debug, PartialEq)]
@@ -28,7 +45,7 @@ pub(crate) struct Row {
     pub(crate) key: Option<Key>,
     /// BSON.
     pub(crate) document: Vec<u8>,
-    /// The line it starts in, from 1.
+    /// The line it starts in, from 1; or its number, where there are no lines.
     pub(crate) line: u64,
 }
 
@@ -50,11 +67,36 @@ impl BadRow {
 /// What a file holds next.
 pub(crate) type Next = Result<Row, BadRow>;
 
+/// Where a row starts in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Bytes before it, counted after decompression. Parquet: rows before it.
+    pub(crate) offset: u64,
+    /// Lines before it; rows, where there are no lines.
+    pub(crate) lines: u64,
+    /// JSON: characters before it in its line.
+    pub(crate) columns: u64,
+    /// JSON: whether it is an item of an array.
+    pub(crate) in_array: bool,
+}
+
 /// Reads rows.
 pub(crate) trait Rows {
     /// The next row, good or bad; `None` at the end. An error: nothing after it can
     /// be read.
     fn next(&mut self) -> Result<Option<Next>, Stop>;
+
+    /// Where reading can go on, so that the row that comes next comes first.
+    fn place(&self) -> Place;
+
+    /// Appends the row given last as it was written, so that, below
+    /// [`Rows::head`], it can be read again.
+    fn raw(&self, out: &mut Vec<u8>);
+
+    /// What a file of such rows begins with.
+    fn head(&self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 /// Why reading ended early.
@@ -64,68 +106,4 @@ pub(crate) enum Stop {
     Broken(BadRow),
     /// The file cannot be read.
     Io(std::io::Error),
-}
-
-/// What is to be done with every row.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Shape {
-    /// Fields the key is made of.
-    pub(crate) key: Option<KeySpec>,
-    /// CSV: texts that mean that there is no value.
-    pub(crate) nulls: Vec<String>,
-    /// CSV: columns that stay text.
-    pub(crate) text: Vec<String>,
-}
-
-impl Shape {
-    /// Options that say something of CSV are for CSV.
-    pub(crate) fn check(&self, any_csv: bool) -> Result<(), Failure> {
-        for (given, name) in [(!self.nulls.is_empty(), "--null"), (!self.text.is_empty(), "--text")]
-        {
-            if given && !any_csv {
-                return Err(Failure::usage(format!(
-                    "{name} is for CSV, and no file here is: JSON says null and text by itself"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// The key a JSON document asks for, and the document without it.
-    fn of_json(&self, document: Vec<u8>, line: u64) -> Next {
-        let doc = Doc::trusted(&document);
-        let own = doc.get("key");
-        let (key, document) = match (&self.key, own) {
-            (Some(_), Some(_)) => {
-                let what = "it has a field `key`, the name of the primary key, and --key makes \
-                            another; leave --key out, or rename the field";
-                return Err(BadRow::new(line, what));
-            }
-            (Some(spec), None) => {
-                let key = spec.key(doc).map_err(|what| BadRow::new(line, what))?;
-                (Some(key), document)
-            }
-            (None, None) => (None, document),
-            (None, Some(value)) => {
-                let key = own_key(value).map_err(|what| BadRow::new(line, what))?;
-                let rest = doc.with(&[Change::Unset("key")]);
-                (Some(key), rest.map_err(|e| BadRow::new(line, e.to_string()))?)
-            }
-        };
-        Ok(Row { key, document, line })
-    }
-}
-
-/// A row's own key.
-fn own_key(value: Value<'_>) -> Result<Key, String> {
-    let text = value.as_str().ok_or_else(|| {
-        format!(
-            "the field `key` is the primary key, 32 hexadecimal digits as text, not {}; rename \
-             the field if it means something else",
-            value.type_name()
-        )
-    })?;
-    text.parse().map_err(|e| {
-        format!("the field `key` is the primary key: {e}; rename it if it means something else")
-    })
 }

@@ -5,6 +5,7 @@
 use proto::doc::{Doc, DocBuf};
 use proto::{Key, ReplyWriter, Request, Status};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Rows of a page of Scan, whatever is asked for.
 pub(crate) const PAGE: usize = 70;
@@ -19,6 +20,10 @@ pub(crate) struct Memory {
     /// How many documents each batch had, in order.
     pub(crate) batches: Vec<usize>,
     pub(crate) max_batch: Option<usize>,
+    /// How long a batch, or a page, takes.
+    pub(crate) slow: Duration,
+    /// Whether documents are counted in `batches` and forgotten.
+    pub(crate) forgets: bool,
     next: u128,
 }
 
@@ -109,12 +114,21 @@ impl Memory {
             Request::Insert { store, key, document } => {
                 reply.key(self.insert(store, &[(key, document)])?[0]);
             }
+            Request::Read { store, key } => match self.store(store)?.get(&key) {
+                Some(document) => reply.document(document),
+                None => return refuse(Status::NotFound, "there is no document under this key"),
+            },
             Request::BatchInsert { store, batch } => {
+                std::thread::sleep(self.slow);
                 if self.max_batch.is_some_and(|most| batch.len() > most) {
                     return refuse(Status::BatchTooLarge, "the batch passes the limit");
                 }
                 let items: Vec<_> = batch.iter().collect();
                 self.batches.push(items.len());
+                if self.forgets {
+                    reply.keys(&vec![Key::MIN; items.len()]);
+                    return Ok(());
+                }
                 reply.keys(&self.insert(store, &items)?);
             }
             Request::Update { store, key, document, upsert: true } => {
@@ -123,6 +137,7 @@ impl Memory {
                 reply.key(key);
             }
             Request::Scan { store, after, limit, reverse: false } => {
+                std::thread::sleep(self.slow);
                 let docs = self.store(store)?;
                 let from = after.map_or(Some(Key::MIN), Key::next);
                 let mut left = from.map(|from| docs.range(from..)).into_iter().flatten().peekable();
@@ -140,7 +155,8 @@ impl Memory {
         Ok(())
     }
 
-    /// `STORE.count()`, `STORE`, and `parameters`, which gives them back.
+    /// `STORE.count()`, `STORE`, `parameters`, which gives them back, and the pages of
+    /// an export, whose one condition is `even`: `n` is an even number.
     fn query(
         &mut self,
         text: &str,
@@ -153,6 +169,8 @@ impl Memory {
             rows.finish(None);
         } else if text.contains("nonsense") {
             return refuse(Status::BadQuery, CARET);
+        } else if let Some((chosen, rest)) = text.split_once(".orderBy(key).limit(") {
+            self.page(chosen, rest, reply)?;
         } else if let Some(store) = text.strip_suffix(".count()") {
             reply.count(self.store(store)?.len() as u64);
         } else {
@@ -162,6 +180,33 @@ impl Memory {
             }
             rows.finish(None);
         }
+        Ok(())
+    }
+
+    fn page(&mut self, chosen: &str, rest: &str, reply: ReplyWriter<'_>) -> Result<(), Refusal> {
+        let (store, filter) = chosen.split_once(".filter(").unwrap_or((chosen, ""));
+        let after = filter.strip_prefix("key > \"").map(|rest| rest[..32].parse::<Key>().unwrap());
+        let even = filter.contains("(even)");
+        let wanted = rest.split_once(".pluck(").map(|(_, names)| names.trim_end_matches(')'));
+        let mut rows = reply.rows(true);
+        let docs = self.store(store)?;
+        let behind = docs.iter().filter(|(key, _)| after.is_none_or(|after| **key > after));
+        for (key, bytes) in behind
+            .filter(|(_, bytes)| {
+                let n = Doc::parse(bytes).unwrap().get("n").and_then(|n| n.as_i64());
+                !even || n.is_some_and(|n| n % 2 == 0)
+            })
+            .take(PAGE)
+        {
+            let mut doc = DocBuf::new();
+            for (name, value) in Doc::parse(bytes).unwrap() {
+                if wanted.is_none_or(|wanted| wanted.split(", ").any(|one| one == name)) {
+                    doc.push(name, value);
+                }
+            }
+            rows.push(*key, &doc.finish().unwrap());
+        }
+        rows.finish(None);
         Ok(())
     }
 }
