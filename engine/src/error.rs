@@ -129,6 +129,13 @@ fn status_of(error: &lsm::Error) -> Status {
             lsm::ValuesError::Poisoned(_) => Status::ReadOnly,
             _ => Status::Internal,
         },
+        E::Archive(archive) => match archive {
+            lsm::ArchiveError::Io { .. } => Status::Io,
+            lsm::ArchiveError::Log(_) => Status::ReadOnly,
+            // The archive's files, not the store's; the message names them.
+            _ => Status::Corrupt,
+        },
+        E::Unmet { .. } => Status::Changed,
         E::Io { .. } => Status::Io,
         E::Corrupt { .. } | E::Frame { .. } => Status::Corrupt,
         E::Full(_) | E::NoSpace { .. } => Status::ReadOnly,
@@ -139,7 +146,7 @@ fn status_of(error: &lsm::Error) -> Status {
 
 /// What the storage's own message leaves to say.
 fn advice(status: Status, error: &lsm::Error) -> Option<&'static str> {
-    if let lsm::Error::NoSpace { .. } = error {
+    if let lsm::Error::NoSpace { .. } | lsm::Error::Archive(_) = error {
         return None; // It says so, and goes on by itself.
     }
     if disk_full(error) {
@@ -193,6 +200,9 @@ mod tests {
         let poisoned = || lsm::WalError::Poisoned("mend the disk, then restart".to_owned());
         let pages_full = lsm::PagesError::Full { path: "trees.pages".to_owned() };
         let missing = lsm::ValuesError::Missing { file: "vlog/1".to_owned() };
+        let hole = lsm::ArchiveError::Hole { dir: "archive".to_owned(), first: 1, last: 2 };
+        let (keyspace, key) = (lsm::KeyspaceId(1), Box::from(*b"k"));
+        let unmet = lsm::Error::Unmet { keyspace, key, what: lsm::Unmet::IsPresent };
         for (error, status, words) in [
             (io_error(ErrorKind::Other), Status::Io, "the disk's words; check the disk"),
             (io_error(ErrorKind::StorageFull), Status::Io, "the disk is full: free some space"),
@@ -209,6 +219,8 @@ mod tests {
                 Status::BatchTooLarge,
                 "change fewer documents at once",
             ),
+            (unmet, Status::Changed, "nothing was written: read it again"),
+            (lsm::Error::Archive(hole), Status::Corrupt, "begin a new archive"),
             (lsm::Error::Cursor, Status::Internal, "please report this"),
         ] {
             let refusal = Refusal::from(error);

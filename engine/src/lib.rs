@@ -35,7 +35,9 @@ use platform::{Clock, Disk, Entropy};
 pub use auth::{Action, Principal, Role, allows};
 pub use backup::BackupTarget;
 pub use error::{OpenError, Refusal};
-pub use lsm::{BackupInfo, Lsn, Options as StorageOptions, State, Step, Stepper, SyncMode};
+pub use lsm::{
+    ArchiveStepper, BackupInfo, Lsn, Options as StorageOptions, State, Step, Stepper, SyncMode,
+};
 pub use options::{Limits, Options};
 
 /// A document database. All methods take `&self`, may be called from any
@@ -119,9 +121,21 @@ impl Engine {
         self.lsm.state()
     }
 
-    /// Why the log could not be archived the last time, if it could not.
-    pub fn archive_error(&self) -> Option<String> {
-        self.lsm.stats().ok()?.archive?.error
+    /// Says that a thread calls [`Engine::archive`]: while it lives,
+    /// [`Engine::maintenance`] leaves the log's archive alone, so that no write waits
+    /// for its disk. `None`: the log is not archived.
+    pub fn archive_stepper(&self) -> Option<ArchiveStepper> {
+        self.lsm.archive_stepper()
+    }
+
+    /// One bounded piece of archiving the log, as long as the archive's disk takes:
+    /// for a thread that calls it until it is [`Step::Idle`], then waits a little.
+    ///
+    /// # Errors
+    /// The archive's; calls go on, it is tried again after a pause, and
+    /// [`Engine::stats`] keeps the reason. The log is not cut meanwhile.
+    pub fn archive(&self) -> Result<Step, Refusal> {
+        Ok(self.lsm.step_archive()?)
     }
 
     /// The timer's part: makes every acknowledged write durable; returns how far.

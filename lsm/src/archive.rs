@@ -4,7 +4,8 @@
 //! * what is not archived does not leave the log: [`Archiving::archived`] is 0
 //!   until the archive was opened and found to be this store's (`retain.rs`);
 //! * nothing waits for it: no lock here is held by a commit, a read or a flush,
-//!   and no error here is a commit's;
+//!   and no error here is a commit's. A disk that does not answer holds only the
+//!   thread that copies to it: with an [`ArchiveStepper`] one of its own;
 //! * a failed copy is tried again, after a pause that doubles from one second to
 //!   one minute; what failed, and how often, is in the stats.
 //!
@@ -13,10 +14,11 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use parking_lot::Mutex;
 use platform::Disk;
+use wal::SegmentInfo;
 use wal::archive::{Archiver, Error as ArchiveError, Progress, StoreId};
 
 use crate::{Error, Lsm, Lsn, Step};
@@ -74,6 +76,9 @@ pub struct ArchiveStats {
     pub files: usize,
     /// Places where files are missing between others.
     pub holes: usize,
+    /// Bytes of the log's ended segments that are not in the archive. They stay in the
+    /// log until they are, without a bound.
+    pub waiting_bytes: u64,
     /// Why the last try failed, if it did. The log is not cut meanwhile.
     pub error: Option<String>,
     /// Tries that failed since the last that did not.
@@ -93,6 +98,20 @@ pub(crate) struct Archiving {
     shown: Mutex<ArchiveStats>,
     /// Whether the next step is archiving's.
     turn: AtomicBool,
+    /// Handles alive of who archives on a thread of its own.
+    steppers: Arc<AtomicUsize>,
+}
+
+/// Says that a thread archives by [`Lsm::step_archive`]: while one of these lives,
+/// [`Lsm::step`] leaves the archive alone, so that flushes, and the commits that
+/// wait for them, do not wait for its disk.
+#[must_use = "steps archive again when this is gone"]
+pub struct ArchiveStepper(Arc<AtomicUsize>);
+
+impl Drop for ArchiveStepper {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Release);
+    }
 }
 
 /// State of the one who archives.
@@ -116,6 +135,7 @@ impl Archiving {
             keep_from: AtomicU64::new(keep_from),
             shown: Mutex::default(),
             turn: AtomicBool::new(false),
+            steppers: Arc::default(),
         }
     }
 
@@ -125,14 +145,23 @@ impl Archiving {
     }
 
     /// What stats show; `None`: the log is not archived.
-    pub(crate) fn stats(&self) -> Option<ArchiveStats> {
-        self.to.as_ref().map(|_| self.shown.lock().clone())
+    pub(crate) fn stats(&self, log: &[SegmentInfo]) -> Option<ArchiveStats> {
+        self.to.as_ref()?;
+        let shown = self.shown.lock().clone();
+        let ended = log.split_last().map_or(log, |(_, ended)| ended);
+        let waits = ended.iter().filter(|segment| segment.last_lsn > shown.archived_lsn);
+        Some(ArchiveStats { waiting_bytes: waits.map(|segment| segment.bytes).sum(), ..shown })
     }
 
     /// Whether this step is for archiving, which alternates: neither a busy store
     /// nor a long archive keeps the other from its work.
     pub(crate) fn has_turn(&self) -> bool {
-        self.to.is_some() && !self.turn.fetch_xor(true, Relaxed)
+        self.by_steps() && !self.turn.fetch_xor(true, Relaxed)
+    }
+
+    /// Whether archiving is part of [`Lsm::step`].
+    fn by_steps(&self) -> bool {
+        self.to.is_some() && self.steppers.load(Acquire) == 0
     }
 }
 
@@ -172,18 +201,45 @@ impl Worker {
 }
 
 impl Lsm {
-    /// A piece of archiving, if one is due. Never waits: who comes while
-    /// another archives has nothing to do.
-    pub(crate) fn archive_step(&self) -> Option<Step> {
-        let to = self.archiving.to.as_ref()?;
-        let mut worker = self.archiving.worker.try_lock()?;
-        let now = self.clock.monotonic_nanos();
-        if now < worker.not_before {
+    /// In [`Lsm::step`]: a piece of archiving, if one is due and nobody else does it.
+    pub(crate) fn archive_in_step(&self) -> Option<Step> {
+        if !self.archiving.by_steps() {
             return None;
         }
         // A failure is no error of the step: who steps would pause, and with it
         // the flushes that commits wait for.
-        self.archive_piece(to, &mut worker, now).unwrap_or(Some(Step::ArchiveFailed))
+        self.archive_if_due().unwrap_or(Some(Step::ArchiveFailed))
+    }
+
+    /// A piece of archiving, if one is due. Who comes while another archives has
+    /// nothing to do.
+    fn archive_if_due(&self) -> Result<Option<Step>, Error> {
+        let Some(to) = &self.archiving.to else { return Ok(None) };
+        let Some(mut worker) = self.archiving.worker.try_lock() else { return Ok(None) };
+        let now = self.clock.monotonic_nanos();
+        if now < worker.not_before {
+            return Ok(None);
+        }
+        self.archive_piece(to, &mut worker, now)
+    }
+
+    /// Says that this thread archives; see [`ArchiveStepper`]. `None`: the log is not
+    /// archived.
+    pub fn archive_stepper(&self) -> Option<ArchiveStepper> {
+        self.archiving.to.as_ref()?;
+        self.archiving.steppers.fetch_add(1, Release);
+        Some(ArchiveStepper(Arc::clone(&self.archiving.steppers)))
+    }
+
+    /// One bounded piece of archiving: [`Step::Archiving`], [`Step::Archived`],
+    /// [`Step::ArchivePruned`], or [`Step::Idle`] if none is due. Takes as long as the
+    /// archive's disk does; nothing else waits for it but [`Lsm::archive_now`].
+    ///
+    /// # Errors
+    /// [`Error::Archive`]: the copy failed. It is tried again by the first call after a
+    /// pause that doubles from one second to one minute; the log is not cut meanwhile.
+    pub fn step_archive(&self) -> Result<Step, Error> {
+        Ok(self.archive_if_due()?.unwrap_or(Step::Idle))
     }
 
     fn archive_piece(

@@ -56,7 +56,7 @@ use platform::{Clock, Disk, Lock};
 use vlog::Vlog;
 use wal::Wal;
 
-pub use archive::{ArchiveStats, LogArchive};
+pub use archive::{ArchiveStats, ArchiveStepper, LogArchive};
 pub use backup::{
     Backup, BackupError, BackupInfo, BackupOptions, Progress, Pruned, Restore, Restored, Until,
     backups, check_backup, prune, restore,

@@ -134,7 +134,7 @@ impl Lsm {
             pinned_disk_bytes: pinned.disk,
             expired_versions: self.version.expired(),
             wal_bytes: self.wal.total_bytes(),
-            archive: self.archiving.stats(),
+            archive: self.archiving.stats(&self.wal.segments()),
             log_holders: holders.holders,
             oldest_held: holders.oldest,
             holders_let_go: holders.let_go,

@@ -83,7 +83,8 @@ impl Lsm {
     /// One bounded piece of background work: removes a segment that is all
     /// garbage, removes WAL segments no longer needed, flushes a piece of a frozen
     /// set, frees a piece of a dropped keyspace, collects a piece of garbage,
-    /// gives the end of the page file back.
+    /// gives the end of the page file back. In turns with all that a piece of the
+    /// log's archive, unless an [`ArchiveStepper`](crate::ArchiveStepper) lives.
     ///
     /// # Errors
     /// The store is as it was and goes on; the error of a flush stays in
@@ -92,12 +93,12 @@ impl Lsm {
     pub fn step(&self) -> Result<Step, Error> {
         let _wakes = self.pace.stepping();
         if self.archiving.has_turn()
-            && let Some(step) = self.archive_step()
+            && let Some(step) = self.archive_in_step()
         {
             return Ok(step);
         }
         match self.store_step()? {
-            Step::Idle => Ok(self.archive_step().unwrap_or(Step::Idle)),
+            Step::Idle => Ok(self.archive_in_step().unwrap_or(Step::Idle)),
             step => Ok(step),
         }
     }

@@ -6,13 +6,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod gate;
 mod logkit;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use gate::{GateDisk, until};
 use logkit::*;
-use lsm::{ArchiveError, Error, Lsm, Lsn, Options, Step, SyncMode, WalError};
+use lsm::{ArchiveError, Error, LogArchive, Lsm, Lsn, Options, Step, SyncMode, WalError};
 use platform::sim::{Fault, SimClock, SimDisk, Times};
 
 #[test]
@@ -144,6 +147,102 @@ fn neither_a_busy_store_nor_a_long_archive_starves_the_other() {
     assert!(copied >= 50 && flushed >= 50, "{copied} {flushed}");
     assert!(lsm.last_lsn() > behind);
     assert!(lsm.stats().unwrap().archive.unwrap().archived_lsn > 50);
+}
+
+#[test]
+fn an_archive_disk_that_does_not_answer_holds_the_log_back_and_nobody_else() {
+    // Given a store whose archive has a thread of its own, and a disk that hangs,
+    let world = World::new(1);
+    let far = GateDisk::new(Arc::clone(&world.far));
+    let mut archive = LogArchive::new(Arc::clone(&far) as _, DIR);
+    archive.step_bytes = 700;
+    let lsm = world.open_with(Options { archive: Some(archive), ..options(None) }).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let handle = lsm.archive_stepper().unwrap();
+        puts(&lsm, 60);
+        while lsm.step().unwrap() != Step::Idle {}
+        assert_eq!(world.far.files(), [""; 0], "steps leave the archive alone");
+        far.close(Some(""));
+        scope.spawn(|| {
+            let _handle = handle;
+            while !done.load(Ordering::SeqCst) {
+                drop(lsm.step_archive());
+                std::thread::yield_now();
+            }
+        });
+        until("the archive's disk hangs", || far.waiting() == 1);
+        // when it is written to, flushed and collected for long,
+        let stepper = lsm.stepper();
+        let writer = scope.spawn(|| puts(&lsm, 1500));
+        let mut seen = [0; 2];
+        while !writer.is_finished() {
+            match lsm.step().unwrap() {
+                Step::Flushed(_) => seen[0] += 1,
+                Step::Collected { .. } => seen[1] += 1,
+                Step::Archiving | Step::Archived { .. } | Step::ArchiveFailed => panic!("a step"),
+                _ => {}
+            }
+        }
+        drop(stepper);
+        lsm.flush().unwrap();
+        // then all that went on, and the log has every commit, which is shown;
+        assert!(seen[0] > 10 && seen[1] > 10, "{seen:?}");
+        let stats = lsm.stats().unwrap();
+        let archive = stats.archive.clone().unwrap();
+        assert_eq!((far.waiting(), archive.archived_lsn, stats.flushed_lsn), (1, 0, 1560));
+        assert!(archive.waiting_bytes > 100 << 10, "{stats:?}");
+        assert!(archive.waiting_bytes < stats.wal_bytes, "{stats:?}");
+        lsm.frames(1).unwrap();
+        // and when the disk answers, the archive catches up, and the log is cut.
+        far.close(None);
+        until("it has caught up", || lsm.stats().unwrap().archive.unwrap().waiting_bytes == 0);
+        while lsm.step().unwrap() != Step::Idle {}
+        assert!(lsm.stats().unwrap().wal_bytes < 30 << 10, "{:?}", lsm.stats());
+        done.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(assert_covered(&world, &lsm), 1);
+    // Without the thread, steps archive again.
+    puts(&lsm, 100);
+    let archives = |_| matches!(lsm.step().unwrap(), Step::Archiving | Step::Archived { .. });
+    assert!((0..100).any(archives));
+}
+
+#[test]
+fn a_hole_holds_the_log_back_until_a_new_archive_is_begun() {
+    // Given a store that ran for a while without its archive,
+    let world = World::new(1);
+    let lsm = world.open().unwrap();
+    puts(&lsm, 100);
+    settle(&lsm);
+    drop(lsm);
+    let lsm = world.open_with(options(None)).unwrap();
+    puts(&lsm, 300);
+    settle(&lsm);
+    drop(lsm);
+    // when it is to archive again,
+    let lsm = world.open().unwrap();
+    let error = lsm.archive_now().unwrap_err();
+    let Error::Archive(ArchiveError::Hole { first, last, .. }) = error else { panic!("{error}") };
+    assert!(first <= 101 && last >= 250, "{first} to {last}");
+    // then the log grows, and that is shown;
+    for _ in 0..200 {
+        puts(&lsm, 2);
+        lsm.step().unwrap();
+    }
+    let stats = lsm.stats().unwrap();
+    let archive = stats.archive.unwrap();
+    assert!(archive.waiting_bytes > 30 << 10 && archive.error.unwrap().contains("empty directory"));
+    drop(lsm);
+    // and a new archive in an empty directory, as the error says, mends it.
+    let mut opts = options(Some(&world.far));
+    opts.archive.as_mut().unwrap().dir = "new-archive".to_owned();
+    let lsm = world.open_with(opts).unwrap();
+    settle(&lsm);
+    let stats = lsm.stats().unwrap();
+    let archive = stats.archive.unwrap();
+    assert_eq!((archive.error, archive.waiting_bytes), (None, 0));
+    assert!(stats.wal_bytes < 30 << 10 && archive.first_lsn == Some(last + 1));
 }
 
 #[test]

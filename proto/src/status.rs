@@ -82,6 +82,7 @@ statuses! {
     1301 NotFound        NotFound 404 "There is no document under that key.";
     1302 KeyExists       Conflict 409 "There is a document under that key already.";
     1303 NotUnique       Conflict 409 "Another document has the value, and the index is unique.";
+    1304 Changed         Conflict 409 "What the write requires does not hold any more; read it again.";
     1401 BadQuery        Invalid  400 "The query is not valid PQL.";
     1402 BadParameter    Invalid  400 "The query's parameters do not fit it.";
     1403 ResultTooLarge  TooLarge 413 "The result passes a limit; ask for less at a time.";

@@ -5,12 +5,13 @@
 //!   [`make`], header and name are on the disk when it returns; made by
 //!   [`make_loose`], they become so with the first flush behind it;
 //! * a spare's header names a frame before the oldest segment's: under a new name
-//!   whose header a power cut lost, it is known for what it is;
+//!   whose header a power cut lost, it is known for what it is. So a spare that was
+//!   given a new header and not its name is no spare any more;
 //! * a segment loses its name by one rename (to `.spare`) or removal, and the
 //!   directory is synced before anything else happens to the file: no power cut
 //!   can bring back the old name over new contents;
-//! * what fails before the rename leaves no segment: it may be tried again, as
-//!   long as no sync failed that others rely on.
+//! * what fails before the rename leaves no segment and no file with its header: it
+//!   may be tried again, as long as no sync failed that others rely on.
 
 use crate::error::Error;
 use crate::pending;
@@ -53,10 +54,13 @@ impl Source {
         Self { path, how, header: SegmentHeader { recycled: spare.is_some(), ..*header } }
     }
 
-    /// After a failure: a new file goes again. What stays is removed by the next open.
-    fn give_up(&self, disk: &dyn Disk) {
-        if self.how == Open::Create {
+    /// After a failure: a new file goes again, and a spare that may have the new
+    /// header (`marked`), which is none any more. What stays is removed by the next
+    /// open.
+    fn give_up(&self, disk: &dyn Disk, marked: bool, spare: &mut Option<u64>) {
+        if marked || self.how == Open::Create {
             drop(disk.remove(&self.path));
+            *spare = None;
         }
     }
 }
@@ -81,43 +85,50 @@ pub(crate) fn grown(allocated: u64, end: u64, segment_bytes: u64) -> u64 {
     step.max(blocks(end))
 }
 
-/// Makes the segment of `header`, durably, from the spare file `spare` or anew.
+/// Makes the segment of `header`, durably, from the spare file `spare` or anew. After
+/// a failure `spare` is there still if it can be used again.
 pub(crate) fn make(
     disk: &dyn Disk,
     dir: &str,
     mode: SyncMode,
     header: &SegmentHeader,
-    spare: Option<u64>,
+    spare: &mut Option<u64>,
     first_len: u64,
 ) -> Result<Segment, Failed> {
-    let from = Source::new(dir, header, spare);
-    let segment = prepare(disk, mode, &from, first_len).inspect_err(|_| from.give_up(disk))?;
-    let to = Kind::Segment.path(dir, header.number);
-    disk.rename(&from.path, &to).map_err(Failed::Clean)?;
+    let from = Source::new(dir, header, *spare);
+    let mut marked = false;
+    let named = prepare(disk, mode, &from, first_len, &mut marked).and_then(|segment| {
+        let to = Kind::Segment.path(dir, header.number);
+        disk.rename(&from.path, &to).map_err(Failed::Clean)?;
+        Ok(segment)
+    });
+    let segment = named.inspect_err(|_| from.give_up(disk, marked, spare))?;
     disk.sync_dir(dir).map_err(Failed::Sync)?;
     Ok(segment)
 }
 
 /// Makes the segment of `header` without waiting for the disk: header, size and
-/// name become durable with the first sync of the file and the directory.
+/// name become durable with the first sync of the file and the directory. `spare` as
+/// with [`make`].
 pub(crate) fn make_loose(
     disk: &dyn Disk,
     dir: &str,
     header: &SegmentHeader,
-    spare: Option<u64>,
+    spare: &mut Option<u64>,
     first_len: u64,
 ) -> io::Result<Segment> {
-    let from = Source::new(dir, header, spare);
-    let prepared = open(disk, &from, first_len).and_then(|(file, allocated)| {
+    let from = Source::new(dir, header, *spare);
+    let mut marked = false;
+    let named = open(disk, &from, first_len).and_then(|(file, allocated)| {
+        marked = true;
         file.write_at(&from.header.encode(), 0)?;
+        disk.rename(&from.path, &Kind::Segment.path(dir, header.number))?;
         Ok(Segment { file, through: None, allocated, header: from.header })
     });
-    let segment = prepared.inspect_err(|_| from.give_up(disk))?;
-    disk.rename(&from.path, &Kind::Segment.path(dir, header.number))?;
-    Ok(segment)
+    named.inspect_err(|_| from.give_up(disk, marked, spare))
 }
 
-/// The file, prepared, and how far.
+/// The file, made large enough, and how far.
 fn open(disk: &dyn Disk, from: &Source, first_len: u64) -> io::Result<(Arc<dyn File>, u64)> {
     let file = disk.open(&from.path, from.how)?;
     let allocated = first_len.max(file.len()? / BLOCK as u64 * BLOCK as u64);
@@ -125,11 +136,13 @@ fn open(disk: &dyn Disk, from: &Source, first_len: u64) -> io::Result<(Arc<dyn F
     Ok((file, allocated))
 }
 
+/// The file, prepared, its header on the disk; `marked` from when that may be so.
 fn prepare(
     disk: &dyn Disk,
     mode: SyncMode,
     from: &Source,
     first_len: u64,
+    marked: &mut bool,
 ) -> Result<Segment, Failed> {
     // The file is nobody's yet: a sync that fails for want of space loses nothing.
     let sync = |file: &dyn File| {
@@ -142,6 +155,7 @@ fn prepare(
     let (file, allocated) = open(disk, from, first_len).map_err(Failed::Clean)?;
     let through = match mode {
         SyncMode::Async => {
+            *marked = true;
             file.write_at(&header.encode(), 0).map_err(Failed::Clean)?;
             sync(&*file)?;
             None
@@ -149,6 +163,7 @@ fn prepare(
         SyncMode::Sync => {
             sync(&*file)?;
             let through = disk.open_write_through(&from.path).map_err(Failed::Clean)?;
+            *marked = true;
             through.write_at(&pending::first_block(&header), 0).map_err(Failed::Sync)?;
             Some(through)
         }

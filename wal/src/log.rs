@@ -84,7 +84,8 @@ impl Inner {
     ) -> Result<Self, Error> {
         let path = segment::path(dir, header.number);
         let first_len = files::grown(0, HEADER_LEN, opts.segment_bytes);
-        let segment = files::make(&*disk, dir, opts.sync, &header, spares.pop(), first_len)
+        let mut spare = spares.pop();
+        let segment = files::make(&*disk, dir, opts.sync, &header, &mut spare, first_len)
             .map_err(|(Failed::Clean(e) | Failed::Sync(e))| Error::io("create", &path)(e))?;
         segments.push(begun(&header));
         let mut pending = Pending::new();
@@ -390,9 +391,9 @@ impl Inner {
         if self.now.lock().unsynced.len() >= MOST_UNSYNCED {
             self.flush_now()?;
         }
-        let spare = self.spares.lock().pop();
+        let mut spare = self.spares.lock().pop();
         let first_len = files::grown(0, HEADER_LEN, self.opts.segment_bytes);
-        let made = files::make_loose(&*self.disk, &self.dir, header, spare, first_len);
+        let made = files::make_loose(&*self.disk, &self.dir, header, &mut spare, first_len);
         let segment = made.map_err(|error| {
             self.spares.lock().extend(spare);
             self.refuse(header.number, error)
@@ -411,9 +412,10 @@ impl Inner {
         if self.turn.is_poisoned() {
             return Err(self.poison_error());
         }
-        let spare = self.spares.lock().pop();
+        let mut spare = self.spares.lock().pop();
         let first_len = files::grown(0, HEADER_LEN, self.opts.segment_bytes);
-        let made = files::make(&*self.disk, &self.dir, self.opts.sync, header, spare, first_len);
+        let (disk, mode) = (&*self.disk, self.opts.sync);
+        let made = files::make(disk, &self.dir, mode, header, &mut spare, first_len);
         let segment = match made {
             Ok(segment) => segment,
             Err(Failed::Clean(error)) => {

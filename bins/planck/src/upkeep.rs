@@ -1,22 +1,27 @@
-//! The background work, on four threads: one syncs the log by the clock, one takes the
+//! The background work, on five threads: one syncs the log by the clock, one takes the
 //! bounded steps of the storage, one those of the engine (builds of indexes, expiry),
-//! one the backups somebody asks for.
+//! one copies the log to its archive, one takes the backups somebody asks for.
 //!
 //! Invariants: the log is synced every interval whether or not anybody writes, and
 //! whatever a flush takes: an idle second, or a long flush, loses nothing that was
 //! acknowledged before it. A storage that failed is said so once, and again at the
-//! end by the exit code; reads go on meanwhile.
+//! end by the exit code; reads go on meanwhile. An archive whose disk does not answer
+//! keeps nobody waiting, the end of the process neither: what it has half copied is
+//! copied anew.
 
 use engine::{Engine, Step};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the steps rest when there is nothing to do.
 const REST: Duration = Duration::from_millis(20);
-/// How often it is looked whether somebody has asked for a backup.
+/// How often it is looked whether somebody has asked for a backup, or there is
+/// something to archive.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long the end waits for a piece of the archive.
+const ARCHIVE_ENDS: Duration = Duration::from_secs(5);
 /// How long they rest after one failed: the fault may pass, the log must not fill.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -24,6 +29,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 pub struct Upkeep {
     engine: Arc<Engine>,
     threads: Vec<(Sender<()>, JoinHandle<()>)>,
+    /// Its disk may hang.
+    archive: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Upkeep {
@@ -40,21 +47,19 @@ impl Upkeep {
         let stepped = Arc::clone(&engine);
         // From here on writes without room wait for this thread.
         let stepper = engine.stepper();
-        threads.push(spawn("planck-upkeep", move |told, _| match stepped.maintenance() {
+        threads.push(spawn("planck-upkeep", move |told, stopped| match stepped.maintenance() {
             Ok(step) => {
-                match step {
-                    Step::Idle => drop(stepper.rest(REST)),
-                    Step::ArchiveFailed => {
-                        let why = stepped.archive_error().unwrap_or_default();
-                        tell(told, Err(format!("the log could not be archived: {why}")));
-                    }
-                    _ => {}
+                if step == Step::Idle {
+                    stepper.rest(REST);
                 }
                 Duration::ZERO
             }
             Err(refusal) => {
                 tell(told, Err(refusal.message));
-                AFTER_FAILURE
+                // Who waits for a flush does not wait for this.
+                let until = Instant::now() + AFTER_FAILURE;
+                while Instant::now() < until && !stopped() && !stepper.rest(REST) {}
+                Duration::ZERO
             }
         }));
         // Builds of indexes and expiry commit, and so may wait for the steps above.
@@ -67,6 +72,28 @@ impl Upkeep {
                 AFTER_FAILURE
             }
         }));
+        let archive = engine.archive_stepper().map(|stepper| {
+            let archived = Arc::clone(&engine);
+            spawn("planck-archive", move |told, _| {
+                let _steps = &stepper;
+                match archived.archive() {
+                    Ok(Step::Idle) => LOOK,
+                    Ok(Step::Archived { .. }) => {
+                        if !std::mem::take(told).is_empty() {
+                            tracing::info!("the log is archived again");
+                        }
+                        Duration::ZERO
+                    }
+                    Ok(_) => Duration::ZERO,
+                    // The engine keeps the pause before the next try.
+                    Err(refusal) => {
+                        let why = refusal.message;
+                        tell(told, Err(format!("the log could not be archived: {why}")));
+                        LOOK
+                    }
+                }
+            })
+        });
         let asked = Arc::clone(&engine);
         threads.push(spawn("planck-backup", move |_, stopped| {
             match asked.take_backup(&|| !stopped()) {
@@ -76,12 +103,24 @@ impl Upkeep {
             }
             LOOK
         }));
-        Upkeep { engine, threads }
+        Upkeep { engine, threads, archive }
     }
 
     /// Ends the threads. Gives why the storage refuses writes, if it does.
     pub fn stop(self) -> Option<String> {
         let mut failed = None;
+        if let Some((stop, thread)) = self.archive {
+            drop(stop);
+            let until = Instant::now() + ARCHIVE_ENDS;
+            while !thread.is_finished() && Instant::now() < until {
+                std::thread::sleep(REST);
+            }
+            if !thread.is_finished() {
+                tracing::warn!("the archive's disk does not answer: its copy is left unfinished");
+            } else if thread.join().is_err() {
+                failed = Some("the archive's thread failed; its words are in the log".to_owned());
+            }
+        }
         for (stop, thread) in self.threads {
             drop(stop);
             if thread.join().is_err() {

@@ -73,6 +73,7 @@ impl Engine {
                 doc.push("first_lsn", figure(archive.first_lsn.unwrap_or(0)));
                 doc.push("files", figure(archive.files as u64));
                 doc.push("holes", figure(archive.holes as u64));
+                doc.push("waiting_bytes", figure(archive.waiting_bytes));
                 doc.push("failures", figure(archive.failures_total));
                 if let Some(error) = &archive.error {
                     doc.push("error", error.as_str());

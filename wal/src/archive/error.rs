@@ -82,9 +82,9 @@ pub enum Error {
 
     /// Frames are missing between two files, or between the archive and the log.
     #[error(
-        "the log archive {dir} has a hole: frames {first} to {last} are not in it; put back the \
-         missing files, or, if they are gone, begin a new archive in an empty directory and take \
-         a new base backup"
+        "the log archive {dir} has a hole: frames {first} to {last} are not in it; the log is not \
+         cut meanwhile and grows; put back the missing files, or, if they are gone, begin a new \
+         archive in an empty directory and take a new base backup"
     )]
     Hole {
         /// The archive's directory.

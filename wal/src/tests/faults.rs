@@ -178,15 +178,21 @@ fn in_async_mode_a_flush_syncs_the_ended_segments_their_names_and_the_tail() {
     assert_eq!(lsns(&open(&disk.restart_worst()).1), [1, 2, 3, 4]);
 }
 
-/// A disk whose opens fail with a system's error number while one is set.
+/// A disk whose opens or renames fail with a system's error number while one is set.
 struct NoHandles {
     disk: Arc<SimDisk>,
     errno: AtomicI32,
+    renames: AtomicI32,
 }
 
 impl NoHandles {
-    fn check(&self) -> io::Result<()> {
-        match self.errno.load(Ordering::SeqCst) {
+    fn new(disk: &Arc<SimDisk>) -> Arc<Self> {
+        let (errno, renames) = (AtomicI32::new(0), AtomicI32::new(0));
+        Arc::new(NoHandles { disk: Arc::clone(disk), errno, renames })
+    }
+
+    fn check(errno: &AtomicI32) -> io::Result<()> {
+        match errno.load(Ordering::SeqCst) {
             0 => Ok(()),
             errno => Err(io::Error::from_raw_os_error(errno)),
         }
@@ -195,10 +201,11 @@ impl NoHandles {
 
 impl Disk for NoHandles {
     fn open(&self, path: &str, how: Open) -> io::Result<Arc<dyn File>> {
-        self.check()?;
+        Self::check(&self.errno)?;
         self.disk.open(path, how)
     }
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Self::check(&self.renames)?;
         self.disk.rename(from, to)
     }
     fn remove(&self, path: &str) -> io::Result<()> {
@@ -222,7 +229,7 @@ impl Disk for NoHandles {
 fn without_descriptors_a_rotation_waits_for_better_times() {
     for (errno, spares) in [(23, 0), (24, 0), (24, 2)] {
         let sim = SimDisk::new(1);
-        let disk = Arc::new(NoHandles { disk: sim.clone(), errno: AtomicI32::new(0) });
+        let disk = NoHandles::new(&sim);
         let opts = Options { spare_segments: spares, ..SMALL };
         let wal = Wal::open(disk.clone(), "wal", opts, 1, 0, &mut |_| Ok(())).unwrap();
         for _ in 0..12 {
@@ -240,6 +247,44 @@ fn without_descriptors_a_rotation_waits_for_better_times() {
         }
         assert_eq!((wal.poisoned(), wal.spare_segments()), (None, spares));
         disk.errno.store(0, Ordering::SeqCst);
+        assert_eq!(wal.append(1, b"x").unwrap(), 13);
+        wal.sync().unwrap();
+        let (_, found) = open_from(&sim.restart_worst(), SMALL, 10, 13).unwrap();
+        assert_eq!(lsns(&found), [10, 11, 12, 13]);
+    }
+}
+
+#[test]
+fn a_file_that_got_a_header_and_no_name_is_not_used_again() {
+    for sync in [SyncMode::Async, SyncMode::Sync] {
+        // given: a log with spares, whose next rename finds no space
+        let sim = SimDisk::new(1);
+        let disk = NoHandles::new(&sim);
+        let opts = Options { spare_segments: 2, sync, ..SMALL };
+        let wal = Wal::open(disk.clone(), "wal", opts, 1, 0, &mut |_| Ok(())).unwrap();
+        for _ in 0..12 {
+            wal.append(1, &[7; 56]).unwrap();
+        }
+        wal.sync().unwrap();
+        wal.truncate_below(10).unwrap();
+        assert_eq!(wal.spare_segments(), 2);
+        disk.renames.store(28, Ordering::SeqCst);
+        // when: three rotations fail, the third with a file made anew
+        for left in [1, 0, 0] {
+            match wal.append(1, &[7; 56]) {
+                Err(Error::NoSpace { short: Shortage::Space, lsn: 13, .. }) => {}
+                other => panic!("{other:?}"),
+            }
+            // then: nothing with the header of frame 13 stays, whatever it is called,
+            assert_eq!((wal.poisoned(), wal.spare_segments()), (None, left));
+            for file in sim.files().iter().filter(|file| !file.ends_with(".wal")) {
+                let bytes = sim.file_bytes(file).unwrap();
+                let first_lsn = u64::from_le_bytes(bytes[24..32].try_into().unwrap());
+                assert!(first_lsn < 10, "{file}: {first_lsn}");
+            }
+        }
+        // and with space again the log goes on.
+        disk.renames.store(0, Ordering::SeqCst);
         assert_eq!(wal.append(1, b"x").unwrap(), 13);
         wal.sync().unwrap();
         let (_, found) = open_from(&sim.restart_worst(), SMALL, 10, 13).unwrap();
