@@ -99,11 +99,7 @@ fn field_holds(path: &Path, test: &Test, key: Key, doc: Doc<'_>) -> bool {
 
 fn visit_holds(path: &str, test: &Test, doc: Doc<'_>) -> bool {
     let found = doc.visit(path, Arrays::Both, &mut |value| {
-        let holds = match value {
-            Value::Array(_) => test.holds_for_array(value),
-            other => test.holds(other),
-        };
-        if holds { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if test.holds(value) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     found.is_break()
 }
@@ -111,14 +107,14 @@ fn visit_holds(path: &str, test: &Test, doc: Doc<'_>) -> bool {
 impl Test {
     /// For the value at the end of a path: an array, or one of its items.
     fn holds_at(&self, value: Value<'_>) -> bool {
-        match value {
-            Value::Array(items) => {
-                self.holds_for_array(value) || items.iter().any(|item| self.holds(item))
-            }
-            other => self.holds(other),
-        }
+        let holds_of_an_item = || match value {
+            Value::Array(items) => items.iter().any(|item| self.holds(item)),
+            _ => false,
+        };
+        self.holds(value) || holds_of_an_item()
     }
 
+    /// For one value; an array is one value.
     fn holds(&self, value: Value<'_>) -> bool {
         match self {
             Test::Compare(comparison, with) => compares(value, *comparison, with.get()),
@@ -129,22 +125,14 @@ impl Test {
             }
             Test::Contains(part) => match (value, part.get()) {
                 (Value::String(text), Value::String(part)) => text.contains(part),
+                (Value::Array(items), part) => {
+                    items.iter().any(|item| compares(item, Comparison::Equal, part))
+                }
                 _ => false,
             },
             Test::StartsWith(start) => value.as_str().is_some_and(|text| text.starts_with(start)),
             Test::Matches(pattern) => value.as_str().is_some_and(|text| pattern.is_match(text)),
             Test::Exists => true,
-        }
-    }
-
-    /// For an array as one value. `contains` asks its items for equality; the
-    /// string tests then also hold for items, which the caller tries.
-    fn holds_for_array(&self, array: Value<'_>) -> bool {
-        match (self, array) {
-            (Test::Contains(part), Value::Array(items)) => {
-                items.iter().any(|item| compares(item, Comparison::Equal, part.get()))
-            }
-            _ => self.holds(array),
         }
     }
 }
