@@ -224,7 +224,7 @@ fn looked_up(lookup: &Lookup, row: Row, b: &Store) -> Row {
     let (key, mut doc) = row;
     match put {
         Some(value) => change::set(&mut doc, &lookup.name, value).expect("a name of one part"),
-        None => unchange::set(&mut doc, &lookup.name),
+        None => change::unset(&mut doc, &lookup.name),
     }
     (key, doc)
 }
