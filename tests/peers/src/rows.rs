@@ -1,6 +1,6 @@
 //! Figures as they are collected, and the percentiles of many short times.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One figure of one engine in one round.
 pub struct Row {
@@ -58,6 +58,22 @@ impl Times {
             let now = Instant::now();
             each.push(u32::try_from((now - before).as_nanos()).unwrap_or(u32::MAX));
             before = now;
+        }
+        Times { each, seconds: start.elapsed().as_secs_f64() }
+    }
+
+    /// Calls `f` so many times a second; the time of each call counts from when it
+    /// was due, so that one that is late makes those behind it late as well.
+    pub fn paced(n: u64, per_second: u64, mut f: impl FnMut(u64)) -> Times {
+        let mut each = Vec::with_capacity(n as usize);
+        let start = Instant::now();
+        for i in 0..n {
+            let due = start + Duration::from_nanos(i * 1_000_000_000 / per_second);
+            while Instant::now() < due {
+                std::hint::spin_loop();
+            }
+            f(i);
+            each.push(u32::try_from(due.elapsed().as_nanos()).unwrap_or(u32::MAX));
         }
         Times { each, seconds: start.elapsed().as_secs_f64() }
     }

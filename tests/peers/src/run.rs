@@ -18,6 +18,11 @@ use std::time::Instant;
 const BATCH: u64 = 100;
 /// Bytes of log that the child which kills itself has written.
 const LOG_BYTES: u64 = 64 << 20;
+/// Puts a second, where a writer does not go as fast as it can, and how many: such
+/// that every engine's buffers are filled several times, or not once.
+const PACE: u64 = 50_000;
+const PACED: u64 = 300_000;
+const PACED_FEW: u64 = 60_000;
 /// The size of value that all workloads are run with; the others get a part.
 const MAIN: usize = 400;
 
@@ -115,12 +120,22 @@ fn one(
     if bytes == MAIN {
         ycsb(&*store, engine, keys, ops / 2, &values, rows);
         overwrites(&*store, engine, keys, &values, &dir, rows);
+        let put = |n: u64| store.put(&random_key(mix(n) % keys), values.get(n));
+        let mut times = Times::paced(PACED, PACE, put);
+        rows.times("put at 50 k/s, with flushes and collections", engine.name, &mut times);
+        store.settle();
     }
     drop(store);
     if bytes == MAIN {
-        let mut times = Times::of(1, |_| drop((engine.open)(&dir, Mode::Fast)));
-        rows.times("reopen after a clean close", engine.name, &mut times);
+        reopen("reopen after a clean close", engine, &dir, rows);
         kill(args, engine, &dir, rows)?;
+
+        let dir = fresh(data)?;
+        let store = (engine.open)(&dir, Mode::Fast);
+        let few = PACED_FEW.min(keys);
+        let mut times = Times::paced(few, PACE, |n| store.put(&random_key(n), values.get(n)));
+        rows.times("put at 50 k/s, all in memory", engine.name, &mut times);
+        drop(store);
 
         let dir = fresh(data)?;
         let store = (engine.open)(&dir, Mode::Fast);
@@ -257,9 +272,16 @@ fn kill(args: &Args, engine: &Engine, dir: &Path, rows: &mut Rows) -> Result<(),
     if status.success() {
         return Err(format!("{}: the child did not kill itself", engine.name));
     }
-    let mut times = Times::of(1, |_| drop((engine.open)(dir, Mode::Fast)));
-    rows.times("reopen after kill -9 with 64 MiB written", engine.name, &mut times);
+    reopen("reopen after kill -9 with 64 MiB written", engine, dir, rows);
     Ok(())
+}
+
+/// How long an open takes; not the close behind it.
+fn reopen(name: &str, engine: &Engine, dir: &Path, rows: &mut Rows) {
+    let start = Instant::now();
+    let store = (engine.open)(dir, Mode::Fast);
+    rows.add(name, engine.name, "ms", start.elapsed().as_secs_f64() * 1e3);
+    drop(store);
 }
 
 /// The child of [`kill`].

@@ -27,7 +27,6 @@ pub fn open(path: &Path, mode: Mode) -> Box<dyn Store> {
         sync,
         memtable_bytes: BUFFER_BYTES,
         cache_bytes: CACHE_BYTES,
-        wal_segment_bytes: 64 << 20,
         vlog_segment_bytes: 64 << 20,
         ..Options::default()
     };
