@@ -12,7 +12,7 @@ use proto::Key;
 
 use crate::Refusal;
 use crate::catalog::Store;
-use crate::index::Kept;
+use crate::index::{Index, Kept};
 
 /// See the module.
 pub(crate) struct Change<'a> {
@@ -53,6 +53,11 @@ impl<'a> Change<'a> {
 
     pub(super) fn get(&self, key: Key) -> Result<Option<lsm::Value>, Refusal> {
         Ok(self.latest.get(self.keyspace, &key.to_bytes())?)
+    }
+
+    /// The indexes of the store in the state that is written to.
+    pub(super) fn indexes(&self) -> &[Arc<Index>] {
+        &self.store.indexes
     }
 
     /// Whether there is a document under `key`. Cheaper than to get it.

@@ -8,7 +8,7 @@ use proto::{Key, ReplyWriter, Status};
 
 use super::Change as Writes;
 use crate::auth::{Action, Principal};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Store};
 use crate::pql::ast::{Image, Query, Select, Verb};
 use crate::query::{self, Change, Outcome, Plan, Scope, SelectPlan, Work, edit};
 use crate::{Engine, Refusal, document};
@@ -79,9 +79,9 @@ impl Engine {
         // In this order: `Catalogs::resolve` rests on it.
         let catalog = self.catalogs.read();
         let snapshot = self.lsm.snapshot()?;
-        let keyspace = self.catalogs.resolve(&catalog, &snapshot, store)?.keyspace;
+        let store = self.catalogs.resolve(&catalog, &snapshot, store)?;
         let lookups = self.looked_up(&catalog, &snapshot, plan)?;
-        Ok(Seen { snapshot, keyspace, lookups })
+        Ok(Seen { snapshot, store, lookups })
     }
 
     fn looked_up(
@@ -121,8 +121,9 @@ impl Engine {
         // Asked for before the commit lock is taken.
         let random = if how.upserts() { self.keys.random() } else { 0 };
         let (changed, images) = self.change(store, |change| {
-            let (snapshot, keyspace) = (change.latest, change.keyspace);
-            let chosen = query::matching(Scope { snapshot, keyspace, lookups: &[], work }, plan)?;
+            let (snapshot, keyspace, indexes) = (change.latest, change.keyspace, change.indexes());
+            let scope = Scope { snapshot, keyspace, indexes, lookups: &[], work };
+            let chosen = query::matching(scope, plan)?;
             let mut images = Images { rows: Vec::new(), bytes: REPLY_HEAD, which: returning };
             for (key, old) in &chosen {
                 let new = changed_document(how, *key, old)?;
@@ -194,14 +195,19 @@ impl Engine {
 /// One snapshot, and the stores of a query in it.
 struct Seen {
     snapshot: Snapshot,
-    keyspace: KeyspaceId,
+    store: Arc<Store>,
     lookups: Vec<KeyspaceId>,
 }
 
 impl Seen {
     fn scope<'a>(&'a self, work: &'a Work) -> Scope<'a> {
-        let (snapshot, keyspace, lookups) = (&self.snapshot, self.keyspace, &self.lookups[..]);
-        Scope { snapshot, keyspace, lookups, work }
+        Scope {
+            snapshot: &self.snapshot,
+            keyspace: self.store.keyspace,
+            indexes: &self.store.indexes,
+            lookups: &self.lookups,
+            work,
+        }
     }
 }
 

@@ -9,13 +9,17 @@
 //!  spilled_bytes, spilled_runs}
 //! ```
 //! The first step is the access: `{step: "scan", store, by: "key", from, to, reverse,
-//! keys_only}`; `from` and `to` are missing where every key is read.
+//! keys_only}`; `from` and `to` are missing where every key is read. Or `{step: "index",
+//! store, parts: [{index, fields, ranges, expected}], reverse}`: the indexes that lead to
+//! the documents, by how many of their fields, in how many ranges, and how many entries
+//! were expected there.
 
 use std::sync::Arc;
 
 use lsm::Direction;
 use proto::doc::DocBuf;
 
+use super::access::Access;
 use super::bind::Change;
 use super::range::{KeyRange, key_range};
 use super::run::{Scope, keys_only, operators, scan_order};
@@ -31,16 +35,15 @@ pub(crate) fn explain(
     plan: &Arc<SelectPlan>,
 ) -> Result<Vec<u8>, QueryError> {
     let mut returned = 0i64;
-    let mut rows = operators(scope, plan)?;
+    let (mut rows, access) = operators(scope, plan)?;
     while rows.advance(scope.work)? {
         returned += 1;
     }
     drop(rows);
     let figures = scope.work.figures();
-    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let mut doc = DocBuf::new();
     doc.push("store", store);
-    doc.array("plan", |steps| describe(steps, store, query, plan));
+    doc.array("plan", |steps| describe(steps, store, query, plan, access.as_ref()));
     doc.push("examined", number(figures.examined));
     doc.push("returned", returned);
     doc.push("time_us", number(figures.micros));
@@ -50,8 +53,32 @@ pub(crate) fn explain(
     doc.finish().map_err(|e| QueryError::bad(format!("explain: {e}")))
 }
 
-fn describe(steps: &mut DocBuf, store: &str, query: &Select, plan: &SelectPlan) {
+fn describe(
+    steps: &mut DocBuf,
+    store: &str,
+    query: &Select,
+    plan: &SelectPlan,
+    access: Option<&Access>,
+) {
     let range = key_range(plan.filter.as_ref());
+    let reverse = scan_order(plan) == Some(Direction::Reverse);
+    if let Some(access) = access {
+        step(steps, "index", |doc| {
+            doc.push("store", store);
+            doc.array("parts", |parts| {
+                for part in &access.parts {
+                    parts.item_doc(|doc| {
+                        doc.push("index", part.index.name.as_str());
+                        doc.push("fields", number(part.fields as u64));
+                        doc.push("ranges", number(part.bounds.len() as u64));
+                        doc.push("expected", number(part.entries));
+                    });
+                }
+            });
+            doc.push("reverse", reverse);
+        });
+        return behind(steps, query, plan);
+    }
     step(steps, "scan", |scan| {
         scan.push("store", store).push("by", "key");
         if range.is_empty() {
@@ -60,9 +87,14 @@ fn describe(steps: &mut DocBuf, store: &str, query: &Select, plan: &SelectPlan) 
             scan.push("from", range.low.to_string().as_str());
             scan.push("to", range.high.to_string().as_str());
         }
-        scan.push("reverse", scan_order(plan) == Some(Direction::Reverse));
+        scan.push("reverse", reverse);
         scan.push("keys_only", keys_only(plan));
     });
+    behind(steps, query, plan);
+}
+
+/// The steps behind the access.
+fn behind(steps: &mut DocBuf, query: &Select, plan: &SelectPlan) {
     let condition = |steps: &mut DocBuf, name: &str, of: &Option<crate::pql::ast::Expr>| {
         if let Some(of) = of {
             step(steps, name, |doc| {
@@ -131,6 +163,10 @@ fn step(steps: &mut DocBuf, name: &str, fill: impl FnOnce(&mut DocBuf)) {
         doc.push("step", name);
         fill(doc);
     });
+}
+
+fn number(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 fn names(paths: &[Path]) -> String {

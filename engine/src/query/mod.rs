@@ -1,11 +1,12 @@
 //! Carrying out a query: operators that pull rows from one another.
 //!
 //! ```text
-//! scan -> filter -> lookup* -> filter -> groups -> filter (having) -> sort -> cut -> pluck
+//! scan or fetch -> filter -> lookup* -> filter -> groups -> filter (having) -> sort -> cut -> pluck
 //! ```
 //!
 //! What must stay true:
-//! * A query sees one snapshot, memtables and tree alike.
+//! * A query sees one snapshot, memtables and tree alike, and the indexes of that one
+//!   (`access.rs`).
 //! * What it may hold in memory, to sort, group or join, is bounded (`work.rs`). A
 //!   sort and a grouping go on with sorted runs on disk (`spill.rs`), bounded too;
 //!   passing that bound is an error by name and changes nothing. With a `limit`,
@@ -13,6 +14,7 @@
 //! * Rows that compare equal come in key order.
 //! * A deadline and a cancellation are met after a bounded piece of work.
 
+mod access;
 pub mod bind;
 mod desk;
 pub mod edit;
@@ -54,6 +56,10 @@ pub enum QueryError {
 impl QueryError {
     fn bad(message: String) -> QueryError {
         QueryError::Refused(Status::BadQuery, message)
+    }
+
+    fn from_refusal(refusal: crate::Refusal) -> QueryError {
+        QueryError::Refused(refusal.status, refusal.message)
     }
 
     fn document(key: Key, error: &DocError) -> QueryError {

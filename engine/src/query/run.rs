@@ -5,15 +5,17 @@ use std::sync::Arc;
 use lsm::{Direction, KeyspaceId, Snapshot};
 use proto::{Key, ReplyWriter, RowsWriter, Status};
 
+use super::access::{self, Access, Fetch};
 use super::bind::Change;
 use super::group::Groups;
 use super::lookup::Lookup;
 use super::predicate::{Predicate, Test};
-use super::range::key_range;
+use super::range::{KeyRange, key_range};
 use super::rows::{Cut, Filter, Pluck, Scan, Source, Which};
 use super::sort::{Sort, by_key};
 use super::work::Work;
 use super::{Outcome, QueryError, SelectPlan, range};
+use crate::index::Index;
 use crate::pql::ast::Comparison;
 
 /// Bytes a chosen document takes beside its own.
@@ -26,6 +28,8 @@ pub struct Scope<'a> {
     pub snapshot: &'a Snapshot,
     /// The store's documents.
     pub keyspace: KeyspaceId,
+    /// The indexes of the store, as the snapshot has them.
+    pub(crate) indexes: &'a [Arc<Index>],
     /// The stores of its lookups, in their order.
     pub lookups: &'a [KeyspaceId],
     /// What it may use, and has used.
@@ -58,12 +62,21 @@ pub(super) fn keys_only(plan: &SelectPlan) -> bool {
 }
 
 /// The operators of a plan.
-pub(super) fn operators(scope: Scope<'_>, plan: &Arc<SelectPlan>) -> Result<Source, QueryError> {
+pub(super) fn operators(
+    scope: Scope<'_>,
+    plan: &Arc<SelectPlan>,
+) -> Result<(Source, Option<Access>), QueryError> {
     let grouped = plan.shape.is_some();
     let direction = scan_order(plan).unwrap_or(Direction::Forward);
     let range = key_range(plan.filter.as_ref());
-    let scan = Scan::open(scope.snapshot, scope.keyspace, range, direction, keys_only(plan))?;
-    let mut rows: Source = Box::new(scan);
+    let (mut rows, access): (Source, _) = match fetch(scope, plan, range, direction)? {
+        Some((fetch, access)) => (Box::new(fetch), Some(access)),
+        None => {
+            let (snapshot, keyspace) = (scope.snapshot, scope.keyspace);
+            let scan = Scan::open(snapshot, keyspace, range, direction, keys_only(plan))?;
+            (Box::new(scan), None)
+        }
+    };
     let filter =
         |input, which| -> Source { Box::new(Filter { input, plan: Arc::clone(plan), which }) };
     if plan.filter.is_some() {
@@ -93,7 +106,23 @@ pub(super) fn operators(scope: Scope<'_>, plan: &Arc<SelectPlan>) -> Result<Sour
     if let (Outcome::Pluck(paths), false) = (&plan.output, sorted) {
         rows = Box::new(Pluck::new(rows, paths.clone(), grouped));
     }
-    Ok(rows)
+    Ok((rows, access))
+}
+
+/// The documents by indexes, where that is better than a scan.
+fn fetch(
+    scope: Scope<'_>,
+    plan: &SelectPlan,
+    range: KeyRange,
+    direction: Direction,
+) -> Result<Option<(Fetch, Access)>, QueryError> {
+    let Scope { snapshot, keyspace, indexes, work, .. } = scope;
+    let Some(access) = access::choose(snapshot, keyspace, indexes, plan, range)? else {
+        return Ok(None);
+    };
+    let reverse = direction == Direction::Reverse;
+    let fetch = Fetch::open(snapshot, keyspace, &access, range, reverse, work)?;
+    Ok(fetch.map(|fetch| (fetch, access)))
 }
 
 /// Runs a query that changes nothing and writes its whole reply; returns how many
@@ -111,7 +140,7 @@ pub fn select(
             "a query that changes documents cannot run as one that reads".to_owned(),
         ));
     }
-    let mut rows = operators(scope, plan)?;
+    let (mut rows, _) = operators(scope, plan)?;
     if let Outcome::Count = plan.output {
         let mut count = 0;
         while rows.advance(scope.work)? {
@@ -143,7 +172,7 @@ pub fn matching(
 ) -> Result<Vec<(Key, Vec<u8>)>, QueryError> {
     let mut found = Vec::new();
     let dropped = matches!(plan.output, Outcome::Mutate { how: Change::Delete, returning: None });
-    let mut rows = operators(scope, plan)?;
+    let (mut rows, _) = operators(scope, plan)?;
     while rows.advance(scope.work)? {
         let (key, doc) = rows.row()?;
         let document = if dropped { Vec::new() } else { doc.as_bytes().to_vec() };

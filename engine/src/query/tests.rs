@@ -38,7 +38,7 @@ fn run_in(lsm: &Lsm, text: &str, work: &Work) -> Result<Vec<String>, QueryError>
     let mut packet = Vec::new();
     let lookups = [OTHER; 8];
     select(
-        Scope { snapshot: &snapshot, keyspace: STORE, lookups: &lookups, work },
+        Scope { snapshot: &snapshot, keyspace: STORE, indexes: &[], lookups: &lookups, work },
         &plan,
         ReplyWriter::new(0, &mut packet),
     )?;

@@ -232,6 +232,60 @@ fn explain_tells_the_plan_and_changes_nothing() {
 }
 
 #[test]
+fn an_index_leads_to_few_documents_and_a_scan_to_many() {
+    let engine = with_store();
+    for key in 0..100 {
+        insert(&engine, key, &format!(r#"{{"n":{key},"g":{},"t":"t{}"}}"#, key % 3, key % 50));
+    }
+    let told = |text: &str| match done(&engine, query(&format!("{text}.explain()"))) {
+        Said::Document(text) => text,
+        other => panic!("{other:?}"),
+    };
+    assert!(told("s.filter(n = 7)").contains(r#""step":"scan""#), "there is no index");
+    for definition in [r#"{"fields":["n"],"name":"n"}"#, r#"{"fields":["g","-t"],"name":"gt"}"#] {
+        let definition = &doc(definition);
+        done(&engine, Request::CreateIndex { store: "s", if_not_exists: false, definition });
+    }
+    assert!(told("s.filter(n = 7)").contains(r#""step":"scan""#), "it is not built");
+    while engine.tend().unwrap() {}
+    let part = |index: &str, fields: u64, ranges: u64, expected: u64| {
+        format!(
+            r#"{{"index":"{index}","fields":{fields},"ranges":{ranges},"expected":{expected}}}"#
+        )
+    };
+    for (text, parts, examined, returned) in [
+        ("s.filter(n = 7)", part("n", 1, 1, 1), 2, 1),
+        ("s.filter(n in [7, 8, 'x'] and g = 1)", part("n", 1, 3, 2), 4, 1),
+        ("s.filter(n > 90 and n <= 93)", part("n", 1, 1, 4), 8, 3),
+        ("s.filter(g = 1 and t = 't7')", part("gt", 2, 1, 1), 2, 1),
+        ("s.filter(g = 1 and t startsWith 't1' and n >= 0)", part("gt", 2, 1, 8), 16, 8),
+        (
+            "s.filter(n = 3 or n = 4 or (g = 2 and t = 't5'))",
+            [part("n", 1, 1, 1), part("n", 1, 1, 1), part("gt", 2, 1, 1)].join(","),
+            6,
+            3,
+        ),
+        ("s.filter(n in [])", part("n", 1, 0, 0), 0, 0),
+    ] {
+        let told = told(text);
+        assert!(told.contains(&format!(r#""parts":[{parts}]"#)), "{text}: {told}");
+        let figures = format!(r#""examined":{examined},"returned":{returned}"#);
+        assert!(told.contains(&figures), "{text}: {told}");
+    }
+    for text in
+        ["s.filter(n > 5)", "s.filter(n != 5)", "s.filter(t = 't7')", "s.filter(n = 1 or t = 't7')"]
+    {
+        assert!(told(text).contains(r#""step":"scan""#), "{text}");
+    }
+    // A change finds its documents in the same way, and the index those of the change.
+    assert_eq!(done(&engine, query("s.filter(n in [7, 8]).inc({n: 1000})")), Said::Count(2));
+    assert_eq!(done(&engine, query("s.filter(n in [7, 8]).count()")), Said::Count(0));
+    assert_eq!(done(&engine, query("s.filter(n between 1000 and 2000).count()")), Said::Count(2));
+    let last = rows(&engine, "s.filter(n > 90 and n < 100).orderBy(key desc).limit(2).pluck(n)");
+    assert_eq!(last, [r#"{"n":99}"#, r#"{"n":98}"#]);
+}
+
+#[test]
 fn a_slow_query_is_remembered_and_the_memory_of_them_is_bounded() {
     let limits = Limits { slow_query_micros: 1, ..Limits::default() };
     let clock = Arc::new(Ticking(SimClock::new(NOW)));

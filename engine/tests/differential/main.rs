@@ -21,7 +21,7 @@ use make::{Dice, Verb};
 use naive::{Answer, Store};
 use platform::sim::{SimClock, SimDisk, SimEntropy};
 use proto::doc::{Doc, DocBuf};
-use proto::{Key, Reply, Request, Status};
+use proto::{Key, Reply, Request, Status, json};
 use value::V;
 
 /// Rounds, each of a store of its own; and queries of each phase of one.
@@ -54,6 +54,10 @@ fn ask(engine: &Engine, request: Request<'_>) -> Answer {
         ),
         Reply::Key(key) => Answer::Key(key.0),
         Reply::Empty => Answer::Count(0),
+        // Of explain: whether an index was used.
+        Reply::Document(doc) => Answer::Count(u64::from(
+            json::to_json(Doc::trusted(doc)).contains("\"step\":\"index\""),
+        )),
         other => panic!("{other:?}"),
     }
 }
@@ -72,6 +76,29 @@ struct Tally {
     rows: u64,
     refused: u64,
     out_of_memory: u64,
+    /// Of those explained.
+    indexed: u64,
+}
+
+/// Indexes of every kind that may be used, over what the queries ask for.
+const INDEXES: [&str; 7] = [
+    r#"{"fields": ["n"]}"#,
+    r#"{"fields": ["s", "-n"]}"#,
+    r#"{"fields": ["-a", "b"]}"#,
+    r#"{"fields": ["t"], "sparse": true}"#,
+    r#"{"fields": ["l.x"]}"#,
+    r#"{"fields": ["-l"]}"#,
+    r#"{"fields": ["d.x", "-d.y", "s"], "sparse": true}"#,
+];
+
+fn index(engine: &Engine, definitions: &[&str]) {
+    for definition in definitions {
+        let definition = json::parse_json(definition).expect("JSON");
+        let (store, definition) = ("a", &definition[..]);
+        let request = Request::CreateIndex { store, if_not_exists: false, definition };
+        assert_eq!(ask(engine, request), Answer::Count(0));
+    }
+    while engine.tend().expect("a sound disk") {}
 }
 
 /// Asks both; the documents of the naive one change as the engine's.
@@ -99,6 +126,13 @@ fn both(
         assert!(small, "seed {seed}: {text}\n{message}");
         tally.out_of_memory += 1;
         return;
+    }
+    if tally.queries.is_multiple_of(16) && !matches!(query.verb, Verb::Change(..)) {
+        let explain = format!("{text}.explain()");
+        let request = Request::Query { text: &explain, parameters: given };
+        if let Answer::Count(n) = ask(engine, request) {
+            tally.indexed += n;
+        }
     }
     let expected = naive::answer(&query, a, b);
     let alike = match (&got, &expected) {
@@ -131,6 +165,9 @@ fn the_engine_answers_as_a_naive_evaluator_does() {
         for store in ["a", "b"] {
             ask(&engine, Request::CreateStore { store, if_not_exists: false });
         }
+        // Some of the indexes are kept from the first document on, others are built.
+        let (first, later) = INDEXES.split_at(if seed % 2 == 1 { 3 } else { 0 });
+        index(&engine, first);
         for (store, name, count) in [(&mut a, "a", 30), (&mut b, "b", 10)] {
             for _ in 0..count {
                 let (key, document) = (make::key(&mut dice), make::document(&mut dice));
@@ -139,6 +176,9 @@ fn the_engine_answers_as_a_naive_evaluator_does() {
                     place.insert(document);
                 }
             }
+        }
+        if seed % 2 == 1 {
+            index(&engine, later);
         }
         // In memory; half in the tree; restarted; collected.
         for phase in 0..4 {
@@ -176,5 +216,6 @@ fn the_engine_answers_as_a_naive_evaluator_does() {
     assert!(tally.queries >= 20_000, "{tally:?}");
     // A tester that compares nothing with nothing proves nothing.
     assert!(tally.rows > tally.queries && tally.changes > 1000 && tally.refused > 50, "{tally:?}");
+    assert!(tally.indexed > 50, "{tally:?}");
     assert!(tally.out_of_memory < tally.queries / 20, "{tally:?}");
 }
