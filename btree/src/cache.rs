@@ -98,6 +98,8 @@ impl Cache {
         let found = frames.numbers.iter().position(|&n| n == at.page());
         let page = found.and_then(|i| {
             let page = frames.pages[i].as_ref()?;
+            // Before the count on the page's first line is waited for.
+            page.hint();
             if !at.vouches_for(page.checksum()) {
                 return None;
             }
@@ -116,6 +118,23 @@ impl Cache {
         let counter = if page.is_some() { &frames.hits } else { &frames.misses };
         counter.fetch_add(1, Relaxed);
         page
+    }
+
+    /// The set of this page will be looked at soon.
+    pub(crate) fn hint_set(&self, page: u32) {
+        if let Some(set) = self.set(page) {
+            platform::prefetch(std::slice::from_ref(set));
+        }
+    }
+
+    /// This page will be read soon: a hint, which counts as no use of it.
+    pub(crate) fn hint(&self, page: u32) {
+        let Some(set) = self.set(page) else { return };
+        let frames = set.frames.read();
+        let found = frames.numbers.iter().position(|&n| n == page);
+        if let Some(page) = found.and_then(|i| frames.pages[i].as_ref()) {
+            page.hint();
+        }
     }
 
     pub(crate) fn insert(&self, number: u32, page: Arc<Page>, hint: Hint) {

@@ -283,10 +283,24 @@ impl Cursor {
             self.path[depth - 1].1 = next;
             self.path.append(&mut below);
             self.enter(leaf);
+            self.hint();
             return Ok(());
         }
         self.last_leaf = true;
         Ok(())
+    }
+
+    /// Has the next leaf brought near, if it has the same parent: who came to a second
+    /// leaf mostly goes on.
+    fn hint(&self) {
+        let Some((page, i)) = self.path.last() else { return };
+        let next = match self.direction {
+            Direction::Forward => i.checked_add(1).filter(|i| *i < page.node().len()),
+            Direction::Reverse => i.checked_sub(1),
+        };
+        if let Some(next) = next {
+            self.view.0.shared.cache.hint(page.node().child(next).page());
+        }
     }
 
     /// Cuts the leaf's entries to the bounds, so that `next` compares no keys.

@@ -4,15 +4,22 @@
 //! Must stay true: keys ascend; the path is that of the last key; a page of it is
 //! used again only for a key below its upper fence, which is the next separator in
 //! the nearest page above that has one.
+//!
+//! Leaves far apart are as many waits for memory. So their places are found first,
+//! for a group of keys, and all are brought near before the first is read.
 
 use std::sync::Arc;
 
 use crate::cache::Hint;
 use crate::error::Error;
+use crate::format::{Owner, Ref};
 use crate::node::{Node, Page};
-use crate::view::{Value, View};
+use crate::view::{Shared, Value, View};
 
-/// A page on the way to a key.
+/// Keys whose leaves are brought near together.
+const GROUP: usize = 16;
+
+/// An inner page on the way to a key.
 struct Step {
     page: Arc<Page>,
     /// Where its upper fence stands: the page of the path, and the entry there.
@@ -32,7 +39,7 @@ impl View {
         keys: impl IntoIterator<Item = &'k [u8]>,
         each: &mut dyn FnMut(usize, Option<Value>),
     ) -> Result<(), Error> {
-        let keys = keys.into_iter().enumerate();
+        let mut keys = keys.into_iter().enumerate();
         let Some(root) = self.0.root(tree) else {
             keys.for_each(|(i, _)| each(i, None));
             return Ok(());
@@ -40,31 +47,71 @@ impl View {
         let (shared, owner) = (&*self.0.shared, root.owner(tree));
         let top = shared.levels(tree, root)? - 1;
         let mut path: Vec<Step> = Vec::new();
-        for (i, key) in keys {
-            while let Some(step) = path.last()
-                && let Some((above, entry)) = step.fence
-                && !is_below(key, path[above].page.node(), entry)
-            {
-                path.pop();
+        let mut group: Vec<(usize, &[u8], Ref)> = Vec::with_capacity(GROUP);
+        let mut last: Option<(Ref, Arc<Page>)> = None;
+        loop {
+            group.clear();
+            for (i, key) in keys.by_ref().take(GROUP) {
+                let at = leaf_of(shared, root.at, owner, top, key, &mut path)?;
+                shared.cache.hint_set(at.page());
+                group.push((i, key, at));
             }
-            if path.is_empty() {
-                let page = shared.load(root.at, owner, top, Hint::Point)?;
-                path.push(Step { page, fence: None });
+            if group.is_empty() {
+                return Ok(());
             }
-            while path.len() <= usize::from(top) {
-                let last = path.len() - 1;
-                let node = path[last].page.node();
-                let child = node.child_index(key);
-                let next = (last, child + 1);
-                let fence = if next.1 < node.len() { Some(next) } else { path[last].fence };
-                let level = top - path.len() as u8;
-                let page = shared.load(node.child(child), owner, level, Hint::Point)?;
-                path.push(Step { page, fence });
+            let mut hinted = last.as_ref().map(|(at, _)| at.page());
+            for (_, _, at) in &group {
+                if hinted.replace(at.page()) != Some(at.page()) {
+                    shared.cache.hint(at.page());
+                }
             }
-            let leaf = &path[usize::from(top)].page;
-            each(i, Value::find(leaf, key));
+            for &(i, key, at) in &group {
+                let leaf = match last.take_if(|(held, _)| held.page() == at.page()) {
+                    Some((_, leaf)) => leaf,
+                    None => shared.load(at, owner, 0, Hint::Point)?,
+                };
+                each(i, Value::find(&leaf, key));
+                last = Some((at, leaf));
+            }
         }
-        Ok(())
+    }
+}
+
+/// Where the leaf of `key` is; `path` are the inner pages on the way to the last one
+/// asked for.
+fn leaf_of(
+    shared: &Shared,
+    root: Ref,
+    owner: Owner,
+    top: u8,
+    key: &[u8],
+    path: &mut Vec<Step>,
+) -> Result<Ref, Error> {
+    if top == 0 {
+        return Ok(root);
+    }
+    while let Some(step) = path.last()
+        && let Some((above, entry)) = step.fence
+        && !is_below(key, path[above].page.node(), entry)
+    {
+        path.pop();
+    }
+    if path.is_empty() {
+        let page = shared.load(root, owner, top, Hint::Point)?;
+        path.push(Step { page, fence: None });
+    }
+    loop {
+        let last = path.len() - 1;
+        let node = path[last].page.node();
+        let child = node.child_index(key);
+        if path.len() == usize::from(top) {
+            return Ok(node.child(child));
+        }
+        let next = (last, child + 1);
+        let fence = if next.1 < node.len() { Some(next) } else { path[last].fence };
+        let level = top - path.len() as u8;
+        let page = shared.load(node.child(child), owner, level, Hint::Point)?;
+        path.push(Step { page, fence });
     }
 }
 

@@ -12,6 +12,8 @@ use crate::KeyspaceId;
 
 /// The most entries of a block.
 pub(crate) const MOST: usize = 32;
+/// So many records before it is read one is brought near.
+pub(crate) const AHEAD: usize = 8;
 /// Bytes of values after which no other entry is begun.
 const ENOUGH: usize = 32 << 10;
 /// Values of memtables up to this long are copied for a cursor that may not ask.
@@ -107,16 +109,40 @@ impl Block {
     }
 
     /// Reads the values that lie in the value log, up to the first that cannot be
-    /// read: who comes to that one tries again, and is told.
-    pub(crate) fn load(&mut self, keyspace: KeyspaceId, values: &mut Reader<'_>) {
+    /// read: who comes to that one tries again, and is told. A few records ahead of
+    /// each, and in the end those of `then`, are brought near.
+    pub(crate) fn load(
+        &mut self,
+        keyspace: KeyspaceId,
+        values: &mut Reader<'_>,
+        then: impl Iterator<Item = Pointer>,
+    ) {
         self.values.reserve(self.coming);
-        for slot in &mut self.entries {
+        self.coming = 0;
+        for slot in self.entries.iter().take(AHEAD) {
+            slot.hint(values);
+        }
+        let mut then = then;
+        for n in 0..self.entries.len() {
+            match self.entries.get(n + AHEAD) {
+                Some(slot) => slot.hint(values),
+                None => then.by_ref().take(1).for_each(|at| values.prefetch(at)),
+            }
+            let slot = &mut self.entries[n];
             let Place::Log(at) = slot.value else { continue };
             let key = &self.keys[slot.key.clone()];
             let Ok(len) = values.append_of(at, keyspace.0, key, &mut self.values) else { break };
             slot.value = Place::Here(self.values.len() - len..self.values.len());
         }
-        self.coming = 0;
+    }
+}
+
+impl Slot {
+    #[inline]
+    fn hint(&self, values: &mut Reader<'_>) {
+        if let Place::Log(at) = self.value {
+            values.prefetch(at);
+        }
     }
 }
 

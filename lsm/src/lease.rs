@@ -196,6 +196,12 @@ impl Current {
         self.lease.load_full()
     }
 
+    /// The current version's lease, for one look.
+    #[inline]
+    pub(crate) fn peek(&self) -> Guard<Arc<Lease>> {
+        self.lease.load()
+    }
+
     /// The current version.
     pub(crate) fn load_full(&self) -> Arc<Version> {
         loop {

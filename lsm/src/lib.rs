@@ -158,6 +158,24 @@ impl Lsm {
         }
     }
 
+    /// The value of `key` now, or `None`: what a [`Lsm::snapshot`] taken for this one
+    /// read would show, without its price.
+    ///
+    /// # Errors
+    /// A page or value that cannot be read or fails its checksum.
+    pub fn get(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Value>, Error> {
+        loop {
+            let lsn = self.visible.load(Acquire);
+            let lease = self.version.peek();
+            // Replaced since, and even taken away: there is a newer one.
+            if lease.flushed() <= lsn
+                && let Some(version) = lease.version()
+            {
+                return self.health.look(version.get(keyspace, key, lsn));
+            }
+        }
+    }
+
     /// As [`Lsm::snapshot`], but it never expires: for a backup, which ends.
     ///
     /// # Errors

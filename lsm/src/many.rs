@@ -5,9 +5,13 @@
 //! a set hides all that is older. Keys are looked up in their order, whatever the
 //! order they came in: neighbours share cache lines, pages and the way to them.
 
+use crate::tree::Cell;
 use crate::value::Value;
 use crate::version::Version;
 use crate::{Error, KeyspaceId, Lsn};
+
+/// So many records before it is read one is brought near.
+const AHEAD: usize = 8;
 
 impl Version {
     /// The values of `keys` as of `lsn`, which this version shows.
@@ -38,16 +42,33 @@ impl Version {
                 return Ok(out);
             }
         }
-        let mut cells = Vec::with_capacity(left.len());
+        let mut records = Vec::with_capacity(left.len());
+        let mut bad = Ok(());
+        let mut reader = self.values.reader();
         let sorted = left.iter().map(|&i| key(i));
         self.view.get_many(keyspace.0, sorted, &mut |at, cell| {
-            if let Some(cell) = cell {
-                cells.push((left[at], cell));
+            let (i, Some(cell)) = (left[at], cell) else { return };
+            match Cell::decode(keyspace.0, &cell) {
+                Ok(Cell::Inline(_)) => out[i] = Some(Value::from_cell(cell)),
+                Ok(Cell::Pointer(at)) => {
+                    if records.len() < AHEAD {
+                        reader.prefetch(at);
+                    }
+                    records.push((i, at));
+                }
+                Err(error) => bad = Err(error),
             }
         })?;
+        bad?;
         // In key order values lie in the order a flush wrote them.
-        for (i, cell) in cells {
-            out[i] = Some(self.load(keyspace, key(i), cell)?);
+        for n in 0..records.len() {
+            if let Some((_, at)) = records.get(n + AHEAD) {
+                reader.prefetch(*at);
+            }
+            let (i, at) = records[n];
+            let mut record = Vec::with_capacity(at.len as usize);
+            let len = reader.append_of(at, keyspace.0, key(i), &mut record)?;
+            out[i] = Some(Value::from_record(record, len));
         }
         Ok(out)
     }

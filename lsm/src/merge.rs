@@ -12,16 +12,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use btree::Direction;
-use vlog::{Reader, Vlog};
+use vlog::Vlog;
 
-use crate::block::{Block, Found, MOST};
+use crate::block::{AHEAD, Block, Found};
 use crate::memtable::Walk;
 use crate::tree::{Cell, TreeWalk};
 use crate::version::Snapshot;
 use crate::{Error, KeyspaceId};
-
-/// Records behind a small block that are brought near with it.
-const AHEAD: usize = 8;
 
 /// The sources of a cursor, and where they stand.
 pub(crate) struct Merge {
@@ -155,14 +152,15 @@ impl Merge {
             return Err(Error::Cursor);
         }
         if !load {
-            let gathered = self.sources.gather(want, None, block);
+            let gathered = self.sources.gather(want, false, block);
             self.broken = gathered.is_err();
             return gathered;
         }
         let mut reader = self.values.reader();
-        let gathered = self.sources.gather(want, Some(&mut reader), block);
+        let gathered = self.sources.gather(want, true, block);
         self.broken = gathered.is_err();
-        block.load(self.keyspace, &mut reader);
+        let ahead = self.sources.tree().into_iter().flat_map(|tree| tree.ahead(AHEAD));
+        block.load(self.keyspace, &mut reader, ahead);
         gathered
     }
 
@@ -177,7 +175,7 @@ impl Sources {
     fn gather(
         &mut self,
         want: usize,
-        mut reader: Option<&mut Reader<'_>>,
+        load: bool,
         block: &mut Block,
     ) -> Result<(), Error> {
         while !self.ended && block.has_room(want) {
@@ -209,9 +207,9 @@ impl Sources {
             let before = |key: [&[u8]; 2]| limit.is_none_or(|limit| compare(key, limit) == ahead);
             match followed {
                 Source::Memory(walk) => {
-                    let (end, load) = match self.direction {
-                        Direction::Forward => (borrowed(&self.hi), reader.is_some()),
-                        Direction::Reverse => (borrowed(&self.lo), reader.is_some()),
+                    let end = match self.direction {
+                        Direction::Forward => borrowed(&self.hi),
+                        Direction::Reverse => borrowed(&self.lo),
                     };
                     while let Some(entry) = walk.stored() {
                         let key = [entry.key(), &[]];
@@ -237,23 +235,12 @@ impl Sources {
                         }
                         let value = match Cell::decode(0, cell) {
                             Ok(Cell::Inline(value)) => Found::Bytes(value),
-                            Ok(Cell::Pointer(at)) => {
-                                if let Some(reader) = &mut reader {
-                                    reader.prefetch(at);
-                                }
-                                Found::Log(at)
-                            }
+                            Ok(Cell::Pointer(at)) => Found::Log(at),
                             Err(_) => Found::Bad,
                         };
-                        block.push(key, value, reader.is_some());
+                        block.push(key, value, load);
                         true
                     });
-                    // Small blocks give the memory little to do at a time.
-                    if let Some(reader) = &mut reader
-                        && want < MOST
-                    {
-                        walk.ahead(AHEAD).for_each(|at| reader.prefetch(at));
-                    }
                 }
             }
         }
@@ -299,6 +286,14 @@ impl Sources {
                 (Source::Tree(walk), _, _) => walk.rewind(),
             }
         }
+    }
+
+    /// The tree, if it counts.
+    fn tree(&self) -> Option<&TreeWalk> {
+        self.list.last().and_then(|source| match source {
+            Source::Tree(walk) => Some(&**walk),
+            Source::Memory(_) => None,
+        })
     }
 
     /// The source with the nearest key in our direction, the newest of several.

@@ -211,6 +211,12 @@ proptest! {
             }
         }
         check(&lsm.snapshot().unwrap(), &models, &lo, &hi, &seeks);
+        for (ks, model) in KS.iter().zip(&models) {
+            for key in seeks.iter().chain(model.keys()) {
+                let got = lsm.get(*ks, key).unwrap();
+                prop_assert_eq!(got.as_deref(), model.get(key).map(Vec::as_slice));
+            }
+        }
         // Old snapshots see what they saw.
         for (snapshot, models) in &kept {
             check(snapshot, models, &lo, &hi, &seeks);

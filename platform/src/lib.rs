@@ -13,6 +13,7 @@
 mod clock;
 mod disk;
 mod entropy;
+mod hint;
 mod path;
 pub mod real;
 pub mod sim;
@@ -20,3 +21,4 @@ pub mod sim;
 pub use clock::Clock;
 pub use disk::{BLOCK, Disk, File, Lock, Mapped, Open, Shortage, shortage};
 pub use entropy::Entropy;
+pub use hint::prefetch;
