@@ -79,6 +79,7 @@ impl PageFile {
             action: action.to_owned(),
             source,
         };
+        let mut was_there = true;
         let file = match disk.open(path, Open::Write) {
             Ok(file) => {
                 // A process killed in a commit may leave a version, or the file's
@@ -89,6 +90,7 @@ impl PageFile {
                 file
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {
+                was_there = false;
                 create(&*disk, path, user).map_err(|e| io("create", e))?;
                 disk.open(path, Open::Write).map_err(|e| io("open", e))?
             }
@@ -105,6 +107,9 @@ impl PageFile {
             poison: Mutex::new(None),
         });
         let (meta, older) = choose_meta(&shared)?;
+        if was_there {
+            rewrite(&shared, meta.slot())?;
+        }
         let (older, older_meta) = match older {
             Ok(older) => (Some(older), None),
             Err(damage) => (None, Some(damage)),
@@ -255,6 +260,19 @@ pub(crate) fn choose_meta(shared: &Shared) -> Result<(Meta, Result<Meta, String>
             Err(shared.corrupt(0, None, what))
         }
     }
+}
+
+/// Writes the meta page that was chosen once more. An earlier life may have failed to
+/// sync it: then the kernel shows it, holds it for clean, and no sync brings it to the
+/// disk, while all that is done from here on rests on it (the next commit writes over
+/// the other one). Its pages are durable: they were synced before it was written. A
+/// power cut in this write leaves the same bytes, or the other meta page's version,
+/// whole.
+fn rewrite(shared: &Shared, slot: u32) -> Result<(), Error> {
+    let page = shared.read(slot, None)?;
+    let offset = u64::from(slot) * PAGE_BYTES as u64;
+    shared.file.write_at(&page, offset).map_err(|e| shared.io("write", e))?;
+    shared.file.sync().map_err(|e| shared.io("sync", e))
 }
 
 fn read_meta(shared: &Shared, slot: u32) -> Result<Result<Meta, BadMeta>, Error> {

@@ -5,7 +5,7 @@
 
 mod common;
 
-use btree::{Error, Op};
+use btree::{Error, Op, Options, PageFile};
 use common::*;
 use platform::sim::{Fault, SimDisk, Times};
 
@@ -534,4 +534,32 @@ fn pages_taken_and_given_back_unwritten_do_not_count() {
     let file = open(disk.restart_worst()).unwrap();
     assert_eq!(file.view().user(), &[7; 64]);
     assert_clean(&file);
+}
+
+#[test]
+fn an_opening_writes_the_meta_page_it_goes_by_once_more() {
+    // Given a page file of some commits (whose last may have failed to be synced, and
+    // be in the kernel only, held for clean there),
+    use platform::sim::Verb;
+    let disk = SimDisk::new(1);
+    for n in 0..4u8 {
+        let file = PageFile::open(disk.clone(), "t.pages", Options::default()).unwrap();
+        let mut write = file.begin();
+        write.apply(1, [(vec![n], Op::Put(b"v".to_vec()))], &mut |_, _| {}).unwrap();
+        let epoch = write.commit().unwrap().epoch();
+        drop(file);
+        // when it is opened,
+        let bytes = disk.file_bytes("t.pages").unwrap();
+        disk.record(1000);
+        let file = PageFile::open(disk.clone(), "t.pages", Options::default()).unwrap();
+        // then that page alone is written, as it was, and synced after that.
+        let calls = disk.take_calls();
+        let writes: Vec<_> = calls.iter().filter(|call| call.verb == Verb::Write).collect();
+        assert_eq!(writes.len(), 1, "{writes:?}");
+        assert_eq!((writes[0].offset, writes[0].len), (epoch % 2 * 4096, 4096));
+        let behind = calls.iter().skip_while(|call| call.verb != Verb::Write);
+        assert!(behind.into_iter().any(|call| call.verb == Verb::Sync && call.ok));
+        assert_eq!(disk.file_bytes("t.pages").unwrap(), bytes);
+        assert_eq!(file.view().epoch(), epoch);
+    }
 }

@@ -398,7 +398,11 @@ impl Lsm {
         let outcome = self.wal.truncate_below(limit + 1);
         *self.trim_error.lock() = outcome.as_ref().err().map(ToString::to_string);
         let removed = outcome?;
-        flusher.trimmed = limit;
+        // What is not yet durable, or whose successor is not, stays for now: then there
+        // is something left to do at this limit.
+        if self.wal.segments().get(1).is_none_or(|second| second.first_lsn > limit + 1) {
+            flusher.trimmed = limit;
+        }
         Ok(removed)
     }
 

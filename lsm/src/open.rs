@@ -111,6 +111,12 @@ impl Lsm {
 
         segments::check(&view, &values, meta.tail)?;
         let rows = segments::table(&view)?;
+        // Sealed, and without a row: no version names anything in it, and none will.
+        for orphan in values.segments() {
+            if orphan.id < meta.tail.segment && !rows.contains_key(&orphan.id) {
+                values.remove(orphan.id)?;
+            }
+        }
         let there = values.segments();
         let collector = gc::Collector::new(rows, meta.tail, &there, view.epoch());
         let figures = gc::Figures::new(&collector);

@@ -249,3 +249,65 @@ fn a_want_of_descriptors_leaves_no_victim_alone_for_good() {
     assert!(stats.dead_value_bytes * 10 < stats.value_bytes, "{stats:?}");
     assert_clean(&disk, lsm);
 }
+
+#[test]
+fn a_cut_of_the_log_that_ended_early_is_made_good() {
+    // Given a log of two segments in async mode, all of the first flushed, and the
+    // second not durable yet,
+    let disk = SimDisk::new(5);
+    let lsm = open_with(&disk, Options { wal_segment_bytes: 4 << 10, ..options() });
+    let log = || disk.files().into_iter().filter(|file| file.ends_with(".wal")).count();
+    let mut n = 0;
+    loop {
+        put(&lsm, n, 0).unwrap();
+        lsm.flush().unwrap();
+        n += 1;
+        settle(&lsm);
+        // The next one begins a segment.
+        if lsm.stats().unwrap().wal_bytes + 300 > 4 << 10 {
+            break;
+        }
+    }
+    assert_eq!(log(), 1);
+    while log() == 1 {
+        put(&lsm, n, 0).unwrap();
+        n += 1;
+    }
+    // when the log is cut as far as it can be, that is not at all,
+    settle(&lsm);
+    assert_eq!(log(), 2);
+    // then it is cut once the second is durable.
+    lsm.sync().unwrap();
+    settle(&lsm);
+    assert_eq!(log(), 1);
+    assert_clean(&disk, lsm);
+}
+
+#[test]
+fn a_segment_that_no_table_knows_goes_when_the_store_is_opened() {
+    // Given a file that was removed, its row too, and that is there again,
+    let disk = SimDisk::new(6);
+    let lsm = open(&disk);
+    for n in 0..200 {
+        put(&lsm, n, 0).unwrap();
+    }
+    lsm.flush().unwrap();
+    let first = segments(&disk).remove(0);
+    let bytes = disk.file_bytes(&first).unwrap();
+    for n in 0..200 {
+        put(&lsm, n, 1).unwrap();
+    }
+    lsm.flush().unwrap();
+    settle(&lsm);
+    put(&lsm, 0, 2).unwrap();
+    lsm.flush().unwrap();
+    drop(lsm);
+    assert!(!disk.files().contains(&first));
+    let file = platform::Disk::open(&*disk, &first, platform::Open::CreateNew).unwrap();
+    file.write_at(&bytes, 0).unwrap();
+    drop(file);
+    // when the store is opened, then it goes.
+    let lsm = open(&disk);
+    assert!(!disk.files().contains(&first));
+    assert_clean(&disk, lsm);
+}

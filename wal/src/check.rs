@@ -39,6 +39,8 @@ pub struct Checked {
     pub last_lsn: Lsn,
     /// The last frame of all.
     pub newest_lsn: Lsn,
+    /// The newest epoch that a segment's header or a frame names; 0: none could be read.
+    pub newest_epoch: u64,
 }
 
 /// Reads the log in `dir`, of which frames from `from` on are needed and those up
@@ -79,6 +81,7 @@ pub fn check(
         headers.extend(walk.header(disk, dir, number));
     }
     walk.out.segments = headers.len() as u64;
+    walk.out.newest_epoch = headers.iter().map(|header| header.epoch).max().unwrap_or(0);
     if let Some(oldest) = headers.first()
         && oldest.first_lsn > from
     {

@@ -424,7 +424,8 @@ fn make_dir(disk: &dyn Disk, dir: &str) -> Result<(), Error> {
     let mut at = dir;
     while !at.is_empty() {
         at = at.rsplit_once('/').map_or("", |(parent, _)| parent);
-        disk.sync_dir(at).map_err(Error::io("sync", at))?;
+        let name = if at.is_empty() { "the data directory" } else { at };
+        disk.sync_dir(at).map_err(Error::io("sync", name))?;
     }
     Ok(())
 }

@@ -133,6 +133,11 @@ impl Inner {
         self.turn.poisoned()
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_appending(&self) -> bool {
+        self.tail.try_lock().is_none()
+    }
+
     pub(crate) fn spares(&self) -> usize {
         self.spares.lock().len()
     }
@@ -166,17 +171,29 @@ impl Inner {
             let (bytes, max) = (payload.len() as u64, MAX_PAYLOAD_BYTES as u64);
             return Err(Error::TooLarge { bytes, max });
         }
-        let payload_check = frame::payload_check(payload);
+        let check = frame::payload_check(payload);
+        let appended = self.append_locked(&mut self.tail.lock(), wall_micros, payload, check);
+        // It may have flushed to make room.
+        self.watchers.tell(self.durable_lsn());
+        appended
+    }
+
+    fn append_locked(
+        &self,
+        tail: &mut MutexGuard<'_, Tail>,
+        wall_micros: u64,
+        payload: &[u8],
+        payload_check: u64,
+    ) -> Result<Lsn, Error> {
         let len = frame_len(payload.len());
-        let mut tail = self.tail.lock();
         if self.turn.is_poisoned() {
             return Err(self.poison_error());
         }
         if tail.at > HEADER_LEN && tail.at + len > self.opts.segment_bytes {
-            self.rotate(&mut tail)?;
+            self.rotate(tail)?;
         }
         if tail.at + len > tail.segment.allocated {
-            self.grow(&mut tail, len)?;
+            self.grow(tail, len)?;
         }
         let new = New {
             lsn: self.last_lsn() + 1,
@@ -193,7 +210,7 @@ impl Inner {
             offset: tail.at,
         };
         match self.opts.sync {
-            SyncMode::Async => self.write(&mut tail, place, &new, payload)?,
+            SyncMode::Async => self.write(tail, place, &new, payload)?,
             SyncMode::Sync => {
                 if self.pending.lock().waiting() + len > MOST_PENDING {
                     self.flush_now()?;
@@ -350,24 +367,27 @@ impl Inner {
         let held = self.turn.take().map_err(Error::Poisoned)?;
         held.publish(self.flush());
         drop(held);
-        self.watchers.tell(self.durable_lsn());
         if self.turn.is_poisoned() { Err(self.poison_error()) } else { Ok(()) }
     }
 
     /// Ends the tail segment, if it holds a frame. `true`: it did.
     pub(crate) fn rotate_now(&self) -> Result<bool, Error> {
-        let mut tail = self.tail.lock();
-        if self.turn.is_poisoned() {
-            return Err(self.poison_error());
-        }
-        if tail.at == HEADER_LEN {
-            return Ok(false);
-        }
-        self.rotate(&mut tail)?;
-        if self.durable_lsn() < self.last_lsn() {
-            self.flush_now()?;
-        }
-        Ok(true)
+        let outcome = {
+            let mut tail = self.tail.lock();
+            if self.turn.is_poisoned() {
+                Err(self.poison_error())
+            } else if tail.at == HEADER_LEN {
+                Ok(false)
+            } else {
+                self.rotate(&mut tail)
+                    .and_then(|()| {
+                        if self.durable_lsn() < self.last_lsn() { self.flush_now() } else { Ok(()) }
+                    })
+                    .map(|()| true)
+            }
+        };
+        self.watchers.tell(self.durable_lsn());
+        outcome
     }
 
     /// Ends the tail segment and begins the next. The caller has the append lock.
@@ -431,7 +451,6 @@ impl Inner {
         self.pending.lock().begin(&segment.header);
         self.begin(tail, segment, false);
         drop(held);
-        self.watchers.tell(self.durable_lsn());
         Ok(())
     }
 

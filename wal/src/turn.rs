@@ -177,7 +177,12 @@ impl Held<'_> {
     pub(crate) fn publish(&self, outcome: Result<u64, String>) {
         match outcome {
             Ok(lsn) => {
-                self.turn.durable.fetch_max(lsn, Ordering::AcqRel);
+                let state = self.turn.state.lock();
+                // A sync beside this one failed: those who wait were told so, and what
+                // they wrote must not become visible afterwards.
+                if !state.poison.as_ref().is_some_and(|poison| poison.by_sync) {
+                    self.turn.durable.fetch_max(lsn, Ordering::AcqRel);
+                }
             }
             Err(why) => self.turn.poison(true, why),
         }

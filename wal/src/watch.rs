@@ -1,27 +1,29 @@
 //! Those who want to know when more frames are durable.
 //!
-//! Must stay true: a watcher is called with LSNs that only rise, on the thread
-//! that made them durable, with no lock of the log held and one call at a time;
-//! after its [`Watch`] is dropped it is not called again.
+//! Must stay true: a watcher is called with LSNs that only rise, on a thread that
+//! made them durable or appends behind them, with no lock of the log held but that
+//! of this list, and one call at a time; after its [`Watch`] is dropped it is not
+//! called again. So the log tells after it has let go of its own locks (`log.rs`).
 
 use crate::Lsn;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 type Call = Box<dyn FnMut(Lsn) + Send>;
 
 #[derive(Default)]
 pub(crate) struct Watchers {
     list: Arc<Mutex<List>>,
-    /// So that nobody pays where nobody watches.
+    /// So that nobody pays where nobody watches,
     count: Arc<AtomicUsize>,
+    /// or where there is no news. Written under the list's lock.
+    told: AtomicU64,
 }
 
 #[derive(Default)]
 struct List {
     next: u64,
-    told: Lsn,
     calls: Vec<(u64, Call)>,
 }
 
@@ -50,12 +52,12 @@ impl Watchers {
 
     /// Calls everybody, if `durable` is news.
     pub(crate) fn tell(&self, durable: Lsn) {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if self.count.load(Ordering::Acquire) == 0 || durable <= self.told.load(Ordering::Acquire) {
             return;
         }
         let mut list = self.list.lock();
-        if durable > list.told {
-            list.told = durable;
+        if durable > self.told.load(Ordering::Relaxed) {
+            self.told.store(durable, Ordering::Release);
             list.calls.iter_mut().for_each(|(_, call)| call(durable));
         }
     }

@@ -59,14 +59,14 @@ impl Verify {
         let from = if meta.is_some() { flushed + 1 } else { 1 };
         let mut unreadable = Vec::new();
         let mut faults = Vec::new();
-        let mut newest_epoch = 0;
+        let mut frames_epoch = 0;
         let checked = wal::check(
             &*self.disk,
             WAL_DIR,
             from,
             flushed,
             &mut |frame, _| {
-                newest_epoch = newest_epoch.max(frame.epoch);
+                frames_epoch = frames_epoch.max(frame.epoch);
                 if let Err(error) = decode(frame.payload) {
                     unreadable.push((frame.lsn, error.to_string()));
                 }
@@ -89,6 +89,17 @@ impl Verify {
         }
         for (lsn, what) in unreadable {
             self.report.fault(WAL_DIR, At::Frame(lsn, 0), None, what);
+        }
+        // As an opening refuses it: the log's next life would not be after this one.
+        let epoch = checked.newest_epoch.max(frames_epoch);
+        if let Some(meta) = meta
+            && (1..meta.wal_epoch).contains(&epoch)
+        {
+            let what = format!(
+                "its newest epoch is {epoch}, the page file names {}: they do not belong together",
+                meta.wal_epoch
+            );
+            self.report.fault(WAL_DIR, At::File, None, what);
         }
         self.report.log_segments = checked.segments;
         self.report.frames = checked.frames;

@@ -234,3 +234,34 @@ fn lies_that_check_are_found_too() {
     let dead = lie(SEGMENTS, id, &row);
     assert!(dead.to_string().contains("the table says"), "{dead}");
 }
+
+#[test]
+fn a_log_of_an_earlier_life_is_told_from_its_epoch() {
+    // Given a store, and its log as it was some lives ago,
+    let mut world = World::new(11);
+    world.work(20);
+    world.lsm.flush().unwrap();
+    let disk = Arc::clone(&world.disk);
+    drop(world);
+    let old = disk.snapshot();
+    for n in 0..3u8 {
+        let lsm = open(&disk).unwrap();
+        let mut batch = lsm::Batch::new();
+        batch.put(lsm::KeyspaceId(1), b"epoch", &[n]);
+        lsm.commit(&batch).unwrap();
+        lsm.flush().unwrap();
+    }
+    assert!(verify(&disk).is_clean());
+    // when that log is put beside the trees of now,
+    let log = |disk: &SimDisk| disk.files().into_iter().filter(|f| f.starts_with("wal/"));
+    for file in log(&disk).collect::<Vec<_>>() {
+        disk.remove(&file).unwrap();
+    }
+    for file in log(&old).collect::<Vec<_>>() {
+        let new = disk.open(&file, platform::Open::CreateNew).unwrap();
+        new.write_at(&old.file_bytes(&file).unwrap(), 0).unwrap();
+    }
+    // then verify says so, as an opening would.
+    let report = verify(&disk).to_string();
+    assert!(report.contains("they do not belong together"), "{report}");
+}

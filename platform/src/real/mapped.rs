@@ -19,10 +19,18 @@
 //! * **No SIGBUS for a file that was cut.** `RealFile` gives its mapping up before
 //!   it cuts the file; no other handle may (see [`File::allocate`]); the data
 //!   directory's lock keeps other processes out.
-//! * What is left: a page that was populated, written back, evicted under memory
-//!   pressure and cannot be read again when it is next written. The kernel then
-//!   kills the process by SIGBUS, as after `kill -9`: nothing acknowledged is
-//!   lost. An error of a write-back is reported by the next `sync`, mapping or not.
+//! * What is left, since a window is brought in once and written many times:
+//!   - a page that was populated, written back, evicted under memory pressure and
+//!     cannot be read again when it is next written;
+//!   - a page that a write-back (`fdatasync`, or the kernel's own) has made read-only
+//!     again. The next copy into it asks the file system for leave (`page_mkwrite`),
+//!     and that may say no by then: it was shut down or remounted read-only after an
+//!     error, or the block was cloned since it was populated and there is no space
+//!     for a copy.
+//!
+//!   The kernel then kills the process by SIGBUS, as after `kill -9`: nothing
+//!   acknowledged is lost. An error of a write-back is reported by the next `sync`,
+//!   mapping or not.
 //!
 //! `fdatasync` covers the mapped pages: the kernel write-protects a page when it
 //! writes it back, so the next copy into it marks it dirty again.

@@ -497,3 +497,11 @@ fn what_a_mapping_gives_is_verified_and_the_disk_asked_when_it_does_not_check() 
     assert!(at[399].segment > 1);
     read(399, at[399]).unwrap();
 }
+
+#[test]
+fn a_root_directory_that_cannot_be_synced_has_a_name() {
+    let disk = SimDisk::new(1);
+    disk.fail(Fault::Sync, "", Times::Next);
+    let error = try_open(&disk, Tail::EMPTY).unwrap_err().to_string();
+    assert!(error.contains("sync the data directory:"), "{error}");
+}

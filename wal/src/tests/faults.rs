@@ -291,3 +291,11 @@ fn a_file_that_got_a_header_and_no_name_is_not_used_again() {
         assert_eq!(lsns(&found), [10, 11, 12, 13]);
     }
 }
+
+#[test]
+fn a_root_directory_that_cannot_be_synced_has_a_name() {
+    let disk = SimDisk::new(1);
+    disk.fail(Fault::Sync, "", Times::Next);
+    let error = open_from(&disk, SMALL, 1, 0).unwrap_err().to_string();
+    assert!(error.contains("sync the data directory:"), "{error}");
+}

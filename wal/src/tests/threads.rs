@@ -295,3 +295,47 @@ fn when_a_sync_fails_nobody_is_told_of_a_frame_that_is_lost() {
         assert!(found.len() as u64 >= acknowledged, "seed {seed}");
     }
 }
+
+#[test]
+fn what_was_told_as_failed_does_not_become_durable_by_a_sync_beside() {
+    // given: a flush in its turn, and a sync beside it that fails
+    let turn = crate::turn::Turn::new(3);
+    let held = turn.take().unwrap();
+    turn.poison(true, "the directory".to_owned());
+    // when: the flush succeeds, then: what waited was refused, and stays so.
+    held.publish(Ok(5));
+    drop(held);
+    assert_eq!(turn.durable(), 3);
+    assert!(turn.wait(4, || Ok(5)).is_err());
+    // (A failed write alone takes nothing back: what was appended before counts.)
+    let turn = crate::turn::Turn::new(3);
+    let held = turn.take().unwrap();
+    turn.poison(false, "a write".to_owned());
+    held.publish(Ok(5));
+    assert_eq!(turn.durable(), 5);
+}
+
+#[test]
+fn watchers_are_called_with_no_lock_of_the_log_held() {
+    // given: a log in sync mode, and a watcher who looks whether one can append
+    let disk = SimDisk::new(1);
+    let opts = Options { sync: SyncMode::Sync, ..SMALL };
+    let wal = Arc::new(open_from(&disk, opts, 1, 0).unwrap().0);
+    let calls = Arc::new(AtomicU64::new(0));
+    let (seen, looked) = (Arc::clone(&calls), Arc::downgrade(&wal));
+    let watch = wal.on_durable(move |_| {
+        if let Some(wal) = looked.upgrade() {
+            assert!(!wal.inner.is_appending());
+        }
+        seen.fetch_add(1, Ordering::SeqCst);
+    });
+    // when: rotations flush, asked for and by themselves, then: he is called, and can.
+    for _ in 0..12 {
+        wal.append(1, &[7; 56]).unwrap();
+    }
+    let by_themselves = calls.load(Ordering::SeqCst);
+    assert!(by_themselves >= 3, "{by_themselves}");
+    assert!(wal.rotate_now().unwrap());
+    assert_eq!(calls.load(Ordering::SeqCst), by_themselves + 1);
+    drop(watch);
+}
