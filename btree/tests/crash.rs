@@ -550,6 +550,7 @@ fn an_opening_writes_the_meta_page_it_goes_by_once_more() {
         drop(file);
         // when it is opened,
         let bytes = disk.file_bytes("t.pages").unwrap();
+        disk.record(0);
         disk.record(1000);
         let file = PageFile::open(disk.clone(), "t.pages", Options::default()).unwrap();
         // then that page alone is written, as it was, and synced after that.
