@@ -201,9 +201,8 @@ impl Pace {
         let cost = u128::from(took) * u128::from(MIB) / u128::from(set.max(1));
         let cost = u64::try_from(cost).unwrap_or(u64::MAX);
         // The mean of this one and of all before.
-        let _ = self.cost.fetch_update(Relaxed, Relaxed, |mean| {
-            Some(if mean == 0 { cost } else { mean / 2 + cost / 2 })
-        });
+        let mean = self.cost.load(Relaxed);
+        self.cost.store(if mean == 0 { cost } else { mean / 2 + cost / 2 }, Relaxed);
     }
 
     fn wake(&self) {
