@@ -54,6 +54,8 @@ pub(crate) struct Space {
     pub(crate) doubt: bool,
     /// Commits made in a row to shrink the file.
     pub(crate) shrinking: u32,
+    /// At this epoch, reusable pages from this one on were given back.
+    pub(crate) punched: (u64, u32),
 }
 
 impl Space {

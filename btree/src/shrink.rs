@@ -9,6 +9,9 @@
 //! * a step is bounded: one commit without changes, or one cut of at most
 //!   [`STEP`] pages.
 //!
+//! What stays free within the file (a flush writes most of a tree anew, so that
+//! there are the places of up to three) gives its space back as holes.
+//!
 //! Pages are taken from the low end of the free list, so the high end empties by
 //! itself as data is written anew or removed; the directory's few pages and the
 //! free list are moved down here. Pages of other trees are not moved: one of them
@@ -32,6 +35,8 @@ const STEP: u64 = 16 << 10;
 /// Fewer are not worth it: 1 MiB. Also an eighth of the file stays, so that a file
 /// that breathes is not cut and grown by turns.
 const WORTH: u64 = 256;
+/// The shortest run of pages within the file to give back: 256 KiB.
+const RUN: u64 = 64;
 /// Commits in a row for the sake of shrinking. A page freed by commit n is free for
 /// good two later: then the directory and the list can move down, their old places
 /// are free another two later and leave the count of pages; one more makes the meta
@@ -82,11 +87,48 @@ impl PageFile {
         let space = write.space();
         let used = u64::from(space.pages) - space.free_at_end(&live, &directory);
         if pages.saturating_sub(used) < worth(used) || space.shrinking >= COMMITS {
-            return Ok(None);
+            let bytes = self.punch(space)?;
+            return Ok((bytes > 0).then(|| Shrunk { bytes, view: self.view() }));
         }
         let commits = space.shrinking + 1;
         let view = write.commit_anyway(commits)?;
         Ok(Some(Shrunk { bytes: 0, view }))
+    }
+}
+
+impl PageFile {
+    /// Gives back the space of long runs of reusable pages within the file, a bounded
+    /// part of them at a time, once after each commit. No meta page and no view can
+    /// reach them, and whoever uses one writes it whole. Returns how many bytes.
+    fn punch(&self, space: &mut Space) -> Result<u64, Error> {
+        let shared = self.shared();
+        let epoch = self.view().epoch();
+        if space.punched.0 != epoch {
+            space.punched = (epoch, u32::MAX);
+        }
+        if (space.reusable.len() as u64) < worth(space.pages.into()) {
+            return Ok(0);
+        }
+        let mut pages = 0;
+        // Descending, as the list is.
+        let below = space.reusable.partition_point(|page| *page >= space.punched.1);
+        for run in space.reusable[below..].chunk_by(|a, b| *a == b + 1) {
+            let (first, count) = (run[run.len() - 1], run.len() as u64);
+            space.punched.1 = first;
+            if count < RUN {
+                continue;
+            }
+            let (at, len) = (u64::from(first) * PAGE_BYTES as u64, count * PAGE_BYTES as u64);
+            if !shared.file.punch(at, len).map_err(|e| shared.io("punch a hole into", e))? {
+                space.punched.1 = 0;
+                break;
+            }
+            pages += count;
+            if pages >= STEP {
+                break;
+            }
+        }
+        Ok(pages * PAGE_BYTES as u64)
     }
 }
 

@@ -478,6 +478,83 @@ fn a_crash_while_the_file_shrinks_leaves_a_whole_version() {
 }
 
 #[test]
+fn a_crash_while_holes_are_made_leaves_a_whole_version() {
+    // given: a large tree that is dropped, and behind it in the file one that stays
+    let start = |disk: &std::sync::Arc<SimDisk>| -> Result<btree::PageFile, Error> {
+        let file = open(disk.clone())?;
+        for tree in [1, 2] {
+            let mut write = file.begin();
+            let ops = (0u32..9000).map(|k| (k.to_be_bytes(), Op::Put([tree as u8; 200])));
+            write.apply(tree, ops, &mut |_, _| {})?;
+            write.commit()?;
+        }
+        let mut write = file.begin();
+        write.drop_tree(1)?;
+        write.commit()?;
+        for n in 0..2 {
+            let mut write = file.begin();
+            write.apply(3, [(b"more", Op::Put([n]))], &mut |_, _| {})?;
+            write.commit()?;
+        }
+        Ok(file)
+    };
+    let rest = |file: &btree::PageFile| -> Result<u64, Error> {
+        let mut bytes = 0;
+        while let Some(more) = file.shrink()? {
+            bytes += more.bytes;
+        }
+        Ok(bytes)
+    };
+    let keeps = |file: &btree::PageFile| {
+        let trees = contents(&file.view()).unwrap();
+        assert_eq!(trees[&2].len(), 9000);
+        assert!(trees[&2].values().all(|value| value[..] == [2; 200]));
+    };
+    let (before, calls) = {
+        let disk = SimDisk::new(0);
+        let file = start(&disk).unwrap();
+        let (space, before) = (disk.used(), disk.calls());
+        // when: there is nothing else to do, then: its space is given back, once,
+        let freed = rest(&file).unwrap();
+        assert!(freed > 400 * 4096, "{freed}");
+        assert!(disk.used() + 400 * 4096 < space, "{} of {space}", disk.used());
+        assert_eq!(rest(&file).unwrap(), 0);
+        // both versions are whole,
+        keeps(&file);
+        assert_clean(&file);
+        let lost = disk.snapshot();
+        lost.corrupt(PATH, file.view().epoch() % 2 * 4096 + 50, 1).unwrap();
+        let older = open(lost.kill()).unwrap();
+        keeps(&older);
+        assert_clean(&older);
+        let calls = disk.calls();
+        // and the holes are used again.
+        let mut write = file.begin();
+        let ops = (0u32..9000).map(|k| (k.to_be_bytes(), Op::Put([4; 200])));
+        write.apply(4, ops, &mut |_, _| {}).unwrap();
+        write.commit().unwrap();
+        assert_clean(&file);
+        assert!(disk.used() <= space + 40 * 4096);
+        (before, calls)
+    };
+    for call in before + 1..=calls {
+        let disk = SimDisk::new(call);
+        let file = start(&disk).unwrap();
+        disk.crash_after(call - before);
+        assert!(rest(&file).is_err());
+        drop(file);
+        for disk in [disk.restart(), disk.restart_worst(), disk.kill()] {
+            let file = open(disk.clone()).unwrap();
+            keeps(&file);
+            assert_clean(&file);
+            rest(&file).unwrap();
+            keeps(&file);
+            assert_clean(&file);
+        }
+    }
+}
+
+#[test]
 fn shrinking_fails_harmlessly_and_cuts_nothing_a_view_needs() {
     let disk = SimDisk::new(1);
     let file = open(disk.clone()).unwrap();

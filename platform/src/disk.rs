@@ -58,6 +58,16 @@ pub trait File: Send + Sync {
     /// Cuts or extends (with zeros) the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
+    /// Gives the space of a range within the file back; it reads as zeros from then
+    /// on, durably after the next [`File::sync`]. `false`: the file system cannot, and
+    /// the bytes are as they were. Not for what [`File::allocate`] prepared.
+    ///
+    /// # Errors
+    /// A part may read as zeros, and a part as it was.
+    fn punch(&self, _offset: u64, _len: u64) -> io::Result<bool> {
+        Ok(false)
+    }
+
     /// Makes the file at least `len` bytes long by really writing zeros behind its
     /// end, so that a later write below `len` cannot meet a full disk (on file
     /// systems that overwrite in place). What the file holds stays. The zeros are

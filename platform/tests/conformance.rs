@@ -57,6 +57,24 @@ suite! {
     lengths_beyond_the_kernels_are_refused,
     an_allocation_adds_zeros_and_keeps_what_is_there,
     a_write_through_handle_takes_whole_blocks,
+    a_hole_punched_reads_as_zeros_and_can_be_filled,
+}
+
+fn a_hole_punched_reads_as_zeros_and_can_be_filled(disk: &dyn Disk) -> io::Result<()> {
+    let file = disk.open("f", Open::Create)?;
+    file.write_at(&[7; 40_000], 0)?;
+    // (where the file system cannot, nothing happens)
+    let can = file.punch(8192, 16_384)?;
+    let hole = if can { 0 } else { 7 };
+    let mut want = vec![7; 40_000];
+    want[8192..8192 + 16_384].fill(hole);
+    assert_eq!(all(&*file)?, want);
+    file.sync()?;
+    file.write_at(&[9; 100], 10_000)?;
+    want[10_000..10_100].fill(9);
+    assert_eq!(all(&*file)?, want);
+    assert!(disk.open("f", Open::Read)?.punch(0, 4096).is_err());
+    Ok(())
 }
 
 fn an_allocation_adds_zeros_and_keeps_what_is_there(disk: &dyn Disk) -> io::Result<()> {

@@ -106,6 +106,23 @@ impl File for RealFile {
         self.file.set_len(len).map_err(|e| self.at("set the length of", len, &e))
     }
 
+    fn punch(&self, offset: u64, len: u64) -> io::Result<bool> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        if len == 0 || offset < self.allocated.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        loop {
+            return match fallocate(&self.file, flags, offset, len) {
+                Ok(()) => Ok(true),
+                Err(Errno::INTR) => continue,
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+                Err(error) => Err(self.at("punch a hole into", offset, &error.into())),
+            };
+        }
+    }
+
     fn allocate(&self, len: u64) -> io::Result<()> {
         if i64::try_from(len).is_err() {
             let error = io::Error::from(io::ErrorKind::InvalidInput);

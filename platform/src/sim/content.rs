@@ -85,6 +85,15 @@ impl Content {
         }
     }
 
+    /// Lets the whole pages of a range of zeros go.
+    pub(crate) fn forget_zeros(&mut self, len: usize, offset: u64) {
+        for piece in pieces(offset, len) {
+            if piece.len == PAGE {
+                self.pages.remove(&piece.page);
+            }
+        }
+    }
+
     pub(crate) fn set_len(&mut self, len: u64) {
         if len < self.len {
             self.pages.split_off(&len.div_ceil(PAGE_64));

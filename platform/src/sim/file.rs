@@ -66,6 +66,15 @@ impl File for SimFile {
         done
     }
 
+    fn punch(&self, offset: u64, len: u64) -> io::Result<bool> {
+        self.check_writable()?;
+        let mut state = self.state.lock();
+        let done = state.punch(self.inode, &self.path, offset, len);
+        let asked = (offset, usize::try_from(len).unwrap_or(usize::MAX));
+        state.trace().note(Verb::Punch, &self.path, asked, &[], &done, |()| 0);
+        done.map(|()| true)
+    }
+
     fn allocate(&self, len: u64) -> io::Result<()> {
         if len > self.len()? {
             self.check_writable()?;

@@ -81,6 +81,12 @@ impl Inode {
         self.pending.push(Change::Write { offset, data: data.into() });
     }
 
+    /// Zeros that take up no space, but for parts of pages.
+    pub(crate) fn punch(&mut self, len: usize, offset: u64) {
+        self.write(&vec![0; len], offset);
+        self.live.forget_zeros(len, offset);
+    }
+
     /// A write that never reaches the medium. `cached`: reads show it for now.
     pub(crate) fn lose(&mut self, data: &[u8], offset: u64, cached: bool) {
         let end = offset + data.len() as u64;

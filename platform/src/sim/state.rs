@@ -404,6 +404,30 @@ impl State {
         result
     }
 
+    /// Zeros within the file that take up no space.
+    pub(crate) fn punch(
+        &mut self,
+        inode: InodeId,
+        path: &str,
+        offset: u64,
+        len: u64,
+    ) -> io::Result<()> {
+        self.check()?;
+        let end = self.inode(inode).live().len().min(offset.saturating_add(len));
+        let Some(wanted) = end.checked_sub(offset).and_then(|n| usize::try_from(n).ok()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let (part, result) = match self.step() {
+            Step::Dies(mut rng) => (rng.up_to(wanted), Err(crashed())),
+            Step::Whole => match self.fault(Fault::Write, path) {
+                Err(e) => (self.rng().up_to(wanted), Err(e)),
+                Ok(()) => (wanted, Ok(())),
+            },
+        };
+        self.inode_mut(inode).punch(part, offset);
+        result
+    }
+
     pub(crate) fn set_len(&mut self, inode: InodeId, path: &str, len: u64) -> io::Result<()> {
         self.check()?;
         if len > MAX_LEN {

@@ -34,6 +34,8 @@ pub enum Verb {
     Write,
     /// Making bytes durable.
     Sync,
+    /// Giving the space of a part of a file back.
+    Punch,
     /// Cutting or growing a file.
     SetLen,
     /// Giving a file room.
