@@ -1,4 +1,4 @@
-//! The living log: append, group sync, rotation, truncation.
+//! The living log: append and group sync (`log/`: rotation, truncation).
 //!
 //! Must stay true:
 //! * lock order: `tail` (the append lock), then the turn, then `now` or `pending`.
@@ -12,11 +12,14 @@
 //!   nothing: no frame of it can be found, no LSN is used;
 //! * the order of rotation is the one the crate's page argues from.
 
+mod rotate;
+mod trim;
+
 use crate::error::Error;
 use crate::files::{self, Failed, Segment};
 use crate::frame::{self, MAX_PAYLOAD_BYTES, New, Place, frame_len};
 use crate::pending::Pending;
-use crate::segment::{self, HEADER_LEN, Kind, SegmentHeader};
+use crate::segment::{self, HEADER_LEN, SegmentHeader};
 use crate::turn::{Ended, Turn};
 use crate::watch::Watchers;
 use crate::{Lsn, Options, SegmentInfo, SyncMode};
@@ -368,176 +371,6 @@ impl Inner {
         held.publish(self.flush());
         drop(held);
         if self.turn.is_poisoned() { Err(self.poison_error()) } else { Ok(()) }
-    }
-
-    /// Ends the tail segment, if it holds a frame. `true`: it did.
-    pub(crate) fn rotate_now(&self) -> Result<bool, Error> {
-        let outcome = {
-            let mut tail = self.tail.lock();
-            if self.turn.is_poisoned() {
-                Err(self.poison_error())
-            } else if tail.at == HEADER_LEN {
-                Ok(false)
-            } else {
-                self.rotate(&mut tail)
-                    .and_then(|()| {
-                        if self.durable_lsn() < self.last_lsn() { self.flush_now() } else { Ok(()) }
-                    })
-                    .map(|()| true)
-            }
-        };
-        self.watchers.tell(self.durable_lsn());
-        outcome
-    }
-
-    /// Ends the tail segment and begins the next. The caller has the append lock.
-    fn rotate(&self, tail: &mut MutexGuard<'_, Tail>) -> Result<(), Error> {
-        let header = SegmentHeader {
-            number: tail.number + 1,
-            first_lsn: self.last_lsn() + 1,
-            epoch: self.epoch,
-            salt: self.opts.salt,
-            recycled: false,
-        };
-        match self.opts.sync {
-            SyncMode::Async => self.rotate_loosely(tail, &header),
-            SyncMode::Sync => self.rotate_durably(tail, &header),
-        }
-    }
-
-    /// Async mode: waits for no disk; the next flush makes it all durable, the
-    /// ended segment first.
-    fn rotate_loosely(&self, tail: &mut Tail, header: &SegmentHeader) -> Result<(), Error> {
-        if self.now.lock().unsynced.len() >= MOST_UNSYNCED {
-            self.flush_now()?;
-        }
-        let mut spare = self.spares.lock().pop();
-        let first_len = files::grown(0, HEADER_LEN, self.opts.segment_bytes);
-        let made = files::make_loose(&*self.disk, &self.dir, header, &mut spare, first_len);
-        let segment = made.map_err(|error| {
-            self.spares.lock().extend(spare);
-            self.refuse(header.number, error)
-        })?;
-        self.begin(tail, segment, true);
-        Ok(())
-    }
-
-    /// Sync mode: the ended segment is durable before the next one is made, and
-    /// that is before a frame is written to it.
-    fn rotate_durably(&self, tail: &mut Tail, header: &SegmentHeader) -> Result<(), Error> {
-        let held = self.turn.take().map_err(Error::Poisoned)?;
-        if self.durable_lsn() < self.last_lsn() {
-            held.publish(self.flush());
-        }
-        if self.turn.is_poisoned() {
-            return Err(self.poison_error());
-        }
-        let mut spare = self.spares.lock().pop();
-        let first_len = files::grown(0, HEADER_LEN, self.opts.segment_bytes);
-        let (disk, mode) = (&*self.disk, self.opts.sync);
-        let made = files::make(disk, &self.dir, mode, header, &mut spare, first_len);
-        let segment = match made {
-            Ok(segment) => segment,
-            Err(Failed::Clean(error)) => {
-                self.spares.lock().extend(spare);
-                return Err(self.refuse(header.number, error));
-            }
-            Err(Failed::Sync(error)) => {
-                let path = segment::path(&self.dir, header.number);
-                let what = format!("the log segment {path} could not be made: {error}");
-                return Err(self.poison(true, &what));
-            }
-        };
-        self.pending.lock().begin(&segment.header);
-        self.begin(tail, segment, false);
-        drop(held);
-        Ok(())
-    }
-
-    /// Goes over to a new segment.
-    fn begin(&self, tail: &mut Tail, segment: Segment, loose: bool) {
-        let mut now = self.now.lock();
-        if let Some(ended) = now.segments.last_mut() {
-            (ended.bytes, ended.last_lsn, ended.sealed) = (tail.at, self.last_lsn(), true);
-        }
-        now.segments.push(begun(&segment.header));
-        let ended = std::mem::replace(&mut now.segment, segment.clone());
-        if loose {
-            now.unsynced.push(ended.file);
-            now.loose += 1;
-        }
-        self.end.store(HEADER_LEN, Ordering::Release);
-        drop(now);
-        tail.number = segment.header.number;
-        tail.segment = segment;
-        tail.at = HEADER_LEN;
-    }
-
-    pub(crate) fn truncate_below(&self, lsn: Lsn) -> Result<u64, Error> {
-        let _one = self.trim.lock();
-        let mut removed = 0;
-        loop {
-            let victim = {
-                let now = self.now.lock();
-                match &now.segments[..] {
-                    // Every frame of the first is below where the second starts; and
-                    // the second, the log's oldest then, will outlive a power cut.
-                    [first, second, ..]
-                        if second.first_lsn <= lsn
-                            && first.last_lsn <= self.durable_lsn()
-                            && now.segments.len() - now.loose >= 2 =>
-                    {
-                        first.number
-                    }
-                    _ => return Ok(removed),
-                }
-            };
-            let room = self.spares.lock().len() < self.opts.spare_segments;
-            self.retire(victim, room)?;
-            removed += 1;
-        }
-    }
-
-    /// Takes the oldest segment's name away, durably. One at a time and oldest
-    /// first: a power cut can bring back the oldest name, but never leave a hole.
-    fn retire(&self, number: u64, keep: bool) -> Result<(), Error> {
-        let kept = files::retire(&*self.disk, &self.dir, number, keep, self.opts.segment_bytes)?;
-        // Before the file can be used again: a cursor that reads nonsense in it
-        // must find that it is gone.
-        self.now.lock().segments.retain(|s| s.number != number);
-        if let Err(e) = self.disk.sync_dir(&self.dir) {
-            let what = format!("the directory {} could not be synced: {e}", self.dir);
-            return Err(self.poison(true, &what));
-        }
-        if kept {
-            self.spares.lock().push(number);
-        }
-        Ok(())
-    }
-
-    /// Removes all spares but `most`; how many those were.
-    pub(crate) fn keep_spares(&self, most: usize) -> Result<usize, Error> {
-        let _one = self.trim.lock();
-        let mut removed = 0;
-        loop {
-            let victim = {
-                let mut spares = self.spares.lock();
-                if spares.len() <= most { None } else { spares.pop() }
-            };
-            let Some(number) = victim else { return Ok(removed) };
-            let path = Kind::Spare.path(&self.dir, number);
-            if let Err(e) = self.disk.remove(&path) {
-                self.spares.lock().push(number);
-                return Err(Error::io("remove", &path)(e));
-            }
-            removed += 1;
-        }
-    }
-
-    /// Drops a segment of an earlier life that holds no frame.
-    pub(crate) fn retire_empty(&self, number: u64) -> Result<(), Error> {
-        let _one = self.trim.lock();
-        self.retire(number, false)
     }
 
     /// Ends every [`Inner::wait_beyond`].
