@@ -41,8 +41,8 @@ fn a_dump_of_mongodb_loads_as_it_is_and_its_ids_can_be_the_keys() {
     let service = Service::start();
     let file = dump(&service, &users());
     let ran = service.run(&["import", "u", &file, "--create"]);
-    let note = "users.metadata.json: the collection had indexes, which were not made here: \
-                email_1 unique {\"email\":1}";
+    let note = "users.metadata.json: the collection had indexes not made here: email_1 unique \
+                {\"email\":1} (--indexes makes it)";
     assert!(ran.err.contains(note) && ran.code == 0, "{ran:?}");
     let stored: Vec<Vec<u8>> =
         service.memory.lock().unwrap().stores["u"].values().cloned().collect();
@@ -57,7 +57,11 @@ fn a_dump_of_mongodb_loads_as_it_is_and_its_ids_can_be_the_keys() {
     service
         .run(&["import", "k", &file, "--id", "key"])
         .fails(5, "users.bson, document 1: PLK-1302");
-    service.run(&["import", "h", &file, "--create", "--id", "hash"]).ok();
+    service.run(&["import", "h", &file, "--create", "--id", "hash", "--indexes"]).ok();
+    assert_eq!(
+        service.memory.lock().unwrap().indexes,
+        [r#"{"name":"email_1","fields":["email"],"unique":true,"sparse":false}"#]
+    );
     assert_eq!(service.documents("h").len(), 2);
     service.run(&["import", "k", &file, "--id", "key", "--key", "n:u8"]).fails(2, "both say");
     let odd = dump(&service, &[doc! { "_id": { "a": 1 } }]);

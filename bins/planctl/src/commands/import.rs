@@ -58,6 +58,9 @@ pub(crate) struct Import {
     /// What becomes of MongoDB's `_id`, which stays in the document in any case
     #[arg(long, value_name = "WHAT", default_value = "field")]
     id: Id,
+    /// BSON: make the indexes that mongodump wrote down in NAME.metadata.json beside NAME.bson
+    #[arg(long)]
+    indexes: bool,
     /// A file that declares the fields: types, names, dates (docs/import.md)
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
@@ -128,7 +131,7 @@ impl Import {
             .iter()
             .map(|input| Source { name: input.name(), unit: input.format().unit() })
             .collect();
-        let notes = mongo::notes(&plan.inputs);
+        let collections = mongo::beside(&plan.inputs);
         if done.mark().rows > 0 {
             let rows = count(done.mark().rows, "row");
             output::note(&format!("{}: goes on behind {rows}", self.store));
@@ -138,16 +141,19 @@ impl Import {
         loader.resume(&done);
         let loaded = load(&mut loader, &parcels, plan.state.as_mut(), &progress, &read);
         progress.done();
-        let tally = loader.tally();
-        self.tell_bad(tally);
+        let tally = loader.tally().clone();
+        self.tell_bad(&tally);
         if let Err(failure) = loaded {
             return Err(self.resumable(failure, plan.state.as_ref()));
         }
         if let Some(state) = plan.state {
             state.finish()?;
         }
-        notes.iter().for_each(|note| output::note(note));
-        self.summary(tally, began.elapsed(), global.json)
+        let took = began.elapsed();
+        for collection in &collections {
+            collection.indexes(&mut session, &self.store, self.indexes)?;
+        }
+        self.summary(&tally, took, global.json)
     }
 
     /// Every file is opened before the first row is sent: a wrong name costs nothing.

@@ -20,6 +20,8 @@ pub(crate) struct Memory {
     /// How many documents each batch had, in order.
     pub(crate) batches: Vec<usize>,
     pub(crate) max_batch: Option<usize>,
+    /// The definitions of indexes.
+    pub(crate) indexes: Vec<String>,
     /// How long a batch, or a page, takes.
     pub(crate) slow: Duration,
     /// Whether documents are counted in `batches` and forgotten.
@@ -103,6 +105,11 @@ impl Memory {
                     return refuse(Status::StoreExists, "there is a store of that name");
                 }
                 self.stores.entry(store.to_owned()).or_default();
+                reply.empty();
+            }
+            Request::CreateIndex { store, definition, if_not_exists: true } => {
+                self.store(store)?;
+                self.indexes.push(proto::json::to_json(Doc::parse(definition).unwrap()));
                 reply.empty();
             }
             Request::DropStore { store, if_exists } => {
