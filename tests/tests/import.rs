@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -18,7 +19,7 @@ fn start(dir: &Path) -> Planck {
 fn spawn(dir: &Path, arguments: &[&str]) -> Child {
     let mut command = Command::new(program("planctl"));
     command.args(arguments).arg("--dir").arg(dir);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Waits until the record of an import is another than `before`.
@@ -28,7 +29,11 @@ fn moved(state: &Path, before: &str, child: &mut Child) -> String {
         if now.contains("- file:") && now != before {
             return now;
         }
-        assert!(child.try_wait().unwrap().is_none(), "the import ended before it was killed");
+        if let Some(status) = child.try_wait().unwrap() {
+            let mut told = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+            panic!("the import ended before it was killed, with {status}: {told}");
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
 }

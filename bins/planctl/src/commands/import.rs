@@ -291,7 +291,7 @@ impl Import {
 /// Whether there is a document under a key.
 fn stored(session: &mut Session, store: &str, key: Key) -> Result<bool, Failure> {
     match session.ask(&Request::Read { store, key })?.outcome()? {
-        Ok(Reply::Document(_)) => Ok(true),
+        Ok(Reply::Rows(rows)) => Ok(!rows.is_empty()),
         Err((Status::NotFound | Status::UnknownStore, _)) => Ok(false),
         Err((status, message)) => Err(Failure::refused(status, message)),
         Ok(_) => Err(crate::session::unexpected()),

@@ -219,6 +219,9 @@ impl<'w, W: Wire> Loader<'w, W> {
 
     /// Writes down how far the import is.
     pub(crate) fn checkpoint(&self, state: &mut State) -> Result<(), Failure> {
+        if state.last() == self.mark {
+            return Ok(());
+        }
         let bytes = match &self.quarantine {
             Some(quarantine) => quarantine.sync()?,
             None => 0,

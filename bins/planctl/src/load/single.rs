@@ -104,7 +104,7 @@ impl<W: Wire> Loader<'_, W> {
         self.wire.send(&request).map_err(|failure| self.lost(failure))?;
         let answer = self.wire.receive().map_err(|failure| self.lost(failure))?;
         match answer.outcome()? {
-            Ok(Reply::Document(there)) if there == item.2 => {
+            Ok(Reply::Rows(rows)) if rows.iter().any(|(_, there)| there == item.2) => {
                 self.tally.skipped += 1;
                 self.last_key = Some(key);
             }

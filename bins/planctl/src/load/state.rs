@@ -188,6 +188,11 @@ impl State {
         Ok(Done::default())
     }
 
+    /// Where the newest mark stands.
+    pub(crate) fn last(&self) -> Mark {
+        self.record.marks.last().map(Done::mark).unwrap_or_default()
+    }
+
     /// Whether it is time to write.
     pub(crate) fn due(&self) -> bool {
         self.written.elapsed() >= EVERY

@@ -122,7 +122,12 @@ impl Memory {
                 reply.key(self.insert(store, &[(key, document)])?[0]);
             }
             Request::Read { store, key } => match self.store(store)?.get(&key) {
-                Some(document) => reply.document(document),
+                Some(document) => {
+                    // As the engine answers: a row.
+                    let mut rows = reply.rows(true);
+                    rows.push(key, document);
+                    rows.finish(None);
+                }
                 None => return refuse(Status::NotFound, "there is no document under this key"),
             },
             Request::BatchInsert { store, batch } => {
@@ -195,7 +200,8 @@ impl Memory {
         let after = filter.strip_prefix("key > \"").map(|rest| rest[..32].parse::<Key>().unwrap());
         let even = filter.contains("(even)");
         let wanted = rest.split_once(".pluck(").map(|(_, names)| names.trim_end_matches(')'));
-        let mut rows = reply.rows(true);
+        // As the engine: plucked rows come without keys, but as a field.
+        let mut rows = reply.rows(wanted.is_none());
         let docs = self.store(store)?;
         let behind = docs.iter().filter(|(key, _)| after.is_none_or(|after| **key > after));
         for (key, bytes) in behind
@@ -206,6 +212,9 @@ impl Memory {
             .take(PAGE)
         {
             let mut doc = DocBuf::new();
+            if wanted.is_some_and(|wanted| wanted.starts_with("key")) {
+                doc.push("key", key.to_string().as_str());
+            }
             for (name, value) in Doc::parse(bytes).unwrap() {
                 if wanted.is_none_or(|wanted| wanted.split(", ").any(|one| one == name)) {
                     doc.push(name, value);

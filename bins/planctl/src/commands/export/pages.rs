@@ -4,9 +4,10 @@
 //! begins behind the last key of the page before. A cursor that does not move, or
 //! rows out of order, end the export: they would go on for ever, or leave rows out.
 
+use super::write::KEY;
 use crate::failure::Failure;
 use crate::session::{Answer, Session, unexpected};
-use proto::doc::Doc;
+use proto::doc::{Change, Doc};
 use proto::{Key, Reply, Request, Status};
 
 /// Rows of a page; the server sends fewer if they do not fit a reply.
@@ -39,8 +40,14 @@ impl<'a> Pages<'a> {
         let answer = self.ask(session, after)?;
         let Reply::Rows(rows) = answer.reply()? else { return Err(unexpected()) };
         let mut last = after;
-        let page = rows
-            .iter()
+        let plucked = match self.fields {
+            [] => Vec::new(),
+            _ => rows.iter().map(|(_, bytes)| unkeyed(bytes)).collect::<Result<Vec<_>, _>>()?,
+        };
+        let whole = rows.iter().filter(|_| self.fields.is_empty());
+        let plucked = plucked.iter().map(|(key, bytes)| (Some(*key), bytes.as_slice()));
+        let page = whole
+            .chain(plucked)
             .map(|(key, bytes)| {
                 let key = key.filter(|key| last < Some(*key)).ok_or_else(unexpected)?;
                 last = Some(key);
@@ -99,10 +106,18 @@ impl<'a> Pages<'a> {
         }
         text += &format!(".orderBy(key).limit({})", self.page);
         if !self.fields.is_empty() {
-            text += &format!(".pluck({})", self.fields.join(", "));
+            // Of plucked rows the server gives no keys but those that are plucked too.
+            text += &format!(".pluck({KEY}, {})", self.fields.join(", "));
         }
         text
     }
+}
+
+/// A plucked row: its key, and the rest of it.
+fn unkeyed(bytes: &[u8]) -> Result<(Key, Vec<u8>), Failure> {
+    let doc = Doc::parse(bytes).map_err(|_| unexpected())?;
+    let key = doc.get(KEY).and_then(|key| key.as_str()?.parse().ok()).ok_or_else(unexpected)?;
+    Ok((key, doc.with(&[Change::Unset(KEY)]).map_err(|_| unexpected())?))
 }
 
 #[cfg(test)]
@@ -116,11 +131,11 @@ mod tests {
         assert_eq!(
             pages.text(Some(Key(5))),
             "s.filter(key > \"00000000000000000000000000000005\" and (a = 1 or b = 2))\
-             .orderBy(key).limit(10000).pluck(a, b.c)"
+             .orderBy(key).limit(10000).pluck(key, a, b.c)"
         );
         assert_eq!(
             Pages::new("s", None, &fields).text(None),
-            "s.orderBy(key).limit(10000).pluck(a, b.c)"
+            "s.orderBy(key).limit(10000).pluck(key, a, b.c)"
         );
     }
 }
