@@ -23,8 +23,8 @@
 //! ```
 //!
 //! The definition of an index: `{name?, fields: ["a.b", "-c"], unique?, sparse?,
-//! filter?: "a > 1"}`. The change of a store: `{rename?: name, ttl?: {field, seconds} or
-//! null}`.
+//! filter?: "a > 1"}`. The change of a store: `{rename?: name, schema?: text or
+//! null, ttl?: {field, seconds} or null}`.
 //!
 //! `limit` 0 asks for as many rows as fit a reply. Documents are BSON, checked
 //! by the engine, not here.

@@ -70,6 +70,7 @@ statuses! {
     1103 BadKey          Invalid  400 "The key is not 32 hexadecimal digits.";
     1104 BatchTooLarge   TooLarge 413 "The batch passes limits.max_batch_size.";
     1106 TooManyEntries  TooLarge 413 "The document would have too many entries in an index.";
+    1107 SchemaMismatch  Invalid  400 "The document is not as the store's schema asks.";
     1201 BadName         Invalid  400 "The name is not allowed.";
     1202 UnknownStore    NotFound 404 "There is no store of that name.";
     1203 StoreExists     Conflict 409 "There is a store of that name already.";

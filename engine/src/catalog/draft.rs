@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lsm::KeyspaceId;
 use proto::Status;
 
-use super::{CATALOG, COUNTERS, Draft, MAX_STORES, Sequence, Store, Ttl, User};
+use super::{CATALOG, COUNTERS, Draft, MAX_STORES, Schema, Sequence, Store, Ttl, User};
 use super::{name, record, unknown_store};
 use crate::Refusal;
 use crate::error::shown;
@@ -44,7 +44,13 @@ impl Draft {
             return Err(Refusal::new(Status::Busy, message));
         }
         let keyspace = self.numbers(1)?;
-        let store = Store { keyspace, created_at: now_millis, ttl: None, indexes: Vec::new() };
+        let store = Store {
+            keyspace,
+            created_at: now_millis,
+            schema: None,
+            ttl: None,
+            indexes: Vec::new(),
+        };
         self.put_store(name, store);
         Ok(true)
     }
@@ -105,6 +111,14 @@ impl Draft {
             }
         }
         store.ttl = ttl;
+        self.put_store(name, store);
+        Ok(())
+    }
+
+    /// Says what documents written from now on must look like, or nothing more.
+    pub(crate) fn set_schema(&mut self, name: &str, schema: Option<Schema>) -> Result<(), Refusal> {
+        let mut store = Store::clone(&*self.store(name)?);
+        store.schema = schema.map(Arc::new);
         self.put_store(name, store);
         Ok(())
     }

@@ -12,6 +12,7 @@
 mod draft;
 mod name;
 mod record;
+mod schema;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -31,6 +32,7 @@ use crate::{Engine, OpenError, Refusal};
 pub(crate) use draft::{TTL_INDEX, unknown_index, unknown_sequence};
 pub(crate) use name::MAX_NAME;
 use record::Name;
+pub(crate) use schema::Schema;
 
 /// Where the catalog itself lies.
 const CATALOG: KeyspaceId = KeyspaceId(0);
@@ -47,6 +49,8 @@ pub(crate) struct Store {
     pub(crate) keyspace: KeyspaceId,
     /// Milliseconds since 1970.
     pub(crate) created_at: i64,
+    /// What its documents must look like.
+    pub(crate) schema: Option<Arc<Schema>>,
     /// When its documents expire.
     pub(crate) ttl: Option<Ttl>,
     /// By name.
@@ -153,7 +157,8 @@ impl Catalogs {
                     headless = false;
                 }
                 Name::Store(name) => {
-                    let store = record::decode_store(bytes).ok_or_else(damaged)?;
+                    let mut store = record::decode_store(bytes).ok_or_else(damaged)?;
+                    store.schema = record::decode_schema(bytes).map_err(OpenError::Catalog)?;
                     last = last.max(store.keyspace.0);
                     stores.insert(store.keyspace.0, (name.to_owned(), store));
                 }
@@ -253,6 +258,7 @@ fn find(snapshot: &Snapshot, name: &str) -> Result<Option<Store>, Refusal> {
     let store = record::decode_store(&bytes);
     let mut store =
         store.ok_or_else(|| damaged(format!("the catalog's record of store {}", shown(name))))?;
+    store.schema = record::decode_schema(&bytes).map_err(damaged)?;
     let prefix = record::indexes_of(store.keyspace);
     let mut cursor = snapshot.prefix(CATALOG, &prefix, Direction::Forward)?;
     while let Some((key, bytes)) = cursor.next()? {

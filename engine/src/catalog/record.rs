@@ -4,7 +4,7 @@
 //! key                     document
 //! 00                      { format: 2, next_keyspace: int64 }
 //! 01 | name of a store    { keyspace: int64, created_at: datetime,
-//!                           ttl?: { field: string, seconds: int64 } }
+//!                           schema?: string (JSON), ttl?: { field: string, seconds: int64 } }
 //! 02 | name of a user     { role: string, key_hash: string (PHC), created_at: datetime }
 //! 03 | keyspace of its    { keyspace: int64, created_at: datetime, state: "building" |
 //!    store, u32 BE          "ready" | "failed", reason?: string, fields: ["a.b", "-c"],
@@ -18,10 +18,12 @@
 //!
 //! Invariant: a record that cannot be read is an error naming it, never left out.
 
+use std::sync::Arc;
+
 use lsm::KeyspaceId;
 use proto::doc::{Doc, DocBuf, Value};
 
-use super::{FIRST_STORE, Sequence, Store, Ttl, User};
+use super::{FIRST_STORE, Schema, Sequence, Store, Ttl, User};
 use crate::auth::Role;
 use crate::index::{Definition, Index, Phase};
 
@@ -117,6 +119,9 @@ pub(crate) fn encode_store(store: &Store) -> Vec<u8> {
     let mut doc = DocBuf::new();
     doc.push("keyspace", i64::from(store.keyspace.0));
     doc.push("created_at", Value::DateTime(store.created_at));
+    if let Some(schema) = &store.schema {
+        doc.push("schema", &schema.text);
+    }
     if let Some(Ttl { field, seconds }) = &store.ttl {
         doc.doc("ttl", |ttl| {
             ttl.push("field", field).push("seconds", *seconds);
@@ -172,8 +177,17 @@ pub(crate) fn decode_store(bytes: &[u8]) -> Option<Store> {
         }),
         Some(_) => return None,
     };
-    let indexes = Vec::new();
-    Some(Store { keyspace: KeyspaceId(keyspace), created_at: datetime(doc)?, ttl, indexes })
+    let (schema, indexes) = (None, Vec::new());
+    Some(Store { keyspace: KeyspaceId(keyspace), created_at: datetime(doc)?, schema, ttl, indexes })
+}
+
+/// The schema in a store's record, compiled, if it has one.
+pub(crate) fn decode_schema(bytes: &[u8]) -> Result<Option<Arc<Schema>>, String> {
+    let schema = Doc::parse(bytes).ok().and_then(|doc| doc.get("schema"));
+    let Some(schema) = schema else { return Ok(None) };
+    let text = schema.as_str().ok_or("the schema in a store's record")?;
+    let schema = Schema::parse(text).map_err(|refusal| refusal.message)?;
+    Ok(Some(Arc::new(schema)))
 }
 
 /// An index, or what is wrong with its record.
@@ -234,6 +248,7 @@ mod tests {
         let store = |keyspace, created_at| Store {
             keyspace: KeyspaceId(keyspace),
             created_at,
+            schema: None,
             ttl: None,
             indexes: vec![],
         };
@@ -287,8 +302,13 @@ mod tests {
         assert_eq!(name_of(&[1, 0xff]), None);
         assert_eq!(name_of(&store_key("ab")), Some(Name::Store("ab")));
         assert!(decode_store(&encode_head(16)).is_none());
-        let reserved =
-            Store { keyspace: KeyspaceId(15), created_at: 0, ttl: None, indexes: vec![] };
+        let reserved = Store {
+            keyspace: KeyspaceId(15),
+            created_at: 0,
+            schema: None,
+            ttl: None,
+            indexes: vec![],
+        };
         assert!(decode_store(&encode_store(&reserved)).is_none());
     }
 }

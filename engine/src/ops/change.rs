@@ -2,13 +2,14 @@
 //!
 //! What must stay true: this is the one place that writes documents, so that nothing
 //! passes the indexes by: each document is written with what it changes in them, in one
-//! batch, against the state it is written to. A document is written once in a change.
+//! batch, against the state it is written to; and nothing passes the store's schema by. A document is written once in a change.
 //! What is wrong with one is kept, and told before anything is committed.
 
 use std::sync::Arc;
 
 use lsm::{Batch, KeyspaceId, Snapshot};
 use proto::Key;
+use proto::doc::Doc;
 
 use crate::Refusal;
 use crate::catalog::Store;
@@ -110,6 +111,9 @@ impl<'a> Change<'a> {
     }
 
     fn write(&mut self, key: Key, before: Before<'_>, new: Option<&[u8]>) -> Result<(), Refusal> {
+        if let (Some(schema), Some(new)) = (&self.store.schema, new) {
+            schema.check(key, Doc::trusted(new))?;
+        }
         let bytes = key.to_bytes();
         let indexed = self.store.is_indexed();
         let read;

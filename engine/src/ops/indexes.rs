@@ -3,7 +3,7 @@
 use proto::doc::{Doc, DocBuf, Value, checked_path};
 use proto::{Key, ReplyWriter, Status};
 
-use crate::catalog::{Ttl, unknown_index};
+use crate::catalog::{Schema, Ttl, unknown_index};
 use crate::document::KEY_FIELD;
 use crate::error::shown;
 use crate::index::{Definition, Difference, Found, check};
@@ -67,34 +67,40 @@ impl Engine {
         Ok(())
     }
 
-    /// `{rename: "name"}`, `{ttl: {field, seconds}}` or `{ttl: null}`: one or more, all
-    /// or none.
+    /// `{rename: "name"}`, `{schema: "{..}"}` or null, `{ttl: {field, seconds}}` or null:
+    /// one or more, all or none.
     pub(crate) fn alter_store(&self, store: &str, change: &[u8]) -> Result<(), Refusal> {
         let bad = |message: String| Refusal::new(Status::BadChange, message);
         let doc = Doc::parse(change).map_err(|e| bad(format!("the change: {e}")))?;
-        let (mut rename, mut ttl) = (None, None);
+        let (mut rename, mut ttl, mut schema) = (None, None, None);
         for (name, value) in doc {
             match (name, value) {
                 ("rename", Value::String(to)) => rename = Some(to),
+                ("schema", Value::Null) => schema = Some(None),
+                ("schema", Value::String(text)) => schema = Some(Some(Schema::parse(text)?)),
                 ("ttl", Value::Null) => ttl = Some(None),
                 ("ttl", Value::Doc(wanted)) => ttl = Some(Some(read_ttl(wanted)?)),
                 _ => {
                     return Err(bad(format!(
-                        "a store is changed by {{rename: \"name\"}}, {{ttl: {{field: \"path\", \
-                         seconds: n}}}} or {{ttl: null}}, not by {} of type {}",
+                        "a store is changed by {{rename: \"name\"}}, {{schema: \"text of a JSON \
+                         Schema\"}} or null, {{ttl: {{field: \"path\", seconds: n}}}} or null, not \
+                         by {} of type {}",
                         shown(name),
                         value.type_name()
                     )));
                 }
             }
         }
-        if rename.is_none() && ttl.is_none() {
-            return Err(bad("the change is empty: say rename or ttl".to_owned()));
+        if rename.is_none() && ttl.is_none() && schema.is_none() {
+            return Err(bad("the change is empty: say rename, schema or ttl".to_owned()));
         }
         let now = self.now_millis();
         self.catalogs.change(&self.lsm, |draft| {
             if let Some(ttl) = ttl {
                 draft.set_ttl(store, ttl, now)?;
+            }
+            if let Some(schema) = schema {
+                draft.set_schema(store, schema)?;
             }
             if let Some(to) = rename {
                 draft.rename_store(store, to)?;

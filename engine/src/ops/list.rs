@@ -8,8 +8,8 @@ use crate::index::{Phase, progress};
 use crate::{Engine, Limits, Refusal};
 
 impl Engine {
-    /// Answers with a row for each store: `{ name, created_at, documents, ttl?: {field,
-    /// seconds}, indexes?: [{ name, fields, unique, sparse, filter?, state, entries,
+    /// Answers with a row for each store: `{ name, created_at, documents, schema?: true,
+    /// ttl?: {field, seconds}, indexes?: [{ name, fields, unique, sparse, filter?, state, entries,
     /// built?, reason? }] }`. `documents` and `entries` are exact; `built` is how many
     /// documents the build of an index has come to.
     pub(crate) fn list(&self, reply: ReplyWriter<'_>) -> Result<(), Refusal> {
@@ -35,6 +35,9 @@ impl Engine {
         let mut doc = DocBuf::new();
         doc.push("name", name).push("created_at", Value::DateTime(store.created_at));
         doc.push("documents", figure(store.documents_now(self)));
+        if store.schema.is_some() {
+            doc.push("schema", true);
+        }
         if let Some(ttl) = &store.ttl {
             doc.doc("ttl", |doc| {
                 doc.push("field", &ttl.field).push("seconds", ttl.seconds);

@@ -518,6 +518,76 @@ fn documents_expire_by_their_date_and_no_other() {
 }
 
 #[test]
+fn a_schema_is_asked_of_every_write() {
+    let disk = SimDisk::new(1);
+    let engine = open_on(disk.clone(), options());
+    done(&engine, create("s"));
+    insert(&engine, 1, r#"{"old":true}"#);
+    for (wrong, words) in [
+        (r#"{"schema":"{"}"#, "it is no JSON"),
+        (r#"{"schema":"[]"}"#, "must be an object"),
+        (r#"{"schema":"{\"type\":\"nonsense\"}"}"#, "at /type: "),
+        (r#"{"schema":"{\"properties\":{\"a\":{\"pattern\":\"(?=x)\"}}}"}"#, "the schema: "),
+        (r#"{"schema":"{\"$ref\":\"file:///etc/passwd\"}"}"#, "the schema: "),
+        (r#"{"schema":"{\"$ref\":\"https://example.com/x\"}"}"#, "the schema: "),
+        (r#"{"schema":5}"#, "schema"),
+    ] {
+        match alter(&engine, "s", wrong) {
+            Said::Refused(Status::BadChange, message) => {
+                assert!(message.contains(words), "{wrong}: {message}");
+            }
+            other => panic!("{wrong}: {other:?}"),
+        }
+    }
+    let schema = r#"{"required":["name"],"properties":{"name":{"type":"string"},
+        "tags":{"items":{"pattern":"^[a-z]+$"}},"at":{"type":"string","format":"date-time"},
+        "price":{"type":"number","minimum":0}}}"#;
+    let mut change = proto::doc::DocBuf::new();
+    change.push("schema", schema);
+    let change = change.finish().unwrap();
+    done(&engine, Request::AlterStore { store: "s", change: &change });
+    assert!(listed(&engine).contains(r#""schema":true"#), "{}", listed(&engine));
+    let mut engine = engine;
+    for reopened in [false, true] {
+        if reopened {
+            engine = open_on(disk.kill(), options());
+        }
+        let wrong = |text: &str, words: &[&str]| {
+            let document = doc(text);
+            let (key, document) = (Key(9), &document[..]);
+            let request = Request::Update { store: "s", key, document, upsert: true };
+            refused(&engine, request, Status::SchemaMismatch, words);
+        };
+        wrong("{}", &["\"name\" is a required", &Key(9).to_string()]);
+        wrong(r#"{"name":5}"#, &["at /name: ", "string"]);
+        wrong(r#"{"name":"a","tags":["b","C"]}"#, &["at /tags/1: "]);
+        wrong(r#"{"name":"a","price":{"$numberDecimal":"-1.5"}}"#, &["at /price: "]);
+        let set = query("s.filter(old = true).set({name: 7})");
+        refused(&engine, set, Status::SchemaMismatch, &["at /name"]);
+        let date = r#"{"name":"a","at":{"$date":"2013-01-01T05:15:00Z"},"price":1}"#;
+        assert_eq!(put(&engine, 9, date), Said::Key(Key(9)));
+        done(&engine, Request::Delete { store: "s", key: Key(9) });
+        // What was there before stays, and can go.
+        assert_eq!(all(&engine).len(), 1);
+    }
+}
+
+#[test]
+fn a_schema_that_names_itself_ends() {
+    let engine = with_store();
+    let said = alter(&engine, "s", r##"{"schema":"{\"$ref\":\"#\"}"}"##);
+    if said == Said::Empty {
+        assert_eq!(put(&engine, 1, r#"{"a":{"b":1}}"#), Said::Key(Key(1)));
+    }
+    let deep = r##"{"schema":"{\"additionalProperties\":{\"$ref\":\"#\"},\"type\":\"object\"}"}"##;
+    assert_eq!(alter(&engine, "s", deep), Said::Empty);
+    let text = format!("{}{}", r#"{"a":"#.repeat(60), "{}".to_owned() + &"}".repeat(60));
+    assert_eq!(put(&engine, 2, &text), Said::Key(Key(2)));
+    let said = put(&engine, 3, r#"{"a":{"b":1}}"#);
+    assert!(matches!(said, Said::Refused(Status::SchemaMismatch, _)), "{said:?}");
+}
+
+#[test]
 fn numbers_of_a_sequence_are_given_once() {
     let disk = SimDisk::new(1);
     let engine = open_on(disk.clone(), options());

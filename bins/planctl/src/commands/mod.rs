@@ -6,10 +6,12 @@ mod drop;
 mod explain;
 mod export;
 mod import;
+mod index;
 mod list;
 mod ping;
 mod query;
 mod stats;
+mod store;
 
 use crate::failure::Failure;
 use crate::options::Global;
@@ -47,6 +49,12 @@ enum Command {
     #[command(subcommand)]
     Drop(drop::Drop),
     List(list::List),
+    /// Make, remove, show and prove indexes
+    #[command(subcommand)]
+    Index(index::Index),
+    /// Change a store: its name, what documents must look like, when they expire
+    #[command(subcommand)]
+    Store(store::Store),
     Backup(backup::Backup),
     Ping(ping::Ping),
     Stats(stats::Stats),
@@ -65,6 +73,8 @@ impl Cli {
             Command::Drop(command) => command.run(global),
             Command::List(command) => command.run(global),
             Command::Backup(command) => command.run(global),
+            Command::Index(command) => command.run(global),
+            Command::Store(command) => command.run(global),
             Command::Ping(command) => command.run(global),
             Command::Stats(command) => command.run(global),
             Command::Explain(command) => command.run(global),
