@@ -143,3 +143,56 @@ fn help_goes_to_standard_output() {
     assert!(text.contains("planctl import airlines airlines.csv"), "{text}");
     assert!(!text.contains('\u{1b}'), "no colour off a terminal");
 }
+
+#[test]
+fn indexes_are_asked_for_as_they_were_named() {
+    let service = with_two();
+    let args = ["index", "create", "s", "a.b", "c:desc", "--unique", "--filter", "a > 1"];
+    assert!(service.run(&args).ok().is_empty());
+    let args = ["index", "create", "s", "a", "--name", "i", "--if-not-exists", "--json"];
+    let out = service.run(&args).ok();
+    assert_eq!(out, "{\"store\":\"s\",\"index\":\"made\",\"done\":\"being built\"}\n");
+    service.run(&["index", "create", "t", "a"]).fails(3, "PLK-1202");
+    service.run(&["index", "create", "s"]).fails(2, "FIELDS");
+    service.run(&["index", "drop", "s", "i", "--if-exists"]).ok();
+    assert_eq!(
+        service.run(&["index", "check", "s", "--json"]).ok(),
+        "{\"indexes\":1,\"differences\":0}\n"
+    );
+    service.run(&["index", "check", "s", "bad"]).fails(1, "1 differences: drop the indexes");
+    let asked = service.memory.lock().unwrap().asked.clone();
+    assert_eq!(
+        asked,
+        [
+            "s false {\"fields\":[{\"path\":\"a.b\",\"descending\":false},{\"path\":\"c\",\
+             \"descending\":true}],\"unique\":true,\"sparse\":false,\"filter\":\"a > 1\"}",
+            "s true {\"name\":\"i\",\"fields\":[{\"path\":\"a\",\"descending\":false}],\
+             \"unique\":false,\"sparse\":false}",
+            "s i true",
+        ]
+    );
+}
+
+#[test]
+fn stores_are_changed_as_was_said() {
+    let service = with_two();
+    let schema = service.file("s.json", "{\"required\":[\"a\"]}");
+    service.run(&["store", "rename", "s", "t"]).ok();
+    service.run(&["store", "schema", "s", &schema]).ok();
+    service.run(&["store", "schema", "s", "--none"]).ok();
+    service.run(&["store", "ttl", "s", "at", "60"]).ok();
+    service.run(&["store", "ttl", "s", "--none"]).ok();
+    service.run(&["store", "ttl", "s", "at"]).fails(2, "SECONDS");
+    service.run(&["store", "schema", "s"]).fails(2, "FILE");
+    let asked = service.memory.lock().unwrap().asked.clone();
+    assert_eq!(
+        asked,
+        [
+            "s {\"rename\":\"t\"}",
+            "s {\"schema\":\"{\\\"required\\\":[\\\"a\\\"]}\"}",
+            "s {\"schema\":null}",
+            "s {\"ttl\":{\"field\":\"at\",\"seconds\":60}}",
+            "s {\"ttl\":null}",
+        ]
+    );
+}

@@ -14,7 +14,7 @@ const MAX_TTL: i64 = 1000 * 366 * 86_400;
 
 impl Engine {
     /// One bounded piece of the engine's own background work: of the build of an index,
-    /// or of the removal of documents that have expired. `true`: there may be more. It
+    /// and of the removal of documents that have expired. `true`: there may be more. It
     /// commits: do not call it on the thread that holds a [`crate::Stepper`], nor while
     /// holding anything a write waits for.
     ///
@@ -22,10 +22,10 @@ impl Engine {
     /// As of a write. It may be called again.
     pub fn tend(&self) -> Result<bool, Refusal> {
         let _one = self.tending.lock();
-        if self.build_piece().map_err(|refusal| self.unless_poisoned(refusal))? {
-            return Ok(true);
-        }
-        Ok(self.expire_piece()? > 0)
+        // Neither keeps the other from its turn, whatever ails it.
+        let built = self.build_piece().map_err(|refusal| self.unless_poisoned(refusal));
+        let expired = self.expire_piece()? > 0;
+        Ok(built? || expired)
     }
 
     /// Makes an index, to be built by [`Engine::tend`]; with `if_not_exists` one of that

@@ -657,3 +657,55 @@ fn writers_at_once_get_one_value_once() {
     assert_eq!(won, 100);
     assert_eq!(entries(&engine, "i"), 100);
 }
+
+#[test]
+fn writers_at_once_with_builds_leave_no_entry_behind() {
+    let engine = with_store();
+    for key in 0..600 {
+        insert(&engine, key, &format!(r#"{{"m":{key}}}"#));
+    }
+    let over = std::sync::atomic::AtomicBool::new(false);
+    /// Ends the writers, also if the test fails.
+    struct Ends<'a>(&'a std::sync::atomic::AtomicBool);
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    std::thread::scope(|scope| {
+        let _ends = Ends(&over);
+        for thread in 0..2u128 {
+            let (engine, over) = (&engine, &over);
+            scope.spawn(move || {
+                let mut n = thread;
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let key = Key(n * 7919 % 600);
+                    let document = doc(&format!(r#"{{"m":[{n},{}]}}"#, n % 5));
+                    if n % 9 == 0 {
+                        ask(engine, Request::Delete { store: "s", key });
+                    } else {
+                        let document = &document[..];
+                        done(engine, Request::Update { store: "s", key, document, upsert: true });
+                    }
+                    n += 2;
+                }
+            });
+        }
+        for round in 0..30 {
+            built(&engine, &format!(r#"{{"name":"i{round}","fields":["m"]}}"#));
+            if round % 3 == 2 {
+                // Not still: whoever writes meanwhile must not look like a fault.
+                assert_eq!(engine.compare_indexes("s", None).unwrap().1.kept, []);
+                for gone in round - 2..=round {
+                    let index = format!("i{gone}");
+                    done(
+                        &engine,
+                        Request::DropIndex { store: "s", index: &index, if_exists: false },
+                    );
+                }
+            }
+        }
+        built(&engine, r#"{"name":"last","fields":["m"]}"#);
+    });
+    assert_eq!(engine.compare_indexes("s", None).unwrap().1.kept, []);
+}

@@ -26,6 +26,8 @@ pub(crate) struct Memory {
     pub(crate) slow: Duration,
     /// Whether documents are counted in `batches` and forgotten.
     pub(crate) forgets: bool,
+    /// What was asked of indexes and stores, in order.
+    pub(crate) asked: Vec<String>,
     next: u128,
 }
 
@@ -98,6 +100,31 @@ impl Memory {
                     doc.push("store", name);
                     rows.push(Key::MIN, &doc.finish().unwrap());
                 }
+                rows.finish(None);
+            }
+            Request::CreateIndex { store, if_not_exists, definition } => {
+                self.store(store)?;
+                let definition = proto::json::to_json(Doc::parse(definition).unwrap());
+                self.asked.push(format!("{store} {if_not_exists} {definition}"));
+                let mut doc = DocBuf::new();
+                doc.push("name", "made").push("created", true);
+                reply.document(&doc.finish().unwrap());
+            }
+            Request::DropIndex { store, index, if_exists } => {
+                self.asked.push(format!("{store} {index} {if_exists}"));
+                reply.empty();
+            }
+            Request::AlterStore { store, change } => {
+                let change = proto::json::to_json(Doc::parse(change).unwrap());
+                self.asked.push(format!("{store} {change}"));
+                reply.empty();
+            }
+            Request::CheckIndexes { store, index } => {
+                self.store(store)?;
+                let mut rows = reply.rows(false);
+                let mut doc = DocBuf::new();
+                doc.push("indexes", 1).push("differences", i32::from(index == Some("bad")));
+                rows.push(Key::MIN, &doc.finish().unwrap());
                 rows.finish(None);
             }
             Request::CreateStore { store, if_not_exists } => {
