@@ -214,6 +214,14 @@ fn expr(dice: &mut Dice, depth: u32, paths: &[String]) -> Expr {
         };
     }
     let path = dice.of(paths);
+    if dice.one_in(10) {
+        // Two ends, which two items of an array may meet.
+        let of = dice.of(&["l", "l.x", "t", "n", "a"]);
+        let path = if paths.iter().any(|path| path == of) { of.to_owned() } else { path };
+        let up = dice.of(&[">", ">="]);
+        let low = Expr::Compare(path.clone(), up, number(dice));
+        return Expr::And(vec![low, Expr::Compare(path, dice.of(&["<", "<="]), number(dice))]);
+    }
     match dice.below(16) {
         0..=6 => {
             let sign = dice.of(&["=", "=", "!=", ">", ">=", "<", "<="]);
