@@ -106,6 +106,7 @@ impl Memory {
                 self.store(store)?;
                 let definition = proto::json::to_json(Doc::parse(definition).unwrap());
                 self.asked.push(format!("{store} {if_not_exists} {definition}"));
+                self.indexes.push(definition);
                 let mut doc = DocBuf::new();
                 doc.push("name", "made").push("created", true);
                 reply.document(&doc.finish().unwrap());
@@ -132,11 +133,6 @@ impl Memory {
                     return refuse(Status::StoreExists, "there is a store of that name");
                 }
                 self.stores.entry(store.to_owned()).or_default();
-                reply.empty();
-            }
-            Request::CreateIndex { store, definition, if_not_exists: true } => {
-                self.store(store)?;
-                self.indexes.push(proto::json::to_json(Doc::parse(definition).unwrap()));
                 reply.empty();
             }
             Request::DropStore { store, if_exists } => {
