@@ -9,12 +9,14 @@
 //! * a target reads nothing but its bytes: the same input does the same.
 
 mod bytes;
+mod copies;
 mod documents;
 mod pages;
 mod store;
 mod values;
 mod wal_log;
 
+pub use copies::{archive, backup};
 pub use documents::{document, order, packet};
 pub use pages::{meta, page};
 pub use store::{batch, store};
@@ -35,4 +37,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("document", document),
     ("packet", packet),
     ("store", store),
+    ("archive", archive),
+    ("backup", backup),
 ];
