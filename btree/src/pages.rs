@@ -160,6 +160,25 @@ impl Pages {
         Pages { view, todo, next_tree: 0, free, free_left }
     }
 
+    fn of_tree(view: View, tree: u32) -> Pages {
+        let roots = &view.0.roots;
+        let next_tree = roots.partition_point(|(id, _)| *id < tree);
+        let next = roots.get(next_tree).filter(|(id, _)| *id == tree).cloned();
+        let mut pages =
+            Pages { todo: Vec::new(), next_tree: roots.len(), free: Ref::NONE, free_left: 0, view };
+        if let Some((tree, root)) = next {
+            pages.begin(tree, &root);
+        }
+        pages
+    }
+
+    fn begin(&mut self, tree: u32, root: &Root) {
+        // Read with the directory, which checked it.
+        let level = (root.height.get() as u8).saturating_sub(1);
+        let (at, owner) = (root.at, root.owner(tree));
+        self.todo.push(Todo { at, owner, level, low: Vec::new(), high: None });
+    }
+
     /// The next page. `known` is asked before a page is read: true skips it and
     /// all below it.
     pub fn next(&mut self, known: &mut dyn FnMut(u32, u32) -> bool) -> Option<Walked> {
@@ -170,10 +189,7 @@ impl Pages {
                     return self.next_free(known);
                 };
                 self.next_tree += 1;
-                // Read with the directory, which checked it.
-                let level = (root.height.get() as u8).saturating_sub(1);
-                let (at, owner) = (root.at, root.owner(*tree));
-                self.todo.push(Todo { at, owner, level, low: Vec::new(), high: None });
+                self.begin(*tree, root);
                 continue;
             };
             let (number, check) = (todo.at.page(), todo.at.check());
@@ -251,6 +267,11 @@ impl View {
     /// Every page this version needs but its meta page.
     pub fn pages(&self) -> Pages {
         Pages::new(self.clone())
+    }
+
+    /// Every page of one of its trees.
+    pub fn pages_of(&self, tree: u32) -> Pages {
+        Pages::of_tree(self.clone(), tree)
     }
 
     /// The meta page of this version, and the number of its page.

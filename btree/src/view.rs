@@ -190,6 +190,25 @@ impl View {
         Ok(Some(Value { page, start, end }))
     }
 
+    /// The page of the leaf where `key` is or would be, as long as this view is the
+    /// newest; `None` if there is no such tree. Reads inner pages only: how far a
+    /// batch is spread can be told by some of its keys.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Corrupt`].
+    pub fn leaf_page(&self, tree: u32, key: &[u8]) -> Result<Option<u32>, Error> {
+        let Some(root) = self.0.root(tree) else { return Ok(None) };
+        let (shared, owner) = (&*self.0.shared, root.owner(tree));
+        let (mut at, mut level) = (root.at, shared.levels(tree, root)? - 1);
+        while level > 0 {
+            let page = shared.load(at, owner, level, Hint::Point)?;
+            let node = page.node();
+            at = node.child(node.child_index(key));
+            level -= 1;
+        }
+        Ok(Some(at.page()))
+    }
+
     /// Entries between the bounds, ascending or descending. Reads nothing yet.
     /// Bounds that exclude each other give an empty range.
     pub fn range(

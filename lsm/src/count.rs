@@ -5,7 +5,8 @@
 //! that number, as their writer said ([`Batch::put_new`], [`Batch::delete_present`]).
 //! That is in the log, so replay comes to the same sum, and a flush replaces the sum by
 //! what the tree has found: a version shows one or the other, never both. Nothing is
-//! written for it, and nothing read.
+//! written for it, and nothing read. A run (`runs/`) keeps the sum of its sets, until
+//! it is merged into the tree.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -25,6 +26,8 @@ impl Version {
                 }
             }
         }
+        let runs = self.runs.of(keyspace.0).iter().map(|run| run.moved);
+        let moved = runs.fold(moved, i64::saturating_add);
         self.view.len(keyspace.0).saturating_add_signed(moved)
     }
 }
@@ -32,8 +35,9 @@ impl Version {
 impl Lsm {
     /// How many keys the keyspace has now. Exact if every commit that added or removed
     /// one said so ([`Batch::put_new`](crate::Batch::put_new),
-    /// [`Batch::delete_present`](crate::Batch::delete_present)) or was flushed; commits
-    /// that run meanwhile may count or not. Costs no read.
+    /// [`Batch::delete_present`](crate::Batch::delete_present)) or is in the keyspace's
+    /// tree, where a flush puts it, or later what merges its runs; commits that run
+    /// meanwhile may count or not. Costs no read.
     pub fn count(&self, keyspace: KeyspaceId) -> u64 {
         self.version.load().count(keyspace)
     }
@@ -76,6 +80,6 @@ impl Version {
                 return Ok(found);
             }
         }
-        Ok(self.view.get(keyspace.0, key)?.is_some())
+        Ok(self.cell(keyspace, key)?.is_some())
     }
 }

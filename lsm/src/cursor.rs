@@ -1,4 +1,4 @@
-//! A cursor over one keyspace of one snapshot: memtables and tree merged.
+//! A cursor over one keyspace of one snapshot: memtables, runs and tree merged.
 //!
 //! What must stay true: what is merged (`merge.rs`) lies behind a lock of the
 //! cursor's own, held while a block of entries (`block.rs`) is read ahead, and what is

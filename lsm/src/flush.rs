@@ -11,7 +11,7 @@
 //!    may start behind the boundary, so the log must reach it: else a power cut
 //!    could leave a log that ends before `flushed_lsn`, and LSNs given twice;
 //! 3. sorted batches are applied to copies of the pages, all trees and the
-//!    segment table; these are synced, then one meta page is written with the
+//!    segment table, or written as runs beside them (`runs/`); these are synced, then one meta page is written with the
 //!    roots, the tail, `flushed_lsn`, and synced. A crash before the meta page is
 //!    whole leaves the old version, after it the new one. Both have all commits:
 //!    the old one in the WAL, which was not touched;
@@ -45,6 +45,7 @@ use crate::gc::{self, Collector};
 use crate::memtable::Walk;
 use crate::meta::Meta;
 use crate::pace::Done;
+use crate::runs::{self, Building, Draft, Merging, Runs, Way};
 use crate::segments::Changes;
 use crate::set::{MemSet, Table};
 use crate::tree::Cell;
@@ -64,11 +65,17 @@ pub(crate) struct Flusher {
     /// The log was trimmed up to here.
     trimmed: Lsn,
     pub(crate) gc: Collector,
+    /// A pass of runs into a tree.
+    pub(crate) merging: Option<Merging>,
+    /// Merging comes before flushing this time.
+    pub(crate) merge_turn: bool,
+    /// A filter for a run that has none yet.
+    pub(crate) building: Option<Building>,
 }
 
 impl Flusher {
     pub(crate) fn new(gc: Collector) -> Self {
-        Flusher { values: None, trimmed: 0, gc }
+        Flusher { values: None, trimmed: 0, gc, merging: None, merge_turn: false, building: None }
     }
 
     /// Segments from this one on hold records that only a flush in progress knows.
@@ -112,7 +119,7 @@ enum Flushed {
 struct Logged(Lsn);
 
 /// Proof of step 3: the page file's durable version holds all commits up to here.
-struct Switched(View, Lsn);
+struct Switched(View, Runs, Lsn);
 
 impl Lsm {
     /// Moves everything committed so far into the trees, on this thread. Returns
@@ -172,6 +179,7 @@ impl Lsm {
             match self.flush_piece(&mut flusher, waiting)? {
                 None => return Ok(None),
                 Some(Step::Flushed(lsn)) => {
+                    self.pay_merges(&mut flusher);
                     self.pay_garbage(&mut flusher);
                     return Ok(Some(lsn));
                 }
@@ -310,13 +318,20 @@ impl Lsm {
         let view = &version.view;
         let mut write = self.pages.begin();
         let mut changes = Changes::default();
+        let mut draft = Draft::new(&version.runs);
         let mut done = Done::new(&self.pace, values.paid(frozen));
         let mut pointers = values.pointers.iter();
         for table in frozen.set.tables().iter() {
             let keyspace = table.keyspace;
             if table.floor(boundary) > 0 {
-                gc::bury(view, &mut write, &mut changes, keyspace)?;
+                let runs = draft.take_all(keyspace);
+                for tree in runs.iter().map(|run| run.tree).chain([keyspace]) {
+                    gc::bury(view, &mut write, &mut changes, tree)?;
+                }
             }
+            let (runs, keys) = (draft.of(keyspace), write.len(keyspace));
+            let walk = newest(table, boundary);
+            let way = runs::choose(&self.options, view, keyspace, keys, runs, walk)?;
             let ops = Ops {
                 walk: newest(table, boundary),
                 started: false,
@@ -324,15 +339,27 @@ impl Lsm {
                 done: &mut done,
                 inline_max: self.options.inline_max,
             };
-            write.apply(keyspace, ops, &mut |_, old| changes.cell(keyspace, old))?;
+            match way {
+                Way::Tree => {
+                    write.apply(keyspace, ops, &mut |_, old| changes.cell(keyspace, old))?;
+                }
+                Way::Run { with, cells } => {
+                    let moved = table.moved.load(Relaxed);
+                    let set = runs::Set { keyspace, order: boundary, moved, cells, ops };
+                    let trees = (view, &mut write);
+                    self.write_run(trees, &mut changes, &mut draft, set, with)?;
+                }
+            }
         }
         assert!(pointers.next().is_none(), "each value's pointer is in a tree");
         values.pointers.iter().for_each(|at| changes.named(*at));
         // Not the tail of step 1: a collection may have appended since.
         let tail = self.values.sync()?;
         let wal_epoch = self.wal.epoch();
-        let meta = Meta { flushed: boundary, tail, wal_epoch, store: self.store };
-        Ok(Switched(self.switch(flusher, view, write, changes, meta)?, boundary))
+        let runs = draft.write(&mut write)?;
+        let store = self.store;
+        let meta = Meta { flushed: boundary, tail, runs: runs.count(), wal_epoch, store };
+        Ok(Switched(self.switch(flusher, view, write, changes, meta)?, runs, boundary))
     }
 
     /// The commit of the page file that moves everything: trees, table of
@@ -359,7 +386,8 @@ impl Lsm {
     }
 
     /// Step 4.
-    fn publish(&self, frozen: &Arc<Frozen>, Switched(view, boundary): Switched) {
+    fn publish(&self, frozen: &Arc<Frozen>, switched: Switched) {
+        let Switched(view, runs, boundary) = switched;
         let lock = self.commit.lock();
         // New snapshots see at least what the trees hold: `version.rs` rests on
         // it. In sync mode too: the boundary is durable.
@@ -368,7 +396,7 @@ impl Lsm {
         let mut left = now.frozen.clone();
         let done = left.pop().expect("only a flush takes sets away, and it is the only one");
         assert!(Arc::ptr_eq(&done, frozen), "the oldest set is the one that was flushed");
-        let next = Version { frozen: left, view, flushed: boundary, ..Version::clone(&now) };
+        let next = Version { frozen: left, view, runs, flushed: boundary, ..Version::clone(&now) };
         drop((self.version.swap(Arc::new(next)), done));
         self.pace.flushed(frozen.set.bytes() as u64, self.clock.monotonic_nanos());
         drop(lock);
@@ -378,9 +406,15 @@ impl Lsm {
 
     /// As step 4, for a commit that has moved what is in the trees elsewhere.
     pub(crate) fn publish_view(&self, view: View) {
+        let runs = self.version.load().runs.clone();
+        self.publish_trees(view, runs);
+    }
+
+    /// As [`Lsm::publish_view`], with other runs.
+    pub(crate) fn publish_trees(&self, view: View, runs: Runs) {
         let lock = self.commit.lock();
         let now = self.version.load_full();
-        drop(self.version.swap(Arc::new(Version { view, ..Version::clone(&now) })));
+        drop(self.version.swap(Arc::new(Version { view, runs, ..Version::clone(&now) })));
         drop(lock);
         self.bound_pins();
     }

@@ -36,6 +36,7 @@ mod options;
 mod pace;
 mod registry;
 mod retain;
+mod runs;
 mod salvage;
 mod segments;
 mod set;
@@ -126,6 +127,7 @@ pub struct Lsm {
     /// Bytes of values of the oldest frozen set that are written.
     flushed_bytes: AtomicU64,
     gc: gc::Figures,
+    runs: runs::Figures,
     flush_error: Mutex<Option<String>>,
     trim_error: Mutex<Option<String>>,
     registry: Arc<Registry>,

@@ -5,6 +5,7 @@
 //! a set hides all that is older. Keys are looked up in their order, whatever the
 //! order they came in: neighbours share cache lines, pages and the way to them.
 
+use crate::runs::hash;
 use crate::tree::Cell;
 use crate::value::Value;
 use crate::version::Version;
@@ -45,21 +46,43 @@ impl Version {
         let mut records = Vec::with_capacity(left.len());
         let mut bad = Ok(());
         let mut reader = self.values.reader();
+        let mut found = |tree: u32, i: usize, cell: btree::Value| match Cell::decode_in(tree, &cell)
+        {
+            Ok(Cell::Tomb) => {}
+            Ok(Cell::Inline(_)) => out[i] = Some(Value::from_cell(cell)),
+            Ok(Cell::Pointer(at)) => {
+                if records.len() < AHEAD {
+                    reader.prefetch(at);
+                }
+                records.push((i, at));
+            }
+            Err(error) => bad = Err(error),
+        };
+        let runs = self.runs.of(keyspace.0);
+        for run in runs {
+            let mut ask = left.clone();
+            ask.retain(|&i| run.may_have(hash(key(i))));
+            let mut decided = Vec::new();
+            self.view.get_many(run.tree, ask.iter().map(|&i| key(i)), &mut |at, cell| {
+                if let Some(cell) = cell {
+                    decided.push(ask[at]);
+                    found(run.tree, ask[at], cell);
+                }
+            })?;
+            // Both are in the order of keys.
+            let mut decided = decided.into_iter().peekable();
+            left.retain(|i| decided.next_if_eq(i).is_none());
+        }
         let sorted = left.iter().map(|&i| key(i));
         self.view.get_many(keyspace.0, sorted, &mut |at, cell| {
-            let (i, Some(cell)) = (left[at], cell) else { return };
-            match Cell::decode(keyspace.0, &cell) {
-                Ok(Cell::Inline(_)) => out[i] = Some(Value::from_cell(cell)),
-                Ok(Cell::Pointer(at)) => {
-                    if records.len() < AHEAD {
-                        reader.prefetch(at);
-                    }
-                    records.push((i, at));
-                }
-                Err(error) => bad = Err(error),
+            if let Some(cell) = cell {
+                found(keyspace.0, left[at], cell);
             }
         })?;
         bad?;
+        if !runs.is_empty() {
+            records.sort_by(|a, b| key(a.0).cmp(key(b.0)));
+        }
         // In key order values lie in the order a flush wrote them.
         for n in 0..records.len() {
             if let Some((_, at)) = records.get(n + AHEAD) {

@@ -1,4 +1,4 @@
-//! Memtables and tree merged, a block at a time.
+//! Memtables, runs and tree merged, a block at a time.
 //!
 //! What must stay true: sources stand newest first, and where several have a key the
 //! newest decides (a delete there hides the key); each source has moved past every
@@ -40,7 +40,7 @@ struct Sources {
     limit: Vec<u8>,
 }
 
-/// What is merged: a memtable or the tree.
+/// What is merged: a memtable, or a run or the tree.
 enum Source {
     Memory(Walk),
     Tree(Box<TreeWalk>),
@@ -134,8 +134,11 @@ impl Merge {
             }
         }
         if !dropped {
-            let walk = TreeWalk::new(&version.view, keyspace, lo, hi, direction);
-            list.push(Source::Tree(Box::new(walk)));
+            let runs = version.runs.of(keyspace.0).iter().map(|run| run.tree);
+            for tree in runs.chain([keyspace.0]) {
+                let walk = TreeWalk::new(&version.view, tree, lo, hi, direction);
+                list.push(Source::Tree(Box::new(walk)));
+            }
         }
         let (lo, hi) = (lo.map(Box::from), hi.map(Box::from));
         let values = Arc::clone(&version.values);
@@ -172,12 +175,7 @@ impl Merge {
 }
 
 impl Sources {
-    fn gather(
-        &mut self,
-        want: usize,
-        load: bool,
-        block: &mut Block,
-    ) -> Result<(), Error> {
+    fn gather(&mut self, want: usize, load: bool, block: &mut Block) -> Result<(), Error> {
         while !self.ended && block.has_room(want) {
             for source in &mut self.list {
                 source.settle()?;
@@ -228,12 +226,14 @@ impl Sources {
                 }
                 // It has its bounds.
                 Source::Tree(walk) => {
+                    let tree = walk.tree();
                     walk.run(|prefix, suffix, cell| {
                         let key = [prefix, suffix];
                         if !block.has_room(want) || !before(key) {
                             return false;
                         }
-                        let value = match Cell::decode(0, cell) {
+                        let value = match Cell::decode_in(tree, cell) {
+                            Ok(Cell::Tomb) => return true,
                             Ok(Cell::Inline(value)) => Found::Bytes(value),
                             Ok(Cell::Pointer(at)) => Found::Log(at),
                             Err(_) => Found::Bad,

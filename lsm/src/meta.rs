@@ -7,12 +7,13 @@
 //! ```text
 //!  0      4         6      8          16       20     24       32        40      56     64
 //! +------+---------+------+----------+--------+------+--------+---------+-------+------+
-//! | PLKL | version | zero | flushed  | vlog   | zero | vlog   | epoch   | store | zero |
-//! |      | u16 = 3 | u16  | lsn, u64 | seg.   | u32  | length | of log  | 16 B  |      |
+//! | PLKL | version | zero | flushed  | vlog   | runs | vlog   | epoch   | store | zero |
+//! |      | u16 = 4 | u16  | lsn, u64 | seg.   | u32  | length | of log  | 16 B  |      |
 //! +------+---------+------+----------+--------+------+--------+---------+-------+------+
 //!   little-endian. `vlog segment`, `length`: where the value log ends as far as
 //!   any tree points. `epoch of log`: the life of the WAL that flushed last, or
-//!   the first one if none did. `store`: its identity, never changed.
+//!   the first one if none did. `runs`: how many there are (`runs/`), so that it is
+//!   known when some cannot be found. `store`: its identity, never changed.
 //! ```
 
 use vlog::Tail;
@@ -23,7 +24,7 @@ use crate::directory::StoreId;
 use crate::{Error, Lsn};
 
 const MAGIC: [u8; 4] = *b"PLKL";
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -33,7 +34,7 @@ struct Raw {
     zero0: U16,
     flushed: U64,
     vlog_segment: U32,
-    zero1: U32,
+    runs: U32,
     vlog_len: U64,
     wal_epoch: U64,
     store: [u8; 16],
@@ -48,6 +49,8 @@ pub(crate) struct Meta {
     pub(crate) flushed: Lsn,
     /// Where the value log ended then.
     pub(crate) tail: Tail,
+    /// How many runs there are.
+    pub(crate) runs: u32,
     /// The WAL's epoch then.
     pub(crate) wal_epoch: u64,
     /// Whose page file this is.
@@ -62,7 +65,7 @@ impl Meta {
             zero0: U16::ZERO,
             flushed: U64::new(self.flushed),
             vlog_segment: U32::new(self.tail.segment),
-            zero1: U32::ZERO,
+            runs: U32::new(self.runs),
             vlog_len: U64::new(self.tail.len),
             wal_epoch: U64::new(self.wal_epoch),
             store: self.store.0,
@@ -80,6 +83,7 @@ impl Meta {
         let meta = Meta {
             flushed: raw.flushed.get(),
             tail: Tail { segment: raw.vlog_segment.get(), len: raw.vlog_len.get() },
+            runs: raw.runs.get(),
             wal_epoch: raw.wal_epoch.get(),
             store: StoreId(raw.store),
         };
@@ -100,14 +104,16 @@ mod tests {
         let meta = Meta {
             flushed: 0x0807,
             tail: Tail { segment: 3, len: 0x0a09 },
+            runs: 5,
             wal_epoch: 0x0c,
             store: StoreId([7; 16]),
         };
         let mut want = [0; 64];
         want[..4].copy_from_slice(b"PLKL");
-        want[4] = 3;
+        want[4] = 4;
         want[8..10].copy_from_slice(&[0x07, 0x08]);
         want[16] = 3;
+        want[20] = 5;
         want[24..26].copy_from_slice(&[0x09, 0x0a]);
         want[32] = 0x0c;
         want[40..56].copy_from_slice(&[7; 16]);
@@ -119,10 +125,10 @@ mod tests {
     #[test]
     fn newer_and_damaged_are_refused_apart() {
         let mut bytes = Meta::default().encode();
-        bytes[4] = 4;
+        bytes[4] = 5;
         let newer = Meta::decode(&bytes, "f").unwrap_err();
-        assert!(matches!(newer, Error::Version { found: 4, known: 3, .. }), "{newer}");
-        bytes[4] = 3;
+        assert!(matches!(newer, Error::Version { found: 5, known: 4, .. }), "{newer}");
+        bytes[4] = 4;
         bytes[63] = 1;
         assert!(matches!(Meta::decode(&bytes, "f"), Err(Error::Corrupt { .. })));
     }

@@ -33,7 +33,7 @@ use crate::registry::Registry;
 use crate::retain::Retain;
 use crate::set::MemSet;
 use crate::version::{Frozen, Version};
-use crate::{Error, LOCK, Lsm, Lsn, PAGES, VLOG_DIR, WAL_DIR, gc, segments};
+use crate::{Error, LOCK, Lsm, Lsn, PAGES, VLOG_DIR, WAL_DIR, gc, runs, segments};
 
 impl Lsm {
     /// Opens the store in `disk`'s root, making it if there is none.
@@ -118,6 +118,7 @@ impl Lsm {
             }
         }
         let there = values.segments();
+        let runs = runs::load(&view, meta.runs)?;
         let collector = gc::Collector::new(rows, meta.tail, &there, view.epoch());
         let figures = gc::Figures::new(&collector);
         let flusher = Flusher::new(collector);
@@ -126,6 +127,7 @@ impl Lsm {
             active: replay.active,
             frozen: replay.frozen,
             view,
+            runs,
             values: Arc::clone(&values),
             flushed: meta.flushed,
         };
@@ -142,6 +144,7 @@ impl Lsm {
             flusher: Mutex::new(flusher),
             flushed_bytes: AtomicU64::new(0),
             gc: figures,
+            runs: runs::Figures::default(),
             flush_error: Mutex::new(None),
             trim_error: Mutex::new(None),
             registry: Registry::new(options.max_snapshots),

@@ -42,6 +42,13 @@ pub struct Options {
     /// Values up to this long stay in the leaf, longer ones go to the value log.
     /// Default 64, at most [`MAX_INLINE`].
     pub inline_max: usize,
+    /// Leaves of a keyspace's tree that a flush would have to write anew, for a few keys
+    /// in each, from which on it writes a run beside the tree instead. Default 4096
+    /// (16 MiB of pages); 0: never, and runs there are go into the trees.
+    pub run_leaves: u32,
+    /// Percent of the keys of a keyspace's tree that its runs may have before they are
+    /// merged into it. Default 25, 1 to 100.
+    pub run_percent: u32,
     /// Snapshots alive at a time (a cursor keeps its own); one more is refused with
     /// [`Error::TooManySnapshots`]. Default 4096, 1 to 2^20.
     pub max_snapshots: usize,
@@ -76,6 +83,8 @@ impl Default for Options {
             gc_step_bytes: 4 << 20,
             cache_bytes: 64 << 20,
             inline_max: 64,
+            run_leaves: 4096,
+            run_percent: 25,
             max_snapshots: 4096,
             max_pinned_bytes: 1 << 30,
             wal_retain_bytes: 1 << 30,
@@ -97,6 +106,8 @@ impl Options {
         bound("max_snapshots", self.max_snapshots, snapshots, "1 to 1048576")?;
         let ratio = (1..=100).contains(&self.gc_dead_ratio);
         bound("gc_dead_ratio", self.gc_dead_ratio as usize, ratio, "1 to 100")?;
+        let percent = (1..=100).contains(&self.run_percent);
+        bound("run_percent", self.run_percent as usize, percent, "1 to 100")?;
         let step = (1 << 10..=1 << 30).contains(&self.gc_step_bytes);
         bound("gc_step_bytes", self.gc_step_bytes, step, "1 KiB to 1 GiB")?;
         bound("inline_max", self.inline_max, self.inline_max <= MAX_INLINE, "at most 256")

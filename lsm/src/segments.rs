@@ -142,8 +142,8 @@ pub(crate) struct Changes {
 impl Changes {
     /// Takes note of a cell that is being replaced or deleted.
     pub(crate) fn cell(&mut self, keyspace: u32, cell: &[u8]) {
-        match Cell::decode(keyspace, cell) {
-            Ok(Cell::Inline(_)) => {}
+        match Cell::decode_in(keyspace, cell) {
+            Ok(Cell::Inline(_) | Cell::Tomb) => {}
             Ok(Cell::Pointer(at)) => self.dead(at),
             Err(fault) => self.fault(fault),
         }

@@ -76,6 +76,18 @@ pub struct Stats {
     /// Segments that collecting leaves alone until the store is opened again, by
     /// number, and why: what lives in them is not sure.
     pub gc_skipped: Vec<(u32, String)>,
+    /// Runs beside the trees: flushed, and not merged into them yet.
+    pub runs: usize,
+    /// Entries in them.
+    pub run_entries: u64,
+    /// Runs written since the store was opened.
+    pub runs_written: u64,
+    /// Of them, those that took older runs in.
+    pub runs_joined: u64,
+    /// Pieces of runs merged into trees since then.
+    pub run_merges: u64,
+    /// Entries taken out of runs by them.
+    pub run_merged_entries: u64,
     /// Page reads answered from the cache, and from the disk.
     pub cache_hits: u64,
     /// Page reads that went to the disk.
@@ -112,6 +124,7 @@ impl Lsm {
         let (load, waits) = (self.load(&version), self.pace.waits());
         // Not below, where guards live to the end of the statement.
         let state = self.state();
+        let (runs, run_entries) = version.runs.totals(&version.view);
         let cache = self.pages.cache_stats();
         Ok(Stats {
             last_lsn: self.last_lsn(),
@@ -146,6 +159,12 @@ impl Lsm {
             gc_moved_bytes: self.gc.moved.load(Relaxed),
             gc_freed_bytes: self.gc.freed.load(Relaxed),
             gc_skipped: self.gc.skipped.lock().clone().into_iter().collect(),
+            runs,
+            run_entries,
+            runs_written: self.runs.written.load(Relaxed),
+            runs_joined: self.runs.joined.load(Relaxed),
+            run_merges: self.runs.pieces.load(Relaxed),
+            run_merged_entries: self.runs.merged.load(Relaxed),
             cache_hits: cache.hits,
             cache_misses: cache.misses,
             damaged_meta: self.pages.damaged_meta().map(str::to_owned),

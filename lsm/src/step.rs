@@ -45,6 +45,16 @@ pub enum Step {
         /// Pages of the page file that are free now.
         pages: u64,
     },
+    /// A piece of a keyspace's runs went into its tree.
+    Merged {
+        /// Entries taken out of runs.
+        entries: u64,
+    },
+    /// A piece of the filter of a run that was there when the store was opened.
+    Filtered {
+        /// Entries of the run gone through.
+        entries: u64,
+    },
     /// So many files of the WAL were removed, or are kept to be used again.
     Trimmed(u64),
     /// So many bytes of the page file were given back; 0: that was prepared.
@@ -82,9 +92,10 @@ pub struct Debt {
 impl Lsm {
     /// One bounded piece of background work: removes a segment that is all
     /// garbage, removes WAL segments no longer needed, flushes a piece of a frozen
-    /// set, frees a piece of a dropped keyspace, collects a piece of garbage,
-    /// gives the end of the page file back. In turns with all that a piece of the
-    /// log's archive, unless an [`ArchiveStepper`](crate::ArchiveStepper) lives.
+    /// set, merges a piece of runs into a tree, frees a piece of a dropped keyspace,
+    /// collects a piece of garbage, gives the end of the page file back. In turns with
+    /// all that a piece of the log's archive, unless an
+    /// [`ArchiveStepper`](crate::ArchiveStepper) lives.
     ///
     /// # Errors
     /// The store is as it was and goes on; the error of a flush stays in
@@ -137,6 +148,22 @@ impl Lsm {
                 }
             }
         }
+        match self.filter_piece(flusher) {
+            Ok(None) => {}
+            Ok(Some(step)) => return Ok(step),
+            Err(error) => drop(failed.get_or_insert(error)),
+        }
+        let mut merges = true;
+        if self.merges_first(flusher) {
+            match self.merge_piece(flusher) {
+                Ok(None) => {}
+                Ok(Some(step)) => return Ok(step),
+                Err(error) => {
+                    merges = false;
+                    failed.get_or_insert(error);
+                }
+            }
+        }
         match self.flush_piece(flusher, 1) {
             Ok(None) => {}
             Ok(Some(step)) => return Ok(step),
@@ -149,6 +176,13 @@ impl Lsm {
                     return Ok(step);
                 }
                 return Err(error);
+            }
+        }
+        if merges {
+            match self.merge_piece(flusher) {
+                Ok(None) => {}
+                Ok(Some(step)) => return Ok(step),
+                Err(error) => drop(failed.get_or_insert(error)),
             }
         }
         if reclaims {

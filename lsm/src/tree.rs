@@ -8,29 +8,40 @@
 //! | 0 | value ... |     | 1 | pointer (vlog, 16 B)  |
 //! +---+-----------+     +---+-----------------------+
 //! ```
+//!
+//! In a run (`runs/`) the single byte 2 says that the key is deleted.
 
 use std::ops::Bound;
 
 use btree::{Direction, View};
 use vlog::Pointer;
 
+use crate::Error;
 use crate::batch::MAX_KEYSPACE;
-use crate::{Error, KeyspaceId};
 
 /// The tree of dead bytes per value log segment: `segments.rs`.
 pub(crate) const SEGMENTS: u32 = MAX_KEYSPACE;
 
+/// The tree of runs by keyspace: `runs/table.rs`.
+pub(crate) const RUNS: u32 = SEGMENTS + 1;
+
+/// Trees that are runs of a keyspace: `runs/`.
+pub(crate) const RUN_TREES: std::ops::Range<u32> = RUNS + 1..SEGMENTS + 0x4000;
+
 /// Trees of dropped keyspaces on their way out: `gc/graves.rs`.
-pub(crate) const GRAVES: std::ops::Range<u32> = SEGMENTS + 1..u32::MAX;
+pub(crate) const GRAVES: std::ops::Range<u32> = RUN_TREES.end..u32::MAX;
 
 const INLINE: u8 = 0;
 const POINTER: u8 = 1;
+const TOMB: u8 = 2;
 
 /// What a leaf says about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cell<'a> {
     Inline(&'a [u8]),
     Pointer(Pointer),
+    /// In runs only: the key is deleted.
+    Tomb,
 }
 
 impl<'a> Cell<'a> {
@@ -53,6 +64,25 @@ impl<'a> Cell<'a> {
         })
     }
 
+    /// The cell of any tree: runs, and graves of them, have tombstones too.
+    pub(crate) fn decode_in(tree: u32, bytes: &'a [u8]) -> Result<Cell<'a>, Error> {
+        if Cell::is_tomb(bytes) && (RUN_TREES.contains(&tree) || GRAVES.contains(&tree)) {
+            return Ok(Cell::Tomb);
+        }
+        Cell::decode(tree, bytes)
+    }
+
+    /// Whether a run's cell says that the key is deleted.
+    #[inline]
+    pub(crate) fn is_tomb(bytes: &[u8]) -> bool {
+        bytes == [TOMB]
+    }
+
+    /// The cell of a deleted key.
+    pub(crate) fn tomb() -> Vec<u8> {
+        vec![TOMB]
+    }
+
     pub(crate) fn encode_into(self, out: &mut Vec<u8>) {
         out.clear();
         match self {
@@ -64,23 +94,29 @@ impl<'a> Cell<'a> {
                 out.push(POINTER);
                 out.extend_from_slice(&at.to_bytes());
             }
+            Cell::Tomb => out.push(TOMB),
         }
     }
 }
 
 /// A cursor over one tree that stands before an entry, as memtable walks stand on one.
-pub(crate) struct TreeWalk(btree::Cursor);
+pub(crate) struct TreeWalk(btree::Cursor, u32);
 
 impl TreeWalk {
     /// Before the first entry; [`TreeWalk::settle`] comes next.
     pub(crate) fn new(
         view: &View,
-        keyspace: KeyspaceId,
+        tree: u32,
         lo: Bound<&[u8]>,
         hi: Bound<&[u8]>,
         direction: Direction,
     ) -> Self {
-        TreeWalk(view.range(keyspace.0, lo, hi, direction))
+        TreeWalk(view.range(tree, lo, hi, direction), tree)
+    }
+
+    /// Its tree: a keyspace, or a run of one.
+    pub(crate) fn tree(&self) -> u32 {
+        self.1
     }
 
     /// Has the next entry at hand, if there is one.

@@ -1,7 +1,7 @@
 //! Versions, and snapshots of them.
 //!
 //! A version is all that a read needs: the active memtable set, the frozen ones
-//! newest first, the trees. It is swapped whole and never changed. (The active
+//! newest first, runs, the trees. It is swapped whole and never changed. (The active
 //! set of a version still grows; LSNs decide what of it is seen.)
 //!
 //! A snapshot is a version and an LSN, taken without a lock: load the visible
@@ -36,6 +36,7 @@ use crate::cursor::Cursor;
 use crate::health::Health;
 use crate::lease::{self, Exempt, Held, Lease};
 use crate::registry::Registration;
+use crate::runs::Runs;
 use crate::set::MemSet;
 use crate::tree::Cell;
 use crate::value::Value;
@@ -48,6 +49,8 @@ pub(crate) struct Version {
     /// Newest first.
     pub(crate) frozen: Vec<Arc<Frozen>>,
     pub(crate) view: View,
+    /// What is newer than the trees, and in the page file too: `runs/`.
+    pub(crate) runs: Runs,
     pub(crate) values: Arc<Vlog>,
     /// All commits up to this one are in the trees, none above it.
     pub(crate) flushed: Lsn,
@@ -92,7 +95,7 @@ impl Version {
                 return Ok(value);
             }
         }
-        match self.view.get(keyspace.0, key)? {
+        match self.cell(keyspace, key)? {
             Some(cell) => self.load(keyspace, key, cell).map(Some),
             None => Ok(None),
         }
@@ -106,7 +109,7 @@ impl Version {
         cell: btree::Value,
     ) -> Result<Value, Error> {
         match Cell::decode(keyspace.0, &cell)? {
-            Cell::Inline(_) => Ok(Value::from_cell(cell)),
+            Cell::Inline(_) | Cell::Tomb => Ok(Value::from_cell(cell)),
             Cell::Pointer(at) => {
                 let mut record = Vec::new();
                 let found = self.values.read_of(at, keyspace.0, key, &mut record)?;

@@ -9,7 +9,7 @@ mod kit;
 use std::sync::Arc;
 
 use kit::*;
-use lsm::{BackupError, Error, Lost, Salvaged};
+use lsm::{BackupError, Error, Lost, Options, Salvaged};
 use platform::Disk;
 use platform::sim::{SimClock, SimDisk};
 
@@ -60,11 +60,22 @@ fn assert_true(damaged: &Arc<SimDisk>, states: &[Model], hint: &str) -> Salvaged
     report
 }
 
+/// With runs beside nearly every tree.
+fn with_runs() -> Options {
+    Options { run_leaves: 1, run_percent: 100, ..options() }
+}
+
 fn stores() -> Vec<World> {
-    (1..=3)
+    (1..=5)
         .map(|seed| {
-            let mut world = World::new(seed);
-            world.work(40);
+            let mut world = World::with(seed, if seed > 3 { with_runs() } else { options() });
+            world.work(if seed > 3 { 120 } else { 40 });
+            if seed > 3 {
+                while world.lsm.stats().unwrap().runs == 0 {
+                    world.commit();
+                    world.lsm.flush().unwrap();
+                }
+            }
             if seed == 2 {
                 world.lsm.flush().unwrap();
             }

@@ -2,13 +2,14 @@
 //!
 //! What must stay true:
 //! * the bytes held are those of one batch, and one record more at most;
-//! * a record is moved only while its key's cell is its place, looked up in the
-//!   version that the commit is based on.
+//! * a record is moved only while its key's cell, in the keyspace's tree or a run of
+//!   it, is its place, looked up in the version that the commit is based on; one that
+//!   a newer run hides lives until a merge meets it (`runs/`).
 
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
-use btree::{Op, View};
+use btree::Op;
 use vlog::{Pointer, Scan};
 
 use super::Bar;
@@ -16,6 +17,7 @@ use crate::flush::Flusher;
 use crate::meta::Meta;
 use crate::segments::Changes;
 use crate::tree::Cell;
+use crate::version::Version;
 use crate::{Error, Lsm, PAGES, Step, segments};
 
 /// Records looked at in one step: each costs a look into a tree.
@@ -39,8 +41,9 @@ struct Survivor {
     at: Pointer,
     key: Range<usize>,
     value: Range<usize>,
-    /// The version it was last seen alive in.
+    /// The version it was last seen alive in, and the tree that names it there.
     seen: u64,
+    tree: u32,
 }
 
 /// What a piece of a scan came to.
@@ -56,14 +59,14 @@ impl Job {
     }
 
     /// Step 1.
-    fn look(&mut self, view: &View, most: usize) -> Result<Piece, Error> {
+    fn look(&mut self, version: &Version, most: usize) -> Result<Piece, Error> {
         let (mut bytes, mut dead) = (0, 0);
         for _ in 0..RECORDS {
             let Some((at, record)) = self.scan.next()? else {
                 return Ok(Piece { ended: true, dead });
             };
             bytes += at.len as usize;
-            if lives(view, at, record.keyspace, record.key)? {
+            if let Some(tree) = version.names(at, record.keyspace, record.key)? {
                 let start = self.bytes.len();
                 self.bytes.extend_from_slice(record.key);
                 let middle = self.bytes.len();
@@ -74,7 +77,8 @@ impl Job {
                     at,
                     key: start..middle,
                     value: middle..self.bytes.len(),
-                    seen: view.epoch(),
+                    seen: version.view.epoch(),
+                    tree,
                 });
             } else {
                 dead += u64::from(at.len);
@@ -86,25 +90,22 @@ impl Job {
         Ok(Piece { ended: false, dead })
     }
 
-    /// Leaves in the batch what lives in `view`, in the order of keyspaces and keys.
-    fn settle(&mut self, view: &View) -> Result<(), Error> {
+    /// Leaves in the batch what lives in `version`, in the order of keyspaces and keys.
+    fn settle(&mut self, version: &Version) -> Result<(), Error> {
+        let epoch = version.view.epoch();
         let mut batch = std::mem::take(&mut self.batch);
         batch.sort_by(|a, b| (a.keyspace, self.key(a)).cmp(&(b.keyspace, self.key(b))));
         for survivor in batch {
-            if survivor.seen == view.epoch()
-                || lives(view, survivor.at, survivor.keyspace, self.key(&survivor))?
-            {
-                self.batch.push(Survivor { seen: view.epoch(), ..survivor });
+            let tree = match survivor.seen == epoch {
+                true => Some(survivor.tree),
+                false => version.names(survivor.at, survivor.keyspace, self.key(&survivor))?,
+            };
+            if let Some(tree) = tree {
+                self.batch.push(Survivor { seen: epoch, tree, ..survivor });
             }
         }
         Ok(())
     }
-}
-
-/// Whether the key's cell is this place.
-fn lives(view: &View, at: Pointer, keyspace: u32, key: &[u8]) -> Result<bool, Error> {
-    let Some(cell) = view.get(keyspace, key)? else { return Ok(false) };
-    Ok(Cell::decode(keyspace, &cell)? == Cell::Pointer(at))
 }
 
 impl Lsm {
@@ -201,9 +202,9 @@ impl Lsm {
                 }
             }
         };
-        let view = self.version.load().view.clone();
+        let version = self.version.load_full();
         let most = self.options.gc_step_bytes;
-        let piece = match job.look(&view, most) {
+        let piece = match job.look(&version, most) {
             Ok(piece) => piece,
             Err(error) => return self.give_up(flusher, job.segment, error),
         };
@@ -214,7 +215,7 @@ impl Lsm {
             gc.job = Some(job);
             return Ok(Some(Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 }));
         }
-        let moved_bytes = match self.rewrite(flusher, &view, &mut job, piece.ended) {
+        let moved_bytes = match self.rewrite(flusher, &version, &mut job, piece.ended) {
             Ok(moved) => moved,
             Err(error) if error.is_damage() => {
                 return Ok(Some(self.skip(flusher, segment, &error)));
@@ -232,11 +233,12 @@ impl Lsm {
     fn rewrite(
         &self,
         flusher: &mut Flusher,
-        view: &View,
+        version: &Version,
         job: &mut Job,
         ended: bool,
     ) -> Result<u64, Error> {
-        job.settle(view)?;
+        let view = &version.view;
+        job.settle(version)?;
         if job.batch.is_empty() {
             job.bytes.clear();
             if ended {
@@ -260,27 +262,28 @@ impl Lsm {
         changes.cleared(job.segment, job.scan.offset());
 
         let mut write = self.pages.begin();
-        let mut from = 0;
-        for part in job.batch.chunk_by(|a, b| a.keyspace == b.keyspace) {
-            let keyspace = part[0].keyspace;
-            let ops = part.iter().zip(&cells[from..]).map(|(s, to)| {
+        // A keyspace's cells are in its tree and its runs: for each of them in key order.
+        let mut moves: Vec<(&Survivor, &Pointer)> = job.batch.iter().zip(&cells).collect();
+        moves.sort_by_key(|(s, _)| s.tree);
+        for part in moves.chunk_by(|a, b| a.0.tree == b.0.tree) {
+            let tree = part[0].0.tree;
+            let ops = part.iter().map(|(s, to)| {
                 let mut cell = Vec::with_capacity(1 + Pointer::BYTES);
-                Cell::Pointer(*to).encode_into(&mut cell);
+                Cell::Pointer(**to).encode_into(&mut cell);
                 (job.key(s), Op::Put(cell))
             });
             let mut next = part.iter();
             let mut fault = None;
-            let applied = write.apply(keyspace, ops, &mut |key, old| {
-                let place = next.next().filter(|s| job.key(s) == key).map(|s| Cell::Pointer(s.at));
-                if Cell::decode(keyspace, old).ok() != place {
+            let applied = write.apply(tree, ops, &mut |key, old| {
+                let next = next.next().filter(|(s, _)| job.key(s) == key);
+                if Cell::decode_in(tree, old).ok() != next.map(|(s, _)| Cell::Pointer(s.at)) {
                     fault.get_or_insert_with(|| key.to_vec());
                 }
             })?;
             if fault.is_some() || applied.replaced != part.len() as u64 {
-                let what = format!("the tree of keyspace {keyspace} changed under a collection");
+                let what = format!("tree {tree} changed under a collection");
                 return Err(Error::Corrupt { file: PAGES.into(), what });
             }
-            from += part.len();
         }
         let meta = Meta { tail, ..Meta::decode(view.user(), PAGES)? };
         let view = self.switch(flusher, view, write, changes, meta)?;

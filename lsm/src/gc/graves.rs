@@ -24,7 +24,8 @@ const LEAVES: u32 = 256;
 /// Bytes of a page.
 const PAGE_BYTES: u64 = btree::PAGE_BYTES as u64;
 
-/// In the commit of a flush: takes the tree of a dropped keyspace out of the way.
+/// In the commit of a flush: takes the tree of a dropped keyspace, or a run of it, out
+/// of the way.
 pub(crate) fn bury(
     view: &View,
     write: &mut Write<'_>,

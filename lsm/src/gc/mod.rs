@@ -4,7 +4,7 @@
 //! much is dead is emptied by naming its living records elsewhere:
 //!
 //! 1. the victim's records are read, a bounded piece per step, and those whose
-//!    key's cell in the tree is this very place are kept in memory, up to a bound;
+//!    key's cell in the tree or a run is this very place are kept in memory, up to a bound;
 //! 2. these are appended to the value log in the order of keyspaces and keys, and
 //!    synced. A crash leaves bytes beyond the tail the meta page names: cut;
 //! 3. one commit of the page file puts the new places where the old ones stand,

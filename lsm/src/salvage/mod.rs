@@ -11,6 +11,9 @@
 //!   version its meta page describes; an entry in it is what that key had as of
 //!   `flushed`. A pointer's record must be of that key and check. Where a page
 //!   cannot be read, the keys that were below it are a lost range.
+//!   A run (`runs/`) is read after the tree and what is older, and says what its keys
+//!   have; a range of it that cannot be read is lost, whatever the tree has there, and
+//!   if it is not known which runs there are, everything is.
 //! * *Scan.* Only the trees know which record of a key is the last one: later ones
 //!   may have been short enough to lie in a page, or deletes. But the table of
 //!   segments knows how many bytes of each segment are dead. When all of these are
@@ -29,9 +32,10 @@ mod report;
 mod scan;
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
-use btree::{View, Walked};
+use btree::{Direction, View, Walked};
 use platform::{Clock, Disk, Open};
 use vlog::SegmentFile;
 
@@ -41,7 +45,8 @@ use crate::backup::BackupError;
 use crate::batch::{Op, decode};
 use crate::directory::{self, RESTORING};
 use crate::meta::Meta;
-use crate::tree::{Cell, SEGMENTS};
+use crate::runs;
+use crate::tree::{Cell, RUNS, SEGMENTS};
 use crate::verify::{At, Report};
 use crate::{Batch, Error, KeyspaceId, LOCK, Lsm, Lsn, Options, PAGES, VLOG_DIR, WAL_DIR};
 
@@ -160,6 +165,15 @@ impl Salvage<'_> {
     }
 
     fn walk(&mut self, view: &View, meta: &Meta, scan: &mut scan::Scan) -> Result<(), BackupError> {
+        let runs = runs::load(view, meta.runs);
+        if runs.is_err() {
+            // A run that is not found may say otherwise of any key.
+            self.lose_all();
+        }
+        if meta.runs > 0 {
+            // What a run hides is named by a tree and not alive.
+            scan.cannot_prove();
+        }
         let mut pages = view.pages();
         let mut record = Vec::new();
         while let Some(walked) = pages.next(&mut |_, _| false) {
@@ -167,60 +181,23 @@ impl Salvage<'_> {
             let (at, page) = match walked {
                 Walked::Page(at, page) => (at, page),
                 Walked::Lost(at, error) => {
-                    let what = match error {
-                        btree::Error::Corrupt { what, .. } => what,
-                        other => other.to_string(),
-                    };
-                    self.faults.fault(PAGES, At::Page(at.page), at.tree, what);
+                    self.lost_at(&at, error);
                     self.lost_page(at, scan);
                     continue;
                 }
             };
             let Some(tree) = at.tree else { continue };
-            if tree == SEGMENTS {
+            if tree == SEGMENTS || tree == RUNS {
                 continue;
             }
             for (key, cell) in page.entries() {
-                let cell = Cell::decode(tree, cell);
-                if let Ok(Cell::Pointer(to)) = cell {
+                if let Ok(Cell::Pointer(to)) = Cell::decode_in(tree, cell) {
                     scan.named(to);
                 }
-                if tree > SEGMENTS {
-                    continue; // of a dropped keyspace
+                if tree > SEGMENTS || runs.is_err() {
+                    continue; // of a dropped keyspace, or a run
                 }
-                let in_tail = |to: vlog::Pointer| {
-                    let end = to.offset.saturating_add(u64::from(to.len));
-                    (to.segment, end) <= (meta.tail.segment, meta.tail.len)
-                        || to.segment < meta.tail.segment
-                };
-                let value = match cell {
-                    Ok(Cell::Inline(value)) => Some(value),
-                    Ok(Cell::Pointer(to)) if in_tail(to) => {
-                        self.tell(u64::from(to.len));
-                        let file = SegmentFile::open(self.source, VLOG_DIR, to.segment);
-                        match file.and_then(|file| {
-                            let found = file.read(to, &mut record)?;
-                            let good = found.keyspace == tree && found.key == key;
-                            Ok(good.then_some(found.value.len()))
-                        }) {
-                            Ok(Some(len)) => Some(&record[record.len() - len..]),
-                            Ok(None) => {
-                                let path = SegmentFile::path_of(VLOG_DIR, to.segment);
-                                let what = "the record there is of another key";
-                                self.faults.fault(&path, At::Offset(to.offset), Some(tree), what);
-                                None
-                            }
-                            Err(error) => {
-                                let path = SegmentFile::path_of(VLOG_DIR, to.segment);
-                                let (at, what) = (At::Offset(to.offset), error.to_string());
-                                self.faults.fault(&path, at, Some(tree), what);
-                                None
-                            }
-                        }
-                    }
-                    _ => None,
-                };
-                match value {
+                match self.value(meta, (tree, tree), &key, cell, &mut record) {
                     Some(value) => {
                         self.report.from_trees += 1;
                         self.batch.put(KeyspaceId(tree), &key, value);
@@ -230,7 +207,129 @@ impl Salvage<'_> {
                 }
             }
         }
+        for (keyspace, runs) in runs.unwrap_or_default().keyspaces() {
+            for run in runs.iter().rev() {
+                self.run(view, meta, keyspace, run.tree)?;
+            }
+        }
         Ok(())
+    }
+
+    /// A run's page, or a tree's, that cannot be read.
+    fn lost_at(&mut self, at: &btree::PageAt, error: btree::Error) {
+        let what = match error {
+            btree::Error::Corrupt { what, .. } => what,
+            other => other.to_string(),
+        };
+        self.faults.fault(PAGES, At::Page(at.page), at.tree, what);
+    }
+
+    /// What a run says of its keys, over what the tree and older runs said.
+    fn run(
+        &mut self,
+        view: &View,
+        meta: &Meta,
+        keyspace: u32,
+        tree: u32,
+    ) -> Result<(), BackupError> {
+        let mut pages = view.pages_of(tree);
+        let mut record = Vec::new();
+        while let Some(walked) = pages.next(&mut |_, _| false) {
+            self.tell(btree::PAGE_BYTES as u64);
+            let page = match walked {
+                Walked::Page(_, page) => page,
+                // It was named already. What is older may not be what the key has.
+                Walked::Lost(at, _) => {
+                    self.forget(keyspace, &at.low, at.high.as_deref())?;
+                    let (low, high) = (at.low, at.high);
+                    self.ranges.push(Range {
+                        keyspace: Some(keyspace),
+                        but: Vec::new(),
+                        low,
+                        high,
+                    });
+                    continue;
+                }
+            };
+            for (key, cell) in page.entries() {
+                if Cell::is_tomb(cell) {
+                    self.batch.delete(KeyspaceId(keyspace), &key);
+                    self.lost.remove(&(keyspace, key));
+                } else if let Some(value) =
+                    self.value(meta, (tree, keyspace), &key, cell, &mut record)
+                {
+                    self.report.from_trees += 1;
+                    self.batch.put(KeyspaceId(keyspace), &key, value);
+                    self.lost.remove(&(keyspace, key));
+                } else {
+                    self.batch.delete(KeyspaceId(keyspace), &key);
+                    self.lost_key(keyspace, key);
+                }
+                self.write(false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what was saved of a range.
+    fn forget(
+        &mut self,
+        keyspace: u32,
+        low: &[u8],
+        high: Option<&[u8]>,
+    ) -> Result<(), BackupError> {
+        self.write(true)?;
+        let (id, high) = (KeyspaceId(keyspace), high.map_or(Bound::Unbounded, Bound::Excluded));
+        let snapshot = self.out.exempt_snapshot()?;
+        let mut cursor = snapshot.range(id, Bound::Included(low), high, Direction::Forward)?;
+        while cursor.advance()? {
+            self.batch.delete(id, cursor.key());
+            self.write(false)?;
+        }
+        Ok(())
+    }
+
+    /// The value of a cell of `tree`, a keyspace's or a run of it.
+    fn value<'v>(
+        &mut self,
+        meta: &Meta,
+        (tree, keyspace): (u32, u32),
+        key: &[u8],
+        cell: &'v [u8],
+        record: &'v mut Vec<u8>,
+    ) -> Option<&'v [u8]> {
+        let in_tail = |to: vlog::Pointer| {
+            let end = to.offset.saturating_add(u64::from(to.len));
+            (to.segment, end) <= (meta.tail.segment, meta.tail.len)
+                || to.segment < meta.tail.segment
+        };
+        match Cell::decode_in(tree, cell) {
+            Ok(Cell::Inline(value)) => Some(value),
+            Ok(Cell::Pointer(to)) if in_tail(to) => {
+                self.tell(u64::from(to.len));
+                let file = SegmentFile::open(self.source, VLOG_DIR, to.segment);
+                match file.and_then(|file| {
+                    let found = file.read(to, record)?;
+                    let good = found.keyspace == keyspace && found.key == key;
+                    Ok(good.then_some(found.value.len()))
+                }) {
+                    Ok(Some(len)) => Some(&record[record.len() - len..]),
+                    Ok(None) => {
+                        let path = SegmentFile::path_of(VLOG_DIR, to.segment);
+                        let what = "the record there is of another key";
+                        self.faults.fault(&path, At::Offset(to.offset), Some(tree), what);
+                        None
+                    }
+                    Err(error) => {
+                        let path = SegmentFile::path_of(VLOG_DIR, to.segment);
+                        let (at, what) = (At::Offset(to.offset), error.to_string());
+                        self.faults.fault(&path, at, Some(tree), what);
+                        None
+                    }
+                }
+            }
+            _ => None,
+        }
     }
 
     fn lost_key(&mut self, keyspace: u32, key: Vec<u8>) {

@@ -158,7 +158,7 @@ impl Verify {
         let segments = values::Segments::new(&**disk, &meta, closed && view.is_none())?;
         let pages = view.as_ref().map_or(0, |view| u64::from(view.file_pages()));
         let of = pages * btree::PAGE_BYTES as u64 + segments.bytes();
-        let trees = view.as_ref().map(trees::Trees::new);
+        let trees = view.as_ref().map(|view| trees::Trees::new(view, meta.runs));
         Ok(Verify {
             disk: Arc::clone(disk),
             file: file.to_owned(),

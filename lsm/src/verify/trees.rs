@@ -9,7 +9,8 @@ use btree::{PAGE_BYTES, PageAt, PageCopy, Pages, View, Walked};
 use vlog::{Pointer, SegmentFile};
 
 use super::{At, Verify};
-use crate::tree::{Cell, SEGMENTS};
+use crate::runs::{self, Runs};
+use crate::tree::{Cell, GRAVES, RUNS, SEGMENTS};
 use crate::{Error, VLOG_DIR};
 
 /// Segments kept open.
@@ -30,10 +31,12 @@ pub(super) struct Trees {
     /// Segments that cannot be opened, and were named.
     missing: BTreeSet<u32>,
     record: Vec<u8>,
+    /// The keyspaces of runs.
+    runs: BTreeMap<u32, u32>,
 }
 
 impl Trees {
-    pub(super) fn new(view: &View) -> Self {
+    pub(super) fn new(view: &View, count: u32) -> Self {
         Trees {
             walk: view.pages(),
             seen: vec![0; view.file_pages() as usize],
@@ -43,6 +46,8 @@ impl Trees {
             files: BTreeMap::new(),
             missing: BTreeSet::new(),
             record: Vec::new(),
+            // What is wrong with the table is told at the end.
+            runs: runs::load(view, count).as_ref().map(Runs::trees).unwrap_or_default(),
         }
     }
 }
@@ -122,12 +127,12 @@ impl Verify {
         let Some(tree) = at.tree else { return };
         for (key, cell) in page.entries() {
             *trees.keys.entry(tree).or_default() += 1;
-            if tree == SEGMENTS {
+            if tree == SEGMENTS || tree == RUNS {
                 continue;
             }
             self.report.keys += 1;
-            match Cell::decode(tree, cell) {
-                Ok(Cell::Inline(_)) => {}
+            match Cell::decode_in(tree, cell) {
+                Ok(Cell::Inline(_) | Cell::Tomb) => {}
                 Ok(Cell::Pointer(to)) => {
                     *self.live.entry(to.segment).or_default() += u64::from(to.len);
                     *left = left.saturating_sub(u64::from(to.len));
@@ -176,8 +181,9 @@ impl Verify {
         }
         let Some(file) = trees.files.get(&to.segment) else { return Ok(()) };
         let record = file.read(to, &mut trees.record).map_err(|e| e.to_string())?;
-        // The trees of dropped keyspaces have numbers of their own.
-        let of_tree = record.keyspace == tree || tree > SEGMENTS;
+        // The trees of dropped keyspaces have numbers of their own, and so have runs.
+        let of_tree = record.keyspace == trees.runs.get(&tree).copied().unwrap_or(tree)
+            || GRAVES.contains(&tree);
         if of_tree && record.key == key {
             return Ok(());
         }
@@ -189,6 +195,9 @@ impl Verify {
         let Some(view) = self.view.clone() else { return };
         let file = self.file.clone();
         self.report.free_pages = trees.free;
+        if let Err(error) = runs::load(&view, self.meta.runs) {
+            self.report.fault(&file, At::File, None, error.to_string());
+        }
         if !trees.lost {
             for tree in view.trees() {
                 let found = trees.keys.get(&tree.tree).copied().unwrap_or(0);

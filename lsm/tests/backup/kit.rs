@@ -56,8 +56,12 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64) -> Self {
+        World::with(seed, options())
+    }
+
+    pub fn with(seed: u64, options: Options) -> Self {
         let (disk, clock) = (SimDisk::new(seed), Arc::new(SimClock::new(1_000_000)));
-        let lsm = Lsm::open(Arc::clone(&disk) as _, Arc::clone(&clock) as _, options()).unwrap();
+        let lsm = Lsm::open(Arc::clone(&disk) as _, Arc::clone(&clock) as _, options).unwrap();
         World { disk, clock, lsm, states: vec![Model::new()], rng: Rng(seed) }
     }
 

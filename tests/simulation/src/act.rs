@@ -366,11 +366,15 @@ impl World {
                             self.collected += u64::from(freed_bytes > 0);
                             if moved_bytes > 0 {
                                 self.mark("living values moved");
+                                if self.runs > 0 {
+                                    self.mark("living values moved beside runs");
+                                }
                             }
                             if freed_bytes > 0 {
                                 self.mark("garbage freed");
                             }
                         }
+                        Step::Filtered { .. } => self.mark("filter of a run built anew"),
                         Step::Flushing { .. } => self.mark("flush in pieces"),
                         Step::ArchiveFailed => self.mark("copy to the archive failed"),
                         _ => {}
@@ -631,7 +635,21 @@ impl World {
         if self.called(Verb::Remove, "wal") || self.called(Verb::Rename, "wal") {
             self.mark("log segment gone after a flush");
         }
-        if self.lsm().flushed_lsn() >= self.unflushed_drops {
+        let dropped = self.unflushed_drops > 0;
+        let gone = self.lsm().flushed_lsn() >= self.unflushed_drops;
+        if let Ok(stats) = self.lsm().stats() {
+            let reached = [
+                (stats.runs_written > 0, "run written"),
+                (stats.runs_joined > 0, "runs joined"),
+                (stats.run_merges > 0, "runs merged into a tree"),
+                (dropped && gone && stats.runs < self.runs, "keyspace with runs dropped"),
+            ];
+            for (_, mark) in reached.into_iter().filter(|(is, _)| *is) {
+                self.mark(mark);
+            }
+            self.runs = stats.runs;
+        }
+        if gone {
             self.unflushed_drops = 0;
         }
     }

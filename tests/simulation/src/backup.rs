@@ -412,7 +412,16 @@ impl World {
         if self.damaged() || self.tally().failed_syncs > 0 || self.meta_rotten {
             return Ok(());
         }
-        // A power cut in a switch may have torn the other one.
+        // A switch that failed may have torn the other one, and nothing have been
+        // committed since that makes it whole: opening tells.
+        if self.tally().failed_writes > 0 {
+            self.lsm = None;
+            match self.open() {
+                Ok(lsm) => self.found(lsm, self.acked, End::Kill)?,
+                Err(error) => return self.refused_at_open(error),
+            }
+        }
+        // A power cut in a switch may have torn it too.
         if self.lsm().stats().is_ok_and(|stats| stats.damaged_meta.is_some()) {
             return Ok(());
         }

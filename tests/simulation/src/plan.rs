@@ -344,6 +344,8 @@ impl Config {
             vlog_buffer_bytes: rng.pick(&[256, 4 << 10, 64 << 10]),
             cache_bytes: rng.pick(&[32 << 10, 64 << 10, 1 << 20]),
             inline_max: rng.pick(&[0, 16, 64, 256]),
+            run_leaves: rng.pick(&[0, 1, 1, 2]),
+            run_percent: rng.pick(&[10, 30, 100, 100]),
             gc_dead_ratio: rng.pick(&[1, 10, 30, 30, 60, 100]),
             gc_step_bytes: rng.pick(&[1 << 10, 4 << 10, 64 << 10]),
             wal_retain_bytes: rng.pick(&[2 << 10, PLENTY]),

@@ -62,6 +62,8 @@ pub struct World {
     pub(crate) sync_failed: Option<&'static str>,
     /// The last commit that drops a keyspace, unless it is flushed.
     pub(crate) unflushed_drops: Lsn,
+    /// Runs beside the trees when last looked at.
+    pub(crate) runs: usize,
     /// A commit was refused, for this.
     pub(crate) refused: Option<&'static str>,
     pub(crate) marks: Marks,
@@ -105,6 +107,7 @@ impl World {
             calls: Vec::new(),
             sync_failed: None,
             unflushed_drops: 0,
+            runs: 0,
             refused: None,
             marks: Marks::default(),
             hash: seed,
@@ -230,10 +233,19 @@ impl World {
         let values = wrote(Verb::Sync, "vlog", 1) || wrote(Verb::Write, "trees.pages", 1);
         if name == "step" {
             let moved = wrote(Verb::Write, "vlog", 1);
+            let pages = wrote(Verb::Write, "trees.pages", 1);
             if moved && !switched {
                 self.mark("crash in a collection after values moved, before the switch");
+                if self.runs > 0 {
+                    self.mark("crash in a collection beside runs");
+                }
+            } else if pages && !switched && self.runs > 0 {
+                self.mark("crash in a merge of runs, before the switch");
             }
         } else if matches!(name, "flushing step" | "flush") || name == "commit" && values {
+            if values && self.runs > 0 {
+                self.mark("crash in a flush beside runs");
+            }
             if switched {
                 self.mark("crash in a flush after the switch");
             } else if values {
