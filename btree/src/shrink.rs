@@ -37,6 +37,8 @@ const STEP: u64 = 16 << 10;
 const WORTH: u64 = 256;
 /// The shortest run of pages within the file to give back: 256 KiB.
 const RUN: u64 = 64;
+/// So many of the reusable pages keep their space: 1 MiB.
+const RESERVE: usize = 256;
 /// Commits in a row for the sake of shrinking. A page freed by commit n is free for
 /// good two later: then the directory and the list can move down, their old places
 /// are free another two later and leave the count of pages; one more makes the meta
@@ -112,7 +114,10 @@ impl PageFile {
         let mut pages = 0;
         // Descending, as the list is.
         let below = space.reusable.partition_point(|page| *page >= space.punched.1);
-        for run in space.reusable[below..].chunk_by(|a, b| *a == b + 1) {
+        // Those taken first keep their space: what they are taken for may be what a full
+        // disk waits for.
+        let end = space.reusable.len().saturating_sub(RESERVE).max(below);
+        for run in space.reusable[below..end].chunk_by(|a, b| *a == b + 1) {
             let (first, count) = (run[run.len() - 1], run.len() as u64);
             space.punched.1 = first;
             if count < RUN {

@@ -37,7 +37,8 @@ impl Lsm {
     /// one said so ([`Batch::put_new`](crate::Batch::put_new),
     /// [`Batch::delete_present`](crate::Batch::delete_present)) or is in the keyspace's
     /// tree, where a flush puts it, or later what merges its runs; commits that run
-    /// meanwhile may count or not. Costs no read.
+    /// meanwhile may count or not, and in sync mode one whose sync failed counts until
+    /// the store is opened again. Costs no read.
     pub fn count(&self, keyspace: KeyspaceId) -> u64 {
         self.version.load().count(keyspace)
     }

@@ -79,6 +79,20 @@ impl Lsm {
         let mut meta = Meta::decode(view.user(), PAGES)?;
         directory::compare(&*disk, fresh, &meta, &view)?;
 
+        // Before a new life of the log begins: that would raise its epoch, and the next
+        // attempt would take it for the right one.
+        if meta.wal_epoch > 0 {
+            let found = wal::newest_epoch(&*disk, WAL_DIR)?;
+            if found < meta.wal_epoch {
+                let what = format!(
+                    "it names the log's epoch {}, the newest in {WAL_DIR} is {found}: they do not \
+                     belong together; put the log back that was there",
+                    meta.wal_epoch,
+                );
+                return Err(Error::Corrupt { file: PAGES.into(), what });
+            }
+        }
+
         let mut replay = Replay::new(meta.flushed, &options);
         let from = meta.flushed + 1;
         let wal = Wal::open(
@@ -89,15 +103,6 @@ impl Lsm {
             meta.flushed,
             &mut |frame| replay.frame(&frame).map_err(ReplayError::from),
         )?;
-        if wal.epoch() <= meta.wal_epoch {
-            let what = format!(
-                "it names the log's epoch {}, the log in {WAL_DIR} is at {}: they do not belong \
-                 together",
-                meta.wal_epoch,
-                wal.epoch()
-            );
-            return Err(Error::Corrupt { file: PAGES.into(), what });
-        }
         let values = Arc::new(Vlog::open(Arc::clone(&disk), VLOG_DIR, options.vlog(), meta.tail)?);
         let view = if meta.wal_epoch == 0 {
             // From here on a page file without a log is one that lost it.
@@ -159,6 +164,7 @@ impl Lsm {
             disk,
             _lock: lock,
         };
+        lsm.pace.begins(lsm.clock.monotonic_nanos());
         lsm.replay_rest()?;
         Ok(lsm)
     }

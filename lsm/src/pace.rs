@@ -200,9 +200,13 @@ impl Pace {
         let took = now.saturating_sub(self.since.swap(now, Relaxed));
         let cost = u128::from(took) * u128::from(MIB) / u128::from(set.max(1));
         let cost = u64::try_from(cost).unwrap_or(u64::MAX);
-        // The mean of this one and of all before.
+        // The mean of this one and of all before. What took far longer did not work all
+        // the time: a disk was full, or hung.
         let mean = self.cost.load(Relaxed);
-        self.cost.store(if mean == 0 { cost } else { mean / 2 + cost / 2 }, Relaxed);
+        self.cost.store(
+            if mean == 0 { cost } else { mean / 2 + cost.min(mean.saturating_mul(4)) / 2 },
+            Relaxed,
+        );
     }
 
     fn wake(&self) {

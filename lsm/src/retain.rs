@@ -250,12 +250,16 @@ impl Lsm {
         inner.holders.iter().map(holder).collect()
     }
 
-    /// Up to which frame the log may be cut.
+    /// Up to which frame the log may be cut: the end of a segment.
     pub(crate) fn trim_limit(&self) -> Lsn {
         let segments = self.wal.segments();
         let most = self.options.wal_retain_bytes;
         let keep = self.options.wal_keep_bytes;
-        self.retain.limit(self.archiving.archived(), &segments, most, keep)
+        let limit = self.retain.limit(self.archiving.archived(), &segments, most, keep);
+        // What was condemned, not what the log may look like a moment later: a holder
+        // may be taken in from the first frame that stays here.
+        let stays = segments.iter().rev().find(|s| s.first_lsn <= limit + 1);
+        stays.map_or(0, |s| s.first_lsn - 1)
     }
 }
 

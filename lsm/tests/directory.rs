@@ -238,3 +238,36 @@ fn a_directory_copied_while_it_was_written_is_refused_or_a_prefix() {
     }
     assert!(opened > 50 && refused > 50, "{opened} opened, {refused} refused");
 }
+
+#[test]
+fn the_log_of_an_earlier_life_is_refused_however_often_it_is_tried() {
+    // Given a store whose page file rests on the log of its second life,
+    let disk = SimDisk::new(1);
+    let lsm = open(&disk).unwrap();
+    for n in 0..20u8 {
+        let mut batch = lsm::Batch::new();
+        batch.put(KeyspaceId(1), &[n], &[n; 40]);
+        lsm.commit(&batch).unwrap();
+    }
+    lsm.sync().unwrap();
+    drop(lsm);
+    let first: Vec<_> = disk.files().into_iter().filter(|f| f.starts_with("wal/")).collect();
+    let first: Vec<_> = first.into_iter().map(|f| (disk.file_bytes(&f).unwrap(), f)).collect();
+    let lsm = open(&disk).unwrap();
+    lsm.flush().unwrap();
+    drop(lsm);
+    // when somebody puts the first life's log in its place,
+    for file in disk.files().into_iter().filter(|f| f.starts_with("wal/")) {
+        disk.remove(&file).unwrap();
+    }
+    for (bytes, path) in &first {
+        put(&disk, path, bytes);
+    }
+    // then it is refused by name, the first time as the third, and nothing is made.
+    let before = disk.files();
+    for _ in 0..3 {
+        let error = open(&disk).err().expect("a log of another life");
+        assert!(error.to_string().contains("do not belong together"), "{error}");
+        assert_eq!(disk.files(), before);
+    }
+}

@@ -51,8 +51,9 @@ fn an_import_killed_on_either_side_goes_on_to_the_same_store() {
     planck.planctl_ok(&keyed);
 
     for (store, key) in [("s", &["--key", "id:u32"][..]), ("t", &[])] {
-        let common = ["import", store, file, "--create", "--resume", "--batch-size", "50"];
-        let arguments = [&common[..], key].concat();
+        let whole = [&["import", store, file, "--create", "--resume"][..], key].concat();
+        // Those to be killed go slowly: a request for every few rows.
+        let arguments = [&whole[..], &["--batch-size", "4"]].concat();
         let state = dir.path().join("rows.csv.planck-import");
         let mut import = spawn(dir.path(), &arguments);
         let at = moved(&state, "", &mut import);
@@ -60,7 +61,7 @@ fn an_import_killed_on_either_side_goes_on_to_the_same_store() {
         import.wait().unwrap();
         // planck is killed under the next one, which ends by itself.
         planck = killed_under(planck, &arguments, &state, &at);
-        planck.planctl_ok(&arguments);
+        planck.planctl_ok(&whole);
         assert!(!state.exists());
     }
 

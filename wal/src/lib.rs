@@ -193,6 +193,16 @@ impl std::fmt::Debug for Wal {
     }
 }
 
+/// The highest epoch that a segment in `dir` is of; 0 if there is none. Reads headers
+/// only and changes nothing: for who has to know whether a log is the right one before
+/// [`Wal::open`] begins a new life of it.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::NewerFormat`].
+pub fn newest_epoch(disk: &dyn Disk, dir: &str) -> Result<u64, Error> {
+    recover::newest_epoch(disk, dir)
+}
+
 impl Wal {
     /// Opens the log in `dir` (made if absent) and begins a new life of it.
     ///
@@ -398,7 +408,7 @@ impl Wal {
     /// it removed. For a log that rests: the next segments are made anew.
     ///
     /// # Errors
-    /// [`Error::Io`]: those not removed are kept, and can still be used.
+    /// [`Error::Io`]: the one that could not be removed is left to the next open.
     pub fn keep_spares(&self, most: usize) -> Result<usize, Error> {
         self.inner.keep_spares(most)
     }

@@ -139,6 +139,12 @@ pub(crate) fn scan(
     Ok(plan)
 }
 
+/// See [`crate::newest_epoch`].
+pub(crate) fn newest_epoch(disk: &dyn Disk, dir: &str) -> Result<u64, Error> {
+    let files = list(disk, dir)?;
+    Ok(files.iter().filter_map(Listed::sound).map(|header| header.epoch).max().unwrap_or(0))
+}
+
 fn list(disk: &dyn Disk, dir: &str) -> Result<Vec<Listed>, Error> {
     let names = disk.list(dir).map_err(Error::io("list", dir))?;
     let mut numbers: Vec<u64> = names

@@ -109,6 +109,13 @@ impl Upkeep {
     /// Ends the threads. Gives why the storage refuses writes, if it does.
     pub fn stop(self) -> Option<String> {
         let mut failed = None;
+        // The archive's last: once it is gone, its part would be the steps' again.
+        for (stop, thread) in self.threads {
+            drop(stop);
+            if thread.join().is_err() {
+                failed = Some("an upkeep thread failed; its words are in the log".to_owned());
+            }
+        }
         if let Some((stop, thread)) = self.archive {
             drop(stop);
             let until = Instant::now() + ARCHIVE_ENDS;
@@ -119,12 +126,6 @@ impl Upkeep {
                 tracing::warn!("the archive's disk does not answer: its copy is left unfinished");
             } else if thread.join().is_err() {
                 failed = Some("the archive's thread failed; its words are in the log".to_owned());
-            }
-        }
-        for (stop, thread) in self.threads {
-            drop(stop);
-            if thread.join().is_err() {
-                failed = Some("an upkeep thread failed; its words are in the log".to_owned());
             }
         }
         self.engine.poisoned().or(failed)

@@ -32,8 +32,8 @@
 //!   entry ([`Covered::Value`], exact in type and value): a query of those fields alone
 //!   needs no document. [`Covered::Document`]: look there.
 //! * A document with arrays has several entries, so it can come several times, and its
-//!   order is not that of `orderBy`: [`Index::documents_with_arrays`] says exactly how
-//!   many such documents there are; with 0, index order is `orderBy` order but among
+//!   order is not that of `orderBy`: [`Index::has_arrays`] says exactly whether the
+//!   snapshot has such a document; without one, index order is `orderBy` order but among
 //!   entries of which a field was cut (they have a [`Covered::Document`] there).
 //! * [`Index::entries_now`] is the exact number of entries, `Store::documents_now` that
 //!   of documents; [`Index::estimate`] how many lie between bounds, exact up to a few

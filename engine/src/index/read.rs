@@ -106,12 +106,15 @@ impl Index {
         engine.lsm.count(self.keyspace)
     }
 
-    /// How many documents have an array at, or on the way to, one of its fields.
+    /// Whether a document of the snapshot has an array at, or on the way to, one of its
+    /// fields. Not by the count: that has commits the snapshot does not see.
     ///
     /// # Errors
-    /// The snapshot expired.
-    pub(crate) fn documents_with_arrays(&self, snapshot: &Snapshot) -> Result<u64, Refusal> {
-        Ok(snapshot.count(self.arrays())?)
+    /// Pages that cannot be read; the snapshot expired.
+    pub(crate) fn has_arrays(&self, snapshot: &Snapshot) -> Result<bool, Refusal> {
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let mut cursor = snapshot.range(self.arrays(), all.0, all.1, Direction::Forward)?;
+        Ok(cursor.advance()?)
     }
 
     /// How many entries lie between bounds: counted up to `look`, beyond that judged by

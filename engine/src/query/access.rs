@@ -150,7 +150,7 @@ fn part(
             fields += 1;
             continue;
         }
-        let single = index.documents_with_arrays(snapshot).map_err(QueryError::from_refusal)? == 0;
+        let single = !index.has_arrays(snapshot).map_err(QueryError::from_refusal)?;
         let wanted = if single { usize::MAX } else { 1 };
         let ranges: Vec<Range<'_>> =
             tests(all, &field.path).filter_map(Range::of).take(wanted).collect();

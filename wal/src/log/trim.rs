@@ -19,7 +19,9 @@ impl Inner {
     pub(crate) fn truncate_below(&self, lsn: Lsn) -> Result<u64, Error> {
         let _one = self.trim.lock();
         let mut removed = 0;
-        loop {
+        // Once the directory could not be synced, nobody knows which names are gone: a
+        // later sync that succeeds proves nothing, and the next to go could leave a hole.
+        while !self.turn.is_poisoned() {
             let victim = {
                 let now = self.now.lock();
                 match &now.segments[..] {
@@ -39,6 +41,7 @@ impl Inner {
             self.retire(victim, room)?;
             removed += 1;
         }
+        Ok(removed)
     }
 
     /// Takes the oldest segment's name away, durably. One at a time and oldest
@@ -69,11 +72,14 @@ impl Inner {
             };
             let Some(number) = victim else { return Ok(removed) };
             let path = Kind::Spare.path(&self.dir, number);
-            if let Err(e) = self.disk.remove(&path) {
-                self.spares.lock().push(number);
-                return Err(Error::io("remove", &path)(e));
+            match self.disk.remove(&path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    // It is there or not: no longer to be relied on. The next open
+                    // removes it.
+                    return Err(Error::io("remove", &path)(e));
+                }
+                _ => removed += 1,
             }
-            removed += 1;
         }
     }
 

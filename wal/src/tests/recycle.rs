@@ -5,6 +5,7 @@ use super::*;
 use crate::frame::{self, Place};
 use crate::segment::Kind;
 use crate::{SyncMode, segment};
+use platform::sim::{Fault, Times};
 use platform::{Disk, Open};
 
 const REUSED: Options = Options { spare_segments: 2, ..SMALL };
@@ -232,4 +233,40 @@ fn a_spare_whose_header_could_pass_for_a_later_segment_is_not_kept() {
     let (wal, _) = open_from(&disk, REUSED, 7, 7).unwrap();
     assert_eq!(wal.spare_segments(), 0, "the one good spare is the new segment");
     assert!(files(&disk).iter().all(|f| f.0 != spare_path(60) && f.0 != spare_path(61)));
+}
+
+#[test]
+fn after_a_failed_sync_of_the_directory_no_other_segment_goes() {
+    // Given a log of which four segments can go, and a directory that fails to sync,
+    let disk = SimDisk::new(1);
+    let (wal, _) = open_from(&disk, REUSED, 1, 0).unwrap();
+    for _ in 0..15 {
+        wal.append(1, &[7; 56]).unwrap();
+    }
+    wal.sync().unwrap();
+    disk.fail(Fault::Sync, "wal", Times::Next);
+    assert!(matches!(wal.truncate_below(13), Err(Error::Poisoned(_))));
+    // when it is asked again, then no other name goes: who knows whether the first has?
+    let before = files(&disk);
+    assert_eq!(wal.truncate_below(13).unwrap(), 0);
+    assert_eq!(files(&disk), before);
+}
+
+#[test]
+fn a_spare_that_is_gone_keeps_nobody_from_the_next_segment() {
+    let disk = SimDisk::new(1);
+    let wal = turned(&disk, REUSED, 15);
+    assert!(wal.spare_segments() > 0);
+    // Given spares that somebody has removed,
+    for (path, _) in files(&disk).into_iter().filter(|(path, _)| path.ends_with(".spare")) {
+        disk.remove(&path).unwrap();
+    }
+    // when the log rests, then they count as removed,
+    assert!(wal.keep_spares(0).unwrap() > 0);
+    assert_eq!(wal.spare_segments(), 0);
+    // and the log goes on.
+    for _ in 0..9 {
+        wal.append(1, &[7; 56]).unwrap();
+    }
+    wal.sync().unwrap();
 }
