@@ -12,7 +12,7 @@
 use zerocopy::little_endian::{U32, U64};
 
 use crate::error::Error;
-use crate::format::{MAX_KEY, MAX_VALUE, Owner, Ref, Root};
+use crate::format::{MAX_KEY, MAX_VALUE, Owner, PAGE_BYTES, Ref, Root};
 use crate::level::{Level, Pages};
 use crate::node::Page;
 use crate::run::Run;
@@ -214,7 +214,8 @@ where
     ) -> Result<(), Error> {
         let node = old.map(|(_, page)| page.node());
         let old_len = node.map_or(0, |n| n.len());
-        let mut run = Run::default();
+        // A page's entries with their prefixes, and some more.
+        let mut run = Run::with_room(old_len + 64, 3 * PAGE_BYTES);
         let mut changed = false;
         let mut i = 0;
         while let Some(key) = self.ops.key_below(upper) {

@@ -47,6 +47,11 @@ impl Run {
         &self.bytes[at..at + usize::from(e.value)]
     }
 
+    /// Room for so many entries, of so many bytes together.
+    pub(crate) fn with_room(entries: usize, bytes: usize) -> Run {
+        Run { bytes: Vec::with_capacity(bytes), entries: Vec::with_capacity(entries) }
+    }
+
     /// Adds an entry above all others; the key comes in two parts. Lengths are
     /// within `MAX_KEY` and `MAX_VALUE`: callers' were checked, pages' too.
     pub(crate) fn push(&mut self, prefix: &[u8], suffix: &[u8], value: &[u8]) {

@@ -48,6 +48,7 @@ use crate::pace::Done;
 use crate::runs::{self, Building, Draft, Merging, Runs, Way};
 use crate::segments::Changes;
 use crate::set::{MemSet, Table};
+use crate::small::Small;
 use crate::tree::Cell;
 use crate::version::{Frozen, Version};
 use crate::{Error, Lsm, Lsn, PAGES, Step};
@@ -338,6 +339,7 @@ impl Lsm {
                 pointers: &mut pointers,
                 done: &mut done,
                 inline_max: self.options.inline_max,
+                cell: Vec::new(),
             };
             match way {
                 Way::Tree => {
@@ -479,28 +481,29 @@ struct Ops<'a, 'p> {
     pointers: &'a mut std::slice::Iter<'p, Pointer>,
     done: &'a mut Done<'p>,
     inline_max: usize,
+    /// Scratch.
+    cell: Vec<u8>,
 }
 
 impl Iterator for Ops<'_, '_> {
-    type Item = (Vec<u8>, Op<Vec<u8>>);
+    type Item = (Small, Op<Small>);
 
     fn next(&mut self) -> Option<Self::Item> {
         if std::mem::replace(&mut self.started, true) {
             self.walk.forward();
         }
-        let key = self.walk.key()?.to_vec();
+        let key = Small::from(self.walk.key()?);
         let Some(value) = self.walk.stored()?.value() else {
-            self.done.entry(key.len());
+            self.done.entry(key.as_ref().len());
             return Some((key, Op::Delete));
         };
-        self.done.entry(key.len() + value.len());
+        self.done.entry(key.as_ref().len() + value.len());
         let cell = if value.len() <= self.inline_max {
             Cell::Inline(value)
         } else {
             Cell::Pointer(*self.pointers.next().expect("step 1 walked the same entries"))
         };
-        let mut bytes = Vec::new();
-        cell.encode_into(&mut bytes);
-        Some((key, Op::Put(bytes)))
+        cell.encode_into(&mut self.cell);
+        Some((key, Op::Put(Small::from(&self.cell[..]))))
     }
 }

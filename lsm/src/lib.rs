@@ -40,6 +40,7 @@ mod runs;
 mod salvage;
 mod segments;
 mod set;
+mod small;
 mod stats;
 mod step;
 mod tree;

@@ -75,13 +75,11 @@ impl<'a> Cell<'a> {
     /// Whether a run's cell says that the key is deleted.
     #[inline]
     pub(crate) fn is_tomb(bytes: &[u8]) -> bool {
-        bytes == [TOMB]
+        bytes == Cell::TOMB
     }
 
-    /// The cell of a deleted key.
-    pub(crate) fn tomb() -> Vec<u8> {
-        vec![TOMB]
-    }
+    /// A run's cell of a deleted key.
+    pub(crate) const TOMB: [u8; 1] = [TOMB];
 
     pub(crate) fn encode_into(self, out: &mut Vec<u8>) {
         out.clear();

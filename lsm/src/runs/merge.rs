@@ -81,24 +81,29 @@ impl Lsm {
             let runs = version.runs.of(keyspace);
             let mut changes = Changes::default();
             let mut sources = Sources::new(std::iter::empty(), view, runs, from, true);
-            let mut ops = Vec::new();
-            while ops.len() < most
-                && let Some((key, cell)) = sources.next(&mut changes)?
+            let mut cells = Vec::new();
+            while cells.len() < most
+                && let Some(entry) = sources.next(&mut changes)?
             {
-                ops.push((key, if Cell::is_tomb(&cell) { Op::Delete } else { Op::Put(cell) }));
+                cells.push(entry);
             }
-            let Some((last, _)) = ops.last() else {
+            let Some((last, _)) = cells.last() else {
                 continue; // It ended where the piece before did.
             };
-            let ended = ops.len() < most;
-            let next = Merging { keyspace, from: Some(last.clone()) };
+            let ended = cells.len() < most;
+            let next = Merging { keyspace, from: Some(last.as_ref().to_vec()) };
+            let ops = cells.iter().map(|(key, cell)| match Cell::is_tomb(cell.as_ref()) {
+                true => (key, Op::Delete),
+                false => (key, Op::Put(cell)),
+            });
 
             let mut write = self.pages.begin();
             let applied = write.apply(keyspace, ops, &mut |_, old| changes.cell(keyspace, old))?;
             let mut taken = 0;
             for (tree, keys) in sources.given() {
                 let given = keys.len() as u64;
-                let keys = keys.into_iter().map(|key| (key, Op::<[u8; 0]>::Delete));
+                let key = |at: u32| &cells[at as usize].0;
+                let keys = keys.into_iter().map(|at| (key(at), Op::<[u8; 0]>::Delete));
                 let gone = write.apply(tree, keys, &mut |_, _| {})?;
                 if gone.deleted != given {
                     let what = format!("run {tree} of keyspace {keyspace} changed under a merge");

@@ -11,16 +11,17 @@ use btree::{Cursor, Direction, View};
 use super::Run;
 use crate::Error;
 use crate::segments::Changes;
+use crate::small::Small;
 use crate::tree::Cell;
 
 /// A key and its cell.
-pub(super) type Entry = (Vec<u8>, Vec<u8>);
+pub(super) type Entry = (Small, Small);
 
 struct Source {
     tree: u32,
     cursor: Cursor,
-    /// Keys it gave, if they are asked for.
-    given: Vec<Vec<u8>>,
+    /// Which keys it gave, by their place among all, if that is asked for.
+    given: Vec<u32>,
 }
 
 /// See the module.
@@ -28,8 +29,10 @@ pub(super) struct Sources<I> {
     set: I,
     head: Option<Entry>,
     runs: Vec<Source>,
-    /// Keys each run gives are kept.
+    /// What each run gives is kept.
     keep: bool,
+    /// Keys given so far.
+    keys: u32,
 }
 
 impl<I: Iterator<Item = Entry>> Sources<I> {
@@ -48,12 +51,12 @@ impl<I: Iterator<Item = Entry>> Sources<I> {
             cursor: view.range(run.tree, from, Bound::Unbounded, Direction::Forward),
             given: Vec::new(),
         };
-        Sources { set, head, runs: runs.iter().map(source).collect(), keep }
+        Sources { set, head, runs: runs.iter().map(source).collect(), keep, keys: 0 }
     }
 
     /// The next key and its cell, in this run's terms: a tombstone is one.
     pub(super) fn next(&mut self, changes: &mut Changes) -> Result<Option<Entry>, Error> {
-        let mut first = self.head.as_ref().map(|(key, _)| key.as_slice());
+        let mut first = self.head.as_ref().map(|(key, _)| key.as_ref());
         for source in &mut self.runs {
             source.cursor.settle()?;
             if let Some(key) = source.cursor.peek()
@@ -62,33 +65,34 @@ impl<I: Iterator<Item = Entry>> Sources<I> {
                 first = Some(key);
             }
         }
-        let Some(key) = first.map(<[u8]>::to_vec) else { return Ok(None) };
+        let Some(key) = first.map(Small::from) else { return Ok(None) };
         let mut newest = None;
-        if self.head.as_ref().is_some_and(|(head, _)| *head == key) {
+        if self.head.as_ref().is_some_and(|(head, _)| head.as_ref() == key.as_ref()) {
             newest = self.head.take().map(|(_, cell)| cell);
             self.head = self.set.next();
         }
         for source in &mut self.runs {
-            if source.cursor.peek() != Some(&key) {
+            if source.cursor.peek() != Some(key.as_ref()) {
                 continue;
             }
             let Some((_, cell)) = source.cursor.next()? else { continue };
             // Damage is told here, and not handed on.
             let decoded = Cell::decode_in(source.tree, cell)?;
             match (&newest, decoded) {
-                (None, _) => newest = Some(cell.to_vec()),
+                (None, _) => newest = Some(Small::from(cell)),
                 (Some(_), Cell::Pointer(at)) => changes.dead(at),
                 (Some(_), _) => {}
             }
             if self.keep {
-                source.given.push(key.clone());
+                source.given.push(self.keys);
             }
         }
+        self.keys += 1;
         Ok(newest.map(|cell| (key, cell)))
     }
 
-    /// What each run gave.
-    pub(super) fn given(self) -> impl Iterator<Item = (u32, Vec<Vec<u8>>)> {
+    /// The tree of each run, and which of the keys it gave.
+    pub(super) fn given(self) -> impl Iterator<Item = (u32, Vec<u32>)> {
         self.runs.into_iter().map(|source| (source.tree, source.given))
     }
 }

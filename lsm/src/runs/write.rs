@@ -12,6 +12,7 @@ use super::filter::{Filter, hash};
 use super::sources::{Entry, Sources};
 use super::{Draft, Run};
 use crate::segments::Changes;
+use crate::small::Small;
 use crate::tree::Cell;
 use crate::{Error, Lsm, Lsn};
 
@@ -38,7 +39,7 @@ impl Lsm {
         with: usize,
     ) -> Result<(), Error>
     where
-        I: Iterator<Item = (Vec<u8>, Op<Vec<u8>>)>,
+        I: Iterator<Item = (Small, Op<Small>)>,
     {
         let old = draft.take(set.keyspace, with);
         // Not one of the old: they are still read, and dropped below.
@@ -51,13 +52,13 @@ impl Lsm {
         let mut filter = Filter::new(cells);
         let entries = set.ops.map(|(key, op)| match op {
             Op::Put(cell) => (key, cell),
-            Op::Delete => (key, Cell::tomb()),
+            Op::Delete => (key, Small::from(&Cell::TOMB[..])),
         });
         let mut sources = Sources::new(entries, view, &old, Bound::Unbounded, false);
         let mut failed = None;
         let ops = std::iter::from_fn(|| match sources.next(changes) {
             Ok(entry) => entry.map(|(key, cell): Entry| {
-                filter.add(hash(&key));
+                filter.add(hash(key.as_ref()));
                 (key, Op::Put(cell))
             }),
             Err(error) => {
