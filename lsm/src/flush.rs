@@ -35,6 +35,7 @@
 //! commits of the page file may come in between (`gc/`): their tail takes in what
 //! a flush has written so far, as dead; the flush's own commit names it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -72,11 +73,24 @@ pub(crate) struct Flusher {
     pub(crate) merge_turn: bool,
     /// A filter for a run that has none yet.
     pub(crate) building: Option<Building>,
+    /// Filters come before flushing this time.
+    pub(crate) filter_turn: bool,
+    /// Runs, by tree and order, that cannot be read whole to make one.
+    pub(crate) no_filter: BTreeSet<(u32, u64)>,
 }
 
 impl Flusher {
     pub(crate) fn new(gc: Collector) -> Self {
-        Flusher { values: None, trimmed: 0, gc, merging: None, merge_turn: false, building: None }
+        Flusher {
+            values: None,
+            trimmed: 0,
+            gc,
+            merging: None,
+            merge_turn: false,
+            building: None,
+            filter_turn: false,
+            no_filter: BTreeSet::new(),
+        }
     }
 
     /// Segments from this one on hold records that only a flush in progress knows.

@@ -178,7 +178,8 @@ impl Pace {
         Stepping(self)
     }
 
-    fn attended(&self) -> bool {
+    /// Whether somebody takes the background steps.
+    pub(crate) fn attended(&self) -> bool {
         self.steppers.load(Acquire) > 0
     }
 

@@ -148,10 +148,14 @@ impl Lsm {
                 }
             }
         }
-        match self.filter_piece(flusher) {
-            Ok(None) => {}
-            Ok(Some(step)) => return Ok(step),
-            Err(error) => drop(failed.get_or_insert(error)),
+        // In turns with all that follows: flushes must not wait for it.
+        flusher.filter_turn = !flusher.filter_turn;
+        if flusher.filter_turn {
+            match self.filter_piece(flusher) {
+                Ok(None) => {}
+                Ok(Some(step)) => return Ok(step),
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
         }
         let mut merges = true;
         if self.merges_first(flusher) {
@@ -180,6 +184,13 @@ impl Lsm {
         }
         if merges {
             match self.merge_piece(flusher) {
+                Ok(None) => {}
+                Ok(Some(step)) => return Ok(step),
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
+        }
+        if !flusher.filter_turn {
+            match self.filter_piece(flusher) {
                 Ok(None) => {}
                 Ok(Some(step)) => return Ok(step),
                 Err(error) => drop(failed.get_or_insert(error)),

@@ -369,3 +369,61 @@ fn a_power_cut_at_any_call_loses_nothing() {
         agrees_on(&lsm, &states[lsm.last_lsn() as usize], 16);
     }
 }
+
+#[test]
+fn a_flush_is_not_followed_by_a_whole_pass() {
+    // Given runs that are far beyond what they may come to, in pieces of 8 cells,
+    let disk = SimDisk::new(1);
+    let lsm = open(&disk).unwrap();
+    let mut model = Model::new();
+    filled(&lsm, &mut model);
+    for n in 0..40 {
+        one_flush(&lsm, &mut model, n);
+    }
+    drop(lsm);
+    let lsm = open_with(&disk.restart(), options(1, 1 << 10)).unwrap();
+    let merged = || lsm.stats().unwrap().run_merges;
+    // when somebody flushes while another takes the steps, then he merges nothing,
+    let stepper = lsm.stepper();
+    one_flush(&lsm, &mut model, 41);
+    assert_eq!(merged(), 0);
+    // and where nobody does, a few pieces.
+    drop(stepper);
+    one_flush(&lsm, &mut model, 42);
+    assert!((1..=8).contains(&merged()), "{}", merged());
+    while lsm.step().unwrap() != Step::Idle {}
+    assert!(merged() > 8, "a pass has more pieces: {}", merged());
+    agrees(&lsm, &model);
+    verify(&lsm);
+}
+
+#[test]
+fn flushes_do_not_wait_for_all_filters() {
+    // Given a store opened with runs, and sets to flush,
+    let disk = SimDisk::new(1);
+    let lsm = open(&disk).unwrap();
+    let mut model = Model::new();
+    filled(&lsm, &mut model);
+    one_flush(&lsm, &mut model, 1);
+    one_flush(&lsm, &mut model, 2);
+    drop(lsm);
+    let lsm = open(&disk.restart()).unwrap();
+    let _stepper = lsm.stepper();
+    let mut n = 0;
+    while lsm.debt().frozen == 0 {
+        let mut batch = Batch::new();
+        put(&mut batch, &mut model, 2, n, vec![n; 200]);
+        lsm.commit(&batch).unwrap();
+        n += 1;
+    }
+    // when it is stepped, then a flush has its turn before the second filter.
+    let mut filtered = 0;
+    loop {
+        match lsm.step().unwrap() {
+            Step::Filtered { .. } => filtered += 1,
+            Step::Flushing { .. } | Step::Flushed(_) => break,
+            _ => {}
+        }
+    }
+    assert!(filtered <= 1, "{filtered} filters came first");
+}

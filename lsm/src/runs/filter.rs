@@ -11,6 +11,7 @@ use std::ops::Bound;
 
 use btree::Direction;
 
+use super::Run;
 use crate::flush::Flusher;
 use crate::{Error, Lsm, Step};
 
@@ -98,7 +99,9 @@ impl Lsm {
     /// A piece of a filter, if a run has none yet.
     pub(crate) fn filter_piece(&self, flusher: &mut Flusher) -> Result<Option<Step>, Error> {
         let version = self.version.load_full();
-        let Some(run) = version.runs.all().find(|run| !run.has_filter()) else {
+        let given_up = &flusher.no_filter;
+        let lacks = |run: &&Run| !run.has_filter() && !given_up.contains(&(run.tree, run.order));
+        let Some(run) = version.runs.all().find(lacks) else {
             flusher.building = None;
             return Ok(None);
         };
@@ -114,9 +117,26 @@ impl Lsm {
         let mut entries = 0;
         let mut last = Vec::new();
         while entries < PIECE {
-            let Some((key, _)) = cursor.next()? else {
-                run.filter.get_or_init(|| building.filter);
-                return Ok(Some(Step::Filtered { entries: entries as u64 }));
+            let key = match cursor.next() {
+                Ok(Some((key, _))) => key,
+                Ok(None) => {
+                    run.filter.get_or_init(|| building.filter);
+                    return Ok(Some(Step::Filtered { entries: entries as u64 }));
+                }
+                Err(error) => {
+                    let error = Error::from(error);
+                    if error.is_damage() {
+                        // It stays without one until the store is opened again: reads
+                        // look into the run itself.
+                        flusher.no_filter.insert((run.tree, run.order));
+                    } else {
+                        if entries > 0 {
+                            building.last = Some(last);
+                        }
+                        flusher.building = Some(building);
+                    }
+                    return self.health.look_for_damage(Err(error));
+                }
             };
             building.filter.add(hash(key));
             entries += 1;

@@ -24,6 +24,9 @@ use crate::{Error, Lsm, PAGES, Step};
 /// Bytes of pages that a cell costs in a merge, about: what bounds a piece.
 const CELL_BYTES: usize = 128;
 
+/// Pieces that a flush is followed by where nobody steps.
+const PAID: usize = 8;
+
 /// A pass on its way.
 pub(crate) struct Merging {
     keyspace: u32,
@@ -42,9 +45,12 @@ impl Lsm {
     }
 
     /// Whether merging is so far behind that it comes before flushing, or has its turn.
+    /// Where commits wait for room they take turns however far it is behind.
     pub(crate) fn merges_first(&self, flusher: &mut Flusher) -> bool {
         flusher.merge_turn = !flusher.merge_turn;
-        flusher.merge_turn || self.due(&self.version.load(), 2).is_some()
+        let version = self.version.load();
+        let room = version.frozen.len() < self.options.max_frozen;
+        flusher.merge_turn || (room && self.due(&version, 2).is_some())
     }
 
     /// One piece, if runs are large enough or a pass has begun.
@@ -56,11 +62,18 @@ impl Lsm {
         self.health.look_for_damage(merged)
     }
 
-    /// While there is something to merge: for who flushes and is not followed by
-    /// [`Lsm::step`].
+    /// A few pieces, more than one set brings: for who flushes and is not followed by
+    /// [`Lsm::step`]. Never a whole pass: others wait for the flusher's lock.
     pub(crate) fn pay_merges(&self, flusher: &mut Flusher) {
-        // An error shows again in the next step, which is where it is told.
-        while let Ok(Some(_)) = self.merge_piece(flusher) {}
+        if self.pace.attended() {
+            return;
+        }
+        for _ in 0..PAID {
+            // An error shows again in the next step, which is where it is told.
+            if !matches!(self.merge_piece(flusher), Ok(Some(_))) {
+                return;
+            }
+        }
     }
 
     fn try_merge(&self, flusher: &mut Flusher) -> Result<Option<Step>, Error> {
