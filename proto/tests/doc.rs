@@ -326,6 +326,41 @@ fn given_arrays_when_a_path_crosses_them_then_each_document_in_them_answers() {
 }
 
 #[test]
+fn given_numbers_in_a_path_when_visited_then_each_value_answers_once() {
+    // Each level may be an item of an array or a field of the document in it.
+    let mut deep = doc! { "0": 7 };
+    for _ in 0..31 {
+        deep = doc! { "0": [deep] };
+    }
+    let bytes = bytes(&deep);
+    let hostile = Doc::parse(&bytes).expect("valid");
+    let zeros = |n: usize| vec!["0"; n].join(".");
+    for (components, found) in [(31, 1), (32, 1), (33, 1), (63, 1), (64, 0), (90, 0), (500, 0)] {
+        let mut seen = 0;
+        let end = hostile.visit(&zeros(components), Arrays::Whole, &mut |_| {
+            seen += 1;
+            if seen > 100 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert!(end.is_continue(), "{components}");
+        assert!(seen >= found && (found > 0 || seen == 0), "{components}: {seen}");
+    }
+    let bytes = self::bytes(&doc! {
+        "a": [{ "0": [[5, 6], { "1": 8 }], "1": 9 }, { "0": { "1": [3, 4] } }, [{ "0": 1, "1": 2 }]],
+    });
+    let doc = Doc::parse(&bytes).expect("valid");
+    let all = |path: &str| -> Vec<Bson> {
+        doc.path_all(path, Arrays::Whole).into_iter().map(theirs).collect()
+    };
+    let inner = Bson::from(doc! { "1": 8 });
+    let three = Bson::Array(vec![3.into(), 4.into()]);
+    assert_eq!(all("a.0.1"), [inner.clone(), 8.into(), 9.into(), three]);
+    assert_eq!(all("a.0.0.1"), [6.into(), inner, 8.into()]);
+    assert_eq!(all("a.2.0.1"), [2.into()]);
+    assert_eq!(all("a.0.1.1"), [8.into(), 4.into()]);
+    assert_eq!(all("a.1.0.1.0"), [3.into()]);
+}
+
+#[test]
 fn given_dotted_paths_when_set_and_unset_then_only_they_change() {
     let bytes = bytes(&doc! { "a": 1, "b": { "c": 2, "d": [1, { "e": 3 }] }, "f": 4 });
     let doc = Doc::parse(&bytes).expect("valid");

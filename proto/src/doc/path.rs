@@ -4,6 +4,11 @@
 //! [`Doc::path`] gives the one value a path names. [`Doc::visit`] also walks
 //! through arrays: with `items` an array of documents, `items.price` names the
 //! price of each, which is what a query and a multikey index mean.
+//!
+//! What must stay true: a visit costs at most the values of the document times the
+//! components of the path, whatever both are. A number names an item of an array and a
+//! field of the documents in it alike, so with several numbers one value may be reached
+//! in many ways: such paths are walked with all their places at once, each value once.
 
 use super::{Doc, DocError, MAX_DEPTH, Value};
 use std::ops::ControlFlow;
@@ -40,6 +45,11 @@ impl<'a> Doc<'a> {
         arrays: Arrays,
         see: &mut dyn FnMut(Value<'a>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
+        // With one number there is at most one way to each value.
+        let numbers = path.split('.').filter(|component| index(component).is_some()).count();
+        if numbers > 1 {
+            return Places::visit(*self, path, arrays, see);
+        }
         let (first, rest) = split(path);
         match self.get(first) {
             Some(value) => walk(value, rest, arrays, 0, see),
@@ -134,5 +144,100 @@ fn walk<'a>(
                 .try_for_each(|item| walk(item, Some(path), arrays, depth + 1, see))
         }
         _ => ControlFlow::Continue(()),
+    }
+}
+
+/// A walk with a set of places in the path at each value: bit `n` says that component
+/// `n` and those behind it are still to be found from there.
+struct Places<'p> {
+    components: Vec<&'p str>,
+    /// Each as an array's index.
+    numbers: Vec<Option<usize>>,
+    arrays: Arrays,
+}
+
+/// More components than any document has values inside each other, and than bits.
+const MAX_PLACES: usize = 127;
+const _: () = assert!(MAX_DEPTH < MAX_PLACES, "a path into the deepest document has its bits");
+
+impl Places<'_> {
+    fn visit<'a>(
+        doc: Doc<'a>,
+        path: &str,
+        arrays: Arrays,
+        see: &mut dyn FnMut(Value<'a>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let components: Vec<&str> = path.split('.').take(MAX_PLACES + 1).collect();
+        if components.len() > MAX_PLACES {
+            return ControlFlow::Continue(());
+        }
+        let numbers = components.iter().map(|component| index(component)).collect();
+        Places { components, numbers, arrays }.walk(Value::Doc(doc), 1, 0, see)
+    }
+
+    /// The places that a set holds, but for the end of the path.
+    fn each(&self, places: u128) -> impl Iterator<Item = usize> {
+        (0..self.components.len()).filter(move |place| places >> place & 1 == 1)
+    }
+
+    /// Each value inside `value` is looked at once, each of `places` once there. The
+    /// depth bounds the recursion on trusted bytes.
+    fn walk<'a>(
+        &self,
+        value: Value<'a>,
+        places: u128,
+        depth: usize,
+        see: &mut dyn FnMut(Value<'a>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let end = 1 << self.components.len();
+        if places & end != 0 {
+            let items = self.arrays != Arrays::Whole;
+            match value {
+                Value::Array(array) if items => {
+                    array.iter().try_for_each(&mut *see)?;
+                    if self.arrays == Arrays::Both {
+                        see(value)?;
+                    }
+                }
+                _ => see(value)?,
+            }
+        }
+        let places = places & !end;
+        if places == 0 || depth > MAX_DEPTH {
+            return ControlFlow::Continue(());
+        }
+        match value {
+            Value::Doc(doc) => {
+                let mut left = places;
+                while let Some(first) = self.each(left).next() {
+                    // All places that name the same field go on together.
+                    let name = self.components[first];
+                    let same = self
+                        .each(left)
+                        .filter(|place| self.components[*place] == name)
+                        .fold(0u128, |same, place| same | 1 << place);
+                    left &= !same;
+                    if let Some(value) = doc.get(name) {
+                        self.walk(value, same << 1, depth + 1, see)?;
+                    }
+                }
+                ControlFlow::Continue(())
+            }
+            Value::Array(array) => {
+                for (number, item) in array.iter().enumerate() {
+                    let named = self
+                        .each(places)
+                        .filter(|place| self.numbers[*place] == Some(number))
+                        .fold(0u128, |named, place| named | 1 << (place + 1));
+                    // An array directly in an array is entered by number only.
+                    let through = if matches!(item, Value::Doc(_)) { places } else { 0 };
+                    if named | through != 0 {
+                        self.walk(item, named | through, depth + 1, see)?;
+                    }
+                }
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Continue(()),
+        }
     }
 }
