@@ -3,7 +3,8 @@
 //! What must stay true: what is found is what `filter(foreign = value)` finds in the
 //! other store, in key order, at the same snapshot. By key it is read directly; else
 //! the other store is read once into a table that counts against the budget, and a
-//! store too large for that is an error by name.
+//! store too large for that is an error by name. What is found for one row counts
+//! against the budget until the next row is asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -32,6 +33,8 @@ pub(super) struct Lookup {
     table: Option<Table>,
     key: Key,
     row: Vec<u8>,
+    /// Bytes of the budget that what was found for the row has taken.
+    taken: usize,
 }
 
 /// A store, by the values of one field.
@@ -53,7 +56,17 @@ impl Lookup {
     ) -> Lookup {
         let plan = Arc::clone(plan);
         let row = EMPTY.to_vec();
-        Lookup { input, plan, number, snapshot, keyspace, table: None, key: Key::MIN, row }
+        Lookup {
+            input,
+            plan,
+            number,
+            snapshot,
+            keyspace,
+            table: None,
+            key: Key::MIN,
+            row,
+            taken: 0,
+        }
     }
 
     fn read_table(&self, work: &Work) -> Result<Table, QueryError> {
@@ -90,24 +103,30 @@ impl Lookup {
     }
 
     /// The documents for the values of a row, as an array or the first one.
-    fn found(&self, values: &[Value<'_>], work: &Work) -> Result<Option<ValueBuf>, QueryError> {
-        let lookup = &self.plan.lookups[self.number];
+    fn found(&mut self, values: &[Value<'_>], work: &Work) -> Result<Option<ValueBuf>, QueryError> {
+        let plan = Arc::clone(&self.plan);
+        let lookup = &plan.lookups[self.number];
+        let taken = &mut self.taken;
         let mut holder = DocBuf::new();
         holder.begin_array("");
         let mut first = None;
-        let mut push = |document: &[u8]| {
+        let mut push = |document: &[u8]| -> Result<(), QueryError> {
+            let bytes = OVERHEAD + document.len();
+            work.take(bytes, "look up")?;
+            *taken += bytes;
             if lookup.one {
                 first.get_or_insert_with(|| document.to_vec());
             } else {
                 holder.item(Doc::trusted(document));
             }
+            Ok(())
         };
         if lookup.foreign.is_key() {
             let keys: BTreeSet<Key> = values.iter().filter_map(|v| key_of(*v)).collect();
             for key in keys {
                 work.examined(0)?;
                 if let Some(document) = self.snapshot.get(self.keyspace, &key.to_bytes())? {
-                    push(&shown(key, Doc::trusted(&document))?);
+                    push(&shown(key, Doc::trusted(&document))?)?;
                     if lookup.one {
                         break;
                     }
@@ -124,7 +143,7 @@ impl Lookup {
                 numbers.extend(&found[..wanted]);
             }
             for number in numbers {
-                push(&table.documents[number as usize]);
+                push(&table.documents[number as usize])?;
             }
         }
         let too_much = |e| QueryError::bad(format!("lookup of {}: {e}", lookup.store));
@@ -166,6 +185,7 @@ impl Rows for Lookup {
         if self.table.is_none() && !lookup.foreign.is_key() {
             self.table = Some(self.read_table(work)?);
         }
+        work.give_back(std::mem::take(&mut self.taken));
         if !self.input.advance(work)? {
             return Ok(false);
         }

@@ -370,6 +370,29 @@ fn lookups_find_what_a_filter_would() {
 }
 
 #[test]
+fn what_a_lookup_by_key_finds_is_bounded_for_each_row() {
+    let other = format!(r#"{{"t":"{}"}}"#, "x".repeat(500));
+    let key = |n: u128| format!(r#""{}""#, Key(n));
+    let many: Vec<String> = (100..120).map(key).collect();
+    let few: Vec<String> =
+        many.chunks(4).map(|few| format!(r#"{{"k":[{}]}}"#, few.join(","))).collect();
+    let few: Vec<&str> = few.iter().map(String::as_str).collect();
+    let one = format!(r#"{{"k":[{}]}}"#, many.join(","));
+    let others = [other.as_str(); 20];
+    let small = Limits { memory: 4000, ..LIMITS };
+    let refused = run(&two_stores(&[&one], &others), "s.lookup(t, k = key).count()", small);
+    assert!(
+        matches!(&refused, Err(QueryError::Refused(Status::QueryMemory, why)) if why.contains("look up")),
+        "{refused:?}"
+    );
+    // Each row gives back what it took.
+    let counted = run(&two_stores(&few, &others), "s.lookup(t, k = key).count()", small);
+    assert_eq!(counted.unwrap(), ["5"]);
+    let one = run(&two_stores(&[&one], &others), "s.lookupOne(t, k = key).count()", small);
+    assert_eq!(one.unwrap(), ["1"]);
+}
+
+#[test]
 fn distinct_and_having() {
     let lsm = store(&[
         r#"{"a": 1, "b": "x"}"#,

@@ -167,7 +167,7 @@ impl Work {
                 "group by fields of fewer values, filter first, or let it spill to disk \
                         (limits.query_spill)"
             }
-            "look up" => "look up by key, or in a smaller store",
+            "look up" => "look up fewer documents for each row, or in a smaller store",
             "sort" => {
                 "add a limit(n), pluck fewer fields, filter first, or let it spill to disk \
                        (limits.query_spill)"
