@@ -7,8 +7,13 @@
 //!   a value there that meets it, or that was cut" (`index/entry.rs`). So of several
 //!   tests of one field only one narrows, unless no document has an array there;
 //! * rows come in the order of their keys, as those of a scan do;
-//! * an index is used only where it is expected to lead to few of the documents.
+//! * an index is used only where it is expected to lead to few of the documents. What
+//!   is expected may be wrong, of values that many documents have above all: reading
+//!   the entries ends at a bound, and the query is a scan then, so that a wrong guess
+//!   costs at most a part of that scan;
+//! * choosing is bounded, and meets the deadline and a cancellation as reading does.
 
+use std::cell::Cell;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -19,6 +24,7 @@ use proto::{Key, Status, order};
 use super::predicate::{Predicate, Test};
 use super::range::KeyRange;
 use super::rows::Rows;
+use super::run::scan_order;
 use super::work::Work;
 use super::{QueryError, SelectPlan};
 use crate::index::{Bounds, Index, Scan};
@@ -32,6 +38,10 @@ const LOOK: u64 = 128;
 const FEW: u64 = 8;
 /// An index is used for at most one of so many documents.
 const PART: u64 = 4;
+/// Bounds that are looked at to choose for one query; then it is the best way so far.
+const LOOKS: u32 = 512;
+/// What one look costs of [`Work::tick`], in bytes.
+const LOOK_BYTES: usize = 4 << 10;
 /// Documents read at once.
 const CHUNK: usize = 16;
 /// Bytes a chosen key takes.
@@ -45,14 +55,22 @@ pub(super) struct Part {
     pub(super) fields: usize,
     /// Expected there.
     pub(super) entries: u64,
+    /// They were counted.
+    exact: bool,
 }
 
 /// The way to the documents of a query: its parts together lead to all of them.
 pub(super) struct Access {
     pub(super) parts: Vec<Part>,
+    /// Entries to read at most: more of them, and a scan is better.
+    most: u64,
 }
 
 impl Access {
+    fn new(parts: Vec<Part>) -> Access {
+        Access { parts, most: 0 }
+    }
+
     fn entries(&self) -> u64 {
         self.parts.iter().map(|part| part.entries).sum()
     }
@@ -65,57 +83,100 @@ pub(super) fn choose(
     indexes: &[Arc<Index>],
     plan: &SelectPlan,
     range: KeyRange,
+    work: &Work,
 ) -> Result<Option<Access>, QueryError> {
     let Some(filter) = &plan.filter else { return Ok(None) };
     if indexes.is_empty() || range.low == range.high {
         return Ok(None);
     }
-    let Some(access) = access(snapshot, indexes, filter)? else { return Ok(None) };
+    let chooser = Chooser { snapshot, indexes, work, looks: Cell::new(LOOKS) };
+    let Some(mut access) = chooser.access(filter)? else { return Ok(None) };
     let documents = snapshot.count(keyspace)?;
-    Ok(Some(access).filter(|access| access.entries() <= documents / PART))
+    if access.entries() > documents / PART {
+        return Ok(None);
+    }
+    access.most = documents / PART;
+    if !access.parts.iter().all(|part| part.exact)
+        && let Some(rows) = rows_wanted(plan)
+    {
+        // With more entries than this among the documents, a scan is expected to have
+        // its rows after at most as many documents.
+        access.most = access.most.min(documents.saturating_mul(rows).isqrt().max(LOOK));
+    }
+    Ok(Some(access))
 }
 
-fn access(
-    snapshot: &Snapshot,
-    indexes: &[Arc<Index>],
-    filter: &Predicate,
-) -> Result<Option<Access>, QueryError> {
-    let alone = std::slice::from_ref(filter);
-    let all = if let Predicate::And(all) = filter { all } else { alone };
-    let mut best: Option<Access> = None;
-    for index in indexes {
-        // A partial index would need proof that the filter implies its own.
-        if !index.is_ready() || index.definition.filter.is_some() {
-            continue;
+/// After how many rows that meet the filter the query ends, if it may before the last.
+fn rows_wanted(plan: &SelectPlan) -> Option<u64> {
+    let cut = plan.joined.is_none() && plan.shape.is_none() && scan_order(plan).is_some();
+    plan.limit.filter(|_| cut).map(|limit| limit.saturating_add(plan.skip))
+}
+
+/// What choosing needs, and how much of it is left.
+struct Chooser<'q> {
+    snapshot: &'q Snapshot,
+    indexes: &'q [Arc<Index>],
+    work: &'q Work,
+    looks: Cell<u32>,
+}
+
+impl Chooser<'_> {
+    /// Whether so many more looks into an index may be taken.
+    fn may_look(&self, looks: usize) -> Result<bool, QueryError> {
+        let left = u32::try_from(looks).ok().and_then(|looks| self.looks.get().checked_sub(looks));
+        let Some(left) = left else { return Ok(false) };
+        self.looks.set(left);
+        for _ in 0..looks {
+            self.work.tick(LOOK_BYTES)?;
         }
-        let Some(part) = part(snapshot, index, all)? else { continue };
-        let access = Access { parts: vec![part] };
-        if best.as_ref().is_none_or(|best| better(&access, best)) {
-            best = Some(access);
-        }
-        if best.as_ref().is_some_and(|best| best.entries() <= FEW) {
-            return Ok(best);
-        }
+        Ok(true)
     }
-    // An `or` each of whose branches has a way is the union of them.
-    for condition in all {
-        let Predicate::Or(any) = condition else { continue };
-        let mut union = Access { parts: Vec::new() };
-        for branch in any {
-            match access(snapshot, indexes, branch)? {
-                Some(access) => union.parts.extend(access.parts),
-                None => {
-                    union.parts.clear();
-                    break;
-                }
+
+    fn access(&self, filter: &Predicate) -> Result<Option<Access>, QueryError> {
+        let alone = std::slice::from_ref(filter);
+        let all = if let Predicate::And(all) = filter { all } else { alone };
+        let mut best: Option<Access> = None;
+        for index in self.indexes {
+            // Each of its fields is looked for in all conditions.
+            self.work.tick(all.len().saturating_mul(64))?;
+            // A partial index would need proof that the filter implies its own.
+            if !index.is_ready() || index.definition.filter.is_some() {
+                continue;
+            }
+            let Some(part) = self.part(index, all)? else { continue };
+            let access = Access::new(vec![part]);
+            if best.as_ref().is_none_or(|best| better(&access, best)) {
+                best = Some(access);
+            }
+            if best.as_ref().is_some_and(|best| best.entries() <= FEW) {
+                return Ok(best);
             }
         }
-        let small = (1..=MAX_BOUNDS).contains(&union.parts.len());
-        if small && best.as_ref().is_none_or(|best| better(&union, best)) {
-            best = Some(union);
+        // An `or` each of whose branches has a way is the union of them.
+        for condition in all {
+            let Predicate::Or(any) = condition else { continue };
+            // Each branch has one part at least.
+            if any.len() > MAX_BOUNDS {
+                continue;
+            }
+            let mut union = Access::new(Vec::new());
+            for branch in any {
+                match self.access(branch)? {
+                    Some(access) if union.parts.len() + access.parts.len() <= MAX_BOUNDS => {
+                        union.parts.extend(access.parts);
+                    }
+                    _ => {
+                        union.parts.clear();
+                        break;
+                    }
+                }
+            }
+            if !union.parts.is_empty() && best.as_ref().is_none_or(|best| better(&union, best)) {
+                best = Some(union);
+            }
         }
+        Ok(best)
     }
-    Ok(best)
 }
 
 /// Fewer entries; among equals the one that uses more fields.
@@ -124,62 +185,68 @@ fn better(a: &Access, b: &Access) -> bool {
     (a.entries(), std::cmp::Reverse(fields(a))) < (b.entries(), std::cmp::Reverse(fields(b)))
 }
 
-/// The bounds of an index that conditions, all of which must hold, leave.
-fn part(
-    snapshot: &Snapshot,
-    index: &Arc<Index>,
-    all: &[Predicate],
-) -> Result<Option<Part>, QueryError> {
-    // The values of the first fields, each list one way to meet the conditions.
-    let mut points: Vec<Vec<Option<Value<'_>>>> = vec![vec![]];
-    let mut bounds = None;
-    let mut fields = 0;
-    for field in &index.definition.fields {
-        let equal = tests(all, &field.path).find_map(equal_to);
-        let few = |values: &Vec<Value<'_>>| points.len() * values.len() <= MAX_BOUNDS;
-        if let Some(values) = equal.filter(few) {
-            let mut longer = Vec::with_capacity(points.len() * values.len());
-            for point in &points {
-                for value in &values {
-                    let mut point = point.clone();
-                    point.push(Some(*value));
-                    longer.push(point);
+impl Chooser<'_> {
+    /// The bounds of an index that conditions, all of which must hold, leave.
+    fn part(&self, index: &Arc<Index>, all: &[Predicate]) -> Result<Option<Part>, QueryError> {
+        // The values of the first fields, each list one way to meet the conditions.
+        let mut points: Vec<Vec<Option<Value<'_>>>> = vec![vec![]];
+        let mut bounds = None;
+        let mut fields = 0;
+        for field in &index.definition.fields {
+            let equal = tests(all, &field.path).find_map(equal_to);
+            let few = |values: &Vec<Value<'_>>| points.len() * values.len() <= MAX_BOUNDS;
+            if let Some(values) = equal.filter(few) {
+                let mut longer = Vec::with_capacity(points.len() * values.len());
+                for point in &points {
+                    for value in &values {
+                        let mut point = point.clone();
+                        point.push(Some(*value));
+                        longer.push(point);
+                    }
                 }
+                points = longer;
+                fields += 1;
+                continue;
             }
-            points = longer;
-            fields += 1;
-            continue;
+            if !self.may_look(1)? {
+                return Ok(None);
+            }
+            let single = !index.has_arrays(self.snapshot).map_err(QueryError::from_refusal)?;
+            let wanted = if single { usize::MAX } else { 1 };
+            let ranges: Vec<Range<'_>> =
+                tests(all, &field.path).filter_map(Range::of).take(wanted).collect();
+            if !ranges.is_empty() {
+                let within = |point: &Vec<Option<Value<'_>>>| {
+                    ranges
+                        .iter()
+                        .map(|range| range.bounds(index, point, field.descending))
+                        .reduce(narrower)
+                        .unwrap_or(Bounds::ALL)
+                };
+                bounds = Some(points.iter().map(within).collect::<Vec<_>>());
+                fields += 1;
+            }
+            break;
         }
-        let single = !index.has_arrays(snapshot).map_err(QueryError::from_refusal)?;
-        let wanted = if single { usize::MAX } else { 1 };
-        let ranges: Vec<Range<'_>> =
-            tests(all, &field.path).filter_map(Range::of).take(wanted).collect();
-        if !ranges.is_empty() {
-            let within = |point: &Vec<Option<Value<'_>>>| {
-                ranges
-                    .iter()
-                    .map(|range| range.bounds(index, point, field.descending))
-                    .reduce(narrower)
-                    .unwrap_or(Bounds::ALL)
-            };
-            bounds = Some(points.iter().map(within).collect::<Vec<_>>());
-            fields += 1;
+        if fields == 0 {
+            return Ok(None);
         }
-        break;
+        let bounds = bounds.unwrap_or_else(|| {
+            points.iter().map(|point| Bounds::of(&index.prefix(point).bytes)).collect()
+        });
+        let bounds: Vec<Bounds> = bounds.into_iter().filter(|bounds| !is_empty(bounds)).collect();
+        if !self.may_look(bounds.len())? {
+            return Ok(None);
+        }
+        let (mut entries, mut exact) = (0u64, true);
+        for bounds in &bounds {
+            let estimate =
+                index.estimate(self.snapshot, bounds, LOOK).map_err(QueryError::from_refusal)?;
+            entries = entries.saturating_add(estimate.entries);
+            exact &= estimate.exact;
+        }
+        Ok(Some(Part { index: Arc::clone(index), bounds, fields, entries, exact }))
     }
-    if fields == 0 {
-        return Ok(None);
-    }
-    let bounds = bounds.unwrap_or_else(|| {
-        points.iter().map(|point| Bounds::of(&index.prefix(point).bytes)).collect()
-    });
-    let bounds: Vec<Bounds> = bounds.into_iter().filter(|bounds| !is_empty(bounds)).collect();
-    let mut entries = 0u64;
-    for bounds in &bounds {
-        let estimate = index.estimate(snapshot, bounds, LOOK).map_err(QueryError::from_refusal)?;
-        entries = entries.saturating_add(estimate.entries);
-    }
-    Ok(Some(Part { index: Arc::clone(index), bounds, fields, entries }))
 }
 
 /// The tests of one field.
@@ -194,7 +261,9 @@ fn tests<'p>(all: &'p [Predicate], path: &str) -> impl Iterator<Item = &'p Test>
 fn equal_to(test: &Test) -> Option<Vec<Value<'_>>> {
     match test {
         Test::Compare(Comparison::Equal, value) => Some(vec![value.get()]),
-        Test::In(values) => Some(values.iter().map(|value| value.get()).collect()),
+        Test::In(values) if values.len() <= MAX_BOUNDS => {
+            Some(values.iter().map(|value| value.get()).collect())
+        }
         _ => None,
     }
 }
@@ -288,7 +357,8 @@ pub(super) struct Fetch {
 }
 
 impl Fetch {
-    /// Reads the entries; `None` if their keys do not fit the memory of the query.
+    /// Reads the entries; `None` if they are more than `access` allows, or their keys do
+    /// not fit the memory of the query.
     pub(super) fn open(
         snapshot: &Snapshot,
         keyspace: KeyspaceId,
@@ -298,6 +368,7 @@ impl Fetch {
         work: &Work,
     ) -> Result<Option<Fetch>, QueryError> {
         let mut keys = Vec::new();
+        let mut left = access.most;
         for part in &access.parts {
             for bounds in &part.bounds {
                 let scan = Scan::open(snapshot, &part.index, bounds, false);
@@ -305,10 +376,12 @@ impl Fetch {
                 while scan.advance().map_err(QueryError::from_refusal)? {
                     work.examined(0)?;
                     let key = scan.document().map_err(QueryError::from_refusal)?;
-                    if key < range.low || range.high < key {
+                    let within = left > 0;
+                    left = left.saturating_sub(1);
+                    if within && (key < range.low || range.high < key) {
                         continue;
                     }
-                    if !work.try_take(KEY_BYTES) {
+                    if !within || !work.try_take(KEY_BYTES) {
                         work.give_back(keys.len() * KEY_BYTES);
                         return Ok(None);
                     }

@@ -117,7 +117,7 @@ fn fetch(
     direction: Direction,
 ) -> Result<Option<(Fetch, Access)>, QueryError> {
     let Scope { snapshot, keyspace, indexes, work, .. } = scope;
-    let Some(access) = access::choose(snapshot, keyspace, indexes, plan, range)? else {
+    let Some(access) = access::choose(snapshot, keyspace, indexes, plan, range, work)? else {
         return Ok(None);
     };
     let reverse = direction == Direction::Reverse;

@@ -286,6 +286,43 @@ fn an_index_leads_to_few_documents_and_a_scan_to_many() {
 }
 
 #[test]
+fn a_wrong_guess_of_an_index_costs_a_part_of_a_scan() {
+    let engine = with_store();
+    // Its entries are told apart behind the bytes that are guessed by.
+    let value = |n: u128| match n {
+        0 => "a",
+        1 => "z",
+        n if n % 10 == 0 => "rrrrrrrrrrrrrrrr",
+        _ => "mmmmmmmmmmmmmmmm",
+    };
+    let items: Vec<_> =
+        (0..2000).map(|n| (Some(n), format!(r#"{{"g":"{}"}}"#, value(n)))).collect();
+    let items: Vec<_> = items.iter().map(|(k, t)| (*k, t.as_str())).collect();
+    done(&engine, Request::BatchInsert { store: "s", batch: batch(&items).as_batch() });
+    let definition = &doc(r#"{"fields":["g"],"name":"g"}"#);
+    done(&engine, Request::CreateIndex { store: "s", if_not_exists: false, definition });
+    while engine.tend().unwrap() {}
+    let (many, some) = ("s.filter(g = 'mmmmmmmmmmmmmmmm')", "s.filter(g = 'rrrrrrrrrrrrrrrr')");
+    for (text, way, examined, returned) in [
+        // 500 entries, one too many, then all documents.
+        (many.to_owned(), "scan", 501 + 2000, 1799),
+        // 128 entries, one too many, then documents until there are three.
+        (format!("{many}.limit(3)"), "scan", 129 + 5, 3),
+        (some.to_owned(), "index", 199 + 199, 199),
+        (format!("{some}.limit(30)"), "index", 199 + 30, 30),
+        // A sort needs them all.
+        (format!("{some}.orderBy(x).limit(3)"), "index", 199 + 199, 3),
+    ] {
+        let Said::Document(told) = done(&engine, query(&format!("{text}.explain()"))) else {
+            panic!("{text}");
+        };
+        assert!(told.contains(&format!(r#""step":"{way}""#)), "{text}: {told}");
+        let figures = format!(r#""examined":{examined},"returned":{returned}"#);
+        assert!(told.contains(&figures), "{text}: {told}");
+    }
+}
+
+#[test]
 fn a_slow_query_is_remembered_and_the_memory_of_them_is_bounded() {
     let limits = Limits { slow_query_micros: 1, ..Limits::default() };
     let clock = Arc::new(Ticking(SimClock::new(NOW)));
@@ -324,6 +361,31 @@ impl platform::Clock for Ticking {
         self.0.advance(std::time::Duration::from_millis(1));
         self.0.monotonic_nanos()
     }
+}
+
+#[test]
+fn choosing_an_index_is_bounded_and_has_a_deadline() {
+    // Each look at the clock takes a millisecond.
+    let with_millis = |millis: u64| {
+        let limits = Limits { query_micros: millis * 1000, ..Limits::default() };
+        let options = Options { limits, ..options() };
+        let clock = Arc::new(Ticking(SimClock::new(NOW)));
+        let engine =
+            Engine::open(SimDisk::new(1), clock, Arc::new(SimEntropy::new(1)), options).unwrap();
+        done(&engine, create("s"));
+        insert(&engine, 1, r#"{"n":-1}"#);
+        let definition = &doc(r#"{"fields":["n"],"name":"n"}"#);
+        done(&engine, Request::CreateIndex { store: "s", if_not_exists: false, definition });
+        while engine.tend().unwrap() {}
+        engine
+    };
+    let any = (0..60).map(|n| format!("n = {n}")).collect::<Vec<_>>().join(" or ");
+    let many = format!("s.filter({}).count()", vec![format!("({any})"); 20].join(" and "));
+    let few = format!("s.filter({any}).count()");
+    // The looks of 1200 conditions would take more than the 40, those it may take do not.
+    assert_eq!(done(&with_millis(40), query(&many)), Said::Count(0));
+    assert_eq!(done(&with_millis(10), query(&few)), Said::Count(0));
+    refused(&with_millis(10), query(&many), Status::Timeout, &["after 0 documents"]);
 }
 
 #[test]
