@@ -32,6 +32,8 @@ use crate::pql::ast::{Comparison, Path};
 
 /// Bounds that one index may be read between: more values are a scan.
 const MAX_BOUNDS: usize = 64;
+/// Ranges of one field that narrow its bounds.
+const MAX_RANGES: usize = 16;
 /// Entries counted one by one to judge a choice.
 const LOOK: u64 = 128;
 /// A choice this good is not compared with others.
@@ -208,13 +210,14 @@ impl Chooser<'_> {
                 fields += 1;
                 continue;
             }
-            if !self.may_look(1)? {
-                return Ok(None);
+            // Fewer of them are wider bounds.
+            let mut ranges: Vec<Range<'_>> =
+                tests(all, &field.path).filter_map(Range::of).take(MAX_RANGES).collect();
+            if ranges.len() > 1 {
+                let single = self.may_look(1)?
+                    && !index.has_arrays(self.snapshot).map_err(QueryError::from_refusal)?;
+                ranges.truncate(if single { MAX_RANGES } else { 1 });
             }
-            let single = !index.has_arrays(self.snapshot).map_err(QueryError::from_refusal)?;
-            let wanted = if single { usize::MAX } else { 1 };
-            let ranges: Vec<Range<'_>> =
-                tests(all, &field.path).filter_map(Range::of).take(wanted).collect();
             if !ranges.is_empty() {
                 let within = |point: &Vec<Option<Value<'_>>>| {
                     ranges

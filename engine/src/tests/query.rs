@@ -386,6 +386,20 @@ fn choosing_an_index_is_bounded_and_has_a_deadline() {
     assert_eq!(done(&with_millis(40), query(&many)), Said::Count(0));
     assert_eq!(done(&with_millis(10), query(&few)), Said::Count(0));
     refused(&with_millis(10), query(&many), Status::Timeout, &["after 0 documents"]);
+    // Indexes that do not serve a condition take none of the looks.
+    let engine = with_store();
+    for n in 0..400 {
+        insert(&engine, n, &format!(r#"{{"n":{n}}}"#));
+    }
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "n"] {
+        let definition = &doc(&format!(r#"{{"fields":["{name}"],"name":"{name}"}}"#));
+        done(&engine, Request::CreateIndex { store: "s", if_not_exists: false, definition });
+    }
+    while engine.tend().unwrap() {}
+    let Said::Document(told) = done(&engine, query(&format!("s.filter({any}).explain()"))) else {
+        panic!()
+    };
+    assert!(told.contains(r#""examined":120,"returned":60"#), "{told}");
 }
 
 #[test]
