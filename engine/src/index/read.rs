@@ -118,7 +118,8 @@ impl Index {
     }
 
     /// How many entries lie between bounds: counted up to `look`, beyond that judged by
-    /// where the bounds lie between the first and the last entry.
+    /// where the bounds lie between the first and the last entry. Of values that many
+    /// documents have, that may be far too few: who relies on it bounds what he reads.
     ///
     /// # Errors
     /// Pages that cannot be read.
