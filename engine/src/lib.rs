@@ -54,7 +54,7 @@ pub struct Engine {
     backups: backup::Desk,
     queries: query::Desk,
     /// One piece of the engine's own background work at a time.
-    tending: parking_lot::Mutex<()>,
+    tending: parking_lot::Mutex<ops::Tended>,
 }
 
 impl Engine {
@@ -92,7 +92,7 @@ impl Engine {
             limits: options.limits,
             backups: backup::Desk::new(options.backup),
             queries,
-            tending: parking_lot::Mutex::new(()),
+            tending: parking_lot::Mutex::default(),
         })
     }
 

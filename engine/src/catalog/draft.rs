@@ -95,11 +95,13 @@ impl Draft {
         now_millis: i64,
     ) -> Result<(), Refusal> {
         let mut store = Store::clone(&*self.store(name)?);
-        if store.ttl == ttl {
+        // One that could not be built expires nothing: saying it again builds it anew.
+        let failed = store.index(TTL_INDEX).is_some_and(|index| !index.is_kept());
+        if store.ttl == ttl && !failed {
             return Ok(());
         }
         let field = |ttl: &Option<Ttl>| ttl.as_ref().map(|ttl| ttl.field.clone());
-        if field(&store.ttl) != field(&ttl) {
+        if field(&store.ttl) != field(&ttl) || failed {
             if let Some(index) = store.index(TTL_INDEX).cloned() {
                 store.indexes.retain(|index| index.name != TTL_INDEX);
                 self.forget_index(store.keyspace, &index);
@@ -123,7 +125,8 @@ impl Draft {
         Ok(())
     }
 
-    /// Adds an index, to be built; `false` if there is one and that is fine.
+    /// Adds an index, to be built; `false` if there is one and that is fine. One that is
+    /// the same and could not be built is none: where that were fine, it is built anew.
     pub(crate) fn create_index(
         &mut self,
         of: &str,
@@ -134,7 +137,14 @@ impl Draft {
     ) -> Result<bool, Refusal> {
         let mut store = Store::clone(&*self.store(of)?);
         name::check(name, "an index")?;
-        if let Some(other) = store.index(name) {
+        let other = store.index(name).cloned();
+        let failed = |other: &Arc<Index>| {
+            if_not_exists && other.definition == definition && !other.is_kept()
+        };
+        if let Some(other) = other.as_ref().filter(|other| failed(other)) {
+            store.indexes.retain(|index| index.name != name);
+            self.forget_index(store.keyspace, other);
+        } else if let Some(other) = other {
             if if_not_exists && other.definition == definition {
                 return Ok(false);
             }

@@ -8,6 +8,7 @@
 //! 02 | name of a user     { role: string, key_hash: string (PHC), created_at: datetime }
 //! 03 | keyspace of its    { keyspace: int64, created_at: datetime, state: "building" |
 //!    store, u32 BE          "ready" | "failed", reason?: string, fields: ["a.b", "-c"],
+//!                          or { path: "-d", descending: bool } where the path begins with -,
 //!    | name of an index     unique: bool, sparse: bool, filter?: string }
 //! 04 | name of a sequence { id: int64, created_at: datetime }
 //! ```
@@ -287,7 +288,8 @@ mod tests {
             \0";
         let index = decode_index("i", golden).unwrap();
         assert_eq!(index.keyspace, KeyspaceId(0x12));
-        assert_eq!(index.definition.fields_text(), ["a.b", "-c"]);
+        let fields = index.definition.fields.iter().map(|f| (f.path.as_str(), f.descending));
+        assert!(fields.eq([("a.b", false), ("c", true)]));
         assert_eq!(encode_index(&index), golden);
         assert_eq!(index_key(KeyspaceId(0x1122), "i"), [3, 0, 0, 0x11, 0x22, b'i']);
         assert_eq!(name_of(&[3, 0, 0, 0x11, 0x22, b'i']), Some(Name::Index(0x1122, "i")));

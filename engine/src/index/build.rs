@@ -24,12 +24,12 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use lsm::{Batch, Direction, KeyspaceId, Snapshot};
-use proto::Key;
 use proto::doc::Doc;
+use proto::{Key, Status};
 
 use super::entry::{Claim, Entry};
 use super::{Index, Phase, keep};
-use crate::catalog::Store;
+use crate::catalog::{Catalog, Store};
 use crate::{Engine, Refusal};
 
 /// Where the progress of builds is.
@@ -105,26 +105,60 @@ enum Outcome {
 }
 
 impl Engine {
-    /// One piece of the build of an index; `false` if there is none to build.
-    pub(crate) fn build_piece(&self) -> Result<bool, Refusal> {
+    /// One piece of the build of an index; `false` if there is none that could be built
+    /// further. Indexes take turns: `last` is the keyspace of the one that was served
+    /// last. What ails one keeps no other from its turn; the first refusal is answered.
+    pub(crate) fn build_piece(&self, last: &mut u32) -> (bool, Result<(), Refusal>) {
         let catalog = self.catalogs.read();
-        let wanted = catalog.stores.iter().find_map(|(name, store)| {
-            let building = |index: &&Arc<Index>| index.phase == Phase::Building;
-            Some((name, Arc::clone(store.indexes.iter().find(building)?)))
-        });
-        let Some((name, index)) = wanted else { return Ok(false) };
+        let mut wanted: Vec<(&str, &Arc<Index>)> = catalog
+            .stores
+            .iter()
+            .flat_map(|(name, store)| store.indexes.iter().map(move |index| (&**name, index)))
+            .filter(|(_, index)| index.phase == Phase::Building)
+            .collect();
+        wanted.sort_unstable_by_key(|(_, index)| (index.keyspace.0 <= *last, index.keyspace.0));
+        let mut ailing = Ok(());
+        for (name, index) in wanted {
+            let mut documents = PIECE_DOCUMENTS;
+            let built = loop {
+                match self.build_some(&catalog, name, index, documents) {
+                    Err(large) if large.status == Status::BatchTooLarge && documents > 1 => {
+                        documents /= 2;
+                    }
+                    built => break built,
+                }
+            };
+            match built {
+                Ok(()) => {
+                    *last = index.keyspace.0;
+                    return (true, ailing);
+                }
+                Err(refusal) => ailing = ailing.and(Err(refusal)),
+            }
+        }
+        (false, ailing)
+    }
+
+    /// A piece of so many documents at most.
+    fn build_some(
+        &self,
+        catalog: &Catalog,
+        name: &str,
+        index: &Index,
+        documents: usize,
+    ) -> Result<(), Refusal> {
         let ahead = match catalog.stores.get(name) {
             Some(store) => {
                 let snapshot = self.lsm.snapshot()?;
-                Some((snapshot.lsn(), piece(store, &index, &snapshot)?))
+                Some((snapshot.lsn(), piece(store, index, &snapshot, documents)?))
             }
             None => None,
         };
         let mut outcome = Outcome::Gone;
         self.lsm.commit_with(|latest| {
-            let store = match self.catalogs.resolve(&catalog, latest, name) {
+            let store = match self.catalogs.resolve(catalog, latest, name) {
                 Ok(store) => store,
-                Err(refusal) if refusal.status == proto::Status::UnknownStore => {
+                Err(refusal) if refusal.status == Status::UnknownStore => {
                     return Ok((Batch::new(), ()));
                 }
                 Err(refusal) => return Err(refusal),
@@ -137,21 +171,21 @@ impl Engine {
             }
             let piece = match ahead {
                 Some((lsn, piece)) if lsn == latest.lsn() => piece,
-                _ => piece(&store, &index, latest)?,
+                _ => piece(&store, index, latest, documents)?,
             };
             let batch;
             (batch, outcome) = match piece {
-                Ok(piece) => commit(&store, &index, latest, piece)?,
+                Ok(piece) => commit(&store, index, latest, piece)?,
                 Err(reason) => (Batch::new(), Outcome::Failed(reason)),
             };
             Ok((batch, ()))
         })?;
         match outcome {
             Outcome::Further | Outcome::Gone => {}
-            Outcome::All => self.end_build(name, &index, Phase::Ready)?,
-            Outcome::Failed(reason) => self.end_build(name, &index, Phase::Failed(reason))?,
+            Outcome::All => self.end_build(name, index, Phase::Ready)?,
+            Outcome::Failed(reason) => self.end_build(name, index, Phase::Failed(reason))?,
         }
-        Ok(true)
+        Ok(())
     }
 
     fn end_build(&self, store: &str, index: &Index, phase: Phase) -> Result<(), Refusal> {
@@ -167,6 +201,7 @@ fn piece(
     store: &Store,
     index: &Index,
     snapshot: &Snapshot,
+    most: usize,
 ) -> Result<Result<Piece, String>, Refusal> {
     let mut progress = progress(snapshot, index)?;
     let mut piece = Piece { progress, ..Piece::default() };
@@ -183,7 +218,7 @@ fn piece(
         let key: [u8; 16] = key.try_into().map_err(|_| {
             let message = "a key that has not 16 bytes stands among documents; stop planck and \
                            put back a copy of the data directory";
-            Refusal::new(proto::Status::Corrupt, message)
+            Refusal::new(Status::Corrupt, message)
         })?;
         let key = Key::from_bytes(key);
         let all = match index.definition.entries(key, Doc::trusted(document)) {
@@ -200,7 +235,7 @@ fn piece(
         documents += 1;
         progress.last = key;
         progress.documents += 1;
-        if documents == PIECE_DOCUMENTS || bytes >= PIECE_BYTES {
+        if documents == most || bytes >= PIECE_BYTES {
             progress.all = false;
             break;
         }

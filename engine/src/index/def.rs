@@ -220,18 +220,19 @@ impl Definition {
         name
     }
 
-    /// Its fields as text: `a`, `-b.c`.
-    pub(crate) fn fields_text(&self) -> Vec<String> {
-        let text =
-            |field: &Field| format!("{}{}", if field.descending { "-" } else { "" }, field.path);
-        self.fields.iter().map(text).collect()
-    }
-
-    /// Adds `fields`, `unique`, `sparse` and `filter` to a document.
+    /// Adds `fields`, `unique`, `sparse` and `filter` to a document: what [`Self::parse`]
+    /// reads as this. A field is text, `a` or `-b.c`; one whose own name begins with `-`
+    /// says apart what is its path.
     pub(crate) fn describe(&self, doc: &mut DocBuf) {
         doc.array("fields", |fields| {
-            for text in self.fields_text() {
-                fields.item(&text);
+            for Field { path, descending } in &self.fields {
+                match descending {
+                    _ if path.starts_with('-') => fields.item_doc(|field| {
+                        field.push("path", path).push("descending", *descending);
+                    }),
+                    true => fields.item(&format!("-{path}")),
+                    false => fields.item(path),
+                };
             }
         });
         doc.push("unique", self.unique).push("sparse", self.sparse);

@@ -56,6 +56,11 @@ impl<'a> Change<'a> {
         Ok(self.latest.get(self.keyspace, &key.to_bytes())?)
     }
 
+    /// The store in the state that is written to.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The indexes of the store in the state that is written to.
     pub(super) fn indexes(&self) -> &[Arc<Index>] {
         &self.store.indexes

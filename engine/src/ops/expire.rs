@@ -2,15 +2,17 @@
 //!
 //! What must stay true: they go the way of every write, indexes and all, a bounded
 //! number at a time; under the commit lock each is looked at again, so that one that was
-//! given a later date meanwhile stays. A document without a date in the field never
+//! given a later date meanwhile stays; and so is the rule itself: nothing is removed by
+//! one that was changed meanwhile. A document without a date in the field never
 //! expires; one with several (an array) by the earliest.
 
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound::{self, Unbounded};
+use std::ops::ControlFlow;
 
-use proto::Key;
 use proto::doc::{Arrays, Doc, Value};
+use proto::{Key, Status};
 
-use crate::catalog::{TTL_INDEX, Ttl};
+use crate::catalog::{Store, TTL_INDEX, Ttl};
 use crate::index::{Bounds, Scan};
 use crate::{Engine, Refusal};
 
@@ -18,40 +20,53 @@ use crate::{Engine, Refusal};
 const PIECE: usize = 64;
 
 impl Engine {
-    /// Removes some documents that have expired; how many.
-    pub(crate) fn expire_piece(&self) -> Result<u64, Refusal> {
+    /// Removes some documents of one store that have expired; how many. Stores take
+    /// turns: `last` is the one that was served last. What ails one keeps no other from
+    /// its turn; the first refusal is answered along with what was removed.
+    pub(super) fn expire_piece(&self, last: &mut String) -> (u64, Result<(), Refusal>) {
         let catalog = self.catalogs.read();
-        for (name, store) in &catalog.stores {
-            let Some(ttl) = &store.ttl else { continue };
-            let until = cutoff(ttl, self.now_millis());
-            let keys = match self.expired(name, until) {
-                Ok(keys) => keys,
-                // Dropped, or renamed: the next call sees the catalog as it is.
-                Err(gone) if gone.status == proto::Status::UnknownStore => continue,
-                Err(refusal) => return Err(refusal),
-            };
-            if keys.is_empty() {
-                continue;
-            }
-            let removed = self.change(name, |change| {
-                let mut removed = 0;
-                for key in keys {
-                    let Some(old) = change.get(key)? else { continue };
-                    if has_expired(Doc::trusted(&old), &ttl.field, until) {
-                        change.remove(key, &old);
-                        removed += 1;
-                    }
-                }
-                Ok(removed)
-            });
-            match removed {
+        let after = catalog.stores.range::<str, _>((Bound::Excluded(last.as_str()), Unbounded));
+        let before = catalog.stores.range::<str, _>((Unbounded, Bound::Included(last.as_str())));
+        let mut ailing = Ok(());
+        for (name, store) in after.chain(before) {
+            match self.expire_of(name, store) {
                 Ok(0) => {}
-                Ok(removed) => return Ok(removed),
-                Err(gone) if gone.status == proto::Status::UnknownStore => {}
-                Err(refusal) => return Err(refusal),
+                Ok(removed) => {
+                    last.clone_from(name);
+                    return (removed, ailing);
+                }
+                // Dropped, or renamed: the next call sees the catalog as it is.
+                Err(gone) if gone.status == Status::UnknownStore => {}
+                Err(refusal) => ailing = ailing.and(Err(refusal)),
             }
         }
-        Ok(0)
+        (0, ailing)
+    }
+
+    /// Removes some documents that have expired, of a store as a catalog has it; none
+    /// if the store is another by now, or its documents are to expire otherwise.
+    fn expire_of(&self, name: &str, store: &Store) -> Result<u64, Refusal> {
+        let Some(ttl) = &store.ttl else { return Ok(0) };
+        let until = cutoff(ttl, self.now_millis());
+        let keys = self.expired(name, until)?;
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        self.change(name, |change| {
+            let now = change.store();
+            if (now.keyspace, now.ttl.as_ref()) != (store.keyspace, Some(ttl)) {
+                return Ok(0);
+            }
+            let mut removed = 0;
+            for key in keys {
+                let Some(old) = change.get(key)? else { continue };
+                if has_expired(Doc::trusted(&old), &ttl.field, until) {
+                    change.remove(key, &old);
+                    removed += 1;
+                }
+            }
+            Ok(removed)
+        })
     }
 
     /// Some of the documents with a date up to `until`, each once.
@@ -85,4 +100,12 @@ fn has_expired(doc: Doc<'_>, field: &str, until: i64) -> bool {
         _ => ControlFlow::Continue(()),
     });
     end.is_break()
+}
+
+#[cfg(test)]
+impl Engine {
+    /// As [`Engine::expire_piece`] of one that read the catalog a while ago.
+    pub(crate) fn expire_under(&self, catalog: &crate::catalog::Catalog, store: &str) -> u64 {
+        self.expire_of(store, &catalog.stores[store]).unwrap()
+    }
 }

@@ -12,6 +12,15 @@ use crate::{Engine, Refusal};
 /// A thousand years, in seconds: no more can be asked for.
 const MAX_TTL: i64 = 1000 * 366 * 86_400;
 
+/// Who had the last turn in what [`Engine::tend`] does.
+#[derive(Default)]
+pub(crate) struct Tended {
+    /// The index, by its keyspace, of which a piece was built last.
+    built: u32,
+    /// The store of which documents were removed last.
+    expired: String,
+}
+
 impl Engine {
     /// One bounded piece of the engine's own background work: of the build of an index,
     /// and of the removal of documents that have expired. `true`: there may be more. It
@@ -21,11 +30,12 @@ impl Engine {
     /// # Errors
     /// As of a write. It may be called again.
     pub fn tend(&self) -> Result<bool, Refusal> {
-        let _one = self.tending.lock();
+        let mut tended = self.tending.lock();
         // Neither keeps the other from its turn, whatever ails it.
-        let built = self.build_piece().map_err(|refusal| self.unless_poisoned(refusal));
-        let expired = self.expire_piece()? > 0;
-        Ok(built? || expired)
+        let (built, build) = self.build_piece(&mut tended.built);
+        let (expired, expiry) = self.expire_piece(&mut tended.expired);
+        build.and(expiry).map_err(|refusal| self.unless_poisoned(refusal))?;
+        Ok(built || expired > 0)
     }
 
     /// Makes an index, to be built by [`Engine::tend`]; with `if_not_exists` one of that
@@ -111,7 +121,7 @@ impl Engine {
 
     /// Compares indexes of a store with its documents: answers with a row `{index,
     /// document?, what}` for each difference, up to some, and last one of figures,
-    /// `{indexes, differences}`.
+    /// `{indexes, differences}`. Of the differences as many as fit a message.
     pub(crate) fn check_indexes(
         &self,
         store: &str,
@@ -119,6 +129,10 @@ impl Engine {
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
         let (checked, found) = self.compare_indexes(store, name)?;
+        let mut figures = DocBuf::new();
+        figures.push("indexes", checked);
+        figures.push("differences", i64::try_from(found.all).unwrap_or(i64::MAX));
+        let figures = finished(figures);
         let mut rows = reply.rows(false);
         for Difference { index, document, what } in &found.kept {
             let mut doc = DocBuf::new();
@@ -127,12 +141,13 @@ impl Engine {
                 doc.push("document", &key.to_string());
             }
             doc.push("what", what);
-            rows.push(Key::MIN, &finished(doc));
+            let doc = finished(doc);
+            if rows.bytes() + doc.len() + figures.len() > self.limits.max_message_size {
+                break;
+            }
+            rows.push(Key::MIN, &doc);
         }
-        let mut doc = DocBuf::new();
-        doc.push("indexes", checked);
-        doc.push("differences", i64::try_from(found.all).unwrap_or(i64::MAX));
-        rows.push(Key::MIN, &finished(doc));
+        rows.push(Key::MIN, &figures);
         rows.finish(None);
         Ok(())
     }

@@ -31,6 +31,7 @@ use proto::{Key, Status};
 use crate::catalog::Store;
 use crate::{Engine, Refusal};
 pub(crate) use change::Change;
+pub(crate) use indexes::Tended;
 
 /// What a read sees: one store of one snapshot.
 struct View {

@@ -11,3 +11,4 @@ mod login;
 mod query;
 mod recovery;
 mod stores;
+mod tending;
