@@ -118,16 +118,23 @@ fn definition(name: &str, key: Doc<'_>, index: Doc<'_>) -> Result<Vec<u8>, Strin
     let mut fields = Vec::new();
     for (path, direction) in key {
         match direction.as_i64() {
-            Some(1) => fields.push(path.to_owned()),
-            Some(-1) => fields.push(format!("-{path}")),
+            Some(1) => fields.push((path, false)),
+            Some(-1) => fields.push((path, true)),
             _ => return Err(format!("{path} is indexed in a way of its own")),
         }
     }
     let mut doc = DocBuf::new();
     doc.push("name", ours(name).as_str());
     doc.array("fields", |items| {
-        for field in &fields {
-            items.item(field.as_str());
+        for &(path, descending) in &fields {
+            match descending {
+                // A `-` in front is the direction, if it is not said apart.
+                _ if path.starts_with('-') => items.item_doc(|field| {
+                    field.push("path", path).push("descending", descending);
+                }),
+                true => items.item(format!("-{path}").as_str()),
+                false => items.item(path),
+            };
         }
     });
     doc.push("unique", Value::Bool(yes(index, "unique")));
@@ -152,7 +159,8 @@ mod tests {
             {"v":{"$numberInt":"2"},"key":{"_id":{"$numberInt":"1"}},"name":"_id_"},
             {"v":2,"unique":true,"key":{"email":{"$numberInt":"1"},"at":-1},"name":"by_email"},
             {"v":2,"key":{"at":1},"name":"ttl","expireAfterSeconds":60},
-            {"v":2,"key":{"words":"text"},"name":"t"}
+            {"v":2,"key":{"words":"text"},"name":"t"},
+            {"v":2,"key":{"-a":1,"b":-1},"name":"dash"}
         ],"uuid":"5d9b","collectionName":"users","type":"collection"}"#;
         let found = indexes(text).unwrap();
         assert_eq!(found[0].told, r#"by_email unique {"email":1,"at":-1}"#);
@@ -165,6 +173,13 @@ mod tests {
         assert_eq!(ours(&"é".repeat(99)).len(), 64);
         assert_eq!(found[1].definition, Err("it has expireAfterSeconds".to_owned()));
         assert!(found[2].definition.as_ref().unwrap_err().contains("a way of its own"));
+        assert_eq!(
+            to_json(Doc::parse(found[3].definition.as_ref().unwrap()).unwrap()),
+            concat!(
+                r#"{"name":"dash","fields":[{"path":"-a","descending":false},"-b"],"#,
+                r#""unique":false,"sparse":false}"#
+            )
+        );
         assert!(indexes("{}").is_none() && indexes("[]").is_none());
         let path = metadata(Path::new("dump/shop/users.bson.gz"));
         assert_eq!(path.unwrap(), Path::new("dump/shop/users.metadata.json"));
