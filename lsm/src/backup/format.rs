@@ -4,7 +4,8 @@
 //! * a manifest names every file of its backup with length and checksum, and its
 //!   own last 8 bytes cover all before: a backup is its manifest, or is none;
 //! * magic and version keep their place in all later versions;
-//! * every length is checked before it is used.
+//! * every length is checked before it is used: what a manifest says of its files can be
+//!   added up without overflow once it is decoded.
 //!
 //! All numbers are little-endian, every checksum is CRC-64/NVME.
 //!
@@ -39,6 +40,7 @@
 //!   checksum: bytes 0..32 and the payload
 //! ```
 
+use btree::PAGE_BYTES;
 use crc_fast::{CrcAlgorithm, Digest};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -104,6 +106,19 @@ impl Part {
     /// Its name in the backup's directory.
     pub(crate) fn name(&self) -> String {
         part_name(self.number, self.kind, self.segment)
+    }
+
+    /// Whether its numbers can be those of a file: none overflows what is computed of
+    /// them, and the file is as long as what it holds.
+    fn is_possible(&self) -> bool {
+        let Some(body) = self.bytes.checked_sub(PART_HEAD) else { return false };
+        let holds = |unit: u64, more: u64| self.units.checked_mul(unit)?.checked_add(more);
+        let fits = match self.kind {
+            Kind::Pages => holds(PAGE_BYTES as u64 + TABLE_LINE, 8) == Some(body),
+            Kind::Values => self.units == body,
+            Kind::Frames => holds(FRAME_HEAD as u64, 0).is_some_and(|least| least <= body),
+        };
+        fits && self.from.checked_add(self.units).is_some()
     }
 }
 
@@ -304,6 +319,10 @@ impl Manifest {
         if manifest.encode() != bytes {
             return damaged("reserved bytes are set");
         }
+        let all = manifest.parts.iter().try_fold(0u64, |all, part| all.checked_add(part.bytes));
+        if all.is_none() || !manifest.parts.iter().all(Part::is_possible) {
+            return damaged("a file in it is as long as no such file can be");
+        }
         Ok(manifest)
     }
 }
@@ -476,6 +495,32 @@ ef000000000000000000000000000000
             assert!(Manifest::decode(&bad).is_err(), "bit {bit}");
         }
         assert!((0..good.len()).all(|cut| Manifest::decode(&good[..cut]).is_err()));
+    }
+
+    #[test]
+    fn a_manifest_of_impossible_files_is_refused() {
+        let good = |kind, units, bytes| Part { kind, units, bytes, ..sample().parts[0] };
+        let pages = |n: u64| good(Kind::Pages, n, PART_HEAD + 8 + n * (4096 + 8));
+        let told = |parts: Vec<Part>| Manifest::decode(&Manifest { parts, ..sample() }.encode());
+        for sound in [pages(0), pages(3), good(Kind::Values, 7, 39), good(Kind::Frames, 2, 200)] {
+            assert!(told(vec![sound]).is_ok(), "{sound:?}");
+        }
+        let bad = [
+            Part { bytes: 31, ..pages(0) },
+            Part { bytes: pages(3).bytes + 1, ..pages(3) },
+            Part { units: u64::MAX / 4096, ..pages(3) },
+            good(Kind::Values, 8, 39),
+            Part { from: u64::MAX, ..good(Kind::Values, 7, 39) },
+            good(Kind::Frames, 5, 200),
+            good(Kind::Frames, u64::MAX, 200),
+        ];
+        let refused = Err(Flaw::Damaged("a file in it is as long as no such file can be"));
+        for part in bad {
+            assert_eq!(told(vec![part]), refused, "{part:?}");
+        }
+        let half = good(Kind::Frames, 2, u64::MAX / 2 + 1);
+        assert!(told(vec![half]).is_ok());
+        assert_eq!(told(vec![half, half]), refused, "all together");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use platform::{Disk, File, Open};
 
 use super::error::Error;
 use super::format::{self, Kind, Manifest, PART_HEAD, Part, TABLE_LINE};
-use super::part::join;
+use super::part::{is_there, join};
 
 /// All pages are taken anew when the parts hold this many times what is needed.
 const MOST_PAGES: u64 = 2;
@@ -50,14 +50,11 @@ pub(crate) fn read_table(
 ) -> Result<Vec<(u32, u32)>, Error> {
     let path = join(dir, &part.name());
     let file: Arc<dyn File> = disk.open(&path, Open::Read).map_err(Error::io("open", &path))?;
-    let table = part.units.checked_mul(TABLE_LINE).and_then(|len| len.checked_add(8));
-    let pages = part.units.checked_mul(PAGE_BYTES as u64);
-    let (Some(table), Some(pages)) = (table, pages) else {
-        return Err(Error::damaged(&path, "no part has so many pages"));
-    };
-    if PART_HEAD.checked_add(pages).and_then(|at| at.checked_add(table)) != Some(part.bytes) {
-        return Err(Error::damaged(&path, "its length does not fit its pages"));
+    // Before memory is taken for what the manifest says.
+    if !is_there(disk, dir, part) {
+        return Err(Error::damaged(&path, "it is not as long as its manifest says"));
     }
+    let (pages, table) = (part.units * PAGE_BYTES as u64, part.units * TABLE_LINE + 8);
     let mut bytes = vec![0; table as usize];
     let got = file.read_at(&mut bytes, PART_HEAD + pages).map_err(Error::io("read", &path))?;
     match bytes[..got].split_last_chunk::<8>() {
