@@ -7,9 +7,11 @@
 //! * [`Disk`] and [`File`]: seven verbs on a file, eight on a directory.
 //! * [`Clock`]: wall time and a monotonic time.
 //! * [`Entropy`]: unpredictable bytes.
+//! * [`advice`]: what errors about stored bytes tell their readers to do.
 //! * [`real`]: the operating system's.
 //! * [`sim`]: a crashing disk, a stepped clock, seeded bytes.
 
+pub mod advice;
 mod clock;
 mod disk;
 mod entropy;

@@ -183,3 +183,33 @@ fn what_was_allocated_needs_no_room_later() {
     // then: only more than that is refused
     assert!(file.allocate(2 * PAGE as u64 + 1).is_err());
 }
+
+#[test]
+fn a_spoilt_sector_is_unreadable_until_it_is_written_whole() {
+    // Given a file with a bad sector, the third,
+    let disk = SimDisk::new(1);
+    synced(&disk, "f", &[1; 2 * PAGE + 10]);
+    disk.spoil("f", 1100, 1).unwrap();
+    assert!(disk.spoil("f", 2 * PAGE as u64 + 10, 1).is_err());
+    for disk in [disk.snapshot(), disk.snapshot().kill(), disk.snapshot().restart_worst()] {
+        let file = disk.open("f", Open::Write).unwrap();
+        let read = |at: u64, len: usize| file.read_at(&mut vec![0; len], at);
+        // then reads fail if they touch it, and only those,
+        assert_eq!((read(0, 1024).unwrap(), read(1536, PAGE).unwrap()), (1024, PAGE));
+        for (at, len) in [(0, 1025), (1024, 1), (1535, 1), (0, 3 * PAGE)] {
+            assert!(read(at, len).is_err(), "{at} {len}");
+        }
+        assert_eq!(disk.tally().failed_reads, 4);
+        // a write of a part of it mends nothing, one of the whole does.
+        file.write_at(&[2; 511], 1024).unwrap();
+        assert!(read(1024, 1).is_err());
+        file.write_at(&[2; 512], 1024).unwrap();
+        assert_eq!(read(0, 2 * PAGE).unwrap(), 2 * PAGE);
+    }
+    // The last sector is whole as far as the file goes.
+    disk.spoil("f", 2 * PAGE as u64, 10).unwrap();
+    let file = disk.open("f", Open::Write).unwrap();
+    assert!(file.read_at(&mut [0; 1], 2 * PAGE as u64).is_err());
+    file.write_at(&[3; 10], 2 * PAGE as u64).unwrap();
+    assert_eq!(file.read_at(&mut [0; 20], 2 * PAGE as u64).unwrap(), 10);
+}

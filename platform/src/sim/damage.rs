@@ -74,6 +74,17 @@ impl State {
         Ok(())
     }
 
+    pub(crate) fn spoil(&mut self, path: &str, offset: u64, len: u64) -> io::Result<()> {
+        let inode = self.live(path)?;
+        let bytes = self.inode(inode).live().len();
+        if offset >= bytes {
+            let why = format!("cannot spoil {path} at {offset}: it has {bytes} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        self.inode_mut(inode).spoil(offset, len.min(bytes - offset));
+        Ok(())
+    }
+
     /// How much of `wanted` bytes the disk takes there.
     pub(super) fn room(
         &mut self,

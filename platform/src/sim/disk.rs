@@ -231,6 +231,16 @@ impl SimDisk {
         self.state.lock().corrupt(path, offset, xor)
     }
 
+    /// Makes the sectors (512 bytes) under these bytes of a file unreadable: every read
+    /// that touches one fails, here and after restarts, until it is written whole. The
+    /// bytes themselves stay as they are.
+    ///
+    /// # Errors
+    /// When there is no such file or byte.
+    pub fn spoil(&self, path: &str, offset: u64, len: u64) -> io::Result<()> {
+        self.state.lock().spoil(path, offset, len)
+    }
+
     /// All bytes of a file as written, synced or not.
     #[must_use]
     pub fn file_bytes(&self, path: &str) -> Option<Vec<u8>> {

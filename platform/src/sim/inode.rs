@@ -15,6 +15,7 @@ use super::tally::Tally;
 
 /// What a device writes whole or not at all, at best.
 pub(crate) const SECTOR: usize = 512;
+const SECTOR_64: u64 = SECTOR as u64;
 
 /// A change to the bytes that no sync has made durable yet.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Inode {
     reserved: u64,
     /// A failed sync has let `live` and `durable` differ beyond what is pending.
     diverged: bool,
+    /// Sectors that cannot be read until they are written whole.
+    bad: BTreeSet<u64>,
 }
 
 /// What a power cut does to one piece of an unsynced change.
@@ -79,6 +82,25 @@ impl Inode {
         }
         self.live.write(data, offset);
         self.pending.push(Change::Write { offset, data: data.into() });
+        if !self.bad.is_empty() {
+            // A medium gives a sector that is written whole another place.
+            let (first, end) = (offset.div_ceil(SECTOR_64), offset + data.len() as u64);
+            let to_end = end >= self.live.len();
+            let end = if to_end { end.div_ceil(SECTOR_64) } else { end / SECTOR_64 };
+            self.bad.retain(|sector| !(first..end).contains(sector));
+        }
+    }
+
+    /// The sectors of these bytes cannot be read from now on.
+    pub(crate) fn spoil(&mut self, offset: u64, len: u64) {
+        self.bad.extend(offset / SECTOR_64..offset.saturating_add(len).div_ceil(SECTOR_64));
+    }
+
+    /// Whether a read of these bytes meets a sector that cannot be read.
+    pub(crate) fn is_spoilt(&self, offset: u64, len: usize) -> bool {
+        let end = offset.saturating_add(len as u64).min(self.live.len()).div_ceil(SECTOR_64);
+        let first = offset / SECTOR_64;
+        first < end && self.bad.range(first..end).next().is_some()
     }
 
     /// Zeros that take up no space, but for parts of pages.
@@ -110,6 +132,7 @@ impl Inode {
     pub(crate) fn set_len(&mut self, len: u64) {
         self.live.set_len(len);
         self.reserved = self.reserved.min(len);
+        self.bad.retain(|sector| sector * SECTOR_64 < len);
         self.pending.push(Change::SetLen(len));
     }
 
@@ -155,7 +178,8 @@ impl Inode {
             }
         }
         let (live, reserved) = (file.durable.clone(), file.reserved.min(file.durable.len()));
-        Arc::new(Self { live, durable: file.durable, reserved, ..Self::default() })
+        let bad = file.bad;
+        Arc::new(Self { live, durable: file.durable, reserved, bad, ..Self::default() })
     }
 
     /// Flips bits of what is stored, durable and written alike.

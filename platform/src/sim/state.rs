@@ -330,6 +330,10 @@ impl State {
     ) -> io::Result<usize> {
         self.check()?;
         self.fault(Fault::Read, path)?;
+        if self.inode(inode).is_spoilt(offset, buf.len()) {
+            self.tally.failed_reads += 1;
+            return Err(io::Error::other(format!("unreadable sector under {path:?} at {offset}")));
+        }
         let n = self.inode(inode).live().read(buf, offset);
         if n > 0 && self.faults.strikes(Fault::ShortRead, path) {
             self.tally.short_reads += 1;
