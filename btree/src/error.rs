@@ -21,7 +21,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The file does not hold what was written to it. Nothing of the page was served.
-    #[error("{path}, {place} is damaged: {what}; restore the directory from a copy")]
+    #[error("{path}, {place} is damaged: {what}; {}", platform::advice::RESTORE)]
     Corrupt {
         /// The page file.
         path: String,
@@ -32,7 +32,8 @@ pub enum Error {
     },
     /// The file was written by a release with another format.
     #[error(
-        "{path} has page file format {found}, this release reads {supported}: run the release that wrote it"
+        "{path} has page file format {found}, this release reads {supported}: {}",
+        platform::advice::other_format(*found, *supported)
     )]
     Version {
         /// The page file.

@@ -59,7 +59,8 @@ impl PageFile {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] if no meta page is valid or what it
-    /// vouches for is not; [`Error::Version`] if another release wrote it.
+    /// vouches for is not; [`Error::Version`] if another release wrote it. One meta page
+    /// that cannot be read is no error: [`PageFile::damaged_meta`] tells it.
     pub fn open(disk: Arc<dyn Disk>, path: &str, opts: Options) -> Result<PageFile, Error> {
         PageFile::open_or_make(disk, path, opts, [0; 64])
     }
@@ -108,11 +109,14 @@ impl PageFile {
         });
         let (meta, older) = choose_meta(&shared)?;
         if was_there {
+            if matches!(older, Err(Other::Unreadable(_))) {
+                erase(&shared, 1 - meta.slot())?;
+            }
             rewrite(&shared, meta.slot())?;
         }
         let (older, older_meta) = match older {
             Ok(older) => (Some(older), None),
-            Err(damage) => (None, Some(damage)),
+            Err(other) => (None, Some(other.to_string())),
         };
         let file_bytes = shared.file.len().map_err(|e| shared.io("measure", e))?;
         if file_bytes < u64::from(meta.pages.get()) * PAGE_BYTES as u64 {
@@ -185,8 +189,8 @@ impl PageFile {
     }
 
     /// What was wrong with the other meta page when the file was opened: a
-    /// crash in a commit leaves one so. If none had happened, the last commit
-    /// may have been lost to the disk; the log knows.
+    /// crash in a commit leaves one damaged. If none had happened, or the disk did not
+    /// give it, the last commit may have been lost to the disk; the log knows.
     pub fn damaged_meta(&self) -> Option<&str> {
         self.older_meta.as_deref()
     }
@@ -235,11 +239,33 @@ fn directory(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(dir, _)| dir)
 }
 
+/// Why there is no second meta page.
+#[derive(Debug)]
+pub(crate) enum Other {
+    /// It was read and does not check: a crash in a commit leaves one so.
+    Damaged(String),
+    /// The disk does not give it: no crash leaves that.
+    Unreadable(String),
+}
+
+impl std::fmt::Display for Other {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Other::Damaged(what) | Other::Unreadable(what)) = self;
+        f.write_str(what)
+    }
+}
+
 /// The valid meta page with the highest epoch; the other, or what is wrong with it.
-pub(crate) fn choose_meta(shared: &Shared) -> Result<(Meta, Result<Meta, String>), Error> {
-    let slots = [read_meta(shared, 0)?, read_meta(shared, 1)?];
+///
+/// One that the disk does not give counts as damaged. If it was the newer one, nothing
+/// is lost with it that cannot be had again: the version of the older one is whole
+/// (pages are used again, and what lies beside the file is removed or cut, only once
+/// both meta pages are of later commits), and who keeps a log keeps it from what the
+/// older one says on (`lsm/src/retain.rs`).
+pub(crate) fn choose_meta(shared: &Shared) -> Result<(Meta, Result<Meta, Other>), Error> {
+    let slots = [read_meta(shared, 0), read_meta(shared, 1)];
     for slot in &slots {
-        if let Err(BadMeta::Version(found)) = slot {
+        if let Ok(Err(BadMeta::Version(found))) = slot {
             return Err(Error::Version {
                 path: shared.path.clone(),
                 found: *found,
@@ -247,19 +273,34 @@ pub(crate) fn choose_meta(shared: &Shared) -> Result<(Meta, Result<Meta, String>
             });
         }
     }
-    match slots {
+    let bad = |slot: u32, bad: Result<BadMeta, Error>| match bad {
+        Ok(bad) => Other::Damaged(format!("meta page {slot} is damaged: {bad}")),
+        Err(error) => Other::Unreadable(format!("meta page {slot}: {error}")),
+    };
+    match slots.map(|slot| slot.map_or_else(|e| Err(Err(e)), |meta| meta.map_err(Ok))) {
         [Ok(a), Ok(b)] if a.epoch.get() > b.epoch.get() => Ok((a, Ok(b))),
         [Ok(a), Ok(b)] => Ok((b, Ok(a))),
-        [Ok(good), Err(bad)] | [Err(bad), Ok(good)] => {
-            let BadMeta::Damaged(what) = bad else { unreachable!("other versions returned above") };
-            let what = format!("meta page {} is damaged: {what}", 1 - good.slot());
-            Ok((good, Err(what)))
-        }
-        [Err(a), Err(b)] => {
+        [Ok(good), Err(other)] => Ok((good, Err(bad(1, other)))),
+        [Err(other), Ok(good)] => Ok((good, Err(bad(0, other)))),
+        [Err(Ok(a)), Err(Ok(b))] => {
             let what = format!("neither meta page is valid (0: {a}; 1: {b})");
             Err(shared.corrupt(0, None, what))
         }
+        // The disk may give it another time.
+        [Err(Err(error)), Err(_)] | [Err(Ok(_)), Err(Err(error))] => Err(error),
     }
+}
+
+/// Makes a meta page that could not be read one that does not check, durably. The disk
+/// may give it again another day, and it may be the newer one: it must not be chosen
+/// then, since from here on its pages are used again and what lies beside the file is
+/// cut to the older one's version. A power cut in this write leaves it as it was, before
+/// anything was done, or damaged.
+fn erase(shared: &Shared, slot: u32) -> Result<(), Error> {
+    let offset = u64::from(slot) * PAGE_BYTES as u64;
+    let action = || format!("erase unreadable page {slot} of");
+    shared.file.write_at(&[0; PAGE_BYTES], offset).map_err(|e| shared.io(action(), e))?;
+    shared.file.sync().map_err(|e| shared.io(action(), e))
 }
 
 /// Writes the meta page that was chosen once more. An earlier life may have failed to
@@ -275,6 +316,7 @@ fn rewrite(shared: &Shared, slot: u32) -> Result<(), Error> {
     shared.file.sync().map_err(|e| shared.io("sync", e))
 }
 
+/// The outer error: the disk does not give it.
 fn read_meta(shared: &Shared, slot: u32) -> Result<Result<Meta, BadMeta>, Error> {
     match shared.read(slot, None) {
         Ok(bytes) => Ok(Meta::decode(slot, &bytes)),

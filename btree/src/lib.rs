@@ -59,7 +59,7 @@ pub use cursor::{Cursor, Direction, Entry};
 pub use error::{Error, Place};
 pub use file::{Options, PageFile};
 pub use format::{MAX_KEY, MAX_VALUE, PAGE_BYTES, VERSION};
-pub use pages::{PageAt, PageCopy, Pages, Walked, check_page, open_damaged};
+pub use pages::{OpenFault, PageAt, PageCopy, Pages, Walked, check_page, open_damaged};
 pub use shrink::Shrunk;
 pub use trim::Trimmed;
 pub use verify::{Fault, Report};

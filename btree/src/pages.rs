@@ -19,7 +19,7 @@ use zerocopy::FromBytes;
 
 use crate::cache::Cache;
 use crate::error::Error;
-use crate::file::{choose_meta, read_directory};
+use crate::file::{Other, choose_meta, read_directory};
 use crate::format::{
     DIRECTORY, FIRST_PAGE, Meta, Owner, PAGE_BYTES, PageBytes, Ref, Root, carried_checksum,
     checksum,
@@ -285,14 +285,23 @@ impl View {
     }
 }
 
+/// What is wrong with a page file as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenFault {
+    /// What.
+    pub what: String,
+    /// A crash in a commit may leave it so, and the next commit mends it.
+    pub torn: bool,
+}
+
 /// Opens a page file for reading only, as far as it can be read: nothing is written,
 /// not even a sync. Gives its newest version and what is wrong with its opening:
 /// trees that a damaged directory hides are absent from the view.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be opened, [`Error::Version`],
-/// [`Error::Corrupt`] if neither meta page is valid.
-pub fn open_damaged(disk: &dyn Disk, path: &str) -> Result<(View, Vec<String>), Error> {
+/// [`Error::Io`] if the file cannot be opened, or the disk gives no meta page that is
+/// valid; [`Error::Version`]; [`Error::Corrupt`] if neither meta page is valid.
+pub fn open_damaged(disk: &dyn Disk, path: &str) -> Result<(View, Vec<OpenFault>), Error> {
     let io = |source| Error::Io { path: path.to_owned(), action: "open".to_owned(), source };
     let file = disk.open(path, Open::Read).map_err(io)?;
     let shared = Arc::new(Shared {
@@ -305,10 +314,15 @@ pub fn open_damaged(disk: &dyn Disk, path: &str) -> Result<(View, Vec<String>), 
         poison: Mutex::default(),
     });
     let (meta, other) = choose_meta(&shared)?;
-    let mut faults: Vec<String> = other.err().into_iter().collect();
+    let fault = |other: Other| OpenFault {
+        what: other.to_string(),
+        torn: matches!(other, Other::Damaged(_)),
+    };
+    let mut faults: Vec<OpenFault> = other.err().map(fault).into_iter().collect();
     let bytes = shared.file.len().map_err(|e| shared.io("measure", e))?;
     if bytes < u64::from(meta.pages.get()) * PAGE_BYTES as u64 {
-        faults.push(format!("the file has {bytes} bytes, its meta page says {} pages", meta.pages));
+        let what = format!("the file has {bytes} bytes, its meta page says {} pages", meta.pages);
+        faults.push(OpenFault { what, torn: false });
     }
     let roots = match read_directory(&shared, &meta) {
         Ok(roots) => roots,

@@ -8,7 +8,7 @@ use std::ops::Bound::Unbounded;
 
 use btree::{Direction, Error, PAGE_BYTES};
 use common::*;
-use platform::sim::SimDisk;
+use platform::sim::{Fault, SimDisk, Times};
 use platform::{Disk, Open};
 
 /// Two commits, so that both meta pages matter, and a tree of two levels.
@@ -157,7 +157,9 @@ fn errors_name_file_page_and_tree() {
     for (page, message) in messages {
         let start = format!("{PATH}, page {page} (offset {}) of tree 1 is damaged", page * 4096);
         assert!(message.starts_with(&start), "{message}");
-        assert!(message.contains("restore"), "{message}");
+        for todo in ["planck verify --dir", "planck restore --from", "planck salvage --dir"] {
+            assert!(message.contains(todo), "{message}");
+        }
     }
 }
 
@@ -183,7 +185,8 @@ fn refused_by_version(version: u8) {
     let named =
         matches!(error, Error::Version { found, supported: 2, .. } if found == version.into());
     assert!(named, "{error}");
-    assert!(error.to_string().contains("run the release that wrote it"), "{error}");
+    let todo = if version < 2 { "planctl export" } else { "run the release that wrote it" };
+    assert!(error.to_string().contains(todo), "{error}");
 }
 
 #[test]
@@ -216,4 +219,80 @@ fn a_damaged_newest_meta_page_is_told() {
     let change = Change::from([(9, [(b"k".to_vec(), Some(vec![1]))].into())]);
     commit(&file, &change, 4, &models[2]).unwrap();
     assert_clean(&file);
+}
+
+#[test]
+fn an_unreadable_meta_page_costs_nothing_while_the_other_is_whole() {
+    // Epoch 4 is in page 0, epoch 3 in page 1.
+    for (slot, version) in [(0u64, 2), (1, 3)] {
+        let (disk, models) = small_file();
+        disk.spoil(PATH, slot * PAGE_BYTES as u64 + 600, 1).unwrap();
+        // Read only, the other one is found, and the fault is no torn end.
+        let (view, faults) = btree::open_damaged(&*disk, PATH).unwrap();
+        assert_eq!(contents(&view).unwrap(), models[version]);
+        let [fault] = &faults[..] else { panic!("{faults:?}") };
+        assert!(!fault.torn && fault.what.contains(&format!("meta page {slot}")), "{fault:?}");
+        // Opened, it goes on from there,
+        let file = open(disk.clone()).unwrap();
+        assert!(file.damaged_meta().unwrap().contains("unreadable sector"));
+        assert_eq!(contents(&file.view()).unwrap(), models[version]);
+        let change = Change::from([(9, [(b"k".to_vec(), Some(vec![1]))].into())]);
+        let mut model = models[version].clone();
+        commit(&file, &change, 9, &model).unwrap();
+        apply_to_model(&mut model, &change);
+        assert_clean(&file);
+        drop(file);
+        // and what it wrote over is whole again.
+        let file = open(disk).unwrap();
+        assert_eq!(file.damaged_meta(), None);
+        assert_eq!(contents(&file.view()).unwrap(), model);
+    }
+    // With neither readable the disk is named: it may give them another time.
+    let (disk, _) = small_file();
+    disk.spoil(PATH, 0, 2 * PAGE_BYTES as u64).unwrap();
+    let error = open(disk).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+}
+
+#[test]
+fn a_meta_page_that_can_be_read_again_after_it_was_passed_over_is_not_chosen() {
+    // Given a newest meta page that the disk does not give this once,
+    let (disk, models) = small_file();
+    let change = |n: u8| {
+        let ops = (0..20u32).map(|k| (k.to_be_bytes().to_vec(), Some(vec![n; 300])));
+        Change::from([(1, ops.collect())])
+    };
+    let work = |disk: std::sync::Arc<SimDisk>| -> Result<(), Error> {
+        disk.fail(Fault::Read, PATH, Times::Next);
+        let file = open(disk)?;
+        let mut model = models[2].clone();
+        for n in 20..24 {
+            commit(&file, &change(n), n, &model)?;
+            apply_to_model(&mut model, &change(n));
+        }
+        Ok(())
+    };
+    let calm = disk.snapshot();
+    work(calm.clone()).unwrap();
+    for call in 1..=calm.calls() {
+        for seed in 0..4 {
+            // when the machine ends at any call of what was done without it,
+            let disk = disk.snapshot();
+            disk.reseed(seed);
+            disk.crash_after(call);
+            work(disk.clone()).unwrap_err();
+            // then what is found is whole: the version before, the one passed over as
+            // long as nothing was done, or a new one.
+            let file = open(disk.restart()).unwrap();
+            assert_clean(&file);
+            let (n, found) = (file.view().user()[0], contents(&file.view()).unwrap());
+            match n {
+                2 | 3 => assert_eq!(found, models[usize::from(n)], "call {call}"),
+                n => {
+                    assert!(found[&1].values().all(|v| v == &vec![n; 300]), "call {call}: {n}");
+                    assert!((20..24).contains(&n));
+                }
+            }
+        }
+    }
 }

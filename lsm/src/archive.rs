@@ -275,7 +275,9 @@ impl Lsm {
                 shown.error = Some(error.to_string());
                 shown.failures += 1;
                 shown.failures_total += 1;
-                Err(error.into())
+                let error = Error::from(error);
+                self.health.met_again(&error);
+                Err(error)
             }
         }
     }

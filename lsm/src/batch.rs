@@ -95,8 +95,12 @@ pub enum BatchError {
     /// A keyspace number is reserved.
     #[error("keyspace numbers end below {MAX_KEYSPACE}, this one is {0}")]
     Keyspace(u32),
-    /// A payload of a newer version.
-    #[error("the batch has version {0}, this program knows {VERSION}: use a newer program")]
+    /// A payload of another version.
+    #[error(
+        "the batch has format {}, this version reads {VERSION}: {}",
+        .0,
+        platform::advice::other_format(u32::from(*.0), u32::from(VERSION))
+    )]
     Version(u8),
     /// Bytes that are no batch.
     #[error("the batch's bytes make no sense at byte {at}: {what}")]
@@ -106,6 +110,13 @@ pub enum BatchError {
         /// What was found.
         what: &'static str,
     },
+}
+
+impl BatchError {
+    /// Whether the bytes of a frame that checks are at fault, and not their version.
+    pub(crate) fn is_damage(&self) -> bool {
+        !matches!(self, BatchError::Version(_))
+    }
 }
 
 /// Writes that happen all or not at all: one WAL frame; and what must hold for them

@@ -4,7 +4,7 @@ use platform::Shortage;
 
 use crate::batch::BatchError;
 use crate::expect::{Unmet, shown};
-use crate::{KeyspaceId, Lsn};
+use crate::{KeyspaceId, Lsn, WAL_DIR};
 
 /// An error of the key-value engine.
 #[derive(Debug, thiserror::Error)]
@@ -63,18 +63,21 @@ pub enum Error {
         /// The disk's own words.
         source: std::io::Error,
     },
-    /// A newer program wrote the store. Use that.
-    #[error("{file} was written by a newer version (format {found}, known {known}): use that one")]
+    /// Another version of the program wrote the store. Use that.
+    #[error(
+        "{file} has store format {found}, this version reads {known}: {}",
+        platform::advice::other_format(u32::from(*found), u32::from(*known))
+    )]
     Version {
         /// The file.
         file: String,
         /// The format found.
         found: u16,
-        /// The newest known.
+        /// The one known.
         known: u16,
     },
     /// Bytes that were durable make no sense. Restore.
-    #[error("{file} is damaged: {what}; stop planck and put back a copy of the data directory")]
+    #[error("{file} is damaged: {what}; {}", platform::advice::RESTORE)]
     Corrupt {
         /// The file.
         file: String,
@@ -82,7 +85,7 @@ pub enum Error {
         what: String,
     },
     /// A file the store cannot be without is not there. Nothing was made or changed.
-    #[error("{file} is missing: {why}; put it back, or restore the directory from a backup")]
+    #[error("{file} is missing: {why}; put it back; else {}", platform::advice::RESTORE)]
     Missing {
         /// The file or directory.
         file: String,
@@ -98,8 +101,14 @@ pub enum Error {
         /// The file that shows it.
         file: String,
     },
-    /// A WAL frame is whole but holds no batch. Restore, or use a newer program.
-    #[error("the batch of commit {lsn} in the write-ahead log cannot be read: {source}")]
+    /// A WAL frame is whole but holds no batch. Restore, or use the version that wrote it.
+    #[error(
+        "the batch of commit {lsn} in the write-ahead log ({WAL_DIR}/) cannot be read: {source}{}",
+        match source {
+            BatchError::Version(_) => String::new(),
+            _ => format!("; {}", platform::advice::RESTORE),
+        }
+    )]
     Frame {
         /// The commit.
         lsn: Lsn,
@@ -165,4 +174,66 @@ pub enum Error {
     /// go on. Mend what the reason names; where it says so, restart.
     #[error("no room for more writes, since flushing the memtables fails: {0}")]
     Full(Box<Error>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_names_the_file_and_the_commands_that_mend_it() {
+        let (file, what) = ("trees.pages".to_owned(), "it is rotten".to_owned());
+        let (path, place) = (file.clone(), btree_place());
+        let (why, source) = (what.clone(), BatchError::Corrupt { at: 3, what: "it is rotten" });
+        for (error, parts) in [
+            (Error::Corrupt { file: file.clone(), what: what.clone() }, ["trees.pages", "rotten"]),
+            (Error::Missing { file, why: what.clone() }, ["trees.pages", "rotten"]),
+            (Error::Frame { lsn: 8, source }, ["wal/", "commit 8"]),
+            (
+                wal::Error::Corrupt { file: "wal/1".into(), offset: 64, lsn: 8, why: why.clone() }
+                    .into(),
+                ["wal/1 at offset 64", "frame 8"],
+            ),
+            (
+                vlog::Error::Corrupt { file: "vlog/1".into(), offset: 32, why }.into(),
+                ["vlog/1 at offset 32", "rotten"],
+            ),
+            (
+                btree::Error::Corrupt { path, place, what }.into(),
+                ["trees.pages, page 2", "offset 8192"],
+            ),
+        ] {
+            let text = error.to_string();
+            let todo = [
+                "planck verify --dir DIR",
+                "planck restore --from BACKUPS --dir NEW",
+                "planck salvage --dir DIR --to NEW",
+            ];
+            for part in parts.iter().chain(&todo) {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+        }
+    }
+
+    fn btree_place() -> btree::Place {
+        btree::Place { page: 2, tree: Some(1) }
+    }
+
+    #[test]
+    fn another_version_is_not_damage_and_says_what_to_do() {
+        for (found, todo) in [(1, "planctl export"), (9, "run the release that wrote it")] {
+            for error in [
+                Error::Version { file: "trees.pages".into(), found: found.into(), known: 4 },
+                Error::Frame { lsn: 8, source: BatchError::Version(found) },
+                wal::Error::OtherFormat { file: "wal/1".into(), found: found.into(), known: 2 }
+                    .into(),
+                vlog::Error::OtherFormat { file: "vlog/1".into(), found: found.into(), known: 2 }
+                    .into(),
+            ] {
+                let text = error.to_string();
+                assert!(text.contains(todo) && !text.contains("salvage"), "{text}");
+                assert!(!error.is_damage(), "{text}");
+            }
+        }
+    }
 }

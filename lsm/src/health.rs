@@ -5,8 +5,10 @@
 //!   nothing is poisoned, each commit tries again, so writes go on by themselves
 //!   when there is space. What was refused is not there, what was taken is, once;
 //! * an error on a read is an answer to that read only: it is counted by kind, the
-//!   last is remembered, and nothing is refused because of it.
+//!   last is remembered, and nothing is refused because of it. Who reads again and again
+//!   by itself (the archive, a backup, who follows the log) counts a place once.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -14,7 +16,12 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use parking_lot::Mutex;
 use platform::Shortage;
 
-use crate::{Error, Lsm, Lsn};
+use wal::archive::Error as ArchiveError;
+
+use crate::{Error, Lsm, Lsn, WAL_DIR};
+
+/// Damaged places remembered; further ones, met by who comes back, are not counted.
+const PLACES: usize = 1000;
 
 /// Whether a store takes writes. Reads go on in each of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,7 +45,8 @@ pub enum State {
     },
 }
 
-/// Damage and failures that reads have met since the store was opened.
+/// Damage and failures that reads have met since the store was opened, those of the
+/// archive, of backups and of who follows the log among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
     /// Pages of the page file that failed their check.
@@ -65,6 +73,8 @@ pub(crate) struct Health {
     frames: AtomicU64,
     read_errors: AtomicU64,
     last: Mutex<Option<String>>,
+    /// Places counted for who comes back to them: file, and offset or LSN.
+    places: Mutex<BTreeSet<(String, u64)>>,
 }
 
 impl Health {
@@ -76,15 +86,30 @@ impl Health {
             Error::Values(vlog::Error::Corrupt { .. } | vlog::Error::Missing { .. }) => {
                 &self.records
             }
-            Error::Wal(wal::Error::Corrupt { .. }) | Error::Frame { .. } => &self.frames,
+            Error::Wal(wal::Error::Corrupt { .. })
+            | Error::Archive(ArchiveError::Log(wal::Error::Corrupt { .. })) => &self.frames,
+            Error::Frame { source, .. } if source.is_damage() => &self.frames,
             Error::Pages(btree::Error::Io { .. })
             | Error::Values(vlog::Error::Io { .. })
             | Error::Wal(wal::Error::Io { .. })
+            | Error::Archive(ArchiveError::Log(wal::Error::Io { .. }))
             | Error::Io { .. } => &self.read_errors,
             _ => return,
         };
         count.fetch_add(1, Relaxed);
         *self.last.lock() = Some(error.to_string());
+    }
+
+    /// As [`Health::met`], of who tries again by itself: each damaged place counts once.
+    #[cold]
+    pub(crate) fn met_again(&self, error: &Error) {
+        if let Some(place) = place(error) {
+            let mut places = self.places.lock();
+            if places.len() >= PLACES || !places.insert(place) {
+                return;
+            }
+        }
+        self.met(error);
     }
 
     /// Takes note of damage that a flush or another step met; its other errors are
@@ -127,18 +152,37 @@ impl Health {
     }
 }
 
+/// Where damage lies: file, and offset or LSN, as far as they are known.
+fn place(error: &Error) -> Option<(String, u64)> {
+    let (file, at) = match error {
+        Error::Pages(btree::Error::Corrupt { path, place, .. }) => (&path[..], place.page.into()),
+        Error::Values(vlog::Error::Corrupt { file, offset, .. })
+        | Error::Wal(wal::Error::Corrupt { file, offset, .. })
+        | Error::Archive(ArchiveError::Log(wal::Error::Corrupt { file, offset, .. })) => {
+            (&file[..], *offset)
+        }
+        Error::Values(vlog::Error::Missing { file }) | Error::Corrupt { file, .. } => {
+            (&file[..], u64::MAX)
+        }
+        Error::Frame { lsn, .. } => (WAL_DIR, *lsn),
+        _ => return None,
+    };
+    Some((file.to_owned(), at))
+}
+
 impl Error {
     /// Whether it is about stored bytes that fail their check, or are gone. Nothing
     /// of them was served.
     pub fn is_damage(&self) -> bool {
-        matches!(
-            self,
-            Error::Pages(btree::Error::Corrupt { .. })
-                | Error::Corrupt { .. }
-                | Error::Values(vlog::Error::Corrupt { .. } | vlog::Error::Missing { .. })
-                | Error::Wal(wal::Error::Corrupt { .. })
-                | Error::Frame { .. }
-        )
+        let of_frame = matches!(self, Error::Frame { source, .. } if source.is_damage());
+        of_frame
+            || matches!(
+                self,
+                Error::Pages(btree::Error::Corrupt { .. })
+                    | Error::Corrupt { .. }
+                    | Error::Values(vlog::Error::Corrupt { .. } | vlog::Error::Missing { .. })
+                    | Error::Wal(wal::Error::Corrupt { .. })
+            )
     }
 
     /// What there is too little of, if that is what this is about: free some, and
@@ -186,14 +230,26 @@ impl Lsm {
     /// until a commit goes through.
     #[cold]
     pub(crate) fn refuse(&self, error: Error) -> Error {
-        let Some(short) = error.shortage() else { return error };
+        match self.short(error) {
+            Ok(refusal) => {
+                self.health.refused.fetch_add(1, Relaxed);
+                refusal
+            }
+            Err(other) => other,
+        }
+    }
+
+    /// A want of space: the store is read-only from here on, with the refusal that is
+    /// returned. Any other error is given back.
+    #[cold]
+    pub(crate) fn short(&self, error: Error) -> Result<Error, Error> {
+        let Some(short) = error.shortage() else { return Err(error) };
         let error = Error::NoSpace { short, cause: Box::new(error) };
         let health = &self.health;
-        health.refused.fetch_add(1, Relaxed);
         let mut at = health.short.lock();
         let since = at.take().map_or_else(|| self.last_lsn(), |(_, since)| since);
         *at = Some((error.to_string(), since));
         health.is_short.store(true, Release);
-        error
+        Ok(error)
     }
 }

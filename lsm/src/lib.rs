@@ -75,7 +75,7 @@ pub use expect::{Expect, Unmet};
 pub use health::{Damage, State};
 pub use options::{MAX_INLINE, Options};
 pub use pace::Stepper;
-pub use retain::{Holder, Retention};
+pub use retain::{Holder, LogCursor, Retention};
 pub use salvage::{Doubtful, Lost, Salvaged, salvage};
 pub use stats::Stats;
 pub use step::{Debt, Step};

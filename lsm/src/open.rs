@@ -8,7 +8,9 @@
 //!   while the log is scanned, as long as they fit; the rest is read again
 //!   afterwards, flushing as it goes. Nothing is flushed during the scan: only
 //!   after it are the frames known to be durable, and the log undamaged;
-//! * nothing is visible before all is replayed.
+//! * nothing is visible before all is replayed;
+//! * a full disk is no reason to refuse: what is there is read, writes are refused by
+//!   name until there is space (`health.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -39,8 +41,8 @@ impl Lsm {
     /// Opens the store in `disk`'s root, making it if there is none.
     ///
     /// # Errors
-    /// [`Error::InUse`], [`Error::Option`]; [`Error::Version`] for a newer
-    /// store's; damage in the log, the page file or the value log, and files
+    /// [`Error::InUse`], [`Error::Option`]; [`Error::Version`] and others like it for
+    /// the store of another version, by name; damage in the log, the page file or the value log, and files
     /// that do not belong together, by name. Nothing was changed then, but that
     /// a torn end of the log, which was never durable, may have been cut.
     pub fn open(
@@ -165,6 +167,11 @@ impl Lsm {
             _lock: lock,
         };
         lsm.pace.begins(lsm.clock.monotonic_nanos());
+        if let Err(error) = lsm.wal.begin() {
+            // On a full disk the store is there to be read; the first commit that finds
+            // space goes through.
+            lsm.short(error.into())?;
+        }
         lsm.replay_rest()?;
         Ok(lsm)
     }

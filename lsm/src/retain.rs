@@ -25,6 +25,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use parking_lot::Mutex;
 use wal::SegmentInfo;
 
+use crate::health::Health;
 use crate::{Error, Lsm, Lsn, WalError};
 
 /// A holder's LSN once it was let go.
@@ -103,6 +104,38 @@ impl std::fmt::Debug for Retention {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (name, from) = (&self.slot.name, self.from());
         f.debug_struct("Retention").field("name", name).field("from", &from).finish()
+    }
+}
+
+/// The durable frames of the log, in order: made by [`Lsm::frames`]. Damage it meets is
+/// counted in the store's stats.
+pub struct LogCursor {
+    cursor: wal::Cursor,
+    health: Arc<Health>,
+}
+
+impl LogCursor {
+    /// The next durable frame, or `None` if there is none yet: ask again later.
+    ///
+    /// # Errors
+    /// [`WalError::Gone`] if truncation overtook it; damage, or a disk that does not
+    /// read. It stays where it was.
+    #[allow(clippy::should_implement_trait)] // lending: the frame borrows the buffer
+    pub fn next(&mut self) -> Result<Option<wal::Frame<'_>>, Error> {
+        match self.cursor.next() {
+            Ok(frame) => Ok(frame),
+            Err(error) => {
+                let error = Error::from(error);
+                self.health.met_again(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// The LSN of the frame that [`LogCursor::next`] hands out next.
+    #[must_use]
+    pub fn position(&self) -> Lsn {
+        self.cursor.position()
     }
 }
 
@@ -236,8 +269,8 @@ impl Lsm {
     ///
     /// # Errors
     /// [`WalError::Gone`] if the log no longer has `from`.
-    pub fn frames(&self, from: Lsn) -> Result<wal::Cursor, Error> {
-        Ok(self.wal.cursor(from)?)
+    pub fn frames(&self, from: Lsn) -> Result<LogCursor, Error> {
+        Ok(LogCursor { cursor: self.wal.cursor(from)?, health: Arc::clone(&self.health) })
     }
 
     /// Who keeps the log from being cut, in the order they came.

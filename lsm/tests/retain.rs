@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use logkit::*;
 use lsm::{Error, Options, Step, WalError};
+use platform::Disk;
+use platform::sim::{Fault, Times};
 
 #[test]
 fn a_holder_finds_its_frames_until_it_holds_back_too_much() {
@@ -116,10 +118,14 @@ fn either_meta_page_may_rot_after_any_step() {
             let now = world.data.files().iter().filter(|f| f.starts_with("vlog/")).count();
             removed += usize::from(now < segments);
             segments = now;
-            // when after any step either of its meta pages rots,
+            // when after any step either of its meta pages rots, or cannot be read,
             for page in 0..2 {
                 let data = world.data.snapshot();
-                data.corrupt("trees.pages", page * 4096 + 100, 1).unwrap();
+                let at = page * 4096 + 100;
+                match n % 2 {
+                    0 => data.corrupt("trees.pages", at, 1).unwrap(),
+                    _ => data.spoil("trees.pages", at, 1).unwrap(),
+                }
                 let rotten =
                     World { data, far: world.far.snapshot(), clock: Arc::clone(&world.clock) };
                 // then it opens and has everything.
@@ -133,5 +139,53 @@ fn either_meta_page_may_rot_after_any_step() {
             }
         }
         assert!(removed >= 5, "segments of values were to be removed: {removed}");
+    }
+}
+
+#[test]
+fn a_meta_page_passed_over_once_does_not_come_back() {
+    // Given a store in the middle of its life,
+    let world = World::new(1);
+    let lsm = world.open_with(options(None)).unwrap();
+    for n in 0..4 {
+        puts(&lsm, 30 + n);
+        lsm.flush().unwrap();
+        settle(&lsm);
+    }
+    puts(&lsm, 5);
+    let last = lsm.last_lsn();
+    drop(lsm);
+    for page in 0..2 {
+        // whose one meta page the disk does not give this time, and is worked with,
+        let work = |world: &World| -> Result<(), Error> {
+            world.data.fail(Fault::Read, "trees.pages", Times::After(page));
+            let lsm = world.open_with(options(None))?;
+            for _ in 0..20 {
+                put(&lsm)?;
+            }
+            lsm.flush()?;
+            Ok(())
+        };
+        let of = |data| World { data, far: world.far.snapshot(), clock: Arc::clone(&world.clock) };
+        let calm = of(world.data.snapshot());
+        work(&calm).unwrap();
+        for call in 1..=calm.data.calls() {
+            // when the machine ends at any call of that,
+            let ended = of(world.data.snapshot());
+            ended.data.reseed(call);
+            ended.data.crash_after(call);
+            drop(work(&ended)); // closing makes calls too
+            assert!(ended.data.is_crashed());
+            // then all is there, whichever of the two is found.
+            let found = of(ended.data.restart());
+            let lsm = found.open_with(options(None));
+            let lsm = lsm.unwrap_or_else(|e| panic!("page {page}, call {call}: {e}"));
+            assert!(lsm.last_lsn() >= last, "page {page}, call {call}");
+            assert_has_all(&lsm);
+            drop(lsm);
+            let report =
+                lsm::verify(&(Arc::clone(&found.data) as Arc<dyn Disk>), &mut |_, _| {}).unwrap();
+            assert!(report.is_clean(), "page {page}, call {call}: {report}");
+        }
     }
 }

@@ -226,3 +226,110 @@ fn salvage_cut_off_anywhere_is_no_store_or_the_whole_one() {
     let error = salvage(&world.disk, &SimDisk::new(1)).unwrap_err();
     assert!(matches!(error, BackupError::Store(Error::InUse { .. })), "{error}");
 }
+
+#[test]
+fn unreadable_sectors_cost_what_lies_in_them_and_end_nothing() {
+    let (mut whole, mut partly) = (0, 0);
+    for world in stores() {
+        let files: Vec<_> = world.disk.files().into_iter().filter(|file| file != "LOCK").collect();
+        for file in files {
+            let len = world.disk.file_bytes(&file).unwrap().len() as u64;
+            for (n, at) in (0..len).step_by(4096).enumerate() {
+                // Given a store with a sector, a page or some that cannot be read: of a
+                // meta page, a tree, a segment, the log,
+                let bytes = [1, 4096, 9000][n % 3];
+                let disk = world.disk.snapshot();
+                disk.spoil(&file, at + (n as u64 * 700) % (len - at).min(4096), bytes).unwrap();
+                // then what is saved is true, what is not is named; one meta page costs
+                // nothing.
+                let report = assert_true(&disk, &world.states, &format!("{file}@{at} {bytes}"));
+                let one_meta = file == "trees.pages" && at < 4096 && bytes == 1;
+                if one_meta {
+                    assert!(report.is_whole() && report.as_of == Some(world.lsn()), "{report}");
+                }
+                if file == "trees.pages" {
+                    assert_eq!(report.as_of, Some(world.lsn()), "{file}@{at}: the log is whole");
+                }
+                whole += usize::from(report.is_whole());
+                partly += usize::from(!report.is_whole());
+                // A closed store is verified likewise: it goes on to the end, and is
+                // honest about what it could not look at.
+                let found = lsm::verify(&as_disk(&disk), &mut |_, _| {}).unwrap();
+                let text = found.to_string();
+                assert!(!text.contains("nothing whole follows\n"), "{text}");
+            }
+        }
+    }
+    assert!(whole > 5 && partly > 5, "{whole} {partly}");
+}
+
+#[test]
+fn a_segment_is_salvaged_on_both_sides_of_an_unreadable_stretch() {
+    // Given a store whose trees are lost in part, and a bad sector in its value log,
+    let mut world = World::new(3);
+    world.work(60);
+    world.lsm.flush().unwrap();
+    let segment = world.disk.files().into_iter().find(|file| file.ends_with(".vlog")).unwrap();
+    let len = world.disk.file_bytes(&segment).unwrap().len() as u64;
+    let disk = world.disk.snapshot();
+    disk.spoil(&segment, len / 2, 1).unwrap();
+    let pages = disk.file_bytes("trees.pages").unwrap().len() as u64 / 4096;
+    for page in (2..pages).step_by(2) {
+        disk.spoil("trees.pages", page * 4096, 4096).unwrap();
+    }
+    // then both are named, and the rest is true.
+    let report = assert_true(&disk, &world.states, "both");
+    let named = |what: &str| report.faults.iter().any(|fault| fault.file.contains(what));
+    assert!(named("trees.pages") && named(&segment), "{report}");
+}
+
+#[test]
+fn the_store_of_another_version_is_refused_and_not_called_lost() {
+    let mut world = World::new(8);
+    for _ in 0..12 {
+        world.commit();
+    }
+    world.lsm.sync().unwrap();
+    let refused = |disk: &Arc<SimDisk>, todo: &str| {
+        let (before, target) = (disk.digest(), SimDisk::new(4));
+        let error = salvage(disk, &target).unwrap_err().to_string();
+        assert!(error.contains(todo), "{error}");
+        assert!(target.files().is_empty() && disk.digest() == before);
+        let error = open(disk).map(drop).unwrap_err();
+        assert!(error.to_string().contains(todo) && !error.is_damage(), "{error}");
+        // Nothing is changed but for what every opening writes anew, byte for byte.
+        assert_eq!(disk.digest(), before);
+    };
+    for (step, todo) in [(-1, "planctl export"), (1, "run the release that wrote it")] {
+        // Given the store's part of the meta page of another format,
+        let disk = world.disk.snapshot();
+        let file = btree::PageFile::open(disk.clone(), "trees.pages", btree::Options::default());
+        let file = file.unwrap();
+        let mut user = *file.view().user();
+        user[4] = user[4].checked_add_signed(step).unwrap();
+        let mut write = file.begin();
+        write.set_user(user);
+        write.commit().unwrap();
+        drop(file);
+        refused(&disk, todo);
+        // a batch in the log,
+        let disk = world.disk.snapshot();
+        let log =
+            wal::Wal::open(disk.clone(), "wal", wal::Options::default(), 1, 0, &mut |_| Ok(()));
+        let log = log.unwrap();
+        let version = 2u8.checked_add_signed(step).unwrap();
+        log.append(1, &[version, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        log.sync().unwrap();
+        drop(log);
+        refused(&disk, todo);
+        // or a segment of the log.
+        let disk = world.disk.snapshot();
+        let path = disk.files().into_iter().find(|file| file.ends_with(".wal")).unwrap();
+        let mut header = disk.file_bytes(&path).unwrap()[..64].to_vec();
+        header[8] = header[8].checked_add_signed(step).unwrap();
+        let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &header[..56]);
+        header[56..].copy_from_slice(&sum.to_le_bytes());
+        disk.open(&path, platform::Open::Write).unwrap().write_at(&header, 0).unwrap();
+        refused(&disk, todo);
+    }
+}

@@ -8,8 +8,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use lsm::{Batch, Direction, Error, KeyspaceId, Lsm, Lsn, Options, State, SyncMode};
-use platform::Shortage;
 use platform::sim::{Fault, SimClock, SimDisk, Times};
+use platform::{Disk, Shortage};
 
 const KS: KeyspaceId = KeyspaceId(1);
 
@@ -270,4 +270,172 @@ fn a_read_that_the_disk_refuses_is_only_that() {
         lsm.flush().unwrap();
         assert_has(&lsm, 2);
     }
+}
+
+#[test]
+fn a_store_opens_on_a_full_disk_is_read_and_takes_writes_once_there_is_space() {
+    let mut read_only = 0;
+    for sync in [SyncMode::Async, SyncMode::Sync] {
+        for commits in (1..140).step_by(3) {
+            for ended in ["in order", "killed", "power cut"] {
+                for room in [0, 4096] {
+                    // Given a store, some of it flushed, that ended on a disk that is
+                    // full to the last block, or but for one,
+                    let disk = SimDisk::new(commits);
+                    let lsm = open_in(&disk, sync);
+                    for n in 0..commits {
+                        put(&lsm, n).unwrap();
+                        if n == commits / 2 {
+                            lsm.flush().unwrap();
+                        }
+                    }
+                    lsm.sync().unwrap();
+                    drop(lsm);
+                    let disk = match ended {
+                        "in order" => disk,
+                        "killed" => disk.kill(),
+                        _ => disk.restart_worst(),
+                    };
+                    disk.set_capacity(Some(disk.used() + room));
+                    let hint = format!("{sync:?}, {commits} commits, {ended}, room {room}");
+                    // when it is opened, then all is read,
+                    let lsm = open_in(&disk, sync);
+                    assert_has(&lsm, commits);
+                    // writes go on as far as there is room, then are refused by name,
+                    let (reached, error) = fill(&lsm, commits, false);
+                    let text = error.to_string();
+                    assert!(matches!(error, Error::NoSpace { .. }), "{hint}: {text}");
+                    let named = ["wal/", "vlog/", "trees.pages"].iter().any(|f| text.contains(f));
+                    assert!(named && text.contains("by themselves"), "{text}");
+                    assert!(lsm.step().is_ok() || lsm.poisoned().is_none(), "{hint}");
+                    lsm.flush().ok();
+                    assert_has(&lsm, reached);
+                    drop(lsm);
+                    // also after the next opening, which finds no block at all.
+                    disk.set_capacity(Some(disk.used()));
+                    let lsm = open_in(&disk, sync);
+                    assert_has(&lsm, reached);
+                    if let State::ReadOnly { why, since_lsn } = lsm.state() {
+                        assert!(why.contains("wal/"), "{why}");
+                        assert_eq!(
+                            (since_lsn, lsm.stats().unwrap().refused_for_space),
+                            (reached, 0)
+                        );
+                        assert!(matches!(put(&lsm, reached), Err(Error::NoSpace { .. })));
+                        assert_has(&lsm, reached);
+                        read_only += 1;
+                    } else {
+                        // (what the life before had prepared was room enough to begin)
+                        match put(&lsm, reached) {
+                            Ok(_) => assert_has(&lsm, reached + 1),
+                            Err(error) => {
+                                assert!(matches!(error, Error::NoSpace { .. }), "{hint}: {error}");
+                                assert_has(&lsm, reached);
+                            }
+                        }
+                        continue;
+                    }
+                    // With space it takes writes by itself, and nothing is lost.
+                    disk.set_capacity(None);
+                    assert_eq!(put(&lsm, reached).unwrap(), reached + 1, "{hint}");
+                    assert_eq!(lsm.state(), State::Healthy);
+                    lsm.flush().unwrap();
+                    lsm.sync().unwrap();
+                    drop(lsm);
+                    assert_has(&open_in(&disk.restart_worst(), sync), reached + 1);
+                }
+            }
+        }
+    }
+    assert!(read_only > 100, "{read_only} openings without a block");
+}
+
+#[test]
+fn a_rotten_frame_is_named_and_counted_once_whoever_meets_it() {
+    // Given a store with an archive, whose log has a rotten frame in an ended segment,
+    let (disk, vault) = (SimDisk::new(5), SimDisk::new(6));
+    let clock = Arc::new(SimClock::new(0));
+    let options = Options {
+        wal_segment_bytes: 4 << 10,
+        archive: Some(lsm::LogArchive::new(vault.clone(), "archive")),
+        ..Options::default()
+    };
+    let lsm = Lsm::open(disk.clone(), clock.clone(), options).unwrap();
+    for n in 0..100 {
+        put(&lsm, n).unwrap();
+    }
+    lsm.sync().unwrap();
+    let log = disk.files().into_iter().find(|file| file.starts_with("wal/")).unwrap();
+    disk.corrupt(&log, 1000, 1).unwrap();
+    let frames = || lsm.stats().unwrap().damage.frames;
+    assert_eq!(frames(), 0);
+    // when who follows the log meets it, again and again,
+    let mut cursor = lsm.frames(1).unwrap();
+    for _ in 0..3 {
+        let error = loop {
+            match cursor.next() {
+                Ok(frame) => assert!(frame.is_some()),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.is_damage(), "{error}");
+        // then it is counted, once, and named with file, offset and frame, and with what
+        // to do;
+        let damage = lsm.stats().unwrap().damage;
+        assert_eq!((damage.frames, damage.last.as_ref()), (1, Some(&error.to_string())));
+        for part in [&log[..], "at offset", "frame", "planck verify --dir", "planck restore --from"]
+        {
+            assert!(error.to_string().contains(part), "{part}: {error}");
+        }
+    }
+    // nor is it by the archive, nor by a backup.
+    for _ in 0..3 {
+        assert!(lsm.archive_now().is_err());
+    }
+    let backups = SimDisk::new(7);
+    let take = || {
+        let backup = lsm.backup(
+            &(Arc::clone(&backups) as Arc<dyn Disk>),
+            "b",
+            lsm::BackupOptions::default(),
+        );
+        backup.unwrap().run(&mut |_| ()).map(drop).unwrap_err()
+    };
+    take();
+    assert_eq!(frames(), 1);
+    // Another one, that only the archive meets first, is another.
+    disk.corrupt(&log, 1000, 1).unwrap();
+    disk.corrupt(&log, 3000, 1).unwrap();
+    clock.advance(std::time::Duration::from_secs(3600));
+    assert!(lsm.archive_now().is_err());
+    assert_eq!(frames(), 2);
+    take();
+    assert_eq!((frames(), lsm.state()), (2, State::Healthy));
+}
+
+#[test]
+fn damage_met_by_a_backup_is_counted() {
+    let disk = SimDisk::new(5);
+    let lsm = open(&disk);
+    for n in 0..50 {
+        put(&lsm, n).unwrap();
+    }
+    lsm.flush().unwrap();
+    let pages = disk.file_bytes("trees.pages").unwrap().len() as u64;
+    for page in 2..pages / 4096 {
+        disk.corrupt("trees.pages", page * 4096 + 100, 1).unwrap();
+    }
+    let backups = SimDisk::new(7);
+    let mut counted = Vec::new();
+    for _ in 0..2 {
+        let backup = lsm.backup(
+            &(Arc::clone(&backups) as Arc<dyn Disk>),
+            "b",
+            lsm::BackupOptions::default(),
+        );
+        assert!(backup.and_then(|b| b.run(&mut |_| ())).is_err());
+        counted.push(lsm.stats().unwrap().damage);
+    }
+    assert!(counted[0].pages > 0 && counted[0] == counted[1], "{counted:?}");
+    assert!(counted[0].last.as_ref().unwrap().contains("trees.pages"));
 }

@@ -20,8 +20,9 @@ pub enum Error {
 
     /// Bytes that a committed pointer or tail vouches for are damaged.
     #[error(
-        "the value log is damaged in {file} at offset {offset}: {why}; \
-         stop planck and put back a copy of the data directory; what is not damaged can still be exported"
+        "the value log is damaged in {file} at offset {offset}: {why}; what is not damaged can \
+         still be exported; {}",
+        platform::advice::RESTORE
     )]
     Corrupt {
         /// The file.
@@ -34,25 +35,25 @@ pub enum Error {
 
     /// A segment that should be there is not.
     #[error(
-        "the value log's file {file} is missing: put it back, or start from a copy of the \
-         data directory"
+        "the value log's file {file} is missing: put it back; else {}",
+        platform::advice::RESTORE
     )]
     Missing {
         /// The file.
         file: String,
     },
 
-    /// A newer Planck wrote this.
+    /// Another version of Planck wrote this. Nothing was changed.
     #[error(
-        "{file} has value log format {found}, this version reads up to {known}: \
-         open it with the Planck that wrote it, or a newer one"
+        "{file} has value log format {found}, this version reads {known}: {}",
+        platform::advice::other_format(*found, *known)
     )]
-    NewerFormat {
+    OtherFormat {
         /// The file.
         file: String,
         /// The version it says.
         found: u32,
-        /// The newest version this code knows.
+        /// The version this code knows.
         known: u32,
     },
 

@@ -29,7 +29,7 @@ mod write;
 pub use error::Error;
 pub use garbage::{SegmentUse, choose_garbage};
 pub use log::Vlog;
-pub use raw::SegmentFile;
+pub use raw::{SegmentFile, Whole};
 pub use reader::Reader;
 pub use record::{MAX_KEY_BYTES, MAX_VALUE_BYTES, Pointer, RecordRef};
 pub use scan::Scan;

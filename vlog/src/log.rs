@@ -45,7 +45,7 @@ impl Vlog {
     ///
     /// # Errors
     /// [`Error::Missing`] or [`Error::Corrupt`] if the tail is not there,
-    /// [`Error::NewerFormat`]: nothing was changed. [`Error::Io`].
+    /// [`Error::OtherFormat`]: nothing was changed. [`Error::Io`].
     pub fn open(disk: Arc<dyn Disk>, dir: &str, opts: Options, tail: Tail) -> Result<Self, Error> {
         make_dir(&*disk, dir)?;
         let mut ids: Vec<u32> = disk
@@ -291,8 +291,8 @@ fn check_header(file: &dyn File, path: &str, id: u32) -> Result<(), Error> {
     let mut bytes = [0; HEADER_LEN as usize];
     let got = file.read_at(&mut bytes, 0).map_err(Error::io("read", path))?;
     segment::check(&bytes[..got], id).map_err(|flaw| match flaw {
-        HeaderFlaw::Newer(found) => {
-            Error::NewerFormat { file: path.to_owned(), found, known: segment::VERSION }
+        HeaderFlaw::Other(found) => {
+            Error::OtherFormat { file: path.to_owned(), found, known: segment::VERSION }
         }
         HeaderFlaw::Invalid => Error::corrupt(path, 0, "the segment's header does not check"),
     })

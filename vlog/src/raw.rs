@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::record::{self, Pointer, RecordRef};
 use crate::scan::Scan;
 use crate::segment::{self, HEADER_LEN, HeaderFlaw};
-use platform::{Disk, File, Open};
+use platform::{BLOCK, Disk, File, Open};
 use std::sync::Arc;
 
 /// Bytes read at once.
@@ -71,13 +71,13 @@ impl SegmentFile {
     /// Whether its header is this segment's.
     ///
     /// # Errors
-    /// [`Error::NewerFormat`], [`Error::Corrupt`], [`Error::Io`].
+    /// [`Error::OtherFormat`], [`Error::Corrupt`], [`Error::Io`].
     pub fn check_header(&self) -> Result<(), Error> {
         let mut bytes = [0; HEADER_LEN as usize];
         let got = self.read_raw(&mut bytes, 0)?;
         segment::check(&bytes[..got], self.id).map_err(|flaw| match flaw {
-            HeaderFlaw::Newer(found) => {
-                Error::NewerFormat { file: self.path.clone(), found, known: segment::VERSION }
+            HeaderFlaw::Other(found) => {
+                Error::OtherFormat { file: self.path.clone(), found, known: segment::VERSION }
             }
             HeaderFlaw::Invalid => {
                 Error::corrupt(&self.path, 0, "the segment's header does not check")
@@ -117,40 +117,84 @@ impl SegmentFile {
 
     /// The first place in `[from, end)` where a whole record lies: what can be
     /// read again behind damage. A value may hold bytes that look like a record,
-    /// but not one that checks at that place.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn find(&self, from: u64, end: u64) -> Result<Option<u64>, Error> {
+    /// but not one that checks at that place. Blocks that the disk does not give are
+    /// passed over, and counted.
+    pub fn find(&self, from: u64, end: u64) -> Whole {
         let end = end.min(self.len);
         let mut chunk = Vec::new();
         let mut bytes = Vec::new();
+        let mut found = Whole::default();
         let mut at = from;
         while at < end {
-            let want = (end - at).min(CHUNK as u64) as usize;
-            chunk.resize(want, 0);
-            let got = self.read_raw(&mut chunk, at)?;
-            if got < record::HEADER_LEN {
-                return Ok(None);
+            let bad = self.read_run(&mut chunk, at, end);
+            if chunk.len() < record::HEADER_LEN {
+                if !bad {
+                    break;
+                }
+                // No record begins before the bad block that does not reach into it.
+                at += chunk.len() as u64;
+                let behind = (at + 1).next_multiple_of(BLOCK as u64).min(end);
+                found.unread += behind - at;
+                at = behind;
+                continue;
             }
             // The last header's worth of bytes is seen again in the next chunk.
-            let starts = got + 1 - record::HEADER_LEN;
+            let starts = chunk.len() + 1 - record::HEADER_LEN;
             for i in 0..starts {
                 let offset = at + i as u64;
-                let Ok(len) = record::claimed_len(&chunk[i..got], self.id, offset) else {
+                let Ok(len) = record::claimed_len(&chunk[i..], self.id, offset) else {
                     continue;
                 };
                 if len > end - offset {
                     continue;
                 }
                 bytes.resize(len as usize, 0);
-                let held = self.read_raw(&mut bytes, offset)?;
+                // One that cannot be read is not whole.
+                let Ok(held) = self.read_raw(&mut bytes, offset) else { continue };
                 if record::check(&bytes[..held], self.id, offset).is_ok() {
-                    return Ok(Some(offset));
+                    found.at = Some(offset);
+                    return found;
                 }
             }
             at += starts as u64;
         }
-        Ok(None)
+        found
     }
+
+    /// Fills `chunk` with what lies at `at`: up to [`CHUNK`] bytes, up to `end`, up to
+    /// the first block that the disk does not give; whether it came upon one.
+    fn read_run(&self, chunk: &mut Vec<u8>, at: u64, end: u64) -> bool {
+        chunk.resize((end - at).min(CHUNK as u64) as usize, 0);
+        if let Ok(got) = self.read_raw(chunk, at) {
+            chunk.truncate(got);
+            return false;
+        }
+        let mut held = 0;
+        while held < chunk.len() {
+            let to_next = BLOCK - ((at + held as u64) % BLOCK as u64) as usize;
+            let block = held..chunk.len().min(held + to_next);
+            match self.read_raw(&mut chunk[block.clone()], at + held as u64) {
+                Ok(got) if got == block.len() => held = block.end,
+                Ok(got) => {
+                    chunk.truncate(held + got);
+                    return false;
+                }
+                Err(_) => {
+                    chunk.truncate(held);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+}
+
+/// What [`SegmentFile::find`] has found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Whole {
+    /// Where the first whole record lies.
+    pub at: Option<u64>,
+    /// Bytes before it, or before the end, that the disk did not give: there may be
+    /// more records in them.
+    pub unread: u64,
 }

@@ -1,11 +1,12 @@
 //! Walks a segment record by record: for garbage collection and verify.
 //!
 //! Must stay true: every record handed out was verified; memory is bounded by
-//! one record or one chunk; only synced bytes are read.
+//! one record or one chunk; only synced bytes are read; a stretch that the disk does
+//! not give costs the records that lie in it, not those read ahead with it.
 
 use crate::error::Error;
 use crate::record::{self, Pointer, RecordRef};
-use platform::File;
+use platform::{BLOCK, File};
 use std::sync::Arc;
 
 /// Bytes read at once.
@@ -21,11 +22,13 @@ pub struct Scan {
     end: u64,
     buf: Vec<u8>,
     start: u64,
+    /// Below, something could not be read: block by block up to there.
+    careful: u64,
 }
 
 impl Scan {
     pub(crate) fn new(file: Arc<dyn File>, path: String, segment: u32, at: u64, end: u64) -> Self {
-        Self { file, path, segment, at, end, buf: Vec::new(), start: 0 }
+        Self { file, path, segment, at, end, buf: Vec::new(), start: 0, careful: 0 }
     }
 
     /// Where the next record begins.
@@ -78,13 +81,34 @@ impl Scan {
         if at >= self.start && at + len.min(left) as u64 <= held {
             return Ok(());
         }
-        self.buf.clear();
-        self.buf.shrink_to(4 * CHUNK);
-        self.buf.resize(len.max(CHUNK).min(left), 0);
-        let got = self.file.read_at(&mut self.buf, at).map_err(Error::io("read", &self.path))?;
-        self.buf.truncate(got);
-        self.start = at;
-        Ok(())
+        let blocks = (at + len as u64).next_multiple_of(BLOCK as u64) - at;
+        let blocks = usize::try_from(blocks).unwrap_or(usize::MAX).min(left);
+        let chunk = len.max(CHUNK).min(left);
+        // Each time less, as long as the disk does not give it.
+        let mut below = if at < self.careful { blocks + 1 } else { usize::MAX };
+        let mut outcome = Ok(());
+        for want in [chunk, blocks, len.min(left)] {
+            if want >= below {
+                continue;
+            }
+            below = want;
+            self.buf.clear();
+            self.buf.shrink_to(4 * CHUNK);
+            self.buf.resize(want, 0);
+            self.start = at;
+            match self.file.read_at(&mut self.buf, at) {
+                Ok(got) => {
+                    self.buf.truncate(got);
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.buf.clear();
+                    self.careful = self.careful.max(at + want as u64);
+                    outcome = Err(Error::io("read", &self.path)(error));
+                }
+            }
+        }
+        outcome
     }
 
     fn held(&self, at: u64, len: usize) -> &[u8] {

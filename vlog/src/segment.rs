@@ -1,8 +1,9 @@
 //! The segment: a file of records, its header, and where the log ends.
 //!
 //! Must stay true: the number is in the name and under the checksum, so a
-//! renamed file does not check; magic and version keep their place in every
-//! later format, so that any version can refuse a newer one by name.
+//! renamed file does not check; magic, version and checksum have the same place and
+//! algorithm in every format, so that any version can refuse another one by name, and
+//! a rotten version is not taken for one.
 //!
 //! ```text
 //!  0          8         12        16
@@ -77,7 +78,8 @@ impl Tail {
 /// Why bytes are not the header of this segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderFlaw {
-    Newer(u32),
+    /// Sound, of another format.
+    Other(u32),
     Invalid,
 }
 
@@ -98,11 +100,12 @@ pub(crate) fn encode(number: u32) -> [u8; HEADER_LEN as usize] {
 
 /// Checks the first bytes of the file that is named `number`.
 pub(crate) fn check(bytes: &[u8], number: u32) -> Result<(), HeaderFlaw> {
-    if bytes.len() >= 12 && bytes[..8] == MAGIC {
-        let version = U32::read_from_bytes(&bytes[8..12]).map_or(0, U32::get);
-        if version > VERSION {
-            return Err(HeaderFlaw::Newer(version));
-        }
+    if let Ok((raw, _)) = Raw::ref_from_prefix(bytes)
+        && raw.magic == MAGIC
+        && raw.version.get() != VERSION
+        && raw.checksum.get() == checksum(CrcAlgorithm::Crc64Nvme, &bytes[..CHECKED])
+    {
+        return Err(HeaderFlaw::Other(raw.version.get()));
     }
     // One number has one header: compare whole.
     if bytes.len() as u64 >= HEADER_LEN && bytes[..HEADER_LEN as usize] == encode(number) {
@@ -169,10 +172,15 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_told_from_damage() {
-        let mut bytes = encode(3);
-        bytes[8] = 3;
-        assert_eq!(check(&bytes, 3), Err(HeaderFlaw::Newer(3)));
+    fn other_versions_are_told_from_damage() {
+        for version in [1, 3] {
+            let mut bytes = encode(3);
+            bytes[8] = version;
+            assert_eq!(check(&bytes, 3), Err(HeaderFlaw::Invalid), "a rotten version");
+            let sum = checksum(CrcAlgorithm::Crc64Nvme, &bytes[..CHECKED]);
+            bytes[CHECKED..].copy_from_slice(&sum.to_le_bytes());
+            assert_eq!(check(&bytes, 3), Err(HeaderFlaw::Other(version.into())));
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::reader::{Found, Reader, read_segment_header};
 use crate::recover;
 use crate::segment::{self, HEADER_LEN, HeaderFlaw, Kind, SegmentHeader};
 use crate::{Frame, Lsn};
-use platform::{Disk, Open};
+use platform::{BLOCK, Disk, Open};
 
 /// Something that does not hold in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl Walk<'_> {
         let read = disk.open(&path, Open::Read).and_then(|f| read_segment_header(&*f, number));
         let what = match read {
             Ok(Ok(header)) => return Some(header),
-            Ok(Err(HeaderFlaw::Newer(found))) => {
+            Ok(Err(HeaderFlaw::Other(found))) => {
                 format!("it has log format {found}, this version reads {}", segment::VERSION)
             }
             Ok(Err(HeaderFlaw::Misnamed(header))) => {
@@ -169,7 +169,11 @@ impl Walk<'_> {
                 Ok(found) => found,
                 Err(error) => {
                     self.tell(&path, at, next, error.to_string(), false);
-                    break;
+                    match whole_after(&mut reader, at, next, header.epoch) {
+                        Some(offset) => at = offset,
+                        None => break,
+                    }
+                    continue;
                 }
             };
             let flaw = match found {
@@ -262,14 +266,16 @@ impl Walk<'_> {
     }
 }
 
-/// Where the next whole frame of this segment lies.
+/// Where the next whole frame of this segment lies, behind blocks too that the disk
+/// does not give.
 fn whole_after(reader: &mut Reader, at: u64, lsn: Lsn, epoch: u64) -> Option<u64> {
     let mut at = at + 8;
     loop {
         match reader.frame_at(at) {
             Ok(Found::Frame(head)) if head.lsn > lsn && head.epoch == epoch => return Some(at),
-            Ok(Found::End) | Err(_) => return None,
+            Ok(Found::End) => return None,
             Ok(_) => at += 8,
+            Err(_) => at = (at + 1).next_multiple_of(BLOCK as u64),
         }
     }
 }

@@ -28,8 +28,8 @@ pub enum Error {
     /// Bytes that were once durable are damaged or gone. Nothing was changed.
     #[error(
         "the log is damaged in {file} at offset {offset}, where frame {lsn} should be: {why}; \
-         nothing was changed: keep this directory for whoever looks into it, and start \
-         from a copy of the data taken while planck was stopped"
+         nothing was changed: {}",
+        platform::advice::RESTORE
     )]
     Corrupt {
         /// The file, or the directory if a whole file is missing.
@@ -42,17 +42,17 @@ pub enum Error {
         why: String,
     },
 
-    /// A newer Planck wrote this. Open it with that version or a later one.
+    /// Another version of Planck wrote this. Nothing was changed.
     #[error(
-        "{file} has log format {found}, this version reads up to {known}: \
-         open it with the Planck that wrote it, or a newer one"
+        "{file} has log format {found}, this version reads {known}: {}",
+        platform::advice::other_format(*found, *known)
     )]
-    NewerFormat {
+    OtherFormat {
         /// The file.
         file: String,
         /// The version it says.
         found: u32,
-        /// The newest version this code knows.
+        /// The version this code knows.
         known: u32,
     },
 

@@ -128,12 +128,20 @@ pub(crate) fn make_loose(
     named.inspect_err(|_| from.give_up(disk, marked, spare))
 }
 
-/// The file, made large enough, and how far.
+/// The file, made large enough, and how far. A disk that is nearly full may still have
+/// the one block that the header takes: what frames need they ask for.
 fn open(disk: &dyn Disk, from: &Source, first_len: u64) -> io::Result<(Arc<dyn File>, u64)> {
     let file = disk.open(&from.path, from.how)?;
-    let allocated = first_len.max(file.len()? / BLOCK as u64 * BLOCK as u64);
-    file.allocate(allocated)?;
-    Ok((file, allocated))
+    let least = blocks(HEADER_LEN).max(file.len()? / BLOCK as u64 * BLOCK as u64);
+    let wanted = first_len.max(least);
+    match file.allocate(wanted) {
+        Ok(()) => Ok((file, wanted)),
+        Err(error) if shortage(&error).is_some() && wanted > least => {
+            file.allocate(least)?;
+            Ok((file, least))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The file, prepared, its header on the disk; `marked` from when that may be so.
@@ -232,6 +240,6 @@ fn is_older(disk: &dyn Disk, path: &str, number: u64, oldest: Lsn) -> Result<boo
     let file = disk.open(path, Open::Read).map_err(Error::io("open", path))?;
     Ok(match read_segment_header(&*file, number).map_err(Error::io("read", path))? {
         Ok(header) | Err(HeaderFlaw::Misnamed(header)) => header.first_lsn < oldest,
-        Err(HeaderFlaw::Newer(_) | HeaderFlaw::Invalid) => true,
+        Err(HeaderFlaw::Other(_) | HeaderFlaw::Invalid) => true,
     })
 }

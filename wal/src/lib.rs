@@ -56,7 +56,9 @@
 //!
 //! **Full disks.** An append that finds no space or no file descriptor is refused
 //! with [`Error::NoSpace`], before its frame is written; the log is as it was and
-//! the next append tries again.
+//! the next append tries again. A log opened on a full disk is recovered in place
+//! (nothing of that takes space but an end mark that begins a block), and read; its
+//! new life begins, end mark first, with the first append that finds space.
 //!
 //! **Poison.** After any other failed append, and after a failed sync, the log
 //! refuses every append with one and the same message until it is opened again;
@@ -91,7 +93,7 @@ pub use error::{Error, ReplayError};
 pub use frame::MAX_PAYLOAD_BYTES;
 pub use watch::Watch;
 
-use log::Inner;
+use log::{Birth, Inner};
 use platform::Disk;
 use segment::SegmentHeader;
 use std::sync::Arc;
@@ -198,7 +200,7 @@ impl std::fmt::Debug for Wal {
 /// [`Wal::open`] begins a new life of it.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::NewerFormat`].
+/// [`Error::Io`], [`Error::OtherFormat`].
 pub fn newest_epoch(disk: &dyn Disk, dir: &str) -> Result<u64, Error> {
     recover::newest_epoch(disk, dir)
 }
@@ -212,8 +214,11 @@ impl Wal {
     /// `from - 1` counts as such too. Use (1, 0) for a log that was never
     /// truncated. The caller holds the directory's lock.
     ///
+    /// A disk without space for the new life's first segment is no error if there is
+    /// a log: it is read as ever, and see [`Wal::begin`].
+    ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::NewerFormat`], [`Error::Replay`]: nothing was
+    /// [`Error::Corrupt`], [`Error::OtherFormat`], [`Error::Replay`]: nothing was
     /// changed; throw away what was replayed. [`Error::Io`]: the log is as sound
     /// as before.
     pub fn open(
@@ -226,7 +231,7 @@ impl Wal {
     ) -> Result<Self, Error> {
         make_dir(&*disk, dir)?;
         let plan = recover::scan(&*disk, dir, from, must_have, replay)?;
-        recover::repair(&*disk, dir, &plan)?;
+        let unmarked = recover::repair(&*disk, dir, &plan)?;
         let oldest = plan.segments.first().map_or(0, |s| s.first_lsn);
         let spares = files::tidy(&*disk, dir, opts.spare_segments, oldest)?;
 
@@ -241,10 +246,8 @@ impl Wal {
         // which carries its LSN and a higher epoch, is on the disk.
         let empty = plan.segments.last().filter(|s| s.bytes == segment::HEADER_LEN);
         let empty = empty.map(|s| s.number);
-        let inner = Inner::start(disk, dir, opts, header, plan.segments, spares)?;
-        if let Some(number) = empty {
-            inner.retire_empty(number)?;
-        }
+        let birth = Birth { header, before: plan.last(), unmarked, empty };
+        let inner = Inner::start(disk, dir, opts, birth, plan.segments, spares)?;
         Ok(Self { inner: Arc::new(inner), recovery: plan.recovery })
     }
 
@@ -276,8 +279,18 @@ impl Wal {
             recycled: false,
         };
         let recovery = Recovery { last_lsn: header.first_lsn - 1, ..Recovery::default() };
-        let inner = Inner::start(disk, dir, opts, header, Vec::new(), spares)?;
+        let birth = Birth { header, before: None, unmarked: None, empty: None };
+        let inner = Inner::start(disk, dir, opts, birth, Vec::new(), spares)?;
         Ok(Self { inner: Arc::new(inner), recovery })
+    }
+
+    /// Begins this life if there was no space for it when the log was opened, as each
+    /// append does. Nothing to do if it has begun.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`]: it has not, and the log is as it was. [`Error::Poisoned`].
+    pub fn begin(&self) -> Result<(), Error> {
+        self.inner.begin_life()
     }
 
     /// Appends one frame and returns its LSN. In async mode the frame is in the
@@ -332,7 +345,8 @@ impl Wal {
         self.inner.durable_lsn()
     }
 
-    /// The number of this life; one more with every open.
+    /// The number of this life; one more with every open. Before it has begun
+    /// ([`Wal::begin`]) that of the life before: the newest that a segment is of.
     pub fn epoch(&self) -> u64 {
         self.inner.epoch()
     }

@@ -10,24 +10,28 @@
 //!   in the kernel (async mode) or whole in the pending buffer (sync mode);
 //! * an append that is refused for want of space or descriptors has changed
 //!   nothing: no frame of it can be found, no LSN is used;
-//! * the order of rotation is the one the crate's page argues from.
+//! * the order of rotation is the one the crate's page argues from;
+//! * a life that could not begin for want of space (`log/birth.rs`) has the last segment
+//!   of the one before for its tail, which takes no frame.
 
+mod birth;
 mod rotate;
 mod trim;
 
 use crate::error::Error;
-use crate::files::{self, Failed, Segment};
+use crate::files::{self, Segment};
 use crate::frame::{self, MAX_PAYLOAD_BYTES, New, Place, frame_len};
 use crate::pending::Pending;
 use crate::segment::{self, HEADER_LEN, SegmentHeader};
 use crate::turn::{Ended, Turn};
 use crate::watch::Watchers;
 use crate::{Lsn, Options, SegmentInfo, SyncMode};
-use parking_lot::{Mutex, MutexGuard};
+pub(crate) use birth::Birth;
+use parking_lot::Mutex;
 use platform::{Disk, File, shortage};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Capacity kept in the append buffer between frames, in bytes.
 const KEEP_BUFFER: usize = 1 << 20;
@@ -41,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) dir: String,
     opts: Options,
     epoch: u64,
+    /// Whether this life has a segment.
+    has_begun: AtomicBool,
     tail: Mutex<Tail>,
     turn: Turn,
     now: Mutex<Now>,
@@ -62,6 +68,8 @@ struct Tail {
     number: u64,
     at: u64,
     buf: Vec<u8>,
+    /// What this life has yet to begin with.
+    birth: Option<Birth>,
 }
 
 /// What a flush writes to, and the list of segments.
@@ -76,46 +84,6 @@ struct Now {
 }
 
 impl Inner {
-    /// Starts a new life: makes its first segment, durably.
-    pub(crate) fn start(
-        disk: Arc<dyn Disk>,
-        dir: &str,
-        opts: Options,
-        header: SegmentHeader,
-        mut segments: Vec<SegmentInfo>,
-        mut spares: Vec<u64>,
-    ) -> Result<Self, Error> {
-        let path = segment::path(dir, header.number);
-        let first_len = files::grown(0, HEADER_LEN, opts.segment_bytes);
-        let mut spare = spares.pop();
-        let segment = files::make(&*disk, dir, opts.sync, &header, &mut spare, first_len)
-            .map_err(|(Failed::Clean(e) | Failed::Sync(e))| Error::io("create", &path)(e))?;
-        segments.push(begun(&header));
-        let mut pending = Pending::new();
-        pending.begin(&segment.header);
-        let last_lsn = header.first_lsn - 1;
-        Ok(Self {
-            disk,
-            dir: dir.to_owned(),
-            opts,
-            epoch: header.epoch,
-            tail: Mutex::new(Tail {
-                segment: segment.clone(),
-                number: header.number,
-                at: HEADER_LEN,
-                buf: Vec::new(),
-            }),
-            turn: Turn::new(last_lsn),
-            now: Mutex::new(Now { segment, segments, unsynced: Vec::new(), loose: 0 }),
-            pending: Mutex::new(pending),
-            last: AtomicU64::new(last_lsn),
-            end: AtomicU64::new(HEADER_LEN),
-            spares: Mutex::new(spares),
-            trim: Mutex::new(()),
-            watchers: Watchers::default(),
-        })
-    }
-
     pub(crate) fn last_lsn(&self) -> Lsn {
         self.last.load(Ordering::Acquire)
     }
@@ -125,7 +93,7 @@ impl Inner {
     }
 
     pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
+        self.epoch - u64::from(!self.has_begun.load(Ordering::Acquire))
     }
 
     pub(crate) fn options(&self) -> &Options {
@@ -183,7 +151,7 @@ impl Inner {
 
     fn append_locked(
         &self,
-        tail: &mut MutexGuard<'_, Tail>,
+        tail: &mut Tail,
         wall_micros: u64,
         payload: &[u8],
         payload_check: u64,
@@ -192,6 +160,7 @@ impl Inner {
         if self.turn.is_poisoned() {
             return Err(self.poison_error());
         }
+        self.begin_if_due(tail)?;
         if tail.at > HEADER_LEN && tail.at + len > self.opts.segment_bytes {
             self.rotate(tail)?;
         }
@@ -383,7 +352,7 @@ impl Inner {
     pub(crate) fn close(&self) {
         self.turn.close();
         let tail = self.tail.lock();
-        if self.turn.is_poisoned() {
+        if self.turn.is_poisoned() || tail.birth.is_some() {
             return;
         }
         let waiting = self.pending.lock().waiting();

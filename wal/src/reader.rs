@@ -2,12 +2,13 @@
 //!
 //! Must stay true: no byte is handed out before its checksum held, and no
 //! buffer is grown by a length that was not checked first. The buffer holds one
-//! chunk, or one frame if that is larger.
+//! chunk, or one frame if that is larger. A stretch that the disk does not give costs
+//! what lies in it, not what is read ahead with it.
 
 use crate::Lsn;
 use crate::frame::{self, Flaw, Head, Place};
 use crate::segment::{HEADER_LEN, SegmentHeader};
-use platform::File;
+use platform::{BLOCK, File};
 use std::io;
 use std::sync::Arc;
 
@@ -50,6 +51,8 @@ pub(crate) struct Reader {
     buf: Vec<u8>,
     /// Offset in the file of `buf[0]`.
     start: u64,
+    /// Below, something could not be read: block by block up to there.
+    careful: u64,
 }
 
 impl Reader {
@@ -63,6 +66,7 @@ impl Reader {
             end,
             buf: Vec::new(),
             start: 0,
+            careful: 0,
         })
     }
 
@@ -88,16 +92,42 @@ impl Reader {
         let len = len.min(left);
         let held = self.start + self.buf.len() as u64;
         if at < self.start || at + len as u64 > held {
-            let want = len.max(CHUNK).min(left);
-            self.buf.clear();
-            self.buf.shrink_to(4 * CHUNK);
-            self.buf.resize(want, 0);
-            let got = self.file.read_at(&mut self.buf, at)?;
-            self.buf.truncate(got);
-            self.start = at;
+            self.read(at, len, left)?;
         }
         let from = (at - self.start) as usize;
         Ok(&self.buf[from..(from + len).min(self.buf.len())])
+    }
+
+    /// Reads at least `len` bytes at `at` into the buffer, of `left` there are.
+    fn read(&mut self, at: u64, len: usize, left: usize) -> io::Result<()> {
+        let blocks = (at + len as u64).next_multiple_of(BLOCK as u64) - at;
+        let blocks = usize::try_from(blocks).unwrap_or(usize::MAX).min(left);
+        let chunk = len.max(CHUNK).min(left);
+        // Each time less, as long as the disk does not give it.
+        let mut below = if at < self.careful { blocks + 1 } else { usize::MAX };
+        let mut outcome = Ok(());
+        for want in [chunk, blocks, len] {
+            if want >= below {
+                continue;
+            }
+            below = want;
+            self.buf.clear();
+            self.buf.shrink_to(4 * CHUNK);
+            self.buf.resize(want, 0);
+            self.start = at;
+            match self.file.read_at(&mut self.buf, at) {
+                Ok(got) => {
+                    self.buf.truncate(got);
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.buf.clear();
+                    self.careful = self.careful.max(at + want as u64);
+                    outcome = Err(error);
+                }
+            }
+        }
+        outcome
     }
 
     /// What stands at `at`, a multiple of 8.

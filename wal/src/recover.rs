@@ -38,7 +38,7 @@ use crate::frame;
 use crate::reader::{Found, Reader, read_segment_header};
 use crate::segment::{self, HEADER_LEN, HeaderFlaw, Kind, SegmentHeader};
 use crate::{Frame, Lsn, Recovery, SegmentInfo};
-use platform::{Disk, Open};
+use platform::{Disk, Open, shortage};
 
 /// What a scan found and what repair is to do.
 pub(crate) struct Plan {
@@ -58,6 +58,30 @@ impl Plan {
     /// The numbers of the files behind the end of the log.
     pub(crate) fn behind(&self) -> &[u64] {
         &self.remove
+    }
+
+    /// The header of the last segment.
+    pub(crate) fn last(&self) -> Option<SegmentHeader> {
+        self.keep.last().map(|keep| keep.header)
+    }
+}
+
+/// The end mark of an earlier life that found no space. Until it is there no other
+/// life may begin.
+pub(crate) struct Unmarked {
+    path: String,
+    at: u64,
+    mark: [u8; frame::HEADER_LEN],
+    /// Why it is not there.
+    pub(crate) why: std::io::Error,
+}
+
+impl Unmarked {
+    /// Puts it there, durably.
+    pub(crate) fn put(&self, disk: &dyn Disk) -> std::io::Result<()> {
+        let file = disk.open(&self.path, Open::Write)?;
+        let put = file.write_at(&self.mark, self.at).and_then(|()| file.sync());
+        put.inspect_err(|_| drop(file.set_len(self.at)))
     }
 }
 
@@ -158,8 +182,8 @@ fn list(disk: &dyn Disk, dir: &str) -> Result<Vec<Listed>, Error> {
         let path = segment::path(dir, number);
         let file = disk.open(&path, Open::Read).map_err(Error::io("open", &path))?;
         let header = read_segment_header(&*file, number).map_err(Error::io("read", &path))?;
-        if let Err(HeaderFlaw::Newer(found)) = header {
-            return Err(Error::NewerFormat { file: path, found, known: segment::VERSION });
+        if let Err(HeaderFlaw::Other(found)) = header {
+            return Err(Error::OtherFormat { file: path, found, known: segment::VERSION });
         }
         files.push(Listed { number, path, header });
     }
@@ -401,12 +425,13 @@ impl Scan<'_> {
 
 /// Acts on a scan without damage. Afterwards every frame that was handed out is
 /// durable, under a durable name, and the last segment ends with its last frame
-/// and an end mark.
+/// and an end mark; only the mark may be missing, on a full disk, and is given back.
 ///
 /// The frames that no later frame vouches for are written again before the sync:
 /// the process that wrote them may have died of a failed sync, after which a
 /// kernel can hold clean pages that never reached the disk.
-pub(crate) fn repair(disk: &dyn Disk, dir: &str, plan: &Plan) -> Result<(), Error> {
+pub(crate) fn repair(disk: &dyn Disk, dir: &str, plan: &Plan) -> Result<Option<Unmarked>, Error> {
+    let mut unmarked = None;
     // Newest first: what is left is always a run without a hole.
     for &number in &plan.remove {
         let path = segment::path(dir, number);
@@ -428,13 +453,21 @@ pub(crate) fn repair(disk: &dyn Disk, dir: &str, plan: &Plan) -> Result<(), Erro
         reader.rewrite(keep.unvouched_from, keep.bytes).map_err(Error::io("write", &path))?;
         if last {
             let mark = frame::mark(reader.place(keep.bytes), keep.last_lsn + 1, keep.header.epoch);
-            file.write_at(&mark, keep.bytes).map_err(Error::io("write", &path))?;
+            match file.write_at(&mark, keep.bytes) {
+                Err(why) if shortage(&why).is_some() => {
+                    file.set_len(keep.bytes).map_err(Error::io("cut", &path))?;
+                    let (path, at) = (path.clone(), keep.bytes);
+                    unmarked = Some(Unmarked { path, at, mark, why });
+                }
+                written => written.map_err(Error::io("write", &path))?,
+            }
         }
         file.sync().map_err(Error::io("sync", &path))?;
     }
     if plan.keep.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     // Renames of the process that died may still be on their way.
-    disk.sync_dir(dir).map_err(Error::io("sync", dir))
+    disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    Ok(unmarked)
 }

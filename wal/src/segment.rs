@@ -4,8 +4,9 @@
 //! * a segment belongs to one life of the log (one `epoch`) and starts at
 //!   `first_lsn`; its number is in its name and under its checksum, so a renamed
 //!   file does not check;
-//! * magic and version keep their place in every later format, so that any
-//!   version can refuse a newer one by name;
+//! * magic, version and checksum have the same place and algorithm in every format, so
+//!   that any version can refuse another one by name, and a rotten version is not taken
+//!   for one;
 //! * a life's first segment gets its `.wal` name only when its header is on the
 //!   disk; a later one's may be lost in a power cut, with all frames in it.
 //!
@@ -67,8 +68,8 @@ pub(crate) struct SegmentHeader {
 /// Why bytes are not the header of this segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderFlaw {
-    /// A later format: refuse by name.
-    Newer(u32),
+    /// Sound, of another format: refuse by name.
+    Other(u32),
     /// Sound, but of a file with another number.
     Misnamed(SegmentHeader),
     /// Torn or damaged.
@@ -96,19 +97,16 @@ impl SegmentHeader {
 
     /// Checks the first bytes of the file that is named `number`.
     pub(crate) fn check(bytes: &[u8], number: u64) -> Result<Self, HeaderFlaw> {
-        if bytes.len() >= 12 && bytes[..8] == MAGIC {
-            let version = U32::read_from_bytes(&bytes[8..12]).map_or(0, U32::get);
-            if version > VERSION {
-                return Err(HeaderFlaw::Newer(version));
-            }
-        }
         let Ok((raw, _)) = Raw::ref_from_prefix(bytes) else { return Err(HeaderFlaw::Invalid) };
         let sum = checksum(CrcAlgorithm::Crc64Nvme, &bytes[..CHECKED]);
-        let sound = raw.magic == MAGIC
-            && raw.version.get() == VERSION
-            && u64::from(raw.header_len.get()) == HEADER_LEN
+        if raw.magic != MAGIC || raw.checksum.get() != sum {
+            return Err(HeaderFlaw::Invalid);
+        }
+        if raw.version.get() != VERSION {
+            return Err(HeaderFlaw::Other(raw.version.get()));
+        }
+        let sound = u64::from(raw.header_len.get()) == HEADER_LEN
             && raw.flags.get() <= 1
-            && raw.checksum.get() == sum
             && raw.first_lsn.get() > 0;
         if !sound {
             return Err(HeaderFlaw::Invalid);
@@ -207,10 +205,16 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_told_from_damage() {
-        let mut bytes = HEADER.encode();
-        bytes[8] = 3;
-        assert_eq!(SegmentHeader::check(&bytes, 3), Err(HeaderFlaw::Newer(3)));
+    fn other_versions_are_told_from_damage() {
+        for version in [1, 3] {
+            let mut bytes = HEADER.encode();
+            bytes[8] = version;
+            assert_eq!(SegmentHeader::check(&bytes, 3), Err(HeaderFlaw::Invalid), "it is rotten");
+            let sum = checksum(CrcAlgorithm::Crc64Nvme, &bytes[..CHECKED]);
+            bytes[CHECKED..].copy_from_slice(&sum.to_le_bytes());
+            let other = Err(HeaderFlaw::Other(version.into()));
+            assert_eq!(SegmentHeader::check(&bytes, 3), other);
+        }
     }
 
     #[test]

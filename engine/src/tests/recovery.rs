@@ -194,7 +194,7 @@ fn damage_is_named_and_never_served() {
     done(&engine, read(1));
     let scan = Request::Scan { store: "s", after: None, limit: 0, reverse: false };
     for request in [read(2), scan, query("s.filter(b exists)")] {
-        refused(&engine, request, Status::Corrupt, &[&file, "offset", "put back a copy"]);
+        refused(&engine, request, Status::Corrupt, &[&file, "offset", "planck restore --from"]);
     }
 }
 

@@ -120,6 +120,19 @@ impl Lsm {
         dir: &str,
         options: BackupOptions,
     ) -> Result<Backup<'_>, Error> {
+        let begun = self.begin_backup(disk, dir, options);
+        if let Err(Error::Store(error)) = &begun {
+            self.health.met_again(error);
+        }
+        begun
+    }
+
+    fn begin_backup(
+        &self,
+        disk: &Arc<dyn Disk>,
+        dir: &str,
+        options: BackupOptions,
+    ) -> Result<Backup<'_>, Error> {
         let lock = catalog::lock(&**disk, dir)?;
         let earlier = catalog::manifests(&**disk, dir)?;
         let store = self.store_id();
@@ -276,6 +289,14 @@ impl Backup<'_> {
     /// Of the store: a page, record or frame that cannot be read. Of the backup's
     /// disk. It cannot go on then: drop it, and begin another.
     pub fn step(&mut self) -> Result<Progress, Error> {
+        let outcome = self.piece();
+        if let Err(Error::Store(error)) = &outcome {
+            self.lsm.health.met_again(error);
+        }
+        outcome
+    }
+
+    fn piece(&mut self) -> Result<Progress, Error> {
         if let Some(info) = &self.info {
             return Ok(Progress::Done(info.clone()));
         }

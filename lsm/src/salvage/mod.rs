@@ -28,6 +28,7 @@
 //! * Without a readable meta page no page is known to be current. What the log puts
 //!   is known all the same, from its first frame on; all else is lost.
 
+mod formats;
 mod report;
 mod scan;
 
@@ -84,8 +85,9 @@ struct Salvage<'a> {
 /// will be opened with. `progress` is told the bytes looked at.
 ///
 /// # Errors
-/// [`BackupError::NotEmpty`], [`Error::InUse`], [`Error::Unfinished`]: nothing was
-/// changed. A target that fails: remove what is there.
+/// [`BackupError::NotEmpty`], [`Error::InUse`], [`Error::Unfinished`], and that another
+/// version wrote the store: nothing was changed. A target that fails: remove what is
+/// there.
 pub fn salvage(
     source: &Arc<dyn Disk>,
     target: &Arc<dyn Disk>,
@@ -105,6 +107,7 @@ pub fn salvage(
         })?),
         false => None,
     };
+    formats::check(&**source)?;
     let marker = target.open(RESTORING, Open::CreateNew);
     marker.map_err(BackupError::io("make", RESTORING))?;
     target.sync_dir("").map_err(BackupError::io("sync", "the directory"))?;
@@ -140,8 +143,8 @@ impl Salvage<'_> {
                 return Ok(None);
             }
         };
-        for what in faults {
-            self.faults.fault(PAGES, At::File, None, what);
+        for fault in faults {
+            self.faults.fault(PAGES, At::File, None, fault.what);
         }
         let meta = match Meta::decode(view.user(), PAGES) {
             Ok(meta) => meta,

@@ -110,12 +110,24 @@ impl Salvage<'_> {
                     !k.damaged && !k.twins && k.bytes.checked_sub(alive) == Some(said)
                 })
             });
-            let file = SegmentFile::open(self.source, VLOG_DIR, id)?;
             if proven {
-                let value = file.read(candidate.at, &mut record)?.value;
-                self.batch.put(KeyspaceId(keyspace), &key, value);
-                self.report.from_scan += 1;
-                self.write(false)?;
+                let file = SegmentFile::open(self.source, VLOG_DIR, id);
+                let read =
+                    file.and_then(|file| Ok(file.read(candidate.at, &mut record)?.value.len()));
+                match read {
+                    Ok(len) => {
+                        let value = &record[record.len() - len..];
+                        self.batch.put(KeyspaceId(keyspace), &key, value);
+                        self.report.from_scan += 1;
+                        self.write(false)?;
+                    }
+                    // It could a moment ago. Its range is told as lost.
+                    Err(error) => {
+                        let path = SegmentFile::path_of(VLOG_DIR, id);
+                        let at = At::Offset(candidate.at.offset);
+                        self.faults.fault(&path, at, Some(keyspace), error.to_string());
+                    }
+                }
             } else {
                 let at = (id, candidate.at.offset);
                 self.report.doubt(Doubtful { keyspace, key, lsn: candidate.lsn, at });
@@ -190,7 +202,7 @@ impl Salvage<'_> {
                 Err(error) => {
                     known.damaged = true;
                     self.faults.fault(&path, At::Offset(at), None, error.to_string());
-                    match file.find(at + 1, end)? {
+                    match file.find(at + 1, end).at {
                         Some(next) => at = next,
                         None => return Ok(true),
                     }

@@ -118,13 +118,11 @@ pub(crate) fn files(
     } else {
         match btree::open_damaged(&**disk, file) {
             Ok((found, faults)) => {
-                for what in faults {
-                    // A crash in a commit leaves one of the two so.
-                    let torn = what.starts_with("meta page");
-                    if torn {
-                        early.note(file, At::File, what);
+                for fault in faults {
+                    if fault.torn {
+                        early.note(file, At::File, fault.what);
                     } else {
-                        early.fault(file, At::File, None, what);
+                        early.fault(file, At::File, None, fault.what);
                     }
                 }
                 match Meta::decode(found.user(), file) {

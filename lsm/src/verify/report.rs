@@ -107,7 +107,8 @@ impl Report {
             self.more_faults += 1;
             return;
         }
-        self.faults.push(Fault { file: file.to_owned(), at, keyspace, what: what.into() });
+        let what = plain(what.into());
+        self.faults.push(Fault { file: file.to_owned(), at, keyspace, what });
     }
 
     pub(crate) fn note(&mut self, file: &str, at: At, what: impl Into<String>) {
@@ -116,6 +117,15 @@ impl Report {
             self.notes.push(note);
         }
     }
+}
+
+/// An error's own words: what all damage asks for need not be said in every line.
+fn plain(mut what: String) -> String {
+    if let Some(own) = what.strip_suffix(platform::advice::RESTORE) {
+        let own = own.strip_suffix("else ").unwrap_or(own);
+        what.truncate(own.strip_suffix("; ").unwrap_or(own).len());
+    }
+    what
 }
 
 impl fmt::Display for Report {
@@ -151,5 +161,27 @@ impl fmt::Display for Report {
             write!(f, "\nand {} faults more", self.more_faults)?;
         }
         self.notes.iter().try_for_each(|note| write!(f, "\nnote: {note}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_no_advice_and_errors_have_it() {
+        let file = "vlog/0000000001.vlog".to_owned();
+        let missing = vlog::Error::Missing { file: file.clone() };
+        let why = "it is rotten".to_owned();
+        let damaged = vlog::Error::Corrupt { file: file.clone(), offset: 77, why };
+        let mut report = Report::default();
+        for (error, end) in [(missing, "put it back"), (damaged, "can still be exported")] {
+            for part in [&file[..], "planck verify", "planck restore", "planck salvage"] {
+                assert!(error.to_string().contains(part), "{error}");
+            }
+            report.fault(&file, At::File, None, error.to_string());
+            let line = report.faults.pop().map(|fault| fault.what).unwrap_or_default();
+            assert!(line.ends_with(end), "{line}");
+        }
     }
 }

@@ -137,10 +137,19 @@ impl Verify {
                     current.sound = false;
                     self.incomplete = true;
                     let path = current.file.path().to_owned();
-                    let next = current.file.find(current.at + 1, current.end).unwrap_or(None);
-                    let what = match next {
-                        Some(next) => format!("{}; whole again at {next}", plain(error)),
-                        None => format!("{}; nothing whole follows", plain(error)),
+                    let whole = current.file.find(current.at + 1, current.end);
+                    let (next, what) = (whole.at, plain(error));
+                    let what = match (next, whole.unread) {
+                        (Some(next), 0) => format!("{what}; whole again at {next}"),
+                        (Some(next), bytes) => format!(
+                            "{what}; whole again at {next}, of the bytes before it {bytes} cannot \
+                             be read"
+                        ),
+                        (None, 0) => format!("{what}; nothing whole follows"),
+                        (None, bytes) => format!(
+                            "{what}; nothing whole follows in what can be read ({bytes} bytes \
+                             cannot)"
+                        ),
                     };
                     self.report.fault(&path, At::Offset(current.at), None, what);
                     *left = left.saturating_sub(next.unwrap_or(current.end) - current.at);

@@ -11,7 +11,6 @@ use crate::SyncMode;
 use crate::error::Error;
 use crate::files::{self, Failed, Segment};
 use crate::segment::{self, HEADER_LEN, SegmentHeader};
-use parking_lot::MutexGuard;
 use std::sync::atomic::Ordering;
 
 impl Inner {
@@ -21,6 +20,8 @@ impl Inner {
             let mut tail = self.tail.lock();
             if self.turn.is_poisoned() {
                 Err(self.poison_error())
+            } else if tail.birth.is_some() {
+                self.begin_if_due(&mut tail).map(|()| true)
             } else if tail.at == HEADER_LEN {
                 Ok(false)
             } else {
@@ -36,7 +37,7 @@ impl Inner {
     }
 
     /// Ends the tail segment and begins the next. The caller has the append lock.
-    pub(super) fn rotate(&self, tail: &mut MutexGuard<'_, Tail>) -> Result<(), Error> {
+    pub(super) fn rotate(&self, tail: &mut Tail) -> Result<(), Error> {
         let header = SegmentHeader {
             number: tail.number + 1,
             first_lsn: self.last_lsn() + 1,
@@ -69,7 +70,11 @@ impl Inner {
 
     /// Sync mode: the ended segment is durable before the next one is made, and
     /// that is before a frame is written to it.
-    fn rotate_durably(&self, tail: &mut Tail, header: &SegmentHeader) -> Result<(), Error> {
+    pub(super) fn rotate_durably(
+        &self,
+        tail: &mut Tail,
+        header: &SegmentHeader,
+    ) -> Result<(), Error> {
         let held = self.turn.take().map_err(Error::Poisoned)?;
         if self.durable_lsn() < self.last_lsn() {
             held.publish(self.flush());

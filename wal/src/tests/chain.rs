@@ -95,7 +95,7 @@ fn a_later_life_is_never_overlooked_for_a_rotten_header() {
         drop(wal);
         disk.corrupt(&segment_path(2), harm, 0x10).unwrap();
         match open_from(&disk, ASYNC, 1, 0) {
-            Err(Error::Corrupt { file, .. } | Error::NewerFormat { file, .. }) => {
+            Err(Error::Corrupt { file, .. } | Error::OtherFormat { file, .. }) => {
                 assert_eq!(file, segment_path(2));
             }
             other => panic!("{other:?}"),

@@ -92,7 +92,7 @@ fn every_flipped_byte(sample: &Sample) {
                         continue;
                     }
                     Err(
-                        Error::Corrupt { file: named, .. } | Error::NewerFormat { file: named, .. },
+                        Error::Corrupt { file: named, .. } | Error::OtherFormat { file: named, .. },
                     ) => {
                         assert_eq!(named, file, "offset {offset}");
                         assert_eq!(disk.digest(), before, "a refusal changes nothing");
@@ -262,5 +262,66 @@ proptest::proptest! {
         if let Ok((_, found)) = open_from(&disk, SMALL, 1, 0) {
             proptest::prop_assert!(found.is_empty());
         }
+    }
+}
+
+#[test]
+fn an_unreadable_stretch_is_a_fault_and_both_sides_of_it_are_read() {
+    // Given a segment of many frames that ends in order, and another life behind it,
+    let disk = SimDisk::new(1);
+    let opts = Options { segment_bytes: 1 << 20, ..SMALL };
+    let (wal, _) = open_from(&disk, opts, 1, 0).unwrap();
+    for n in 0..200u64 {
+        wal.append(1, &vec![n as u8; n as usize % 9 * 30]).unwrap();
+    }
+    wal.sync().unwrap();
+    drop(wal);
+    drop(open_from(&disk, opts, 1, 0).unwrap());
+    let len = disk.file_bytes(&segment_path(1)).unwrap().len() as u64;
+    for (at, bytes) in [(9000, 1), (4096, 4096), (0, 1), (len - 600, 1), (100, 12_000)] {
+        // when a stretch of it cannot be read,
+        let disk = disk.snapshot();
+        disk.spoil(&segment_path(1), at, bytes).unwrap();
+        let (bad, good) = (at / 512 * 512, (at + bytes).next_multiple_of(512));
+        // then opening is refused by name, and nothing is changed,
+        let before = disk.digest();
+        let error = open_from(&disk, opts, 1, 0).unwrap_err();
+        assert!(error.to_string().contains(&segment_path(1)), "{error}");
+        assert_eq!(disk.digest(), before);
+        let (mut frames, mut gaps, mut faults) = (Vec::new(), 0, Vec::new());
+        crate::check(
+            &*disk,
+            "wal",
+            1,
+            0,
+            &mut |frame, gap| {
+                assert_eq!(frame.payload, vec![(frame.lsn - 1) as u8; frame.payload.len()]);
+                frames.push(frame.lsn);
+                gaps += u64::from(gap);
+            },
+            &mut |fault| faults.push(fault),
+        )
+        .unwrap();
+        // and who reads what there is gets all before it and, but for what shares its
+        // block, all behind it, told that frames are missing before those.
+        assert!(faults.iter().any(|f| !f.torn && f.file == segment_path(1)), "{at}: {faults:?}");
+        let header = bad == 0;
+        let mut place = 64;
+        let (mut sure, mut lost) = (Vec::new(), 0);
+        for lsn in 1..=200u64 {
+            let end = place + frame::frame_len((lsn as usize - 1) % 9 * 30);
+            let touched = place < good && end > bad;
+            lost += u64::from(touched);
+            let shares = place / 4096 == (good - 1) / 4096 && place >= bad;
+            if !touched && !shares && !header {
+                sure.push(lsn);
+            }
+            assert!(!touched || !frames.contains(&lsn), "{at}: frame {lsn}");
+            place = end;
+        }
+        assert!(lost > 0 && sure.iter().all(|lsn| frames.contains(lsn)), "{at}: {frames:?}");
+        let behind = frames.iter().filter(|lsn| sure.contains(lsn)).count() as u64;
+        assert!(header || behind == sure.len() as u64);
+        assert!(gaps > 0 || header || (good - 1) / 4096 == (len - 1) / 4096, "{at}");
     }
 }

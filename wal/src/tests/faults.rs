@@ -299,3 +299,117 @@ fn a_root_directory_that_cannot_be_synced_has_a_name() {
     let error = open_from(&disk, SMALL, 1, 0).unwrap_err().to_string();
     assert!(error.contains("sync the data directory:"), "{error}");
 }
+
+/// A log of one frame on a disk with so much room left, closed in order: its file ends
+/// where the payload does.
+fn full(sync: SyncMode, payload: usize, room: u64) -> (Arc<SimDisk>, Options) {
+    let disk = SimDisk::new(payload as u64);
+    let opts = Options { sync, segment_bytes: 1 << 20, ..SMALL };
+    let (wal, _) = open_from(&disk, opts, 1, 0).unwrap();
+    wal.append(1, &vec![1; payload]).unwrap();
+    wal.sync().unwrap();
+    drop(wal);
+    disk.set_capacity(Some(disk.used() + room));
+    (disk, opts)
+}
+
+#[test]
+fn a_log_opens_on_a_full_disk_and_its_life_begins_when_there_is_space() {
+    for sync in MODES {
+        // The end mark fits into the last block, or begins another.
+        for payload in (3880..=3968).step_by(8) {
+            let crosses = 64 + 64 + payload + 64 > 4096;
+            for room in [0, 4096, 8192] {
+                let (disk, opts) = full(sync, payload, room);
+                for _ in 0..2 {
+                    // when it is opened, again and again, then all is read,
+                    let (wal, found) = open_from(&disk, opts, 1, 1).unwrap();
+                    assert_eq!((lsns(&found), wal.last_lsn()), (vec![1], 1));
+                    let mut cursor = wal.cursor(1).unwrap();
+                    assert_eq!(cursor.next().unwrap().unwrap().payload.len(), payload);
+                    assert!(cursor.next().unwrap().is_none());
+                    assert_eq!((wal.durable_lsn(), wal.sync().unwrap()), (1, 1));
+                    if room < 4096 + 4096 * u64::from(crosses) {
+                        // and what writes is refused, by name, and changes nothing;
+                        for _ in 0..2 {
+                            no_space(wal.append(1, b"x"), 2);
+                            assert!(matches!(wal.begin(), Err(Error::NoSpace { .. })));
+                            assert!(matches!(wal.rotate_now(), Err(Error::NoSpace { .. })));
+                        }
+                        assert_eq!(wal.truncate_below(2).unwrap(), 0);
+                        let segments = wal.segments();
+                        assert_eq!((segments.len(), segments[0].last_lsn), (1, 1));
+                        assert_eq!((wal.epoch(), wal.poisoned()), (1, None));
+                    } else {
+                        // (one block is enough to begin with)
+                        wal.begin().unwrap();
+                        assert_eq!(wal.epoch(), 2);
+                        break;
+                    }
+                }
+                // with space it goes on by itself, for readers too.
+                let disk = disk.kill();
+                disk.set_capacity(Some(disk.used() + room));
+                let (wal, _) = open_from(&disk, opts, 1, 1).unwrap();
+                let mut cursor = wal.cursor(2).unwrap();
+                assert!(cursor.next().unwrap().is_none());
+                disk.set_capacity(None);
+                assert_eq!(wal.append(1, b"two").unwrap(), 2);
+                assert_eq!(wal.sync().unwrap(), 2);
+                assert_eq!(cursor.next().unwrap().unwrap().payload, b"two");
+                let (_, found) = open_from(&disk.restart_worst(), opts, 1, 2).unwrap();
+                assert_eq!(lsns(&found), [1, 2]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_late_beginning_crashed_at_any_call_loses_nothing() {
+    for sync in MODES {
+        for payload in [3000, 3968] {
+            let begin = |crash: u64| -> (Arc<SimDisk>, Result<Lsn, Error>) {
+                let (disk, opts) = full(sync, payload, 0);
+                let (wal, _) = open_from(&disk, opts, 1, 1).unwrap();
+                disk.set_capacity(None);
+                if crash > 0 {
+                    disk.crash_after(crash);
+                }
+                let before = disk.calls();
+                let done = wal.append(1, b"two").and_then(|_| wal.sync());
+                (disk.clone(), done.map(|_| disk.calls() - before))
+            };
+            let calls = begin(0).1.unwrap();
+            assert!(calls > 4, "{calls}");
+            for call in 1..=calls {
+                let (disk, done) = begin(call);
+                done.unwrap_err();
+                let opts = Options { sync, segment_bytes: 1 << 20, ..SMALL };
+                for disk in [disk.restart(), disk.restart_worst()] {
+                    let (wal, found) = open_from(&disk, opts, 1, 1).unwrap();
+                    assert!(lsns(&found) == [1] || lsns(&found) == [1, 2], "call {call}");
+                    let next = found.len() as Lsn + 1;
+                    assert_eq!(wal.append(1, b"more").unwrap(), next);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_spare_is_given_up_for_the_end_mark_of_a_full_disk() {
+    let (disk, opts) = full(SyncMode::Async, 3968, 0);
+    // Given a spare, and no other space,
+    let opts = Options { spare_segments: 2, ..opts };
+    disk.set_capacity(None);
+    let spare = disk.open("wal/00000000000000000009.spare", Open::Create).unwrap();
+    spare.allocate(8192).unwrap();
+    spare.sync().unwrap();
+    drop(spare);
+    disk.sync_dir("wal").unwrap();
+    disk.set_capacity(Some(disk.used()));
+    // then the log goes on in its place.
+    let (wal, found) = open_from(&disk, opts, 1, 1).unwrap();
+    assert_eq!(lsns(&found), [1]);
+    assert_eq!(wal.append(1, b"two").unwrap(), 2);
+}

@@ -141,7 +141,7 @@ fn a_log_that_ends_too_early_is_refused_unchanged() {
         let error = open_from(&disk, SMALL, from, must_have).unwrap_err().to_string();
         let place = format!("{} at offset 136, where frame 2 should be", segment_path(1));
         assert!(error.contains(&place), "{error}");
-        assert!(error.contains("from a copy of the data"), "{error}");
+        assert!(error.contains("planck restore --from"), "{error}");
     }
     assert_eq!(disk.digest(), before);
     // An empty directory where a log should be.
@@ -162,12 +162,29 @@ fn a_replay_that_fails_stops_recovery_and_changes_nothing() {
 }
 
 #[test]
-fn a_newer_format_is_refused_by_name() {
-    let disk = SimDisk::new(1);
-    drop(open(&disk));
-    disk.corrupt(&segment_path(1), 8, 2 ^ 3).unwrap(); // version 3
-    let error = open_from(&disk, SMALL, 1, 0).unwrap_err();
-    assert!(matches!(error, Error::NewerFormat { found: 3, known: 2, .. }), "{error}");
+fn another_format_is_refused_by_name_and_nothing_is_changed() {
+    for (version, todo) in [(1, "planctl export"), (3, "run the release that wrote it")] {
+        let disk = SimDisk::new(1);
+        drop(open(&disk));
+        // Given a segment of that version, which checks,
+        let file = disk.open(&segment_path(1), Open::Write).unwrap();
+        let mut header = disk.file_bytes(&segment_path(1)).unwrap()[..64].to_vec();
+        header[8] = version;
+        let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &header[..56]);
+        header[56..].copy_from_slice(&sum.to_le_bytes());
+        file.write_at(&header, 0).unwrap();
+        let before = disk.digest();
+        // then it is refused by its name, and what to do is said;
+        let error = open_from(&disk, SMALL, 1, 0).unwrap_err();
+        let of = u32::from(version);
+        let named = matches!(&error, Error::OtherFormat { found, known: 2, .. } if *found == of);
+        assert!(named && error.to_string().contains(todo), "{error}");
+        assert_eq!(disk.digest(), before);
+        // a version that is only rotten is damage.
+        disk.corrupt(&segment_path(1), 63, 1).unwrap();
+        let error = open_from(&disk, SMALL, 1, 0).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    }
 }
 
 #[test]
