@@ -37,7 +37,7 @@ impl World {
             self.stand_up(self.end)?;
         }
         if self.lsm.is_none()
-            && !matches!(action, Action::Restore(..) | Action::Mend | Action::Salvage)
+            && !matches!(action, Action::Restore(..) | Action::Mend | Action::Salvage(_))
         {
             return Ok(());
         }
@@ -58,7 +58,7 @@ impl World {
             Action::Prefix(slot, keyspace, number, bytes, reverse) => {
                 self.prefix(*slot, *keyspace, *number, *bytes, *reverse)
             }
-            Action::Salvage => self.salvage(),
+            Action::Salvage(sectors) => self.salvage(*sectors),
             Action::Scan(slot, range) => self.scan(*slot, *range),
             Action::Compare => self.compare(),
             Action::Step(steps) => self.step(*steps),
@@ -90,7 +90,7 @@ impl World {
             }
             Action::Archive => self.archive_now(),
             Action::Backup(full, put) => self.backup(*full, *put),
-            Action::Restore(asked, crash, move_in) => self.restore(*asked, *crash, *move_in),
+            Action::Restore(asked, strike, move_in) => self.restore(*asked, *strike, *move_in),
             Action::Verify => self.verify(),
             Action::VerifyAndOpen => self.verify_and_open(),
             Action::RotMeta => self.rot_meta(),

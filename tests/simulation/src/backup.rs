@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use lsm::{BackupInfo, BackupOptions, Batch, Direction, KeyspaceId, Lsm, Lsn, Restore, Until};
 use platform::Clock;
-use platform::sim::SimDisk;
+use platform::sim::{Fault, SimDisk, Times};
 
 use crate::history::{ARCHIVE, damaged};
 use crate::model::Write;
-use crate::plan::{Asked, End, PLENTY, Put};
-use crate::rng::mix;
+use crate::plan::{Asked, End, PLENTY, Put, Strike};
+use crate::rng::{Rng, mix};
 use crate::world::{Failure, World, faults};
 
 /// Bytes of a page of the page file.
@@ -79,12 +79,12 @@ impl World {
         }
     }
 
-    /// Restores into an empty disk, opens what is there, and compares. `crash`: the
-    /// disk ends after so many calls. `move_in`: life goes on there.
+    /// Restores into an empty disk, opens what is there, and compares. `strike`: what
+    /// that disk does meanwhile. `move_in`: life goes on there.
     pub(crate) fn restore(
         &mut self,
         asked: Asked,
-        crash: Option<u64>,
+        strike: Option<Strike>,
         move_in: bool,
     ) -> Result<(), Failure> {
         // What a damaged log has lost is in no model any more.
@@ -94,8 +94,10 @@ impl World {
             return Ok(());
         }
         let target = SimDisk::new(self.disk.calls() ^ 0x5EED);
-        if let Some(calls) = crash {
-            target.crash_after(calls);
+        match strike {
+            Some(Strike::Crash(calls)) => target.crash_after(calls),
+            Some(Strike::Read(after)) => target.fail(Fault::Read, "", Times::After(after)),
+            None => {}
         }
         let until = match asked {
             Asked::Latest => Until::Latest,
@@ -143,6 +145,10 @@ impl World {
                 self.tell(|| format!("restore: {error}"));
                 if target.is_crashed() {
                     self.mark("crash of a restore");
+                    return self.unfinished(&target.restart(), options);
+                }
+                if target.tally().failed_reads > 0 {
+                    self.mark("failed read of what a restore had written");
                     return self.unfinished(&target.restart(), options);
                 }
                 // What lies before the oldest backup's trees cannot be had.
@@ -325,15 +331,17 @@ impl World {
     }
 
     /// Salvages what the disk holds into an empty one: only true values are there,
-    /// and all of them if it says so.
-    pub(crate) fn salvage(&mut self) -> Result<(), Failure> {
+    /// and all of them if it says so. So many sectors of it cannot be read meanwhile.
+    pub(crate) fn salvage(&mut self, sectors: u32) -> Result<(), Failure> {
         self.let_go();
         self.mend();
         self.disk.disarm();
         let was_open = self.lsm.take().is_some();
-        let (last, damaged) = (self.model.last(), self.damaged());
+        let (last, rotten) = (self.model.last(), self.damaged());
         let target = SimDisk::new(self.disk.calls() ^ 0xA1FA);
-        let (from, into) = (Arc::clone(&self.disk) as _, Arc::clone(&target) as _);
+        let source = if sectors == 0 { Arc::clone(&self.disk) } else { self.spoilt(sectors) };
+        let damaged = rotten || sectors > 0;
+        let (from, into) = (Arc::clone(&source) as _, Arc::clone(&target) as _);
         let options = lsm::Options { archive: None, ..self.config.options.clone() };
         let clock = Arc::clone(&self.clock);
         let done = lsm::salvage(&from, &into, Arc::clone(&clock) as _, &options, &mut |_| ());
@@ -341,6 +349,9 @@ impl World {
             Ok(report) => {
                 self.tell(|| format!("{report}"));
                 self.mark("salvaged");
+                if source.tally().failed_reads > self.disk.tally().failed_reads {
+                    self.mark("salvaged past sectors that cannot be read");
+                }
                 let lsm = Lsm::open(target as _, clock as _, options)
                     .map_err(|e| format!("what was salvaged does not open: {e}"))?;
                 let snapshot = lsm.snapshot().map_err(|e| e.to_string())?;
@@ -388,7 +399,7 @@ impl World {
             }
             Err(error) => {
                 self.tell(|| format!("salvage: {error}"));
-                if !damaged {
+                if !rotten {
                     return Err(format!("a sound store cannot be salvaged: {error}"));
                 }
             }
@@ -400,6 +411,26 @@ impl World {
             Ok(lsm) => self.found(lsm, self.acked, End::Kill),
             Err(error) => self.refused_at_open(error),
         }
+    }
+
+    /// A copy of the disk, on which sectors of the store cannot be read.
+    fn spoilt(&mut self, sectors: u32) -> Arc<SimDisk> {
+        let disk = self.disk.snapshot();
+        let files: Vec<_> = disk.files().into_iter().filter(|file| file != "LOCK").collect();
+        let mut rng = Rng::new(self.disk.calls() ^ 0x5EC7);
+        for _ in 0..sectors {
+            let Some(file) = files.get(rng.below(files.len().max(1) as u64) as usize) else {
+                continue;
+            };
+            let len = disk.file_bytes(file).map_or(0, |bytes| bytes.len() as u64);
+            if len > 0 {
+                let at = rng.below(len);
+                self.tell(|| format!("{file} cannot be read at {at}"));
+                // There is such a byte.
+                drop(disk.spoil(file, at, 1));
+            }
+        }
+        disk
     }
 
     /// The newest meta page rots: the store opens with the one before, and has all.

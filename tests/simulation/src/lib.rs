@@ -28,7 +28,7 @@ use platform::sim::Tally;
 
 pub use marks::{Marks, WANTED};
 pub use model::Model;
-pub use plan::{Action, Asked, Config, End, Plan, Put, Range, Require};
+pub use plan::{Action, Asked, Config, End, Plan, Put, Range, Require, Strike};
 pub use rng::Rng;
 pub use shrink::shrink;
 

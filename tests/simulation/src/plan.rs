@@ -63,6 +63,15 @@ pub enum Asked {
     Wall(u64),
 }
 
+/// What happens to the disk of a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strike {
+    /// It ends at the so-manieth call.
+    Crash(u64),
+    /// A read fails, after so many others.
+    Read(u64),
+}
+
 /// How a machine ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -136,17 +145,17 @@ pub enum Action {
     Archive,
     /// A backup (from scratch?), with a commit in the middle.
     Backup(bool, Put),
-    /// A restore into an empty disk, crashed after so many calls if at all; life
-    /// may go on there.
-    Restore(Asked, Option<u64>, bool),
+    /// A restore into an empty disk, struck there if at all; life may go on there.
+    Restore(Asked, Option<Strike>, bool),
     /// Verifies the running store.
     Verify,
     /// Closes without a sync, verifies, opens and compares.
     VerifyAndOpen,
     /// The newest meta page rots; the store opens nevertheless.
     RotMeta,
-    /// Salvages the closed store into an empty disk, and compares what is there.
-    Salvage,
+    /// Salvages the closed store into an empty disk, and compares what is there. So many
+    /// sectors cannot be read meanwhile.
+    Salvage(u32),
     /// A reader of the log takes hold of it, in a slot.
     Hold(usize),
     /// It reads what has come.
@@ -349,6 +358,7 @@ impl Config {
             gc_dead_ratio: rng.pick(&[1, 10, 30, 30, 60, 100]),
             gc_step_bytes: rng.pick(&[1 << 10, 4 << 10, 64 << 10]),
             wal_retain_bytes: rng.pick(&[2 << 10, PLENTY]),
+            wal_keep_bytes: rng.pick(&[0, 0, 0, 1, 6 << 10, PLENTY]),
             max_pinned_bytes: rng.pick(&[0, 8 << 10, PLENTY, PLENTY]),
             ..Options::default()
         };
@@ -492,8 +502,12 @@ impl Draw<'_> {
             Kind::Restore => {
                 let back = self.rng.below(12);
                 let asked = self.rng.pick(&[Asked::Latest, Asked::Back(back), Asked::Wall(back)]);
-                let crash = self.rng.one_in(4).then(|| self.rng.within(1, 40));
-                Action::Restore(asked, crash, self.rng.one_in(3))
+                let strike = match self.rng.below(4) {
+                    0 => Some(Strike::Crash(self.rng.within(1, 40))),
+                    1 => Some(Strike::Read(self.rng.below(40))),
+                    _ => None,
+                };
+                Action::Restore(asked, strike, self.rng.one_in(3))
             }
             Kind::Verify => Action::Verify,
             Kind::Many => {
@@ -505,7 +519,7 @@ impl Draw<'_> {
                 let reverse = self.rng.one_in(2);
                 Action::Prefix(self.slot(), self.keyspace(), self.key(), bytes, reverse)
             }
-            Kind::Salvage => Action::Salvage,
+            Kind::Salvage => Action::Salvage(self.rng.pick(&[0, 1, 1, 3, 10])),
             Kind::VerifyAndOpen => Action::VerifyAndOpen,
             Kind::RotMeta => Action::RotMeta,
             Kind::Resize => Action::Resize(self.rng.pick(&[1 << 10, 4 << 10, 32 << 10])),
@@ -541,7 +555,7 @@ impl Draw<'_> {
             actions.push(Action::VerifyAndOpen);
         }
         actions.extend([Action::Compare, Action::Flush, Action::Crash(end, Vec::new())]);
-        actions.push(Action::Salvage);
+        actions.push(Action::Salvage(self.rng.pick(&[0, 0, 1, 5])));
         actions.extend([Action::Compare, Action::Flush, Action::Reopen, Action::Compare]);
         actions.push(Action::Restore(Asked::Latest, None, true));
         actions.extend([Action::Compare, Action::Flush, Action::Compare]);
