@@ -17,10 +17,11 @@ use crate::{Error, PAGES, VLOG_DIR, WAL_DIR};
 pub(super) fn check(source: &dyn Disk) -> Result<(), Error> {
     match btree::open_damaged(source, PAGES) {
         Err(error @ btree::Error::Version { .. }) => return Err(error.into()),
-        Ok((view, _)) => match Meta::decode(view.user(), PAGES) {
-            Err(error @ Error::Version { .. }) => return Err(error),
-            _ => {}
-        },
+        Ok((view, _)) => {
+            if let Err(error @ Error::Version { .. }) = Meta::decode(view.user(), PAGES) {
+                return Err(error);
+            }
+        }
         Err(_) => {}
     }
     if let Err(error @ wal::Error::OtherFormat { .. }) = wal::newest_epoch(source, WAL_DIR) {
