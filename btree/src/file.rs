@@ -108,6 +108,15 @@ impl PageFile {
             poison: Mutex::new(None),
         });
         let (meta, older) = choose_meta(&shared)?;
+        let file_bytes = shared.file.len().map_err(|e| shared.io("measure", e))?;
+        if file_bytes < u64::from(meta.pages.get()) * PAGE_BYTES as u64 {
+            let what =
+                format!("the file has {file_bytes} bytes, its meta page says {} pages", meta.pages);
+            return Err(shared.corrupt(meta.slot(), None, what));
+        }
+        let roots = read_directory(&shared, &meta)?;
+        let mut list = free::load(&shared, &meta)?;
+        // A refusal above has changed nothing.
         if was_there {
             if matches!(older, Err(Other::Unreadable(_))) {
                 erase(&shared, 1 - meta.slot())?;
@@ -118,14 +127,6 @@ impl PageFile {
             Ok(older) => (Some(older), None),
             Err(other) => (None, Some(other.to_string())),
         };
-        let file_bytes = shared.file.len().map_err(|e| shared.io("measure", e))?;
-        if file_bytes < u64::from(meta.pages.get()) * PAGE_BYTES as u64 {
-            let what =
-                format!("the file has {file_bytes} bytes, its meta page says {} pages", meta.pages);
-            return Err(shared.corrupt(meta.slot(), None, what));
-        }
-        let roots = read_directory(&shared, &meta)?;
-        let mut list = free::load(&shared, &meta)?;
         let mut space = Space {
             reusable: std::mem::take(&mut list.reusable),
             chain: list.chain,

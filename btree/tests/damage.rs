@@ -247,6 +247,17 @@ fn an_unreadable_meta_page_costs_nothing_while_the_other_is_whole() {
         assert_eq!(file.damaged_meta(), None);
         assert_eq!(contents(&file.view()).unwrap(), model);
     }
+    // If the other's pages are not whole it is refused, and the unreadable one left as it
+    // is: the disk may give it another time.
+    let (disk, _) = small_file();
+    disk.spoil(PATH, 0, 1).unwrap();
+    let pages = disk.file_bytes(PATH).unwrap().len() / PAGE_BYTES;
+    for page in 2..pages {
+        disk.corrupt(PATH, (page * PAGE_BYTES + 100) as u64, 1).unwrap();
+    }
+    let before = disk.digest();
+    assert!(matches!(open(disk.clone()).unwrap_err(), Error::Corrupt { .. }));
+    assert_eq!(disk.digest(), before);
     // With neither readable the disk is named: it may give them another time.
     let (disk, _) = small_file();
     disk.spoil(PATH, 0, 2 * PAGE_BYTES as u64).unwrap();
