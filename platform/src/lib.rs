@@ -9,11 +9,13 @@
 //! * [`Entropy`]: unpredictable bytes.
 //! * [`real`]: the operating system's.
 //! * [`sim`]: a crashing disk, a stepped clock, seeded bytes.
+//! * [`Overlay`]: a disk to look at, with writes that stay in memory.
 
 mod clock;
 mod disk;
 mod entropy;
 mod hint;
+mod overlay;
 mod path;
 pub mod real;
 pub mod sim;
@@ -22,3 +24,4 @@ pub use clock::Clock;
 pub use disk::{BLOCK, Disk, File, Lock, Mapped, Open, Shortage, shortage};
 pub use entropy::Entropy;
 pub use hint::prefetch;
+pub use overlay::Overlay;
