@@ -116,7 +116,8 @@ impl Backups {
 /// be read hides only its own backup.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Store`]: the directory cannot be listed.
+/// [`Error::Io`], [`Error::Store`]: the directory cannot be listed, or there are no file
+/// descriptors to look into it.
 pub fn backups(disk: &dyn Disk, dir: &str) -> Result<Backups, Error> {
     let found = look(disk, dir)?;
     let list = found.manifests.iter().map(BackupInfo::from).collect();
@@ -175,6 +176,10 @@ pub(crate) fn look(disk: &dyn Disk, dir: &str) -> Result<Found, Error> {
     for number in numbers {
         match manifest(disk, dir, number) {
             Ok(manifest) => found.manifests.push(manifest),
+            // That passes, and says nothing of the manifest.
+            Err(Error::Io { source, doing, file }) if platform::shortage(&source).is_some() => {
+                return Err(Error::Io { source, doing, file });
+            }
             Err(error) => {
                 found.unreadable.push(Unreadable { number, why: error.to_string() });
             }

@@ -145,6 +145,18 @@ fn a_manifest_that_cannot_be_read_hides_only_its_own_backup() {
 }
 
 #[test]
+fn a_want_of_descriptors_makes_no_backup_unreadable() {
+    let (world, backups) = three();
+    backups.set_max_handles(Some(0));
+    let error = lsm::backups(&*backups, DIR).unwrap_err();
+    assert!(matches!(error, BackupError::Io { .. }), "{error}");
+    let error = restore_to(&from(&backups, Until::Latest), &SimDisk::new(1)).unwrap_err();
+    assert!(matches!(error, BackupError::Io { .. }), "{error}");
+    backups.set_max_handles(None);
+    assert_eq!(assert_restores(&from(&backups, Until::Latest), &world.states).backup, 3);
+}
+
+#[test]
 fn beside_a_manifest_that_cannot_be_read_nothing_is_removed_and_the_next_backup_is_full() {
     for spoilt in 1..=3 {
         // Given such a manifest,

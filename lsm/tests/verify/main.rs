@@ -281,9 +281,17 @@ fn the_living_one_is_held_by_a_snapshot_that_can_expire() {
     // then it ends by name, and holds nothing back.
     let stats = world.lsm.stats().unwrap();
     assert_eq!((stats.pinned_disk_bytes, stats.pinned_memory_bytes), (0, 0));
+    let used = || -> usize {
+        while world.lsm.step().unwrap() != lsm::Step::Idle {}
+        let disk = &world.disk;
+        disk.files().iter().filter_map(|file| disk.file_bytes(file)).map(|b| b.len()).sum()
+    };
+    used();
+    let held = used();
     let error = verify.step().unwrap_err();
     assert!(matches!(error, Error::SnapshotExpired { .. }), "{error}");
     drop(verify);
+    assert_eq!(used(), held);
     assert_eq!(world.lsm.stats().unwrap().snapshots, 0);
 }
 

@@ -120,7 +120,7 @@ impl World {
                 self.tell(|| format!("{restored}"));
                 let lsn = restored.lsn;
                 let passed_over = !restored.unreadable.is_empty();
-                if passed_over && !damaged(&self.vault.tally()) {
+                if passed_over && !damaged(&self.vault.tally()) && faults(&self.tally()) == before {
                     return Err(format!("a sound backup was passed over: {restored}"));
                 }
                 let least = if passed_over { 0 } else { last.lsn };
