@@ -316,7 +316,7 @@ fn every_damaged_frame_is_counted_however_many() {
         let mut at = 0;
         while let Some(found) = bytes[at..].windows(5).position(|w| w == b"frame") {
             at += found + 5;
-            if bytes[at + 5] % 2 == 0 {
+            if bytes[at + 5].is_multiple_of(2) {
                 disk.corrupt(file, at as u64, 1).unwrap();
                 rotten += 1;
             }
