@@ -2,7 +2,8 @@
 //!
 //! What must stay true: one backup at a time, asked for by a request that returns
 //! at once, taken by the thread that calls [`Engine::take_backup`], told by a
-//! later request; where it goes is the operator's setting, never the caller's.
+//! later request; where it goes is the operator's setting, never the caller's. A
+//! backup that is there is told as such, whatever became of the pruning behind it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,8 +48,17 @@ enum State {
         of: u64,
         written: u64,
     },
-    Done(BackupInfo, Pruned),
+    Done(TakenBackup),
     Failed(String),
+}
+
+/// A backup that was taken, and what became of the ones before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenBackup {
+    /// The backup.
+    pub info: BackupInfo,
+    /// What was removed of the oldest; or why nothing could be.
+    pub pruned: Result<Pruned, String>,
 }
 
 /// The engine's part.
@@ -97,15 +107,20 @@ impl Engine {
                     doc.push(&format!("{name}_bytes"), figure(*bytes));
                 }
             }
-            State::Done(info, pruned) => {
+            State::Done(TakenBackup { info, pruned }) => {
                 doc.push("state", "done");
                 doc.push("number", figure(info.number));
                 doc.push("lsn", figure(info.lsn));
                 doc.push("full", info.parent.is_none());
                 doc.push("bytes", figure(info.bytes));
                 doc.push("written_bytes", figure(info.copied));
-                doc.push("removed", figure(pruned.removed.len() as u64));
-                doc.push("freed_bytes", figure(pruned.bytes));
+                let (removed, freed) =
+                    pruned.as_ref().map_or((0, 0), |pruned| (pruned.removed.len(), pruned.bytes));
+                doc.push("removed", figure(removed as u64));
+                doc.push("freed_bytes", figure(freed));
+                if let Err(why) = pruned {
+                    doc.push("not_removed", why.as_str());
+                }
             }
             State::Failed(why) => {
                 doc.push("state", "failed");
@@ -121,7 +136,7 @@ impl Engine {
     ///
     /// # Errors
     /// Why it failed; whoever asks how it goes is told the same.
-    pub fn take_backup(&self, go_on: &dyn Fn() -> bool) -> Option<Result<BackupInfo, String>> {
+    pub fn take_backup(&self, go_on: &dyn Fn() -> bool) -> Option<Result<TakenBackup, String>> {
         let target = self.backups.target.as_ref()?;
         let options = match *self.backups.state.lock() {
             State::Asked(options) => options,
@@ -129,7 +144,7 @@ impl Engine {
         };
         let taken = self.copy(target, options, go_on);
         let (state, outcome) = match taken {
-            Ok((info, pruned)) => (State::Done(info.clone(), pruned), Ok(info)),
+            Ok(taken) => (State::Done(taken.clone()), Ok(taken)),
             Err(why) => (State::Failed(why.clone()), Err(why)),
         };
         *self.backups.state.lock() = state;
@@ -141,7 +156,7 @@ impl Engine {
         target: &BackupTarget,
         options: BackupOptions,
         go_on: &dyn Fn() -> bool,
-    ) -> Result<(BackupInfo, Pruned), String> {
+    ) -> Result<TakenBackup, String> {
         let words = |error: BackupError| format!("{}: {error}", target.path);
         let mut backup = self.lsm.backup(&target.disk, "", options).map_err(words)?;
         let info = loop {
@@ -156,11 +171,12 @@ impl Engine {
             }
         };
         drop(backup);
-        let pruned = lsm::prune(&*target.disk, "", target.keep).map_err(words)?;
-        if let Some(first) = pruned.first_lsn {
-            self.lsm.keep_archive_from(Some(first));
+        let pruned = lsm::prune(&*target.disk, "", target.keep).map_err(words);
+        // Else the archive keeps what it kept: what the older ones need is not known.
+        if let Ok(Pruned { first_lsn: Some(first), .. }) = &pruned {
+            self.lsm.keep_archive_from(Some(*first));
         }
-        Ok((info, pruned))
+        Ok(TakenBackup { info, pruned })
     }
 }
 

@@ -33,11 +33,12 @@ use lsm::Lsm;
 use platform::{Clock, Disk, Entropy};
 
 pub use auth::{Action, Principal, Role, allows};
-pub use backup::BackupTarget;
+pub use backup::{BackupTarget, TakenBackup};
 pub use error::{OpenError, Refusal};
 pub use lsm::{
     ArchiveStepper, BackupInfo, Lsn, Options as StorageOptions, State, Step, Stepper, SyncMode,
 };
+pub use ops::IndexReport;
 pub use options::{Limits, Options};
 
 /// A document database. All methods take `&self`, may be called from any

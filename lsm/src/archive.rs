@@ -127,7 +127,7 @@ struct Worker {
 
 impl Archiving {
     pub(crate) fn new(to: Option<LogArchive>) -> Self {
-        let keep_from = to.as_ref().and_then(|to| to.keep_from).unwrap_or(0);
+        let keep_from = to.as_ref().and_then(|to| to.keep_from).map_or(0, |lsn| lsn.max(1));
         Archiving {
             to,
             worker: Mutex::default(),
@@ -309,6 +309,7 @@ impl Lsm {
     /// with, plus one). `None`: age alone decides. Not remembered over a restart:
     /// see [`LogArchive::keep_from`].
     pub fn keep_archive_from(&self, lsn: Option<Lsn>) {
-        self.archiving.keep_from.store(lsn.unwrap_or(0), Relaxed);
+        // A backup of a store without commits says 0: it needs the first.
+        self.archiving.keep_from.store(lsn.map_or(0, |lsn| lsn.max(1)), Relaxed);
     }
 }

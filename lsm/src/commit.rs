@@ -116,11 +116,12 @@ impl Lsm {
         if batch.is_empty() {
             return Ok(last);
         }
-        let appended = self.wal.append(self.clock.wall_micros(), batch.payload());
+        let wall = self.clock.wall_micros();
+        let appended = self.wal.append(wall, batch.payload());
         let lsn = appended.map_err(|error| self.refuse(error.into()))?;
         self.health.wrote();
         assert_eq!(lsn, last + 1, "the log and the memtables count the same commits");
-        version.active.apply(lsn, batch.ops());
+        version.active.apply(lsn, wall, batch.ops());
         self.applied.store(lsn, Release);
         self.owe(version, batch.bytes() as u64);
         Ok(lsn)

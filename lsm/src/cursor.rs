@@ -16,7 +16,7 @@ use btree::Direction;
 use parking_lot::Mutex;
 
 use crate::block::{Block, MOST, Place};
-use crate::lease::{self, Listed};
+use crate::lease::{self, Listed, Reader};
 use crate::merge::Merge;
 use crate::value::Value;
 use crate::version::Snapshot;
@@ -55,8 +55,8 @@ pub struct Cursor {
 /// What a cursor holds of its version; `None`: it was taken away.
 pub(crate) struct CursorCell(Mutex<Option<Merge>>);
 
-impl CursorCell {
-    pub(crate) fn empty(&self) {
+impl Reader for CursorCell {
+    fn empty(&self) {
         let taken = self.0.lock().take();
         drop(taken);
     }

@@ -373,8 +373,9 @@ impl Lsm {
         let tail = self.values.sync()?;
         let wal_epoch = self.wal.epoch();
         let runs = draft.write(&mut write)?;
-        let store = self.store;
-        let meta = Meta { flushed: boundary, tail, runs: runs.count(), wal_epoch, store };
+        let wall = Meta::decode(view.user(), PAGES)?.wall.max(frozen.set.wall());
+        let (store, runs_there) = (self.store, runs.count());
+        let meta = Meta { flushed: boundary, tail, runs: runs_there, wal_epoch, store, wall };
         Ok(Switched(self.switch(flusher, view, write, changes, meta)?, runs, boundary))
     }
 

@@ -4,20 +4,21 @@
 //! current version's lease is never taken away. An old one pins what is gone from
 //! the current version: memtable sets that were flushed, and pages that were
 //! written anew. When the old leases together pin more than their share, the
-//! oldest is *expired*: its version is dropped out of it, and out of the cursors
-//! opened on it, there and then, whether or not their owners ever come back. Their
-//! next read fails by name.
+//! oldest is *expired*: its version is dropped out of it, and out of the readers
+//! (cursors, backups, verifications) opened on it, there and then, whether or not
+//! their owners ever come back. Their next read fails by name.
 //!
 //! What must stay true:
 //! * a reader takes no lock that a writer holds: it loads the version out of the
-//!   lease by one atomic load. A cursor's own lock is held by itself, while it reads
-//!   a block of entries ahead, and once by who expires it;
-//! * no cursor keeps a version that was expired: who expires empties the lease
-//!   first and sweeps the cursors then; who opens a cursor lists it first and
+//!   lease by one atomic load. A reader's own lock is held by itself, while it reads
+//!   a bounded piece ahead, and once by who expires it;
+//! * no reader keeps a version that was expired: who expires empties the lease
+//!   first and sweeps the readers then; who opens a reader lists it first and
 //!   looks at the lease then. One of them sees the other: both pass through the
 //!   list's lock;
-//! * a lease that is exempt (a backup) is never expired: both are decided under
-//!   the lock of `old`.
+//! * a lease that a backup holds is none of the readers' share: it has a bound of
+//!   its own, since a backup cannot be read again in smaller pieces. Which bound
+//!   counts is decided under the lock of `old`.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -29,15 +30,21 @@ use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use parking_lot::Mutex;
 use platform::Clock;
 
-use crate::cursor::CursorCell;
 use crate::health::Health;
 use crate::registry::hint;
 use crate::set::MemSet;
 use crate::version::Version;
 use crate::{Error, Lsn};
 
-/// Lists of cursors of a lease: threads apart do not meet.
+/// Lists of readers of a lease: threads apart do not meet.
 const SHARDS: usize = 8;
+
+/// What reads a version piece by piece, and holds parts of it in between.
+pub(crate) trait Reader: Send + Sync {
+    /// Lets go of all of it: the next piece fails by name. Waits for the piece that is
+    /// being read, never for anything that is done with it.
+    fn empty(&self);
+}
 
 /// See the module.
 pub(crate) struct Lease {
@@ -46,18 +53,19 @@ pub(crate) struct Lease {
     /// Set before the version is taken out: what cursors look at, each step.
     taken: AtomicBool,
     flushed: Lsn,
-    cursors: [Mutex<Cursors>; SHARDS],
+    readers: [Mutex<Readers>; SHARDS],
     /// When another version became the current one; 0: not yet. Nanoseconds of
     /// the monotonic clock, plus one.
     replaced: AtomicU64,
-    exempt: AtomicUsize,
+    /// Backups that hold it.
+    backups: AtomicUsize,
     health: Arc<Health>,
 }
 
-/// The cursors of one shard; free places are used again.
+/// The readers of one shard; free places are used again.
 #[derive(Default)]
-struct Cursors {
-    cells: Vec<Weak<CursorCell>>,
+struct Readers {
+    cells: Vec<Option<Weak<dyn Reader>>>,
     free: Vec<usize>,
 }
 
@@ -78,9 +86,9 @@ impl Lease {
             flushed: version.flushed,
             version: ArcSwapOption::new(Some(version)),
             taken: AtomicBool::new(false),
-            cursors: Default::default(),
+            readers: Default::default(),
             replaced: AtomicU64::new(0),
-            exempt: AtomicUsize::new(0),
+            backups: AtomicUsize::new(0),
             health: Arc::clone(health),
         })
     }
@@ -108,31 +116,33 @@ impl Lease {
         &self.health
     }
 
-    /// Lists a cursor, so that it is emptied with the lease.
-    pub(crate) fn list(self: &Arc<Self>, cell: &Arc<CursorCell>) -> Listed {
+    /// Lists a reader, so that it is emptied with the lease.
+    pub(crate) fn list(self: &Arc<Self>, cell: &Arc<impl Reader + 'static>) -> Listed {
         let shard = hint() % SHARDS;
-        let mut cursors = self.cursors[shard].lock();
-        let place = cursors.free.pop().unwrap_or_else(|| {
-            cursors.cells.push(Weak::new());
-            cursors.cells.len() - 1
+        let mut readers = self.readers[shard].lock();
+        let place = readers.free.pop().unwrap_or_else(|| {
+            readers.cells.push(None);
+            readers.cells.len() - 1
         });
-        cursors.cells[place] = Arc::downgrade(cell);
+        let weak = Arc::downgrade(cell);
+        let weak: Weak<dyn Reader> = weak;
+        readers.cells[place] = Some(weak);
         Listed { lease: Arc::clone(self), shard, place }
     }
 
-    /// Empties the cursors of a lease whose version was taken out. Waits for those
-    /// that are in the middle of a step.
+    /// Empties the readers of a lease whose version was taken out. Waits for those
+    /// that are in the middle of a piece.
     fn sweep(&self) {
-        for shard in &self.cursors {
+        for shard in &self.readers {
             let cells = shard.lock().cells.clone();
-            for cell in cells.iter().filter_map(Weak::upgrade) {
+            for cell in cells.iter().flatten().filter_map(Weak::upgrade) {
                 cell.empty();
             }
         }
     }
 }
 
-/// A cursor's place in its lease's list.
+/// A reader's place in its lease's list.
 pub(crate) struct Listed {
     lease: Arc<Lease>,
     shard: usize,
@@ -141,18 +151,18 @@ pub(crate) struct Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        let mut cursors = self.lease.cursors[self.shard].lock();
-        cursors.cells[self.place] = Weak::new();
-        cursors.free.push(self.place);
+        let mut readers = self.lease.readers[self.shard].lock();
+        readers.cells[self.place] = None;
+        readers.free.push(self.place);
     }
 }
 
-/// Keeps a lease from being expired.
-pub(crate) struct Exempt(Arc<Lease>);
+/// Says that a backup holds the lease.
+pub(crate) struct OfBackup(Arc<Lease>);
 
-impl Drop for Exempt {
+impl Drop for OfBackup {
     fn drop(&mut self) {
-        self.0.exempt.fetch_sub(1, Release);
+        self.0.backups.fetch_sub(1, Release);
     }
 }
 
@@ -163,6 +173,8 @@ pub(crate) struct Pinned {
     pub(crate) memory: u64,
     /// Bytes of pages and value log segments.
     pub(crate) disk: u64,
+    /// Of both, bytes that backups hold back.
+    pub(crate) backups: u64,
     /// For how long the oldest lease has been an old one, microseconds.
     pub(crate) micros: u64,
 }
@@ -176,6 +188,7 @@ pub(crate) struct Current {
     /// Oldest first; those without a snapshot fall away.
     old: Mutex<Vec<Weak<Lease>>>,
     expired: AtomicU64,
+    expired_backups: AtomicU64,
     clock: Arc<dyn Clock>,
     health: Arc<Health>,
 }
@@ -186,6 +199,7 @@ impl Current {
             lease: ArcSwap::new(Lease::new(Arc::new(version), &health)),
             old: Mutex::default(),
             expired: AtomicU64::new(0),
+            expired_backups: AtomicU64::new(0),
             clock,
             health,
         }
@@ -237,17 +251,18 @@ impl Current {
         version
     }
 
-    /// The current version, never to be taken away.
-    pub(crate) fn exempt(&self) -> (Arc<Lease>, Exempt) {
+    /// The current version, under the bound of backups.
+    pub(crate) fn of_backup(&self) -> (Arc<Lease>, OfBackup) {
         let _old = self.old.lock();
         let lease = self.lease();
-        lease.exempt.fetch_add(1, Acquire);
-        (Arc::clone(&lease), Exempt(lease))
+        lease.backups.fetch_add(1, Acquire);
+        (Arc::clone(&lease), OfBackup(lease))
     }
 
-    /// How many leases were expired since the store was opened.
-    pub(crate) fn expired(&self) -> u64 {
-        self.expired.load(Relaxed)
+    /// How many leases were expired since the store was opened: of readers, and of
+    /// backups.
+    pub(crate) fn expired(&self) -> (u64, u64) {
+        (self.expired.load(Relaxed), self.expired_backups.load(Relaxed))
     }
 
     /// What all old leases pin.
@@ -260,31 +275,35 @@ impl Current {
         Pinned {
             memory: live.iter().map(|share| share.memory).sum(),
             disk: live.iter().map(|share| share.disk).sum(),
+            backups: live.iter().filter(|s| s.is_of_backup()).map(Share::bytes).sum(),
             micros: now.saturating_sub(since) / 1000,
         }
     }
 
-    /// Expires leases, oldest first, until the rest pins at most `most` bytes,
-    /// exempt ones apart.
-    pub(crate) fn bound(&self, most: u64, disk: &DiskPins) {
+    /// Expires leases, oldest first, until the rest pins at most `most` bytes; and
+    /// those of backups until the rest of them pins at most `most_of_backups`.
+    pub(crate) fn bound(&self, most: u64, most_of_backups: u64, disk: &DiskPins) {
         let old = self.old.lock();
         let shares = self.shares(&old, disk);
-        let bytes = |share: &Share| share.memory + share.disk;
-        let expirable = |share: &&Share| share.lease.exempt.load(Acquire) == 0;
-        let mut pinned: u64 = shares.iter().filter(expirable).map(bytes).sum();
         let mut taken = Vec::new();
-        for share in shares.iter().filter(expirable) {
-            if pinned <= most {
-                break;
+        for (of_backups, most, count) in
+            [(false, most, &self.expired), (true, most_of_backups, &self.expired_backups)]
+        {
+            let is_one = |share: &&Share| share.is_of_backup() == of_backups;
+            let mut pinned: u64 = shares.iter().filter(is_one).map(Share::bytes).sum();
+            for share in shares.iter().filter(is_one) {
+                if pinned <= most {
+                    break;
+                }
+                pinned -= share.bytes();
+                count.fetch_add(1, Relaxed);
+                share.lease.taken.store(true, Release);
+                taken.push((Arc::clone(&share.lease), share.lease.version.swap(None)));
             }
-            pinned -= bytes(share);
-            share.lease.taken.store(true, Release);
-            taken.push((Arc::clone(&share.lease), share.lease.version.swap(None)));
         }
-        // A commit may wait for this lock. What follows waits for cursors, and
+        // A commit may wait for this lock. What follows waits for readers, and
         // frees what was pinned.
         drop(old);
-        self.expired.fetch_add(taken.len() as u64, Relaxed);
         for (lease, _) in &taken {
             lease.sweep();
         }
@@ -321,6 +340,16 @@ struct Share {
     lease: Arc<Lease>,
     memory: u64,
     disk: u64,
+}
+
+impl Share {
+    fn bytes(&self) -> u64 {
+        self.memory + self.disk
+    }
+
+    fn is_of_backup(&self) -> bool {
+        self.lease.backups.load(Acquire) > 0
+    }
 }
 
 /// What a read of an expired lease is told.
@@ -377,11 +406,11 @@ mod tests {
         for cursor in &mut cursors {
             assert!(matches!(cursor.next(), Err(Error::SnapshotExpired { lsn: 1 })));
         }
-        assert_eq!(lsm.version.expired(), 1);
+        assert_eq!(lsm.version.expired(), (1, 0));
     }
 
     #[test]
-    fn an_exempt_snapshot_stays_and_an_older_one_expires_beside_it() {
+    fn a_backups_snapshot_stays_and_an_older_one_expires_beside_it() {
         let clock = Arc::new(SimClock::new(0));
         let options = Options { max_pinned_bytes: 0, ..Options::default() };
         let lsm = Lsm::open(SimDisk::new(1), clock.clone(), options).unwrap();
@@ -390,7 +419,7 @@ mod tests {
         put(&lsm, b"2");
         lsm.flush().unwrap();
         put(&lsm, b"3");
-        let backup = lsm.exempt_snapshot().unwrap();
+        let backup = lsm.backup_snapshot().unwrap();
         for _ in 0..3 {
             put(&lsm, b"4");
             clock.advance(Duration::from_micros(5));

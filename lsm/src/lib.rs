@@ -60,8 +60,8 @@ use wal::Wal;
 
 pub use archive::{ArchiveStats, ArchiveStepper, LogArchive};
 pub use backup::{
-    Backup, BackupError, BackupInfo, BackupOptions, Progress, Pruned, Restore, Restored, Until,
-    backups, check_backup, prune, restore,
+    Backup, BackupError, BackupInfo, BackupOptions, Backups, Progress, Pruned, Restore, Restored,
+    Unreadable, Until, backups, check_backup, prune, restore,
 };
 pub use batch::{
     Batch, BatchError, KeyspaceId, MAX_BATCH_BYTES, MAX_KEY, MAX_KEYSPACE, Op, Ops, decode,
@@ -179,16 +179,17 @@ impl Lsm {
         }
     }
 
-    /// As [`Lsm::snapshot`], but it never expires: for a backup, which ends.
+    /// As [`Lsm::snapshot`], but it expires by the bound of backups
+    /// ([`Options::max_backup_pinned_bytes`]).
     ///
     /// # Errors
     /// As [`Lsm::snapshot`].
-    pub(crate) fn exempt_snapshot(&self) -> Result<Snapshot, Error> {
+    pub(crate) fn backup_snapshot(&self) -> Result<Snapshot, Error> {
         loop {
             let lsn = self.visible.load(Acquire);
-            let (lease, exempt) = self.version.exempt();
+            let (lease, of_backup) = self.version.of_backup();
             if lease.flushed() <= lsn {
-                return Ok(Snapshot::new(lease, lsn, self.register(lsn)?, Some(exempt)));
+                return Ok(Snapshot::new(lease, lsn, self.register(lsn)?, Some(of_backup)));
             }
         }
     }
@@ -201,7 +202,8 @@ impl Lsm {
     /// Keeps what old snapshots hold back within its bound. After each version
     /// that left something behind, outside the commit lock.
     pub(crate) fn bound_pins(&self) {
-        self.version.bound(self.options.max_pinned_bytes, &self.disk_pins());
+        let most = (self.options.max_pinned_bytes, self.options.max_backup_pinned_bytes);
+        self.version.bound(most.0, most.1, &self.disk_pins());
     }
 
     /// Bytes of the page file, and of segments of the value log, that only old

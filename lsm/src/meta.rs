@@ -7,13 +7,15 @@
 //! ```text
 //!  0      4         6      8          16       20     24       32        40      56     64
 //! +------+---------+------+----------+--------+------+--------+---------+-------+------+
-//! | PLKL | version | zero | flushed  | vlog   | runs | vlog   | epoch   | store | zero |
-//! |      | u16 = 4 | u16  | lsn, u64 | seg.   | u32  | length | of log  | 16 B  |      |
+//! | PLKL | version | zero | flushed  | vlog   | runs | vlog   | epoch   | store | wall |
+//! |      | u16 = 5 | u16  | lsn, u64 | seg.   | u32  | length | of log  | 16 B  | u64  |
 //! +------+---------+------+----------+--------+------+--------+---------+-------+------+
 //!   little-endian. `vlog segment`, `length`: where the value log ends as far as
 //!   any tree points. `epoch of log`: the life of the WAL that flushed last, or
 //!   the first one if none did. `runs`: how many there are (`runs/`), so that it is
-//!   known when some cannot be found. `store`: its identity, never changed.
+//!   known when some cannot be found. `store`: its identity, never changed. `wall`:
+//!   the highest wall time of any commit up to `flushed`, in microseconds since
+//!   1970: not that of the last one, since clocks are set back. 0 if there is none.
 //! ```
 
 use vlog::Tail;
@@ -24,7 +26,7 @@ use crate::directory::StoreId;
 use crate::{Error, Lsn};
 
 const MAGIC: [u8; 4] = *b"PLKL";
-const VERSION: u16 = 4;
+const VERSION: u16 = 5;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -38,7 +40,7 @@ struct Raw {
     vlog_len: U64,
     wal_epoch: U64,
     store: [u8; 16],
-    zero2: [u8; 8],
+    wall: U64,
 }
 const _: () = assert!(size_of::<Raw>() == 64);
 
@@ -55,6 +57,8 @@ pub(crate) struct Meta {
     pub(crate) wal_epoch: u64,
     /// Whose page file this is.
     pub(crate) store: StoreId,
+    /// The highest wall time of any commit up to `flushed`, in microseconds.
+    pub(crate) wall: u64,
 }
 
 impl Meta {
@@ -69,7 +73,7 @@ impl Meta {
             vlog_len: U64::new(self.tail.len),
             wal_epoch: U64::new(self.wal_epoch),
             store: self.store.0,
-            zero2: [0; 8],
+            wall: U64::new(self.wall),
         };
         zerocopy::transmute!(raw)
     }
@@ -86,6 +90,7 @@ impl Meta {
             runs: raw.runs.get(),
             wal_epoch: raw.wal_epoch.get(),
             store: StoreId(raw.store),
+            wall: raw.wall.get(),
         };
         if meta.encode() != *bytes {
             let what = "the store's 64 bytes of its meta page make no sense".into();
@@ -107,16 +112,18 @@ mod tests {
             runs: 5,
             wal_epoch: 0x0c,
             store: StoreId([7; 16]),
+            wall: 0x0e0d,
         };
         let mut want = [0; 64];
         want[..4].copy_from_slice(b"PLKL");
-        want[4] = 4;
+        want[4] = 5;
         want[8..10].copy_from_slice(&[0x07, 0x08]);
         want[16] = 3;
         want[20] = 5;
         want[24..26].copy_from_slice(&[0x09, 0x0a]);
         want[32] = 0x0c;
         want[40..56].copy_from_slice(&[7; 16]);
+        want[56..58].copy_from_slice(&[0x0d, 0x0e]);
         assert_eq!(meta.encode(), want);
         assert_eq!(Meta::decode(&want, "f").unwrap(), meta);
         assert!(matches!(Meta::decode(&[0; 64], "f"), Err(Error::Corrupt { .. })));
@@ -125,15 +132,15 @@ mod tests {
     #[test]
     fn other_versions_and_damage_are_refused_apart() {
         let mut bytes = Meta::default().encode();
-        for (version, todo) in [(3, "planctl export"), (5, "run the release that wrote it")] {
+        for (version, todo) in [(4, "planctl export"), (6, "run the release that wrote it")] {
             bytes[4] = version;
             let other = Meta::decode(&bytes, "f").unwrap_err();
             let of = u16::from(version);
-            let named = matches!(&other, Error::Version { found, known: 4, .. } if *found == of);
+            let named = matches!(&other, Error::Version { found, known: 5, .. } if *found == of);
             assert!(named && other.to_string().contains(todo), "{other}");
         }
-        bytes[4] = 4;
-        bytes[63] = 1;
+        bytes[4] = 5;
+        bytes[6] = 1;
         assert!(matches!(Meta::decode(&bytes, "f"), Err(Error::Corrupt { .. })));
     }
 }

@@ -192,7 +192,7 @@ impl Lsm {
             let ops =
                 decode(frame.payload).map_err(|source| Error::Frame { lsn: frame.lsn, source })?;
             let (lock, version) = self.room()?;
-            version.active.apply(frame.lsn, ops);
+            version.active.apply(frame.lsn, frame.wall_micros, ops);
             applied = frame.lsn;
             self.applied.store(applied, Release);
             self.visible.store(applied, Release);
@@ -238,7 +238,7 @@ impl Replay {
             let set = std::mem::replace(&mut self.active, Arc::new(MemSet::new()));
             self.frozen.insert(0, Arc::new(Frozen { set, last: self.applied }));
         }
-        self.active.apply(frame.lsn, ops);
+        self.active.apply(frame.lsn, frame.wall_micros, ops);
         self.applied = frame.lsn;
         Ok(())
     }

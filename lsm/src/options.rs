@@ -57,6 +57,11 @@ pub struct Options {
     /// ([`Error::SnapshotExpired`]). Default 1 GiB; 0: as soon as they hold back
     /// anything.
     pub max_pinned_bytes: u64,
+    /// As `max_pinned_bytes`, for a backup being taken, which is none of those: beyond
+    /// it the backup fails ([`BackupError::HeldTooMuch`](crate::BackupError)), so that
+    /// a slow or silent disk of backups cannot fill that of the store. Default 16 GiB;
+    /// 0: as soon as it holds back anything.
+    pub max_backup_pinned_bytes: u64,
     /// Bytes of the log that replicas and watchers may hold back
     /// ([`Lsm::retain`](crate::Lsm::retain)); whoever holds back more is let go.
     /// Default 1 GiB.
@@ -87,6 +92,7 @@ impl Default for Options {
             run_percent: 25,
             max_snapshots: 4096,
             max_pinned_bytes: 1 << 30,
+            max_backup_pinned_bytes: 16 << 30,
             wal_retain_bytes: 1 << 30,
             wal_keep_bytes: 0,
             archive: None,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicI64, AtomicUsize};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwap;
 
@@ -40,16 +40,28 @@ pub(crate) struct MemSet {
     /// Sorted by keyspace; copied when a keyspace is first written or dropped.
     tables: ArcSwap<Vec<Table>>,
     bytes: AtomicUsize,
+    /// The highest wall time of a commit in it.
+    wall: AtomicU64,
 }
 
 impl MemSet {
     pub(crate) fn new() -> Self {
-        MemSet { tables: ArcSwap::from_pointee(Vec::new()), bytes: AtomicUsize::new(0) }
+        MemSet {
+            tables: ArcSwap::from_pointee(Vec::new()),
+            bytes: AtomicUsize::new(0),
+            wall: AtomicU64::new(0),
+        }
     }
 
     /// Bytes of memory held.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Relaxed)
+    }
+
+    /// The highest wall time of a commit in it, in microseconds: clocks are set back,
+    /// so it need not be the last one's.
+    pub(crate) fn wall(&self) -> u64 {
+        self.wall.load(Relaxed)
     }
 
     /// Whether nothing was written.
@@ -75,9 +87,10 @@ impl MemSet {
         Some(f(&tables[i]))
     }
 
-    /// Writes one batch as commit `lsn`. Under the commit lock; readers learn of
-    /// it when they learn the LSN.
-    pub(crate) fn apply(&self, lsn: Lsn, ops: Ops<'_>) {
+    /// Writes one batch as commit `lsn`, made at `wall`. Under the commit lock;
+    /// readers learn of it when they learn the LSN.
+    pub(crate) fn apply(&self, lsn: Lsn, wall: u64, ops: Ops<'_>) {
+        self.wall.fetch_max(wall, Relaxed);
         let drops = drops(ops.clone());
         for same in drops.chunk_by(|a, b| a.0 == b.0) {
             self.drop_keyspace(same[0].0, lsn);

@@ -47,8 +47,14 @@ pub struct Stats {
     /// Bytes of the disk held back for old snapshots: pages written anew since, as
     /// of the beginning of the last flush.
     pub pinned_disk_bytes: u64,
+    /// Of both, bytes held back for a backup being taken.
+    pub backup_pinned_bytes: u64,
+    /// What they may come to before the backup fails.
+    pub backup_pinned_bound_bytes: u64,
     /// Versions taken away from their snapshots since the store was opened.
     pub expired_versions: u64,
+    /// Versions taken away from a backup since then.
+    pub expired_backups: u64,
     /// Bytes of the log's segments.
     pub wal_bytes: u64,
     /// How the log's archive does; `None`: the log is not archived.
@@ -120,6 +126,7 @@ impl Lsm {
         let (snapshots, oldest_snapshot) = self.registry.live();
         let (value_bytes, dead_value_bytes) = *self.gc.usage.lock();
         let pinned = self.version.pinned(&self.disk_pins());
+        let (expired_versions, expired_backups) = self.version.expired();
         let holders = self.retain.figures();
         let (load, waits) = (self.load(&version), self.pace.waits());
         // Not below, where guards live to the end of the statement.
@@ -145,7 +152,10 @@ impl Lsm {
             oldest_pin_micros: pinned.micros,
             pinned_memory_bytes: pinned.memory,
             pinned_disk_bytes: pinned.disk,
-            expired_versions: self.version.expired(),
+            backup_pinned_bytes: pinned.backups,
+            backup_pinned_bound_bytes: self.options.max_backup_pinned_bytes,
+            expired_versions,
+            expired_backups,
             wal_bytes: self.wal.total_bytes(),
             archive: self.archiving.stats(&self.wal.segments()),
             log_holders: holders.holders,

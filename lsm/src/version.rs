@@ -34,7 +34,7 @@ use vlog::Vlog;
 
 use crate::cursor::Cursor;
 use crate::health::Health;
-use crate::lease::{self, Exempt, Held, Lease};
+use crate::lease::{self, Held, Lease, OfBackup};
 use crate::registry::Registration;
 use crate::runs::Runs;
 use crate::set::MemSet;
@@ -124,7 +124,7 @@ struct Inner {
     lease: Arc<Lease>,
     lsn: Lsn,
     _live: Registration,
-    _exempt: Option<Exempt>,
+    _of_backup: Option<OfBackup>,
 }
 
 /// The store as of one commit: exactly the commits up to [`Snapshot::lsn`].
@@ -139,9 +139,9 @@ impl Snapshot {
         lease: Arc<Lease>,
         lsn: Lsn,
         live: Registration,
-        exempt: Option<Exempt>,
+        of_backup: Option<OfBackup>,
     ) -> Self {
-        Snapshot(Arc::new(Inner { lease, lsn, _live: live, _exempt: exempt }))
+        Snapshot(Arc::new(Inner { lease, lsn, _live: live, _of_backup: of_backup }))
     }
 
     /// The version, for one operation.

@@ -10,12 +10,14 @@
 //! * [`advice`]: what errors about stored bytes tell their readers to do.
 //! * [`real`]: the operating system's.
 //! * [`sim`]: a crashing disk, a stepped clock, seeded bytes.
+//! * [`Overlay`]: a disk to look at, with writes that stay in memory.
 
 pub mod advice;
 mod clock;
 mod disk;
 mod entropy;
 mod hint;
+mod overlay;
 mod path;
 pub mod real;
 pub mod sim;
@@ -24,3 +26,4 @@ pub use clock::Clock;
 pub use disk::{BLOCK, Disk, File, Lock, Mapped, Open, Shortage, shortage};
 pub use entropy::Entropy;
 pub use hint::prefetch;
+pub use overlay::Overlay;

@@ -125,6 +125,7 @@ fn damage_is_named_and_what_is_good_is_saved() {
     assert_eq!(service.stop().0, Some(0));
     let said = ok(&planck(&["verify"], &[("--dir", dir.path())]));
     assert!(said.starts_with("no fault"), "{said}");
+    assert!(said.contains("no fault between documents and indexes"), "{said}");
 
     // One byte in the middle of the value log.
     let victim = largest(&dir.path().join("data/vlog"), "");

@@ -131,6 +131,7 @@ pub fn storage(config: &Config, archive: Option<LogArchive>) -> StorageOptions {
         vlog_buffer_bytes: bytes(db.buffers.vlog.get()),
         cache_bytes: bytes(db.index.primary.pool_size.get()),
         gc_dead_ratio: u32::try_from(db.gc.dead_ratio.get()).unwrap_or(u32::MAX),
+        max_backup_pinned_bytes: db.backup.max_pinned.get(),
         archive,
         ..StorageOptions::default()
     }
@@ -160,9 +161,28 @@ fn archive(config: &Config) -> Result<Option<LogArchive>, Stop> {
     let retain_micros = (days > 0).then(|| days * DAY);
     // What the oldest backup kept needs stays, however old it is.
     let backups = copies(config, "backup.dest_path", &config.db.backup.dest_path)?;
-    let kept = lsm::backups(&*backups, "").map_err(|e| Stop::io(format!("the backups: {e}")))?;
-    let keep_from = kept.first().map(|oldest| oldest.first_lsn);
+    let keep_from = keep_from(lsm::backups(&*backups, ""));
     Ok(Some(LogArchive { retain_micros, keep_from, ..LogArchive::new(disk, "") }))
+}
+
+/// The first frame of the archive that a backup may need. A backup that cannot be
+/// read is no reason not to serve: all of the archive is kept then, and it is said.
+fn keep_from(found: Result<lsm::Backups, lsm::BackupError>) -> Option<lsm::Lsn> {
+    match found {
+        Ok(found) => {
+            for backup in &found.unreadable {
+                tracing::warn!("all of the log's archive is kept, whatever its age: {backup}");
+            }
+            found.keep_from()
+        }
+        Err(error) => {
+            tracing::warn!(
+                "all of the log's archive is kept, whatever its age: the backups cannot be \
+                 listed: {error}"
+            );
+            Some(1)
+        }
+    }
 }
 
 /// Where backups go.
@@ -213,7 +233,7 @@ fn close(engine: Arc<Engine>) -> Result<(), Stop> {
     // First, in case a request still runs and holds the engine.
     engine.sync().map_err(|refusal| Stop::io(refusal.message))?;
     let Some(engine) = Arc::into_inner(engine) else {
-        tracing::warn!("a request did not end in time; what was acknowledged is synced");
+        tracing::warn!("a request or a copy did not end in time; what was acknowledged is synced");
         return Ok(());
     };
     engine.close().map_err(|refusal| Stop::io(refusal.message))

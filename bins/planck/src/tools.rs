@@ -1,27 +1,32 @@
 //! What can be done to a service that does not run: verify, restore, salvage; and
 //! the list of its backups.
 //!
-//! What must stay true: `verify` and `backups` change nothing; `restore` and
-//! `salvage` write into a new directory only, so that no mistake costs data.
+//! What must stay true: `verify` and `backups` change nothing (what opening a service
+//! writes stays in memory); `restore` and `salvage` write into a new directory only, so
+//! that no mistake costs data.
 
 use crate::config::Config;
 use crate::service::{Stop, storage};
 use crate::when::{instant, moment};
 use clap::{Args, Subcommand};
+use engine::{Engine, IndexReport};
 use lsm::{Restore, Until};
-use platform::Disk;
 use platform::real::{RealClock, RealDisk, RealEntropy};
+use platform::{Disk, Overlay};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Ends a run that found faults: 65, bad data.
 const FAULTS: u8 = 65;
+/// Memory for what opening a service writes, to look at it.
+const LOOKED_AT: u64 = 1 << 30;
 
 /// The commands beside running the service.
 #[derive(Subcommand)]
 pub enum Tool {
-    /// Read every page, record and frame of a stopped service, and name each fault.
+    /// Read every page, record and frame of a stopped service, compare its indexes with
+    /// its documents, and name each fault.
     Verify(Verify),
     /// List the backups of a service, and check them.
     Backups(Backups),
@@ -32,8 +37,10 @@ pub enum Tool {
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  planck verify --dir ./shop\n\nIt changes nothing. Exit code \
-                        0: no fault; 65: faults, each named with its file and place.")]
+#[command(after_help = "Example:\n  planck verify --dir ./shop\n\nIt changes nothing. First the \
+                        storage is read, then, if that is sound, each index is compared with the \
+                        documents of its store. Exit code 0: no fault; 65: faults, each named with \
+                        its file and place, or its store, index and document.")]
 pub struct Verify {
     /// The service's directory.
     #[arg(long, value_name = "DIR")]
@@ -42,7 +49,8 @@ pub struct Verify {
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  planck backups --dir ./shop\n  planck backups --dir ./shop \
-                        --check\n\nBackups are taken with 'planctl backup' while the service runs.")]
+                        --check\n\nBackups are taken with 'planctl backup' while the service runs. \
+                        Exit code 65: one of them cannot be read, or is damaged.")]
 pub struct Backups {
     /// The service's directory; its db.yaml says where backups go.
     #[arg(long, value_name = "DIR", required_unless_present = "from")]
@@ -115,7 +123,27 @@ impl Verify {
         let disk = existing(&self.dir.join("data"))?;
         let report = lsm::verify(&disk, &mut shown("verified")).map_err(Stop::io)?;
         print(&report.to_string());
+        if !report.is_clean() {
+            print("the indexes were not compared with the documents: the storage is not sound");
+            return Ok(FAULTS);
+        }
+        let report = self.indexes(disk)?;
+        print(&report.to_string());
         Ok(if report.is_clean() { 0 } else { FAULTS })
+    }
+
+    /// Opens what is there, with all that opening writes kept in memory: the replay of
+    /// the log needs no more of it than the service itself would.
+    fn indexes(&self, disk: Arc<dyn Disk>) -> Result<IndexReport, Stop> {
+        let config = Config::load(&self.dir).map_err(Stop::config)?;
+        let options =
+            engine::Options { storage: storage(&config, None), ..engine::Options::default() };
+        let disk = Arc::new(Overlay::new(disk, LOOKED_AT));
+        let engine = Engine::open(disk, Arc::new(RealClock::new()), Arc::new(RealEntropy), options);
+        let engine = engine.map_err(|error| {
+            Stop::io(format!("the indexes cannot be compared with the documents: {error}"))
+        })?;
+        Ok(engine.verify_indexes(&mut shown("compared")))
     }
 }
 
@@ -134,12 +162,19 @@ impl Backups {
             return Ok(0);
         }
         let disk = existing(&from)?;
-        let all = lsm::backups(&*disk, "").map_err(Stop::io)?;
-        if all.is_empty() {
+        let found = lsm::backups(&*disk, "").map_err(Stop::io)?;
+        if found == lsm::Backups::default() {
             print(&format!("there are no backups in {}", from.display()));
         }
         let mut code = 0;
-        for backup in all {
+        for backup in &found.unreadable {
+            print(&format!(
+                "{backup}; nothing is removed from the backups while it is there: to give it up, \
+                 remove its manifest"
+            ));
+            code = FAULTS;
+        }
+        for backup in found.list {
             let taken = moment(backup.ended_micros);
             let mut line = format!("{backup}; taken {taken}");
             if self.check {
@@ -178,7 +213,7 @@ impl RestoreArgs {
             until,
         };
         let (target, config) = new_data(&self.dir)?;
-        let options = storage(&config, None);
+        let options = lsm::Options { wal_salt: salt(), ..storage(&config, None) };
         let done =
             lsm::restore(&what, &target, &RealClock::new(), &options, &mut shown("restored"));
         let done = done.map_err(Stop::io)?;
@@ -191,6 +226,9 @@ impl RestoreArgs {
         if let Some((lsn, at)) = done.left_out {
             print(&format!("the next commit, {lsn}, was made {} and is left out", moment(at)));
         }
+        for backup in &done.unreadable {
+            print(&format!("warning: passed over {backup}"));
+        }
         start_it(&self.dir);
         Ok(0)
     }
@@ -200,8 +238,7 @@ impl Salvage {
     fn run(self) -> Result<u8, Stop> {
         let from = existing(&self.dir.join("data"))?;
         let (target, config) = new_data(&self.to)?;
-        let options = storage(&config, None);
-        let options = lsm::Options { wal_salt: salt(), ..options };
+        let options = lsm::Options { wal_salt: salt(), ..storage(&config, None) };
         let clock = Arc::new(RealClock::new());
         let report = lsm::salvage(&from, &target, clock, &options, &mut counted("read"));
         let report = report.map_err(Stop::io)?;
@@ -211,6 +248,7 @@ impl Salvage {
     }
 }
 
+/// The salt of a new store's log, which its identity is made of too.
 fn salt() -> u64 {
     platform::Entropy::next_u64(&RealEntropy)
 }

@@ -5,9 +5,9 @@
 //! Invariants: the log is synced every interval whether or not anybody writes, and
 //! whatever a flush takes: an idle second, or a long flush, loses nothing that was
 //! acknowledged before it. A storage that failed is said so once, and again at the
-//! end by the exit code; reads go on meanwhile. An archive whose disk does not answer
-//! keeps nobody waiting, the end of the process neither: what it has half copied is
-//! copied anew.
+//! end by the exit code; reads go on meanwhile. An archive or a place for backups
+//! whose disk does not answer keeps nobody waiting, the end of the process neither:
+//! what is half copied is copied anew.
 
 use engine::{Engine, Step};
 use std::sync::Arc;
@@ -20,8 +20,8 @@ const REST: Duration = Duration::from_millis(20);
 /// How often it is looked whether somebody has asked for a backup, or there is
 /// something to archive.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long the end waits for a piece of the archive.
-const ARCHIVE_ENDS: Duration = Duration::from_secs(5);
+/// How long the end waits for a piece of the archive, and of a backup.
+const COPIES_END: Duration = Duration::from_secs(5);
 /// How long they rest after one failed: the fault may pass, the log must not fill.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -29,8 +29,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 pub struct Upkeep {
     engine: Arc<Engine>,
     threads: Vec<(Sender<()>, JoinHandle<()>)>,
-    /// Its disk may hang.
-    archive: Option<(Sender<()>, JoinHandle<()>)>,
+    /// What they copy, and their threads. Their disks may hang.
+    copies: Vec<(&'static str, Sender<()>, JoinHandle<()>)>,
 }
 
 impl Upkeep {
@@ -72,9 +72,25 @@ impl Upkeep {
                 AFTER_FAILURE
             }
         }));
-        let archive = engine.archive_stepper().map(|stepper| {
+        let mut copies = Vec::new();
+        let asked = Arc::clone(&engine);
+        let (stop, thread) = spawn("planck-backup", move |_, stopped| {
+            match asked.take_backup(&|| !stopped()) {
+                Some(Ok(taken)) => {
+                    tracing::info!("{}", taken.info);
+                    if let Err(why) = taken.pruned {
+                        tracing::warn!("{why}");
+                    }
+                }
+                Some(Err(why)) => tracing::error!("the backup failed: {why}"),
+                None => {}
+            }
+            LOOK
+        });
+        copies.push(("backup", stop, thread));
+        if let Some(stepper) = engine.archive_stepper() {
             let archived = Arc::clone(&engine);
-            spawn("planck-archive", move |told, _| {
+            let (stop, thread) = spawn("planck-archive", move |told, _| {
                 let _steps = &stepper;
                 match archived.archive() {
                     Ok(Step::Idle) => LOOK,
@@ -92,22 +108,18 @@ impl Upkeep {
                         LOOK
                     }
                 }
-            })
-        });
-        let asked = Arc::clone(&engine);
-        threads.push(spawn("planck-backup", move |_, stopped| {
-            match asked.take_backup(&|| !stopped()) {
-                Some(Ok(info)) => tracing::info!("{info}"),
-                Some(Err(why)) => tracing::error!("the backup failed: {why}"),
-                None => {}
-            }
-            LOOK
-        }));
-        Upkeep { engine, threads, archive }
+            });
+            copies.push(("archive", stop, thread));
+        }
+        Upkeep { engine, threads, copies }
     }
 
     /// Ends the threads. Gives why the storage refuses writes, if it does.
     pub fn stop(self) -> Option<String> {
+        self.stop_within(COPIES_END)
+    }
+
+    fn stop_within(self, copies_end: Duration) -> Option<String> {
         let mut failed = None;
         // The archive's last: once it is gone, its part would be the steps' again.
         for (stop, thread) in self.threads {
@@ -116,16 +128,20 @@ impl Upkeep {
                 failed = Some("an upkeep thread failed; its words are in the log".to_owned());
             }
         }
-        if let Some((stop, thread)) = self.archive {
-            drop(stop);
-            let until = Instant::now() + ARCHIVE_ENDS;
+        // All are told before one is waited for.
+        let told = self.copies.into_iter().map(|(what, _, thread)| (what, thread));
+        let copies: Vec<_> = told.collect();
+        let until = Instant::now() + copies_end;
+        for (what, thread) in copies {
             while !thread.is_finished() && Instant::now() < until {
                 std::thread::sleep(REST);
             }
             if !thread.is_finished() {
-                tracing::warn!("the archive's disk does not answer: its copy is left unfinished");
+                tracing::warn!(
+                    "the disk of the {what} does not answer: its copy is left unfinished"
+                );
             } else if thread.join().is_err() {
-                failed = Some("the archive's thread failed; its words are in the log".to_owned());
+                failed = Some(format!("the thread of the {what} failed; its words are in the log"));
             }
         }
         self.engine.poisoned().or(failed)
@@ -160,5 +176,81 @@ fn tell(told: &mut String, outcome: Result<(), String>) {
     {
         tracing::error!("{message}");
         *told = message;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::{BackupTarget, Options, Principal, Role};
+    use platform::sim::{SimClock, SimDisk, SimEntropy};
+    use platform::{Disk, File, Lock, Open};
+    use proto::Request;
+    use std::io;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Answers nothing, ever.
+    #[derive(Default)]
+    struct Silent(AtomicBool);
+
+    impl Silent {
+        fn hang(&self) -> ! {
+            self.0.store(true, Ordering::SeqCst);
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+
+    impl Disk for Silent {
+        fn open(&self, _: &str, _: Open) -> io::Result<Arc<dyn File>> {
+            self.hang()
+        }
+
+        fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+            self.hang()
+        }
+
+        fn remove(&self, _: &str) -> io::Result<()> {
+            self.hang()
+        }
+
+        fn list(&self, _: &str) -> io::Result<Vec<String>> {
+            self.hang()
+        }
+
+        fn create_dir(&self, _: &str) -> io::Result<()> {
+            self.hang()
+        }
+
+        fn sync_dir(&self, _: &str) -> io::Result<()> {
+            self.hang()
+        }
+
+        fn lock(&self, _: &str) -> io::Result<Box<dyn Lock>> {
+            self.hang()
+        }
+    }
+
+    #[test]
+    fn a_disk_of_backups_that_hangs_does_not_keep_the_end_waiting() {
+        // Given a backup on a disk that does not answer,
+        let silent = Arc::new(Silent::default());
+        let backup = BackupTarget { disk: silent.clone(), path: "/far".into(), keep: 1 };
+        let options = Options { backup: Some(backup), ..Options::default() };
+        let (clock, entropy) = (Arc::new(SimClock::new(1)), Arc::new(SimEntropy::new(1)));
+        let engine = Arc::new(Engine::open(SimDisk::new(1), clock, entropy, options).unwrap());
+        let (mut packet, mut out) = (Vec::new(), Vec::new());
+        Request::Backup { begin: true, full: false }.encode(1, &mut packet);
+        engine.dispatch_packet(&Principal::new("root", Role::Admin), &packet, &mut out);
+        let upkeep = Upkeep::start(Arc::clone(&engine), None);
+        while !silent.0.load(Ordering::SeqCst) {
+            std::thread::sleep(REST);
+        }
+        // when the service stops, then it does.
+        let begun = Instant::now();
+        assert_eq!(upkeep.stop_within(Duration::from_millis(300)), None);
+        assert!(begun.elapsed() >= Duration::from_millis(300), "it is given its time");
+        assert!(begun.elapsed() < Duration::from_secs(30));
     }
 }

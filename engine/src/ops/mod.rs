@@ -21,6 +21,7 @@ mod sequences;
 mod stats;
 mod stores;
 mod update;
+mod verify;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ use crate::catalog::Store;
 use crate::{Engine, Refusal};
 pub(crate) use change::Change;
 pub(crate) use indexes::Tended;
+pub use verify::IndexReport;
 
 /// What a read sees: one store of one snapshot.
 struct View {

@@ -38,7 +38,7 @@ fn asked_for_taken_told_and_restored() {
 
     assert!(told(&engine, BEGIN).contains(r#""begun":true,"state":"asked""#));
     assert!(told(&engine, BEGIN).contains(r#""begun":false,"state":"asked""#), "one at a time");
-    let info = engine.take_backup(&|| true).unwrap().unwrap();
+    let info = engine.take_backup(&|| true).unwrap().unwrap().info;
     assert!(told(&engine, ASK).contains(r#""state":"done","number":1"#));
     assert!(engine.take_backup(&|| true).is_none(), "once");
 
@@ -70,7 +70,7 @@ fn the_oldest_beyond_those_kept_go() {
         engine.take_backup(&|| true).unwrap().unwrap();
     }
     let kept: Vec<u64> =
-        lsm::backups(&*disk, "").unwrap().iter().map(|backup| backup.number).collect();
+        lsm::backups(&*disk, "").unwrap().list.iter().map(|backup| backup.number).collect();
     assert_eq!(kept, [3, 4]);
 }
 
@@ -89,6 +89,33 @@ fn one_that_fails_says_why_and_the_next_may_succeed() {
 }
 
 #[test]
+fn one_beside_a_rotten_one_is_taken_whole_and_says_that_nothing_was_removed() {
+    // Given three backups, the first with a rotten manifest,
+    let disk = SimDisk::new(2);
+    let engine = with_target(&disk);
+    for n in 1..=2 {
+        insert(&engine, n, "{}");
+        told(&engine, BEGIN);
+        engine.take_backup(&|| true).unwrap().unwrap();
+    }
+    disk.corrupt("0000000001.manifest", 40, 1).unwrap();
+    // when another is asked for, then it is there,
+    told(&engine, BEGIN);
+    let taken = engine.take_backup(&|| true).unwrap().unwrap();
+    assert_eq!((taken.info.number, taken.info.parent), (3, None));
+    // and that the oldest could not be removed is told, with what to do,
+    let said = told(&engine, ASK);
+    assert!(said.contains(r#""state":"done","number":3"#), "{said}");
+    assert!(said.contains("not_removed") && said.contains("0000000001.manifest"), "{said}");
+    // which works.
+    disk.remove("0000000001.manifest").unwrap();
+    told(&engine, BEGIN);
+    let taken = engine.take_backup(&|| true).unwrap().unwrap();
+    assert_eq!((taken.info.parent, taken.pruned.unwrap().removed), (Some(3), vec![2]));
+    assert!(!told(&engine, ASK).contains("not_removed"));
+}
+
+#[test]
 fn one_that_is_told_to_stop_leaves_none() {
     let disk = SimDisk::new(2);
     let engine = with_target(&disk);
@@ -96,7 +123,7 @@ fn one_that_is_told_to_stop_leaves_none() {
     told(&engine, BEGIN);
     let why = engine.take_backup(&|| false).unwrap().unwrap_err();
     assert!(why.contains("stopping"), "{why}");
-    assert_eq!(lsm::backups(&*disk, "").unwrap(), []);
+    assert_eq!(lsm::backups(&*disk, "").unwrap(), lsm::Backups::default());
 }
 
 #[test]

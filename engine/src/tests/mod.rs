@@ -12,3 +12,4 @@ mod query;
 mod recovery;
 mod stores;
 mod tending;
+mod verify;

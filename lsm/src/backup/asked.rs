@@ -1,13 +1,15 @@
 //! What a restore is asked, and what it answers.
 //!
 //! What must stay true: the answer names exactly the last commit restored and, if
-//! that was a choice, the first one left out.
+//! that was a choice, the first one left out; and every backup that was passed over
+//! because it cannot be read.
 
 use std::fmt;
 use std::sync::Arc;
 
 use platform::Disk;
 
+use super::catalog::Unreadable;
 use crate::Lsn;
 use crate::directory::StoreId;
 
@@ -70,6 +72,9 @@ pub struct Restored {
     pub left_out: Option<(Lsn, u64)>,
     /// Bytes of pages and values restored.
     pub bytes: u64,
+    /// Backups beside it that cannot be read, oldest first: had one been, it might
+    /// have been taken instead. Empty if a number was asked for.
+    pub unreadable: Vec<Unreadable>,
 }
 
 impl fmt::Display for Restored {
@@ -88,9 +93,9 @@ impl fmt::Display for Restored {
              archive; the store is now {}",
             self.bytes, self.from_backup, self.from_archive, self.store
         )?;
-        match self.left_out {
-            Some((lsn, micros)) => write!(f, "; the next commit, {lsn}, was made at {micros}"),
-            None => Ok(()),
+        if let Some((lsn, micros)) = self.left_out {
+            write!(f, "; the next commit, {lsn}, was made at {micros}")?;
         }
+        self.unreadable.iter().try_for_each(|unreadable| write!(f, "; passed over {unreadable}"))
     }
 }

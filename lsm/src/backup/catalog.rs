@@ -1,8 +1,11 @@
 //! The backups in a directory: listed, checked, pruned.
 //!
-//! What must stay true: a file is removed only when no manifest names it, and that
-//! is durable; with a manifest that cannot be read nothing is removed at all,
-//! since what it names is not known.
+//! What must stay true:
+//! * a file is removed only when no manifest names it, and that is durable; with a
+//!   manifest that cannot be read nothing is removed at all, since what it names is
+//!   not known;
+//! * for everything else one manifest that cannot be read is that one's loss: the
+//!   others are found, and it is named to whoever looks.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -75,27 +78,125 @@ impl fmt::Display for BackupInfo {
     }
 }
 
-/// The backups in a directory, oldest first; none if there is no directory.
-///
-/// # Errors
-/// [`Error::Damaged`] or [`Error::Version`] for a manifest that cannot be read.
-pub fn backups(disk: &dyn Disk, dir: &str) -> Result<Vec<BackupInfo>, Error> {
-    Ok(manifests(disk, dir)?.iter().map(BackupInfo::from).collect())
+/// A backup whose manifest is there and cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its number, as its name has it.
+    pub number: u64,
+    /// What is wrong, with the file.
+    pub why: String,
 }
 
-/// All manifests, oldest first.
-pub(crate) fn manifests(disk: &dyn Disk, dir: &str) -> Result<Vec<Manifest>, Error> {
-    let names = directory::names(disk, dir)?;
-    let numbers = names.iter().filter_map(|name| format::manifest_number(name));
-    let mut found: Vec<Manifest> =
-        numbers.map(|number| manifest(disk, dir, number)).collect::<Result<_, _>>()?;
-    found.sort_by_key(|manifest| manifest.number);
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "backup {}, which cannot be read: {}", self.number, self.why)
+    }
+}
+
+/// What [`backups`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backups {
+    /// Those that can be read, oldest first.
+    pub list: Vec<BackupInfo>,
+    /// The others, oldest first. While there is one nothing is removed from the
+    /// directory.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Backups {
+    /// The first frame that any of them needs of the log's archive
+    /// ([`LogArchive::keep_from`](crate::LogArchive)): the very first if one cannot be
+    /// read; `None` if there is none.
+    pub fn keep_from(&self) -> Option<Lsn> {
+        if self.unreadable.is_empty() { Some(self.list.first()?.first_lsn) } else { Some(1) }
+    }
+}
+
+/// The backups in a directory; none if there is no directory. A manifest that cannot
+/// be read hides only its own backup.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Store`]: the directory cannot be listed, or there are no file
+/// descriptors to look into it.
+pub fn backups(disk: &dyn Disk, dir: &str) -> Result<Backups, Error> {
+    let found = look(disk, dir)?;
+    let list = found.manifests.iter().map(BackupInfo::from).collect();
+    Ok(Backups { list, unreadable: found.unreadable })
+}
+
+/// The manifests of a directory.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// Oldest first.
+    pub(crate) manifests: Vec<Manifest>,
+    pub(crate) unreadable: Vec<Unreadable>,
+}
+
+impl Found {
+    /// One that was asked for by its number.
+    pub(crate) fn only(manifest: Manifest) -> Self {
+        Found { manifests: vec![manifest], unreadable: Vec::new() }
+    }
+
+    /// Itself, if any can be read.
+    pub(crate) fn some(self, dir: &str) -> Result<Self, Error> {
+        if !self.manifests.is_empty() {
+            return Ok(self);
+        }
+        let dir = dir.to_owned();
+        Err(match self.unreadable.into_iter().next() {
+            Some(Unreadable { why, .. }) => Error::NoneReadable { dir, why },
+            None => Error::NoBackup { dir, wanted: "at all".to_owned() },
+        })
+    }
+
+    /// All of them.
+    ///
+    /// # Errors
+    /// [`Error::NothingRemoved`]: one cannot be read.
+    pub(crate) fn all(self, dir: &str) -> Result<Vec<Manifest>, Error> {
+        match self.unreadable.into_iter().next() {
+            None => Ok(self.manifests),
+            Some(Unreadable { number, why }) => {
+                let file = join(dir, &format::manifest_name(number));
+                Err(Error::NothingRemoved { file, why })
+            }
+        }
+    }
+}
+
+/// Reads every manifest there is.
+pub(crate) fn look(disk: &dyn Disk, dir: &str) -> Result<Found, Error> {
+    let mut numbers: Vec<u64> = directory::names(disk, dir)?
+        .iter()
+        .filter_map(|name| format::manifest_number(name))
+        .collect();
+    numbers.sort_unstable();
+    let mut found = Found::default();
+    for number in numbers {
+        match manifest(disk, dir, number) {
+            Ok(manifest) => found.manifests.push(manifest),
+            // That passes, and says nothing of the manifest.
+            Err(Error::Io { source, doing, file }) if platform::shortage(&source).is_some() => {
+                return Err(Error::Io { source, doing, file });
+            }
+            Err(error) => {
+                found.unreadable.push(Unreadable { number, why: error.to_string() });
+            }
+        }
+    }
     Ok(found)
 }
 
-fn manifest(disk: &dyn Disk, dir: &str, number: u64) -> Result<Manifest, Error> {
+/// The manifest of this number.
+pub(crate) fn manifest(disk: &dyn Disk, dir: &str, number: u64) -> Result<Manifest, Error> {
     let path = join(dir, &format::manifest_name(number));
-    let file = disk.open(&path, Open::Read).map_err(Error::io("open", &path))?;
+    let file = disk.open(&path, Open::Read).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::NoBackup { dir: dir.to_owned(), wanted: number.to_string() }
+        }
+        _ => Error::io("open", &path)(e),
+    })?;
     let len = file.len().map_err(Error::io("read", &path))?;
     if len > MAX_MANIFEST {
         return Err(Error::damaged(&path, format!("no manifest has {len} bytes")));
@@ -111,6 +212,12 @@ fn manifest(disk: &dyn Disk, dir: &str, number: u64) -> Result<Manifest, Error> 
             Err(Error::Version { file: path, found, known: format::VERSION })
         }
     }
+}
+
+/// The number for a new backup: no file that is left of another one has it.
+pub(crate) fn next_number(disk: &dyn Disk, dir: &str) -> Result<u64, Error> {
+    let names = directory::names(disk, dir)?;
+    Ok(names.iter().filter_map(|name| format::any_number(name)).max().unwrap_or(0) + 1)
 }
 
 /// The lock of a backup directory, which is made if absent.
@@ -166,11 +273,11 @@ impl fmt::Display for Pruned {
 /// Keeps the newest `keep` backups (at least one), and every file they name.
 ///
 /// # Errors
-/// [`Error::Busy`], [`Error::Damaged`] for a manifest that cannot be read: nothing
-/// was removed. [`Error::Io`]: what was not removed goes the next time.
+/// [`Error::Busy`], [`Error::NothingRemoved`] for a manifest that cannot be read:
+/// nothing was removed. [`Error::Io`]: what was not removed goes the next time.
 pub fn prune(disk: &dyn Disk, dir: &str, keep: usize) -> Result<Pruned, Error> {
     let _lock = lock(disk, dir)?;
-    let mut kept = manifests(disk, dir)?;
+    let mut kept = look(disk, dir)?.all(dir)?;
     let gone: Vec<Manifest> = kept.drain(..kept.len().saturating_sub(keep.max(1))).collect();
     for old in &gone {
         let path = join(dir, &format::manifest_name(old.number));
@@ -186,19 +293,8 @@ pub fn prune(disk: &dyn Disk, dir: &str, keep: usize) -> Result<Pruned, Error> {
     })
 }
 
-/// The manifest of a backup: the newest if no number is given.
-pub(crate) fn find(disk: &dyn Disk, dir: &str, number: Option<u64>) -> Result<Manifest, Error> {
-    let mut all = manifests(disk, dir)?;
-    let found = match number {
-        None => all.pop(),
-        Some(number) => all.into_iter().find(|manifest| manifest.number == number),
-    };
-    let wanted = || number.map_or("at all".to_owned(), |number| number.to_string());
-    found.ok_or_else(|| Error::NoBackup { dir: dir.to_owned(), wanted: wanted() })
-}
-
-/// Reads every byte of a backup (the newest if no number is given) against its
-/// manifest. `progress` is told the bytes read so far, and all there are.
+/// Reads every byte of a backup (the newest that can be read if no number is given)
+/// against its manifest. `progress` is told the bytes read so far, and all there are.
 ///
 /// # Errors
 /// [`Error::Damaged`], naming the first file that is not as it was written.
@@ -208,7 +304,12 @@ pub fn check_backup(
     number: Option<u64>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<BackupInfo, Error> {
-    let manifest = find(disk, dir, number)?;
+    let manifest = match number {
+        Some(number) => Some(manifest(disk, dir, number)?),
+        None => look(disk, dir)?.some(dir)?.manifests.pop(),
+    };
+    let none = || Error::NoBackup { dir: dir.to_owned(), wanted: "at all".to_owned() };
+    let manifest = manifest.ok_or_else(none)?;
     let info = BackupInfo::from(&manifest);
     let mut done = 0;
     for part in &manifest.parts {

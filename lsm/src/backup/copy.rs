@@ -3,26 +3,32 @@
 //!
 //! What must stay true: a step copies at most [`STEP_BYTES`] and one record, page
 //! or frame more, and holds no lock of the store while it does; the page file's
-//! version is held from before the first step to the last.
+//! version is held (`source.rs`) from before the first step until all of it is copied,
+//! or fails by name. Before anything of the backups' disk is asked while it is held,
+//! it can be taken away: that disk may not answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-use btree::{PAGE_BYTES, Pages, View, Walked};
+use btree::{PAGE_BYTES, View};
 use platform::{Disk, Lock, Open};
-use vlog::{Scan, SegmentFile};
+use vlog::SegmentFile;
 
-use super::catalog::{self, BackupInfo};
+use super::catalog::{self, BackupInfo, Found};
 use super::error::Error;
 use super::format::{self, Kind, LAST, Manifest, Part, TABLE_LINE};
 use super::part::{self, Writer, join};
+use super::source::{Begun, Extent, Source};
 use super::table::{known_pages, put_line};
+use crate::lease::Listed;
 use crate::meta::Meta;
 use crate::{Lsm, Lsn, PAGES, Retention, Snapshot, VLOG_DIR, segments};
 
 /// What one step copies, in bytes.
 const STEP_BYTES: u64 = 4 << 20;
+/// What is read of the value log at once, and one record more.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// How a backup is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,31 +72,23 @@ pub struct Backup<'l> {
     dir: String,
     manifest: Manifest,
     frames: Frames,
-    /// Extents of segments still to be copied.
-    values: VecDeque<Extent>,
-    extent: Option<(Extent, Scan, Writer)>,
+    source: Arc<Source>,
+    extent: Option<(Begun, Writer)>,
     pages: Option<PageCopy>,
+    /// Bytes on their way.
+    buf: Vec<u8>,
     seen: u64,
     of: u64,
     info: Option<BackupInfo>,
-    /// Holds the version, and shows in the stats that something does.
-    _snapshot: Snapshot,
+    /// Holds the version until its pages are copied, and shows in the stats that
+    /// something does.
+    held: Option<(Snapshot, Listed)>,
     /// Keeps the frames still to be copied; without it the backup may end earlier.
     retention: Option<Retention>,
     _lock: Box<dyn Lock>,
 }
 
-/// Bytes `from..to` of a segment; `from` is 0, or where a record begins.
-struct Extent {
-    segment: u32,
-    from: u64,
-    to: u64,
-    file: SegmentFile,
-}
-
 struct PageCopy {
-    walk: Pages,
-    view: View,
     /// Half checksums of the pages that earlier parts have, by number; 0: none.
     known: Vec<u32>,
     part: Writer,
@@ -134,20 +132,28 @@ impl Lsm {
         options: BackupOptions,
     ) -> Result<Backup<'_>, Error> {
         let lock = catalog::lock(&**disk, dir)?;
-        let earlier = catalog::manifests(&**disk, dir)?;
+        let Found { manifests: earlier, unreadable } = catalog::look(&**disk, dir)?;
         let store = self.store_id();
         if let Some(other) = earlier.iter().find(|manifest| manifest.store != store) {
             let (found, wanted) = (other.store, store);
             return Err(Error::OtherStore { dir: dir.to_owned(), found, wanted });
         }
-        catalog::sweep(&**disk, dir, &earlier)?;
-        let number = earlier.last().map_or(0, |manifest| manifest.number) + 1;
+        // What one that cannot be read needs is not known: it may be any older file.
+        let unread = unreadable.last().map_or(0, |unreadable| unreadable.number);
+        if unreadable.is_empty() {
+            catalog::sweep(&**disk, dir, &earlier)?;
+        }
+        let number = catalog::next_number(&**disk, dir)?;
         let parent = earlier.last().filter(|_| !options.full);
-        // With a part missing nothing is taken over: this one shall be whole.
-        let parent = parent.filter(|m| m.parts.iter().all(|p| part::is_there(&**disk, dir, p)));
+        // With a part missing nothing is taken over: this one shall be whole. Nor on a
+        // disk that has lost a manifest, of what was written before that was seen.
+        let parent = parent.filter(|manifest| {
+            manifest.parts.iter().all(|p| p.number > unread && part::is_there(&**disk, dir, p))
+        });
 
         let begun = self.clock.wall_micros();
         let (snapshot, view, meta, cursor) = self.pin()?;
+        let retention = self.retain("backup", meta.flushed + 1).ok();
         let mut manifest = Manifest {
             store,
             number,
@@ -155,6 +161,7 @@ impl Lsm {
             lsn: meta.flushed,
             lsn_wall: 0,
             flushed: meta.flushed,
+            flushed_wall: meta.wall,
             begun,
             ended: 0,
             tail: meta.tail,
@@ -163,20 +170,26 @@ impl Lsm {
             copied: 0,
             parts: Vec::new(),
         };
-        let known = known_pages(&**disk, dir, parent, &view, &mut manifest)?;
-        let (values, skipped) = self.extents(&view, &meta, parent, &mut manifest)?;
         let live = u64::from(view.file_pages()).saturating_sub(view.free_pages());
+        let (values, skipped) = self.extents(&view, &meta, parent, &mut manifest)?;
         let of = live * PAGE_BYTES as u64
             + skipped
             + values.iter().map(|extent| extent.to - extent.from).sum::<u64>();
+        // From here on the backups' disk is asked: all that is held can be taken away.
+        let most = self.options.max_backup_pinned_bytes;
+        let source = Arc::new(Source::new(view, values, most));
+        let listed = snapshot.lease().list(&source);
+        if snapshot.is_expired() {
+            // Taken away before it was listed: then nobody will empty it.
+            return Err(source.taken());
+        }
+        let known = known_pages(&**disk, dir, parent, live, &mut manifest)?;
         let name = |kind| format::part_name(number, kind, 0);
         let (pages, frames) = (name(Kind::Pages), name(Kind::Frames));
         let pages = PageCopy {
-            walk: view.pages(),
             known,
             part: Writer::new(&**disk, dir, &pages, Kind::Pages, store)?,
             table: Vec::new(),
-            view,
         };
         let frames = Frames {
             cursor,
@@ -186,21 +199,21 @@ impl Lsm {
             buf: Vec::new(),
             ended: false,
         };
-        let flushed = manifest.flushed;
         Ok(Backup {
             lsm: self,
             disk: Arc::clone(disk),
             dir: dir.to_owned(),
             manifest,
             frames,
-            values,
+            source,
             extent: None,
             pages: Some(pages),
+            buf: Vec::new(),
             seen: skipped,
             of,
             info: None,
-            _snapshot: snapshot,
-            retention: self.retain("backup", flushed + 1).ok(),
+            held: Some((snapshot, listed)),
+            retention,
             _lock: lock,
         })
     }
@@ -208,8 +221,13 @@ impl Lsm {
     /// The newest committed version, held, and the log behind it.
     fn pin(&self) -> Result<(Snapshot, View, Meta, wal::Cursor), Error> {
         loop {
-            let snapshot = self.exempt_snapshot()?;
-            let view = snapshot.version()?.view.clone();
+            let snapshot = self.backup_snapshot()?;
+            let view = match snapshot.version() {
+                Ok(version) => version.view.clone(),
+                Err(_) => {
+                    return Err(Error::HeldTooMuch { most: self.options.max_backup_pinned_bytes });
+                }
+            };
             let meta = Meta::decode(view.user(), PAGES)?;
             match self.wal.cursor(meta.flushed + 1) {
                 Ok(cursor) => return Ok((snapshot, view, meta, cursor)),
@@ -359,50 +377,40 @@ impl Backup<'_> {
     /// Copies values; false when there are no more.
     fn copy_values(&mut self) -> Result<bool, Error> {
         let mut left = STEP_BYTES;
-        loop {
-            let Some((_, scan, part)) = &mut self.extent else {
-                let Some(extent) = self.values.pop_front() else { return Ok(false) };
-                self.begin_extent(extent)?;
+        while left > 0 {
+            let Some((_, part)) = &mut self.extent else {
+                if !self.begin_extent()? {
+                    return Ok(false);
+                }
                 continue;
             };
-            while left > 0
-                && let Some((_, _, bytes)) = scan.next_raw()?
-            {
-                part.write(bytes)?;
-                left = left.saturating_sub(bytes.len() as u64);
-                self.manifest.copied += bytes.len() as u64;
-                self.seen += bytes.len() as u64;
-            }
-            if left == 0 {
-                return Ok(true);
-            }
-            if let Some((extent, _, mut part)) = self.extent.take() {
-                let units = extent.to - extent.from;
+            self.buf.clear();
+            let piece = PIECE_BYTES.min(left as usize);
+            let goes_on = self.source.records(piece, &mut self.buf)?;
+            part.write(&self.buf)?;
+            let bytes = self.buf.len() as u64;
+            left = left.saturating_sub(bytes);
+            self.manifest.copied += bytes;
+            self.seen += bytes;
+            if !goes_on && let Some((begun, mut part)) = self.extent.take() {
+                let units = begun.to - begun.from;
                 let part =
-                    part.finish(self.part(Kind::Values, extent.segment, extent.from, units))?;
+                    part.finish(self.part(Kind::Values, begun.segment, begun.from, units))?;
                 self.manifest.parts.push(part);
             }
         }
+        Ok(true)
     }
 
-    fn begin_extent(&mut self, extent: Extent) -> Result<(), Error> {
+    /// Begins the next extent, if there is one.
+    fn begin_extent(&mut self) -> Result<bool, Error> {
+        let Some(begun) = self.source.extent()? else { return Ok(false) };
         let Manifest { number, store, .. } = self.manifest;
-        let name = format::part_name(number, Kind::Values, extent.segment);
+        let name = format::part_name(number, Kind::Values, begun.segment);
         let mut part = Writer::new(&*self.disk, &self.dir, &name, Kind::Values, store)?;
-        if extent.from == 0 {
-            extent.file.check_header()?;
-            let mut header = [0; SegmentFile::FIRST as usize];
-            let got = extent.file.read_raw(&mut header, 0)?;
-            if got < header.len() {
-                let what = format!("it ends after {got} bytes, within its header");
-                let file = extent.file.path().to_owned();
-                return Err(crate::Error::Corrupt { file, what }.into());
-            }
-            part.write(&header)?;
-        }
-        let scan = extent.file.scan(extent.from.max(SegmentFile::FIRST), extent.to);
-        self.extent = Some((extent, scan, part));
-        Ok(())
+        part.write(&begun.header)?;
+        self.extent = Some((begun, part));
+        Ok(true)
     }
 
     /// Copies pages; false when there are no more.
@@ -414,18 +422,17 @@ impl Backup<'_> {
             check != 0 && known.get(page as usize).is_some_and(|known| *known == check)
         };
         while left > 0 {
-            let Some(walked) = copy.walk.next(&mut is_known) else {
-                let (page, meta) = copy.view.meta_page();
+            let Some((at, page)) = self.source.page(&mut is_known)? else {
+                let (page, meta) = self.source.meta_page()?;
+                // Frames are all that is still to be copied.
+                self.source.close();
+                self.held = None;
                 let check = btree::check_page(page, &meta).unwrap_or_default();
                 copy.part.write(&meta[..])?;
                 put_line(&mut copy.table, page, check);
                 self.manifest.copied += PAGE_BYTES as u64;
                 self.end_pages()?;
                 return Ok(false);
-            };
-            let (at, page) = match walked {
-                Walked::Page(at, page) => (at, page),
-                Walked::Lost(_, error) => return Err(error.into()),
             };
             copy.part.write(page.bytes())?;
             put_line(&mut copy.table, at.page, at.check);

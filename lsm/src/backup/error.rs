@@ -46,6 +46,36 @@ pub enum Error {
         /// What was asked for.
         wanted: String,
     },
+    /// There are backups, and no manifest of theirs can be read.
+    #[error("of the backups in {dir} none can be read: {why}")]
+    NoneReadable {
+        /// The directory.
+        dir: String,
+        /// What is wrong with the oldest.
+        why: String,
+    },
+    /// Which files a backup needs is not known, so none was removed.
+    #[error(
+        "nothing was removed from the backups, since one of them cannot be read, and which files \
+         it needs is not known ({why}); to give that backup up, remove {file}: the next pruning \
+         removes what only it needed"
+    )]
+    NothingRemoved {
+        /// Its manifest.
+        file: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The store would have had to keep too much for the backup.
+    #[error(
+        "the backup took too long: the store kept what was overwritten since it began, for it to \
+         copy, and that came to more than {most} bytes; what was kept is free again; give backups \
+         a faster disk, or set backup.max_pinned higher"
+    )]
+    HeldTooMuch {
+        /// The bound, in bytes.
+        most: u64,
+    },
     /// A file of a backup does not hold what was written to it.
     #[error("the backup's {file} is damaged: {what}; use another backup")]
     Damaged {

@@ -14,7 +14,8 @@
 //!   0          8         12       16         32       40        48      56
 //!   | PLANKBAK | version | files  | store id | number | parent  | lsn   | flushed
 //!   64          72         80          88            96       104      108   112      120  128
-//!   | lsn_wall  | begun    | ended     | tail length | epoch  | pages  | tail | copied | 0  |
+//!   | lsn_wall  | begun    | ended     | tail length | epoch  | pages  | tail | copied | wall |
+//!   wall: the highest wall time of any commit up to `flushed`, in microseconds since 1970
 //!   128: `files` entries of 64 bytes, then a checksum of all before (8 bytes)
 //!
 //!   entry
@@ -49,7 +50,7 @@ use crate::directory::StoreId;
 use crate::{Lsn, MAX_BATCH_BYTES};
 
 pub(crate) const MAGIC: [u8; 8] = *b"PLANKBAK";
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Bytes of a part before its body.
 pub(crate) const PART_HEAD: u64 = 32;
 /// Bytes of a page's line in the table behind the pages.
@@ -172,7 +173,7 @@ struct RawHead {
     pages: U32,
     tail_segment: U32,
     copied: U64,
-    zero: U64,
+    flushed_wall: U64,
 }
 const _: () = assert!(size_of::<RawHead>() == 128);
 
@@ -203,6 +204,8 @@ pub(crate) struct Manifest {
     pub(crate) lsn_wall: u64,
     /// The last commit in its trees.
     pub(crate) flushed: Lsn,
+    /// The highest wall time of any commit in its trees; 0 if there is none.
+    pub(crate) flushed_wall: u64,
     pub(crate) begun: u64,
     pub(crate) ended: u64,
     /// Where its value log ends.
@@ -241,7 +244,7 @@ impl Manifest {
             pages: self.pages.into(),
             tail_segment: self.tail.segment.into(),
             copied: self.copied.into(),
-            zero: U64::ZERO,
+            flushed_wall: self.flushed_wall.into(),
         };
         let mut out = head.as_bytes().to_vec();
         for part in &self.parts {
@@ -307,6 +310,7 @@ impl Manifest {
             lsn: head.lsn.get(),
             lsn_wall: head.lsn_wall.get(),
             flushed: head.flushed.get(),
+            flushed_wall: head.flushed_wall.get(),
             begun: head.begun.get(),
             ended: head.ended.get(),
             tail: vlog::Tail { segment: head.tail_segment.get(), len: head.tail_len.get() },
@@ -420,6 +424,7 @@ mod tests {
             lsn: 0x100,
             lsn_wall: 0x200,
             flushed: 0xf0,
+            flushed_wall: 0x1ff,
             begun: 0x300,
             ended: 0x301,
             tail: vlog::Tail { segment: 3, len: 0x400 },
@@ -451,25 +456,25 @@ mod tests {
     }
 
     const GOLDEN: &str = "\
-504c414e4b42414b0100000001000000
+504c414e4b42414b0200000001000000
 09090909090909090909090909090909
 07000000000000000600000000000000
 0001000000000000f000000000000000
 00020000000000000003000000000000
 01030000000000000004000000000000
 05000000000000000c00000003000000
-00050000000000000000000000000000
+0005000000000000ff01000000000000
 02000000030000000600000000000000
 20000000000000003000000000000000
 5000000000000000cdab000000000000
 ef000000000000000000000000000000
-1b4a31ab8eada5ed
+3087eb8211005d16
 ";
 
     #[test]
     fn golden_part_and_frame() {
         let head = part_head(Kind::Frames, StoreId([1; 16]));
-        assert_eq!(head[..16], *b"PLANKBAK\x01\0\0\0\x03\0\0\0");
+        assert_eq!(head[..16], *b"PLANKBAK\x02\0\0\0\x03\0\0\0");
         assert_eq!(head[16..], [1; 16]);
         let mut bytes = Vec::new();
         let of = wal::Frame { lsn: 3, wall_micros: 4, epoch: 5, payload: b"abc" };
@@ -527,10 +532,10 @@ ef000000000000000000000000000000
     fn a_newer_manifest_is_told_from_damage() {
         let mut bytes = sample().encode();
         let body = bytes.len() - 8;
-        bytes[8] = 2;
+        bytes[8] = 3;
         let sum = checksum(&bytes[..body]);
         bytes[body..].copy_from_slice(&sum.to_le_bytes());
-        assert_eq!(Manifest::decode(&bytes), Err(Flaw::Version(2)));
+        assert_eq!(Manifest::decode(&bytes), Err(Flaw::Version(3)));
     }
 
     #[test]

@@ -7,7 +7,9 @@
 //!
 //! Why it is consistent while everything goes on:
 //! * a [`btree::View`] is held: the pages it reaches are not written over, and
-//!   value-log segments it names are not removed, as long as it is;
+//!   value-log segments it names are not removed, as long as it is. That is bounded
+//!   ([`Options::max_backup_pinned_bytes`](crate::Options)): beyond, the view is taken
+//!   away, and the backup fails by name;
 //! * the bytes of the value log below a committed tail never change;
 //! * frames are copied from the log's cursor, which gives durable ones without a
 //!   gap, and are retained until they are. Should the log be truncated before all
@@ -18,7 +20,8 @@
 //! and synced; their names are synced; then the manifest is written aside, synced,
 //! renamed, its name synced. Files that no manifest names are swept away by the
 //! next backup or [`prune`]. A part is removed only after every manifest that
-//! names it is gone, durably.
+//! names it is gone, durably. While a manifest cannot be read nothing is removed, and
+//! no new backup rests on a part that was there when it was written.
 //!
 //! Why it is cheap: a page carries the checksums of those below it, so a subtree
 //! whose root is in an earlier part, with that checksum, is there whole; it is not
@@ -36,10 +39,11 @@ mod error;
 pub(crate) mod format;
 mod part;
 mod restore;
+mod source;
 mod table;
 
 pub use asked::{Restore, Restored, Until};
-pub use catalog::{BackupInfo, Pruned, backups, check_backup, prune};
+pub use catalog::{BackupInfo, Backups, Pruned, Unreadable, backups, check_backup, prune};
 pub use copy::{Backup, BackupOptions, Progress};
 pub use error::Error as BackupError;
 pub(crate) use restore::empty;

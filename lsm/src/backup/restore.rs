@@ -22,7 +22,7 @@ use wal::Wal;
 use wal::archive::{self, Archive};
 
 use super::asked::{Restore, Restored, Until};
-use super::catalog;
+use super::catalog::{self, Found, Unreadable};
 use super::error::Error;
 use super::format::{self, Kind, Manifest};
 use super::part::{self, join};
@@ -49,7 +49,7 @@ pub fn restore(
 ) -> Result<Restored, Error> {
     options.check()?;
     empty(&**target)?;
-    let manifest = choose(what)?;
+    let (manifest, unreadable) = choose(what)?;
     let archive = match &what.archive {
         Some((disk, dir)) => Some(Archive::open(Arc::clone(disk), dir).map_err(archived)?),
         None => None,
@@ -67,7 +67,7 @@ pub fn restore(
     if outcome.is_err() {
         clean(&**target);
     }
-    outcome
+    outcome.map(|done| Restored { unreadable, ..done })
 }
 
 /// Whether a new store can be put there.
@@ -88,27 +88,34 @@ fn archived(error: archive::Error) -> Error {
     Error::Unreachable { wanted: "a commit in the archive".to_owned(), why: error.to_string() }
 }
 
-/// The newest backup from which what is asked for can be reached.
-fn choose(what: &Restore) -> Result<Manifest, Error> {
+/// The newest backup from which what is asked for can be reached, and those that
+/// cannot be read. A number asked for is that one or none: no other is looked at.
+fn choose(what: &Restore) -> Result<(Manifest, Vec<Unreadable>), Error> {
     let reaches = |manifest: &Manifest| match what.until {
         Until::Latest => true,
         Until::Lsn(lsn) => manifest.flushed <= lsn,
-        // Whatever its trees hold was made before it was begun.
-        Until::Wall(micros) => manifest.begun <= micros,
+        // Not when it was begun: a commit in its trees may be of a later time, by a
+        // clock that was set back since.
+        Until::Wall(micros) => manifest.flushed_wall <= micros,
     };
-    let all = match what.number {
-        Some(_) => vec![catalog::find(&*what.disk, &what.dir, what.number)?],
-        None => catalog::manifests(&*what.disk, &what.dir)?,
+    let Found { manifests, unreadable } = match what.number {
+        Some(number) => Found::only(catalog::manifest(&*what.disk, &what.dir, number)?),
+        None => catalog::look(&*what.disk, &what.dir)?.some(&what.dir)?,
     };
-    let Some(oldest) = all.first() else {
-        return Err(Error::NoBackup { dir: what.dir.clone(), wanted: "at all".to_owned() });
-    };
-    let why = format!(
-        "backup {} cannot go back further than commit {}, it was begun at {}",
-        oldest.number, oldest.flushed, oldest.begun
-    );
-    let unreachable = Error::Unreachable { wanted: what.until.to_string(), why };
-    all.into_iter().rev().find(reaches).ok_or(unreachable)
+    let mut why = manifests.first().map_or_else(String::new, |oldest| {
+        format!(
+            "backup {} cannot go back further than commit {}, the latest of those up to it was \
+             made at {}",
+            oldest.number, oldest.flushed, oldest.flushed_wall
+        )
+    });
+    if matches!(what.until, Until::Wall(_)) {
+        why += " (if the clock was wrong then, ask for a commit by its number)";
+    }
+    unreadable.iter().for_each(|unreadable| why += &format!("; {unreadable}"));
+    let chosen = manifests.into_iter().rev().find(reaches);
+    let unreachable = || Error::Unreachable { wanted: what.until.to_string(), why };
+    Ok((chosen.ok_or_else(unreachable)?, unreadable))
 }
 
 /// Takes away what a failed restore made, its sign last. What cannot be removed
@@ -200,6 +207,7 @@ impl Job<'_> {
             from_archive,
             left_out: replay.left_out,
             bytes,
+            unreadable: Vec::new(),
         })
     }
 
@@ -289,8 +297,9 @@ impl Job<'_> {
         let pages = PageFile::open(Arc::clone(&self.target), RESTORING, self.options.pages())?;
         let view = pages.view();
         let old = Meta::decode(view.user(), RESTORING)?;
-        let is = (old.store, old.flushed, old.tail, view.epoch());
-        if is != (manifest.store, manifest.flushed, manifest.tail, manifest.epoch) {
+        let is = (old.store, old.flushed, old.wall, old.tail, view.epoch());
+        let wall = manifest.flushed_wall;
+        if is != (manifest.store, manifest.flushed, wall, manifest.tail, manifest.epoch) {
             let what = "its pages are not of the version its manifest describes";
             return Err(Error::damaged(&format::manifest_name(manifest.number), what));
         }

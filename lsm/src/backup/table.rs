@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use btree::{PAGE_BYTES, View};
+use btree::PAGE_BYTES;
 use platform::{Disk, File, Open};
 
 use super::error::Error;
@@ -16,21 +16,21 @@ use super::part::{is_there, join};
 /// All pages are taken anew when the parts hold this many times what is needed.
 const MOST_PAGES: u64 = 2;
 
-/// The pages that the parent's parts have; these parts go into the manifest.
+/// The pages that the parent's parts have; these parts go into the manifest. `live`:
+/// pages in use now.
 pub(crate) fn known_pages(
     disk: &dyn Disk,
     dir: &str,
     parent: Option<&Manifest>,
-    view: &View,
+    live: u64,
     manifest: &mut Manifest,
 ) -> Result<Vec<u32>, Error> {
     let Some(parent) = parent else { return Ok(Vec::new()) };
-    let live = u64::from(view.file_pages()).saturating_sub(view.free_pages());
     let held: u64 = parent.of(Kind::Pages).map(|part| part.units).sum();
     if held >= MOST_PAGES * live {
         return Ok(Vec::new());
     }
-    let mut known = vec![0; view.file_pages() as usize];
+    let mut known = vec![0; manifest.pages as usize];
     for part in parent.of(Kind::Pages) {
         for (page, check) in read_table(disk, dir, part)? {
             if let Some(known) = known.get_mut(page as usize) {

@@ -32,6 +32,7 @@ mod formats;
 mod report;
 mod scan;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -111,7 +112,9 @@ pub fn salvage(
     let marker = target.open(RESTORING, Open::CreateNew);
     marker.map_err(BackupError::io("make", RESTORING))?;
     target.sync_dir("").map_err(BackupError::io("sync", "the directory"))?;
-    let out = Lsm::open_unfinished(Arc::clone(target), clock, options.clone())?;
+    // Its own reads (`forget`) end, whatever they hold back.
+    let unbound = Options { max_backup_pinned_bytes: u64::MAX, ..options.clone() };
+    let out = Lsm::open_unfinished(Arc::clone(target), clock, unbound)?;
 
     let mut salvage = Salvage {
         source: &**source,
@@ -283,7 +286,7 @@ impl Salvage<'_> {
     ) -> Result<(), BackupError> {
         self.write(true)?;
         let (id, high) = (KeyspaceId(keyspace), high.map_or(Bound::Unbounded, Bound::Excluded));
-        let snapshot = self.out.exempt_snapshot()?;
+        let snapshot = self.out.backup_snapshot()?;
         let mut cursor = snapshot.range(id, Bound::Included(low), high, Direction::Forward)?;
         while cursor.advance()? {
             self.batch.delete(id, cursor.key());
@@ -406,7 +409,8 @@ impl Salvage<'_> {
             }
         };
         let mut failed = None;
-        let mut torn = Vec::new();
+        // Told as they are found: the report is bounded, a list beside it would not be.
+        let faults = RefCell::new(std::mem::take(&mut self.faults));
         // A batch that cannot be decoded is as good as missing.
         let mut missing = false;
         let source = self.source;
@@ -429,7 +433,7 @@ impl Salvage<'_> {
                     Err(error) => {
                         missing = true;
                         let at = At::Frame(frame.lsn, 0);
-                        self.faults.fault(WAL_DIR, at, None, error.to_string());
+                        faults.borrow_mut().fault(WAL_DIR, at, None, error.to_string());
                         return;
                     }
                 };
@@ -441,13 +445,15 @@ impl Salvage<'_> {
                 self.tell(frame.payload.len() as u64);
                 failed = self.write(false).err();
             },
-            &mut |fault| torn.push(fault),
+            &mut |fault| {
+                if !fault.torn {
+                    let at = At::Frame(fault.lsn, fault.offset);
+                    faults.borrow_mut().fault(&fault.file, at, None, fault.what);
+                }
+            },
         )
         .map_err(Error::from)?;
-        for fault in torn.into_iter().filter(|fault| !fault.torn) {
-            let at = At::Frame(fault.lsn, fault.offset);
-            self.faults.fault(&fault.file, at, None, fault.what);
-        }
+        self.faults = faults.into_inner();
         failed.map_or(Ok(()), Err)
     }
 

@@ -16,13 +16,38 @@ use crate::meta::Meta;
 use crate::verify::At;
 use crate::{KeyspaceId, Lsn, VLOG_DIR, segments};
 
-/// Candidates kept in memory; with more, none is proven.
-const CANDIDATES: usize = 4 << 20;
+/// Bytes of candidates kept in memory; with more, none is proven.
+const CANDIDATES_BYTES: usize = 256 << 20;
 
 /// The newest record found of a key in a lost range.
 struct Candidate {
     lsn: Lsn,
     at: Pointer,
+}
+
+/// Candidates by keyspace and key, and the memory they take.
+struct Candidates {
+    found: BTreeMap<(u32, Vec<u8>), Candidate>,
+    bytes: usize,
+    most: usize,
+}
+
+impl Candidates {
+    fn new(most: usize) -> Self {
+        Candidates { found: BTreeMap::new(), bytes: 0, most }
+    }
+
+    /// Adds one of a key that has none; `false` if there is no room.
+    fn add(&mut self, key: (u32, Vec<u8>), candidate: Candidate) -> bool {
+        // The entry, its share of the tree's nodes, and the key's own allocation.
+        let bytes = 2 * size_of::<((u32, Vec<u8>), Candidate)>() + key.1.len() + 16;
+        if self.bytes + bytes > self.most {
+            return false;
+        }
+        self.bytes += bytes;
+        self.found.insert(key, candidate);
+        true
+    }
 }
 
 /// What is known of a segment.
@@ -83,7 +108,7 @@ impl Range {
 impl Salvage<'_> {
     /// Finds values of lost ranges; saves those that are proven.
     pub(super) fn scan(&mut self, mut scan: Scan) -> Result<(), BackupError> {
-        let mut found: BTreeMap<(u32, Vec<u8>), Candidate> = BTreeMap::new();
+        let mut found = Candidates::new(CANDIDATES_BYTES);
         let mut too_many = false;
         for id in scan.ids.clone() {
             if id > scan.tail.segment {
@@ -94,6 +119,7 @@ impl Salvage<'_> {
         let dead = scan.dead.take().filter(|_| !too_many);
         // Older records of a key are dead: what is left are the newest ones.
         let mut newest: BTreeMap<u32, u64> = BTreeMap::new();
+        let found = found.found;
         for candidate in found.values() {
             let segment = candidate.at.segment;
             *newest.entry(segment).or_default() += u64::from(candidate.at.len);
@@ -141,7 +167,7 @@ impl Salvage<'_> {
         &mut self,
         scan: &mut Scan,
         id: u32,
-        found: &mut BTreeMap<(u32, Vec<u8>), Candidate>,
+        found: &mut Candidates,
     ) -> Result<bool, BackupError> {
         let mut known = scan.segments.remove(&id).unwrap_or_default();
         let whole = self.scan_records(scan, id, found, &mut known);
@@ -153,7 +179,7 @@ impl Salvage<'_> {
         &mut self,
         scan: &mut Scan,
         id: u32,
-        found: &mut BTreeMap<(u32, Vec<u8>), Candidate>,
+        found: &mut Candidates,
         known: &mut Known,
     ) -> Result<bool, BackupError> {
         let path = SegmentFile::path_of(VLOG_DIR, id);
@@ -185,18 +211,15 @@ impl Salvage<'_> {
                         continue;
                     }
                     let key = (keyspace, record.key.to_vec());
-                    let full = found.len() >= CANDIDATES;
-                    match found.get_mut(&key) {
-                        Some(older) if lsn > older.lsn => {
-                            *older = Candidate { lsn, at: place };
-                        }
-                        Some(same) if lsn == same.lsn => {
+                    if let Some(other) = found.found.get_mut(&key) {
+                        if lsn > other.lsn {
+                            *other = Candidate { lsn, at: place };
+                        } else if lsn == other.lsn {
                             known.twins = true;
-                            scan.segments.entry(same.at.segment).or_default().twins = true;
+                            scan.segments.entry(other.at.segment).or_default().twins = true;
                         }
-                        Some(_) => {}
-                        None if full => return Ok(false),
-                        None => drop(found.insert(key, Candidate { lsn, at: place })),
+                    } else if !found.add(key, Candidate { lsn, at: place }) {
+                        return Ok(false);
                     }
                 }
                 Err(error) => {
@@ -210,5 +233,25 @@ impl Salvage<'_> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_are_bounded_by_the_bytes_of_their_keys() {
+        let candidate = || Candidate { lsn: 1, at: Pointer { segment: 1, len: 1, offset: 0 } };
+        let taken = |len: usize| {
+            let mut found = Candidates::new(100_000);
+            let key = |n: u32| (1, [&n.to_be_bytes()[..], &vec![b'k'; len]].concat());
+            let taken = (0..).take_while(|n| found.add(key(*n), candidate())).count();
+            assert!(found.bytes <= 100_000 && found.found.len() == taken);
+            taken
+        };
+        let (short, long) = (taken(0), taken(1000));
+        assert!((80..=100).contains(&long), "{long}");
+        assert!(short > 5 * long && short < 1000, "{short}");
     }
 }

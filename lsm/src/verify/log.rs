@@ -1,6 +1,8 @@
 //! Verifying the log: each frame, dense from the trees on.
 
-use super::{At, Verify};
+use std::cell::RefCell;
+
+use super::{At, Walk};
 use crate::batch::decode;
 use crate::meta::Meta;
 use crate::{Error, Lsn, WAL_DIR, directory};
@@ -25,7 +27,7 @@ impl Log {
     }
 }
 
-impl Verify {
+impl Walk {
     /// Reads frames; true when all were read.
     pub(super) fn walk_log(&mut self, left: &mut u64) -> Result<bool, Error> {
         match self.log.take() {
@@ -57,8 +59,8 @@ impl Verify {
         }
         let flushed = meta.map_or(0, |meta| meta.flushed);
         let from = if meta.is_some() { flushed + 1 } else { 1 };
-        let mut unreadable = Vec::new();
-        let mut faults = Vec::new();
+        // Told as they are found: the report is bounded, lists beside it would not be.
+        let report = RefCell::new(&mut self.report);
         let mut frames_epoch = 0;
         let checked = wal::check(
             &*self.disk,
@@ -68,28 +70,20 @@ impl Verify {
             &mut |frame, _| {
                 frames_epoch = frames_epoch.max(frame.epoch);
                 if let Err(error) = decode(frame.payload) {
-                    unreadable.push((frame.lsn, error.to_string()));
+                    let at = At::Frame(frame.lsn, 0);
+                    report.borrow_mut().fault(WAL_DIR, at, None, error.to_string());
                 }
             },
             &mut |fault| {
-                // Bounded as the report is.
-                if faults.len() < 2000 {
-                    faults.push(fault);
+                let at = At::Frame(fault.lsn, fault.offset);
+                // Without a page file nobody knows which frames are needed.
+                if fault.torn {
+                    report.borrow_mut().note(&fault.file, at, fault.what);
+                } else {
+                    report.borrow_mut().fault(&fault.file, at, None, fault.what);
                 }
             },
         )?;
-        for fault in faults {
-            let at = At::Frame(fault.lsn, fault.offset);
-            // Without a page file nobody knows which frames are needed.
-            if fault.torn {
-                self.report.note(&fault.file, at, fault.what);
-            } else {
-                self.report.fault(&fault.file, at, None, fault.what);
-            }
-        }
-        for (lsn, what) in unreadable {
-            self.report.fault(WAL_DIR, At::Frame(lsn, 0), None, what);
-        }
         // As an opening refuses it: the log's next life would not be after this one.
         let epoch = checked.newest_epoch.max(frames_epoch);
         if let Some(meta) = meta

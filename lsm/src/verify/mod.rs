@@ -5,7 +5,8 @@
 //! * it goes on after a fault: all are named, up to a bound, and all counted;
 //! * memory is bounded: a byte per page, some numbers per segment, one record;
 //! * each step is bounded, so that a living store is not disturbed: it looks at
-//!   one version, which it holds, and reads past the cache.
+//!   one version, and reads past the cache. It holds that version by a snapshot, which
+//!   expires as any other when it holds back too much (`lease.rs`).
 //!
 //! What is compared: each page with its place and the reference to it, its keys
 //! with each other and with the page above; each page of the file is in use once
@@ -24,19 +25,37 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use btree::View;
+use parking_lot::Mutex;
 use platform::Disk;
 
 pub use report::{At, Fault, Report};
 
 use crate::directory::{self, RESTORING};
+use crate::lease::{self, Listed, Reader};
 use crate::meta::Meta;
-use crate::{Error, LOCK, Lsm, PAGES, VLOG_DIR, WAL_DIR};
+use crate::{Error, LOCK, Lsm, PAGES, Snapshot, VLOG_DIR, WAL_DIR};
 
 /// Bytes one step looks at.
 const STEP_BYTES: u64 = 4 << 20;
 
-/// A store being verified.
+/// A running store being verified. Holds a snapshot of it.
 pub struct Verify {
+    cell: Arc<Cell>,
+    snapshot: Snapshot,
+    _listed: Listed,
+}
+
+/// Where the verification stands, behind a lock that a step holds.
+struct Cell(Mutex<Walk>);
+
+impl Reader for Cell {
+    fn empty(&self) {
+        self.0.lock().let_go();
+    }
+}
+
+/// A store, running or closed, being verified.
+struct Walk {
     disk: Arc<dyn Disk>,
     /// The page file's name.
     file: String,
@@ -65,11 +84,42 @@ impl Lsm {
     /// # Errors
     /// The value log cannot be listed.
     pub fn verify(&self) -> Result<Verify, Error> {
-        let view = self.version.load_full().view.clone();
+        let snapshot = self.snapshot()?;
+        let view = snapshot.version()?.view.clone();
         let meta = Meta::decode(view.user(), PAGES)?;
-        let mut verify = Verify::new(&self.disk, PAGES, Some(view), meta, false)?;
-        verify.log = Some(log::Log::living(&self.wal, meta.flushed + 1));
-        Ok(verify)
+        let mut walk = Walk::new(&self.disk, PAGES, Some(view), meta, false)?;
+        walk.log = Some(log::Log::living(&self.wal, meta.flushed + 1));
+        let cell = Arc::new(Cell(Mutex::new(walk)));
+        let listed = snapshot.lease().list(&cell);
+        // Taken away before it was listed? Then nobody will empty it.
+        drop(snapshot.version()?);
+        Ok(Verify { cell, snapshot, _listed: listed })
+    }
+}
+
+impl Verify {
+    /// Looks at a bounded piece; true when all was looked at.
+    ///
+    /// # Errors
+    /// The disk cannot list or open at all; what it cannot read is in the report.
+    /// [`Error::SnapshotExpired`].
+    pub fn step(&mut self) -> Result<bool, Error> {
+        let mut walk = self.cell.0.lock();
+        if self.snapshot.lease().is_taken() {
+            return Err(lease::expired(self.snapshot.lsn()));
+        }
+        walk.step()
+    }
+
+    /// Bytes of pages and records looked at, and all there are.
+    pub fn progress(&self) -> (u64, u64) {
+        let walk = self.cell.0.lock();
+        (walk.done, walk.of)
+    }
+
+    /// What was found.
+    pub fn into_report(self) -> Report {
+        std::mem::take(&mut self.cell.0.lock().report)
     }
 }
 
@@ -135,29 +185,29 @@ pub(crate) fn files(
         }
     }
     let known = meta.is_some();
-    let mut verify = Verify::new(disk, file, view, meta.unwrap_or_default(), true)?;
+    let mut verify = Walk::new(disk, file, view, meta.unwrap_or_default(), true)?;
     verify.incomplete |= !known;
     verify.report = Report { flushed_lsn: verify.meta.flushed, ..early };
     verify.log = Some(log::Log::closed(known.then_some(verify.meta)));
     while !verify.step()? {
         progress(verify.done, verify.of);
     }
-    Ok(verify.into_report())
+    Ok(verify.report)
 }
 
-impl Verify {
+impl Walk {
     fn new(
         disk: &Arc<dyn Disk>,
         file: &str,
         view: Option<View>,
         meta: Meta,
         closed: bool,
-    ) -> Result<Verify, Error> {
+    ) -> Result<Walk, Error> {
         let segments = values::Segments::new(&**disk, &meta, closed && view.is_none())?;
         let pages = view.as_ref().map_or(0, |view| u64::from(view.file_pages()));
         let of = pages * btree::PAGE_BYTES as u64 + segments.bytes();
         let trees = view.as_ref().map(|view| trees::Trees::new(view, meta.runs));
-        Ok(Verify {
+        Ok(Walk {
             disk: Arc::clone(disk),
             file: file.to_owned(),
             view,
@@ -175,30 +225,17 @@ impl Verify {
         })
     }
 
-    /// Looks at a bounded piece; true when all was looked at.
-    ///
-    /// # Errors
-    /// The disk cannot list or open at all; what it cannot read is in the report.
-    pub fn step(&mut self) -> Result<bool, Error> {
+    /// Everything that keeps pages or files from being freed.
+    fn let_go(&mut self) {
+        (self.view, self.trees, self.values, self.log) = (None, None, None, None);
+    }
+
+    /// As [`Verify::step`].
+    fn step(&mut self) -> Result<bool, Error> {
         let mut left = STEP_BYTES;
         if self.walk_values(&mut left)? || self.walk_trees(&mut left)? {
             return Ok(false);
         }
         self.walk_log(&mut left)
-    }
-
-    /// Bytes of pages and records looked at, and all there are.
-    pub fn progress(&self) -> (u64, u64) {
-        (self.done, self.of)
-    }
-
-    /// What was found so far.
-    pub fn report(&self) -> &Report {
-        &self.report
-    }
-
-    /// What was found.
-    pub fn into_report(self) -> Report {
-        self.report
     }
 }

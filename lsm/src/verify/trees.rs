@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use btree::{PAGE_BYTES, PageAt, PageCopy, Pages, View, Walked};
 use vlog::{Pointer, SegmentFile};
 
-use super::{At, Verify};
+use super::{At, Walk};
 use crate::runs::{self, Runs};
 use crate::tree::{Cell, GRAVES, RUNS, SEGMENTS};
 use crate::{Error, VLOG_DIR};
@@ -64,7 +64,7 @@ fn meet(seen: &mut [u8], page: u32) -> Result<(), &'static str> {
     }
 }
 
-impl Verify {
+impl Walk {
     /// Walks pages; false when there are no more.
     pub(super) fn walk_trees(&mut self, left: &mut u64) -> Result<bool, Error> {
         let Some(mut trees) = self.trees.take() else { return Ok(false) };

@@ -10,7 +10,7 @@ use btree::View;
 use platform::Disk;
 use vlog::{Scan, SegmentFile};
 
-use super::{At, Verify};
+use super::{At, Walk};
 use crate::meta::Meta;
 use crate::tree::SEGMENTS;
 use crate::{Error, VLOG_DIR, directory, segments};
@@ -53,7 +53,7 @@ impl Segments {
     }
 }
 
-impl Verify {
+impl Walk {
     /// Scans segments; false when there are no more.
     pub(super) fn walk_values(&mut self, left: &mut u64) -> Result<bool, Error> {
         let Some(mut segments) = self.values.take() else { return Ok(false) };

@@ -32,6 +32,8 @@ fn a_backup_cut_off_anywhere_is_there_whole_or_not_at_all() {
         for disk in [disk.restart(), disk.restart_worst()] {
             // then what is listed restores: the first always, the second if it is.
             let found = lsm::backups(&*disk, DIR).unwrap();
+            assert_eq!(found.unreadable, []);
+            let found = found.list;
             assert_eq!(found[0], first);
             assert!(found.len() == 2 || outcome.is_err(), "call {n}: a finished one is gone");
             whole += usize::from(found.len() == 2);
@@ -63,13 +65,13 @@ fn pruning_cut_off_anywhere_harms_nothing_that_is_kept() {
         disk.crash_after(n);
         drop(lsm::prune(&*disk, DIR, 2));
         let disk = disk.restart();
-        for info in lsm::backups(&*disk, DIR).unwrap() {
+        for info in lsm::backups(&*disk, DIR).unwrap().list {
             let mut what = from(&disk, Until::Latest);
             what.number = Some(info.number);
             assert_restores(&what, &world.states);
         }
         lsm::prune(&*disk, DIR, 2).unwrap();
-        assert_eq!(lsm::backups(&*disk, DIR).unwrap().len(), 2);
+        assert_eq!(lsm::backups(&*disk, DIR).unwrap().list.len(), 2);
     }
 }
 

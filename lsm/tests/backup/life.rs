@@ -62,7 +62,8 @@ fn backups_under_random_work_equal_the_model_at_their_commit() {
             assert_eq!((done.lsn, done.from), (info.lsn, world.lsm.store_id()));
             lsm::check_backup(&*backups, DIR, Some(info.number), &mut |_, _| {}).unwrap();
         }
-        assert_eq!(lsm::backups(&*backups, DIR).unwrap(), taken);
+        let found = lsm::backups(&*backups, DIR).unwrap();
+        assert_eq!((found.list, found.unreadable), (taken, vec![]));
         // and the store is as sound as before.
         assert!(contents(&world.lsm) == *world.states.last().unwrap());
     }
@@ -178,7 +179,7 @@ fn pruning_keeps_what_the_kept_ones_need_and_nothing_else() {
     // then they are gone with what only they had; the others restore.
     assert_eq!(pruned.removed, [1, 2, 3]);
     assert!(backups.files().len() < before);
-    let left = lsm::backups(&*backups, DIR).unwrap();
+    let left = lsm::backups(&*backups, DIR).unwrap().list;
     assert_eq!(left.iter().map(|info| info.number).collect::<Vec<_>>(), [4, 5]);
     assert_eq!(pruned.first_lsn, Some(left[0].first_lsn));
     for number in [4, 5] {
@@ -235,7 +236,7 @@ fn two_at_once_and_targets_in_use_are_refused() {
     assert!(matches!(lsm::prune(&*backups, DIR, 1), Err(BackupError::Busy { .. })));
     // One that is given up leaves nothing that the next one minds.
     drop(first);
-    assert!(lsm::backups(&*backups, DIR).unwrap().is_empty());
+    assert_eq!(lsm::backups(&*backups, DIR).unwrap(), lsm::Backups::default());
     backup(&world, &backups);
     assert_restores(&from(&backups, Until::Latest), &world.states);
     // Restores want an empty directory.

@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod archive;
+mod clock;
 mod crash;
 mod damage;
+#[path = "../gate/mod.rs"]
+mod gate;
 mod kit;
 mod life;
+mod pins;

@@ -9,7 +9,7 @@ mod kit;
 use std::sync::Arc;
 
 use kit::*;
-use lsm::{Error, Report};
+use lsm::{Error, Options, Report, SyncMode};
 use platform::Disk;
 use platform::sim::SimDisk;
 
@@ -63,7 +63,8 @@ fn the_living_one_goes_on_while_it_is_verified() {
             break;
         }
     }
-    assert!(verify.report().is_clean(), "{}", verify.report());
+    let report = verify.into_report();
+    assert!(report.is_clean(), "{report}");
     assert!(contents(&lsm) == *states.last().unwrap());
 }
 
@@ -264,4 +265,65 @@ fn a_log_of_an_earlier_life_is_told_from_its_epoch() {
     // then verify says so, as an opening would.
     let report = verify(&disk).to_string();
     assert!(report.contains("they do not belong together"), "{report}");
+}
+
+#[test]
+fn the_living_one_is_held_by_a_snapshot_that_can_expire() {
+    // Given a store that is verified, whose readers may hold nothing back,
+    let mut world = World::with(3, Options { max_pinned_bytes: 0, ..options() });
+    world.work(60);
+    let mut verify = world.lsm.verify().unwrap();
+    let stats = world.lsm.stats().unwrap();
+    assert_eq!((stats.snapshots, stats.oldest_snapshot), (1, Some(world.lsn())));
+    // when what it looks at is written anew,
+    world.work(40);
+    world.lsm.flush().unwrap();
+    // then it ends by name, and holds nothing back.
+    let stats = world.lsm.stats().unwrap();
+    assert_eq!((stats.pinned_disk_bytes, stats.pinned_memory_bytes), (0, 0));
+    let used = || -> usize {
+        while world.lsm.step().unwrap() != lsm::Step::Idle {}
+        let disk = &world.disk;
+        disk.files().iter().filter_map(|file| disk.file_bytes(file)).map(|b| b.len()).sum()
+    };
+    used();
+    let held = used();
+    let error = verify.step().unwrap_err();
+    assert!(matches!(error, Error::SnapshotExpired { .. }), "{error}");
+    drop(verify);
+    assert_eq!(used(), held);
+    assert_eq!(world.lsm.stats().unwrap().snapshots, 0);
+}
+
+#[test]
+fn every_damaged_frame_is_counted_however_many() {
+    // Given a log of 4,200 frames, every other one with a rotten bit,
+    let disk = SimDisk::new(1);
+    let options =
+        Options { sync: SyncMode::Sync, wal_segment_bytes: 32 << 10, ..Options::default() };
+    let clock = std::sync::Arc::new(platform::sim::SimClock::new(1_000));
+    let lsm = lsm::Lsm::open(as_disk(&disk), clock, options).unwrap();
+    let key = |n: u64| format!("frame{n:06}");
+    for n in 0..4200 {
+        let mut batch = lsm::Batch::new();
+        batch.put(lsm::KeyspaceId(1), key(n).as_bytes(), b"value");
+        lsm.commit(&batch).unwrap();
+    }
+    lsm.close().unwrap();
+    let mut rotten = 0;
+    for file in disk.files().iter().filter(|file| file.starts_with("wal/")) {
+        let bytes = disk.file_bytes(file).unwrap();
+        let mut at = 0;
+        while let Some(found) = bytes[at..].windows(5).position(|w| w == b"frame") {
+            at += found + 5;
+            if bytes[at + 5].is_multiple_of(2) {
+                disk.corrupt(file, at as u64, 1).unwrap();
+                rotten += 1;
+            }
+        }
+    }
+    assert_eq!(rotten, 2100);
+    // then each is counted, a thousand are named.
+    let report = verify(&disk);
+    assert_eq!((report.count(), report.faults.len()), (2100, 1000), "{report}");
 }

@@ -203,14 +203,19 @@ fn make_dir(full: &Path) -> io::Result<()> {
 
 /// Makes the root with its parents, and their names durable.
 fn make_root(root: &Path) -> io::Result<()> {
-    if root.is_dir() {
-        return Ok(());
-    }
     let above = match root.parent() {
         Some(dir) if dir.as_os_str().is_empty() => Path::new("."),
         Some(dir) => dir,
         None => return Ok(()),
     };
+    if root.is_dir() {
+        // A killed process may have made it and not come to the last line.
+        return match fsync_dir(above) {
+            // Who may not even look there has not made it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            outcome => outcome,
+        };
+    }
     make_root(above)?;
     make_dir(root)?;
     fsync_dir(above)

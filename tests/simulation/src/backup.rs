@@ -9,7 +9,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use lsm::{BackupInfo, BackupOptions, Batch, Direction, KeyspaceId, Lsm, Lsn, Restore, Until};
+use lsm::{BackupOptions, Batch, Direction, KeyspaceId, Lsm, Lsn, Restore, Until};
 use platform::Clock;
 use platform::sim::{Fault, SimDisk, Times};
 
@@ -121,7 +121,18 @@ impl World {
             Ok(restored) => {
                 self.tell(|| format!("{restored}"));
                 let lsn = restored.lsn;
-                self.right_end(&last, until, lsn, restored.left_out, has_archive)?;
+                let passed_over = !restored.unreadable.is_empty();
+                if passed_over && !damaged(&self.vault.tally()) && faults(&self.tally()) == before {
+                    return Err(format!("a sound backup was passed over: {restored}"));
+                }
+                let least = if passed_over { 0 } else { last.lsn };
+                self.right_end(least, until, lsn, restored.left_out, has_archive)?;
+                if let (Until::Wall(wall), Some((next, _))) = (until, restored.left_out)
+                    && (next..=self.model.last())
+                        .any(|later| self.model.wall(later).is_some_and(|at| at <= wall))
+                {
+                    self.mark("restored to a moment that came twice");
+                }
                 match asked {
                     Asked::Latest => self.mark("restored"),
                     Asked::Back(_) => self.mark("restored to a commit"),
@@ -166,17 +177,18 @@ impl World {
         }
     }
 
-    /// Whether a restore ended where it was told to.
+    /// Whether a restore ended where it was told to: not before `least`, if as far as
+    /// can be.
     fn right_end(
         &self,
-        last: &BackupInfo,
+        least: Lsn,
         until: Until,
         lsn: Lsn,
         left_out: Option<(Lsn, u64)>,
         has_archive: bool,
     ) -> Result<(), Failure> {
         let right = match until {
-            Until::Latest => lsn >= last.lsn && lsn <= self.model.last(),
+            Until::Latest => lsn >= least && lsn <= self.model.last(),
             Until::Lsn(wanted) => lsn == wanted,
             Until::Wall(wall) => {
                 let next = match left_out {
@@ -188,10 +200,11 @@ impl World {
                     None => {
                         has_archive
                             || lsm::backups(&*self.vault.snapshot(), BACKUPS)
-                                .is_ok_and(|all| all.iter().any(|info| info.lsn == lsn))
+                                .is_ok_and(|all| all.list.iter().any(|info| info.lsn == lsn))
                     }
                 };
-                next && self.model.wall(lsn).is_none_or(|at| at <= wall)
+                // Of no commit in it, however the clock was set since.
+                next && self.model.highest_wall(lsn).is_none_or(|at| at <= wall)
             }
         };
         if right { Ok(()) } else { Err(format!("restored up to {lsn}, asked for {until}")) }

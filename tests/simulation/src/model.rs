@@ -45,6 +45,12 @@ impl Model {
         Some(self.commits.get(usize::try_from(lsn.checked_sub(1)?).ok()?)?.0)
     }
 
+    /// The latest time of any commit up to this one: clocks are set back.
+    pub fn highest_wall(&self, lsn: Lsn) -> Option<u64> {
+        let upto = usize::try_from(lsn).unwrap_or(usize::MAX).min(self.commits.len());
+        self.commits[..upto].iter().map(|(wall, _)| *wall).max()
+    }
+
     /// What a commit wrote; nothing if it is not known.
     pub fn writes(&self, lsn: Lsn) -> &[Write] {
         let at = lsn.checked_sub(1).and_then(|at| usize::try_from(at).ok());

@@ -8,6 +8,7 @@ use super::write::{ASIDE, Job};
 use super::{Archive, ArchivedRange, Error, StoreId, Summary, path, read};
 use crate::{Lsn, Wal};
 use platform::Disk;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 /// What [`Archiver::step`] has done.
@@ -217,12 +218,20 @@ fn check_newest(
     Ok(summary)
 }
 
-/// Makes `dir` and the names on the way to it durable.
+/// Makes `dir`, and the names on the way to it durable.
 fn make_dir(disk: &dyn Disk, dir: &str) -> Result<(), Error> {
-    // There already, as a rule: then nothing of the parents is touched, which may
-    // belong to somebody else.
-    if disk.list(dir).is_ok() {
+    if dir.is_empty() {
         return Ok(());
+    }
+    // There already, as a rule. But whoever made it may have been killed before its name
+    // was durable: an archive must not count in a directory that a power cut takes away.
+    if disk.list(dir).is_ok() {
+        let above = dir.rsplit_once('/').map_or("", |(above, _)| above);
+        return match disk.sync_dir(above) {
+            // It belongs to somebody else, who made the directory too.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+            outcome => outcome.map_err(Error::io("sync", above)),
+        };
     }
     disk.create_dir(dir).map_err(Error::io("make", dir))
 }

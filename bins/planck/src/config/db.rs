@@ -29,6 +29,7 @@ type Lockout = Number<1000, { 30 * DAY }>;
 type Multiplier = Number<1, 10>;
 type Ratio = Number<1, 100>;
 type Keep = Number<1, 1000>;
+type Pinned = Size<0, { 1024 * 1024 * GIB }>;
 type Days = Number<0, 36_500>;
 
 settings! {
@@ -96,6 +97,7 @@ settings! {
     Backup {
         dest_path: FilePath = FilePath("backups".to_owned()), "backups", FilePath::allowed(), "where to; another disk than that of the data is better";
         keep: Keep = Keep::of(7), 7, Keep::allowed(), "how many are kept; older ones are removed after each new one";
+        max_pinned: Pinned = Pinned::of(16 * GIB), "16GiB", Pinned::allowed(), "bytes of overwritten data the store keeps for a backup being taken; beyond, as when the disk of backups hangs, that backup fails and they are freed";
     }
 }
 

@@ -74,15 +74,21 @@ fn words(answer: &[u8]) -> Result<String, Failure> {
             number("of_bytes")?,
             number("written_bytes")?
         ),
-        "done" => format!(
-            "backup {} is in {path}: up to commit {}, {} bytes, {} of them written now; \
-             {} old backups removed",
-            number("number")?,
-            number("lsn")?,
-            number("bytes")?,
-            number("written_bytes")?,
-            number("removed")?
-        ),
+        "done" => {
+            let taken = format!(
+                "backup {} is in {path}: up to commit {}, {} bytes, {} of them written now; \
+                 {} old backups removed",
+                number("number")?,
+                number("lsn")?,
+                number("bytes")?,
+                number("written_bytes")?,
+                number("removed")?
+            );
+            match text(answer, "not_removed") {
+                Ok(why) => format!("{taken}\nwarning: {why}"),
+                Err(_) => taken,
+            }
+        }
         "failed" => format!("the last backup failed: {}", text(answer, "reason")?),
         _ => return Err(unexpected()),
     })

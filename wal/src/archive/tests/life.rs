@@ -2,6 +2,7 @@
 
 use super::*;
 use platform::Disk;
+use platform::sim::{Call, Verb};
 
 #[test]
 fn sealed_segments_come_back_frame_by_frame() {
@@ -375,4 +376,20 @@ fn a_clock_that_ran_ahead_once_does_not_keep_a_file_for_ever() {
     let second = wall(archiver.files()[1].last_lsn);
     assert_eq!(archiver.prune(second, None).unwrap(), None);
     assert_eq!(archiver.prune(second + 1, None).unwrap().unwrap().first_lsn, 1);
+}
+
+#[test]
+fn the_name_of_a_directory_that_stands_is_made_durable_before_an_archive_counts_in_it() {
+    let disk = SimDisk::new(1);
+    let wal = log(&disk);
+    for deep in ["archive", "far/away/archive"] {
+        // Given a directory made by who was killed before its name was durable,
+        disk.create_dir(deep).unwrap();
+        // when an archive is opened there, then the name is made durable.
+        disk.record(100);
+        Archiver::open(Arc::clone(&disk) as _, deep, STORE, &wal).unwrap();
+        let above = deep.strip_suffix("archive").unwrap().trim_end_matches('/');
+        let synced = |call: &Call| call.verb == Verb::SyncDir && &*call.path == above && call.ok;
+        assert!(disk.take_calls().iter().any(synced), "{deep}");
+    }
 }
