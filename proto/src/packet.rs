@@ -168,6 +168,11 @@ opcodes! {
     22 DropSequence "Removes a sequence.";
     23 NextNumbers "Takes the next numbers of a sequence.";
     24 ListSequences "The sequences, a row each.";
+    25 Stream      "Runs PQL; its rows come in pages of the size asked for.";
+    26 Fetch       "The next page of rows of a cursor.";
+    27 CloseCursor "Lets go of a cursor before its end.";
+    28 RunningQueries "The queries that run, or wait for their next page to be fetched, a row each.";
+    29 CancelQuery "Ends a query of RunningQueries.";
 }
 
 #[cfg(test)]

@@ -7,17 +7,19 @@
 //! 2 Keys     count:u32  count x key:16
 //! 3 Count    number:u64
 //! 4 Document document                                    figures, not a stored one
-//! 5 Rows     keyed:u8  has_next:u8 next:16  count:u32  count x ([key:16] document)
+//! 5 Rows     keyed:u8  more:u8 next:16  count:u32  count x ([key:16] document)
 //! ```
 //!
 //! In `Rows`, `keyed` says whether each document comes with its key (stored
-//! documents do; plucked and grouped rows do not). `next`, when present, is the
-//! key of the last row: there is more, and a Scan `after` it goes on.
+//! documents do; plucked and grouped rows do not). `more` 0: that is all, and `next`
+//! is zeros. 1: there is more, `next` is the key of the last row, and a Scan `after`
+//! it goes on. 2: there may be more, `next` is the number of a cursor, big-endian and
+//! below 2^64, and a Fetch of it goes on.
 //!
 //! Invariant: a writer is consumed by the call that ends the reply, so a reply
 //! is ended exactly once, and an error takes back the rows written before it.
 
-use crate::codec::{DecodeError, Reader, Write};
+use crate::codec::{DecodeError, Reader};
 use crate::packet::{HEADER_BYTES, Header, Kind};
 use crate::{Key, Status};
 
@@ -28,7 +30,12 @@ const COUNT: u8 = 3;
 const DOCUMENT: u8 = 4;
 const ROWS: u8 = 5;
 
-/// Where, in a Rows body, `has_next` and `count` stand: filled in at the end.
+/// What `more` says.
+const ALL: u8 = 0;
+const AFTER_KEY: u8 = 1;
+const CURSOR: u8 = 2;
+
+/// Where, in a Rows body, `more` and `count` stand: filled in at the end.
 const NEXT_AT: usize = 2;
 const ROW_COUNT_AT: usize = NEXT_AT + 17;
 const ROWS_FROM: usize = ROW_COUNT_AT + 4;
@@ -84,8 +91,10 @@ impl<'a> Keys<'a> {
 pub struct Rows<'a> {
     /// Whether each row comes with its key.
     pub keyed: bool,
-    /// The key to go on after, if there is more.
+    /// The key to go on after, if there is more of a scan.
     pub next: Option<Key>,
+    /// The cursor to fetch from, if there may be more of a query.
+    pub cursor: Option<u64>,
     count: u32,
     rows: &'a [u8],
 }
@@ -93,7 +102,15 @@ pub struct Rows<'a> {
 impl<'a> Rows<'a> {
     fn decode(body: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let keyed = body.flag("keyed")?;
-        let next = body.optional_key("next")?;
+        let (more, next) = (body.u8("more")?, body.key("next")?);
+        let (next, cursor) = match (more, u64::try_from(next.0)) {
+            (ALL, Ok(0)) => (None, None),
+            (AFTER_KEY, _) => (Some(next), None),
+            (CURSOR, Ok(cursor)) => (None, Some(cursor)),
+            (ALL, _) => return Err(DecodeError::new("next", "is absent but not zero")),
+            (CURSOR, Err(_)) => return Err(DecodeError::new("cursor", "has more than 64 bits")),
+            _ => return Err(DecodeError::new("more", "is none of 0, 1 and 2")),
+        };
         let count = body.u32("row count")?;
         let rows = body.rest();
         let mut walk = Reader::new(rows);
@@ -104,7 +121,7 @@ impl<'a> Rows<'a> {
             walk.document("row document")?;
         }
         walk.done("rows")?;
-        Ok(Rows { keyed, next, count, rows })
+        Ok(Rows { keyed, next, cursor, count, rows })
     }
 
     /// How many rows.
@@ -248,7 +265,8 @@ impl<'a> ReplyWriter<'a> {
         let out = self.begin();
         out.push(ROWS);
         out.push(u8::from(keyed));
-        out.put_optional_key(None);
+        out.push(ALL);
+        out.extend_from_slice(&[0; 16]);
         out.extend_from_slice(&0u32.to_le_bytes());
         RowsWriter { reply: self, keyed, count: 0 }
     }
@@ -300,12 +318,22 @@ impl RowsWriter<'_> {
 
     /// Ends the reply; `next` says that there is more, after that key.
     pub fn finish(self, next: Option<Key>) {
+        match next {
+            Some(key) => self.end(AFTER_KEY, key),
+            None => self.end(ALL, Key::MIN),
+        }
+    }
+
+    /// Ends the reply; there may be more, to be fetched from that cursor.
+    pub fn finish_with_cursor(self, cursor: u64) {
+        self.end(CURSOR, Key(u128::from(cursor)));
+    }
+
+    fn end(self, more: u8, next: Key) {
         let body = self.reply.start + HEADER_BYTES;
         let out = &mut *self.reply.out;
-        if let Some(key) = next {
-            out[body + NEXT_AT] = 1;
-            out[body + NEXT_AT + 1..body + ROW_COUNT_AT].copy_from_slice(&key.to_bytes());
-        }
+        out[body + NEXT_AT] = more;
+        out[body + NEXT_AT + 1..body + ROW_COUNT_AT].copy_from_slice(&next.to_bytes());
         out[body + ROW_COUNT_AT..body + ROWS_FROM].copy_from_slice(&self.count.to_le_bytes());
         self.reply.finish(Status::Ok);
     }
@@ -343,6 +371,7 @@ mod tests {
                 rows.push_with(Key(8), |out| out.extend_from_slice(DOC));
                 rows.finish(Some(Key(8)));
             }),
+            write(|reply| reply.rows(false).finish_with_cursor(7)),
         ];
         for packet in &packets {
             assert_eq!(Reply::decode(packet).unwrap().0, 9);
@@ -370,6 +399,25 @@ mod tests {
         golden.extend_from_slice(&[1, 0, 0, 0]);
         golden.extend_from_slice(DOC);
         assert_eq!(packet[HEADER_BYTES..], golden);
+    }
+
+    #[test]
+    fn rows_of_a_cursor_are_these_bytes() {
+        let packet = write(|reply| reply.rows(true).finish_with_cursor(0x0102_0304_0506_0708));
+        let golden = [5, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0];
+        assert_eq!(packet[HEADER_BYTES..], golden);
+        let (_, Reply::Rows(rows)) = Reply::decode(&packet).unwrap() else { panic!("rows") };
+        assert_eq!((rows.next, rows.cursor), (None, Some(0x0102_0304_0506_0708)));
+        for (more, first, what) in
+            [(3, 0, "more"), (2, 1, "cursor"), (0, 1, "next"), (0, 0, "next")]
+        {
+            let mut bad = packet.clone();
+            (bad[HEADER_BYTES + 2], bad[HEADER_BYTES + 3]) = (more, first);
+            assert_eq!(Reply::decode(&bad).unwrap_err().what, what);
+        }
+        let scanned = write(|reply| reply.rows(true).finish(Some(Key(1 << 100))));
+        let (_, Reply::Rows(rows)) = Reply::decode(&scanned).unwrap() else { panic!("rows") };
+        assert_eq!((rows.next, rows.cursor), (Some(Key(1 << 100)), None));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Requests: what each operation carries, in the order it is written.
 //!
 //! ```text
-//! Ping Stats List Flush ListSequences   (nothing)
+//! Ping Stats List Flush ListSequences RunningQueries   (nothing)
 //! Auth         user:str16  key:str16
 //! CreateStore  store:str16  if_not_exists:u8
 //! DropStore    store:str16  if_exists:u8
@@ -20,14 +20,17 @@
 //! DropSequence    sequence:str16  if_exists:u8
 //! NextNumbers  sequence:str16  count:u32
 //! Query        text:bytes32  parameters: nothing, or one document {"1": .., "2": ..}
+//! Stream       rows:u32  bytes:u32  text:bytes32  parameters: as of Query
+//! Fetch CloseCursor   cursor:u64
+//! CancelQuery  query:u64
 //! ```
 //!
 //! The definition of an index: `{name?, fields: ["a.b", "-c"], unique?, sparse?,
 //! filter?: "a > 1"}`. The change of a store: `{rename?: name, schema?: text or
 //! null, ttl?: {field, seconds} or null}`.
 //!
-//! `limit` 0 asks for as many rows as fit a reply. Documents are BSON, checked
-//! by the engine, not here.
+//! `limit` 0 asks for as many rows as fit a reply; so do `rows` and `bytes` of a
+//! Stream, of each of its pages. Documents are BSON, checked by the engine, not here.
 //!
 //! Invariant: decoding borrows from the packet, copies nothing, and refuses a
 //! body with bytes left over.
@@ -54,6 +57,11 @@ pub enum Request<'a> {
     Scan { store: &'a str, after: Option<Key>, limit: u32, reverse: bool },
     Range { store: &'a str, from: Key, to: Key, limit: u32, reverse: bool },
     Query { text: &'a str, parameters: Option<&'a [u8]> },
+    Stream { rows: u32, bytes: u32, text: &'a str, parameters: Option<&'a [u8]> },
+    Fetch { cursor: u64 },
+    CloseCursor { cursor: u64 },
+    RunningQueries,
+    CancelQuery { query: u64 },
     Flush,
     Backup { begin: bool, full: bool },
     CreateIndex { store: &'a str, if_not_exists: bool, definition: &'a [u8] },
@@ -171,6 +179,11 @@ impl<'a> Request<'a> {
             Request::Scan { .. } => Opcode::Scan,
             Request::Range { .. } => Opcode::Range,
             Request::Query { .. } => Opcode::Query,
+            Request::Stream { .. } => Opcode::Stream,
+            Request::Fetch { .. } => Opcode::Fetch,
+            Request::CloseCursor { .. } => Opcode::CloseCursor,
+            Request::RunningQueries => Opcode::RunningQueries,
+            Request::CancelQuery { .. } => Opcode::CancelQuery,
             Request::Flush => Opcode::Flush,
             Request::Backup { .. } => Opcode::Backup,
             Request::CreateIndex { .. } => Opcode::CreateIndex,
@@ -253,12 +266,18 @@ impl<'a> Request<'a> {
                 limit: body.u32("limit")?,
             },
             Opcode::Query => {
-                let text = core::str::from_utf8(body.bytes32("query text")?)
-                    .map_err(|_| DecodeError::new("query text", "is not UTF-8"))?;
-                let parameters =
-                    if body.remaining() == 0 { None } else { Some(body.document("parameters")?) };
+                let (text, parameters) = query(&mut body)?;
                 Request::Query { text, parameters }
             }
+            Opcode::Stream => {
+                let (rows, bytes) = (body.u32("rows of a page")?, body.u32("bytes of a page")?);
+                let (text, parameters) = query(&mut body)?;
+                Request::Stream { rows, bytes, text, parameters }
+            }
+            Opcode::Fetch => Request::Fetch { cursor: body.u64("cursor")? },
+            Opcode::CloseCursor => Request::CloseCursor { cursor: body.u64("cursor")? },
+            Opcode::RunningQueries => Request::RunningQueries,
+            Opcode::CancelQuery => Request::CancelQuery { query: body.u64("query")? },
             Opcode::Flush => Request::Flush,
             Opcode::Backup => {
                 Request::Backup { begin: body.flag("begin")?, full: body.flag("full")? }
@@ -314,7 +333,7 @@ impl<'a> Request<'a> {
     fn encode_body(&self, out: &mut Vec<u8>) {
         match *self {
             Request::Ping | Request::Stats | Request::List | Request::Flush => {}
-            Request::ListSequences => {}
+            Request::ListSequences | Request::RunningQueries => {}
             Request::CreateIndex { store, if_not_exists, definition } => {
                 out.put_str16(store);
                 out.push(u8::from(if_not_exists));
@@ -389,8 +408,27 @@ impl<'a> Request<'a> {
                 out.put_bytes32(text.as_bytes());
                 out.extend_from_slice(parameters.unwrap_or_default());
             }
+            Request::Stream { rows, bytes, text, parameters } => {
+                out.extend_from_slice(&rows.to_le_bytes());
+                out.extend_from_slice(&bytes.to_le_bytes());
+                out.put_bytes32(text.as_bytes());
+                out.extend_from_slice(parameters.unwrap_or_default());
+            }
+            Request::Fetch { cursor: number }
+            | Request::CloseCursor { cursor: number }
+            | Request::CancelQuery { query: number } => {
+                out.extend_from_slice(&number.to_le_bytes());
+            }
         }
     }
+}
+
+/// A query's text, and its parameters if there are any.
+fn query<'a>(body: &mut Reader<'a>) -> Result<(&'a str, Option<&'a [u8]>), DecodeError> {
+    let text = core::str::from_utf8(body.bytes32("query text")?)
+        .map_err(|_| DecodeError::new("query text", "is not UTF-8"))?;
+    let parameters = if body.remaining() == 0 { None } else { Some(body.document("parameters")?) };
+    Ok((text, parameters))
 }
 
 #[cfg(test)]
@@ -427,6 +465,11 @@ mod tests {
             Request::DropSequence { sequence: "n", if_exists: true },
             Request::NextNumbers { sequence: "n", count: 7 },
             Request::ListSequences,
+            Request::Stream { rows: 9, bytes: 1 << 20, text: "flights", parameters: Some(DOC) },
+            Request::Fetch { cursor: 7 },
+            Request::CloseCursor { cursor: 7 },
+            Request::RunningQueries,
+            Request::CancelQuery { query: 7 },
         ]
     }
 
@@ -464,13 +507,30 @@ mod tests {
         );
     }
 
+    fn body(request: Request<'_>) -> Vec<u8> {
+        let mut packet = Vec::new();
+        request.encode(1, &mut packet);
+        packet.split_off(HEADER_BYTES)
+    }
+
+    #[test]
+    fn requests_about_cursors_and_running_queries_are_these_bytes() {
+        let (rows, bytes, text) = (0x0102, 0x03, "s");
+        let head = [2, 1, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, b's'];
+        assert_eq!(body(Request::Stream { rows, bytes, text, parameters: None }), head);
+        let parameters = Some(DOC);
+        let stream = Request::Stream { rows, bytes, text, parameters };
+        assert_eq!(body(stream), [&head[..], DOC].concat());
+        let number = 0x0102_0304_0506_0708;
+        let eight = [8, 7, 6, 5, 4, 3, 2, 1];
+        assert_eq!(body(Request::Fetch { cursor: number }), eight);
+        assert_eq!(body(Request::CloseCursor { cursor: number }), eight);
+        assert_eq!(body(Request::CancelQuery { query: number }), eight);
+        assert!(body(Request::RunningQueries).is_empty());
+    }
+
     #[test]
     fn requests_about_indexes_are_these_bytes() {
-        let body = |request: Request<'_>| {
-            let mut packet = Vec::new();
-            request.encode(1, &mut packet);
-            packet.split_off(HEADER_BYTES)
-        };
         let create = Request::CreateIndex { store: "s", if_not_exists: true, definition: DOC };
         assert_eq!(body(create), [&[1, 0, b's', 1][..], DOC].concat());
         let drop = Request::DropIndex { store: "s", index: "ab", if_exists: false };

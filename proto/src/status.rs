@@ -88,6 +88,8 @@ statuses! {
     1402 BadParameter    Invalid  400 "The query's parameters do not fit it.";
     1403 ResultTooLarge  TooLarge 413 "The result passes a limit; ask for less at a time.";
     1404 QueryMemory     TooLarge 413 "The query needs more memory than it may use to sort or group.";
+    1405 UnknownCursor   NotFound 404 "The session has no cursor of that number, or none any more.";
+    1406 UnknownQuery    NotFound 404 "No query of that number runs.";
     1501 NotAuthenticated Denied  401 "The session has not authenticated.";
     1502 BadCredentials  Denied   401 "The user or key is wrong.";
     1503 Forbidden       Denied   403 "The role of this user does not allow the operation.";
