@@ -35,9 +35,21 @@ impl LogLevel {
 
 /// The other side of the imports.
 pub trait Host: Send + Sync + 'static {
-    /// Runs one request packet against the engine; appends the reply packet to
-    /// `reply`, which comes empty.
-    fn request(&self, packet: &[u8], reply: &mut Vec<u8>);
+    /// A call of a guest makes its first request: the number of that call, which comes
+    /// with each of its requests.
+    fn begin_call(&self) -> u64 {
+        0
+    }
+
+    /// A call that has made requests is over, however it ended: what it left open at
+    /// the host, such as cursors, is to be let go of.
+    fn end_call(&self, call: u64) {
+        let _unused = call;
+    }
+
+    /// Runs one request packet of a call against the engine; appends the reply packet
+    /// to `reply`, which comes empty.
+    fn request(&self, call: u64, packet: &[u8], reply: &mut Vec<u8>);
 
     /// Calls the upstream service `name` with an encoded request; appends the
     /// reply packet to `reply`, which comes empty. This default is the host that

@@ -5,7 +5,8 @@
 //!   buffer is never run, so a write cannot commit and then be reported as failed.
 //! * An operation runs once. A reply that did not fit waits here for
 //!   `host_read`; asking again is the guest's own new operation.
-//! * Nothing of one call is here in the next: [`HostState::begin`] clears all.
+//! * Nothing of one call is here in the next: [`HostState::begin`] clears all, and the
+//!   host is told of the end of each call that made requests, an unwinding one too.
 //!
 //! Fuel is a ledger. A backend is granted slices of it ([`HostState::grant`]) and
 //! gives back what it did not use ([`HostState::settle`]); each grant looks at the
@@ -26,6 +27,8 @@ pub struct HostState {
     host: Arc<dyn Host>,
     clock: Arc<dyn Clock>,
     limits: Limits,
+    /// The host's number for the call, once it has made a request.
+    call: Option<u64>,
     fuel_left: u64,
     started: u64,
     host_calls: u32,
@@ -46,6 +49,7 @@ impl HostState {
             host,
             clock,
             limits,
+            call: None,
             fuel_left: 0,
             started: 0,
             host_calls: 0,
@@ -82,11 +86,18 @@ impl HostState {
         }
     }
 
-    /// Forgets the call's bytes; keeps capacity up to a bound.
+    /// Ends the call, and forgets its bytes; keeps capacity up to a bound.
     pub fn clear(&mut self) {
+        self.end_call();
         for buffer in [&mut self.packet, &mut self.name, &mut self.pending] {
             buffer.clear();
             buffer.shrink_to(KEEP_BYTES);
+        }
+    }
+
+    fn end_call(&mut self) {
+        if let Some(call) = self.call.take() {
+            self.host.end_call(call);
         }
     }
 
@@ -220,7 +231,8 @@ impl HostState {
         self.check_packet("host_request", packet)?;
         packet.read_into(memory, &mut self.packet)?;
         self.pending.clear();
-        self.host.request(&self.packet, &mut self.pending);
+        let call = *self.call.get_or_insert_with(|| self.host.begin_call());
+        self.host.request(call, &self.packet, &mut self.pending);
         self.deliver(memory, out)
     }
 
@@ -341,5 +353,11 @@ impl HostState {
             rest = rest.skip(n);
         }
         Ok(())
+    }
+}
+
+impl Drop for HostState {
+    fn drop(&mut self) {
+        self.end_call();
     }
 }

@@ -77,6 +77,28 @@ pub fn a_large_reply_is_read_in_parts_and_run_once(make: Make<'_>) {
     assert_eq!(instance.last_call().host_calls, 1 + 10 + 2);
 }
 
+/// Requests of one call come under one number, which ends with it, trap or not; a call
+/// without requests has none. The body asks twice, and traps if its request is empty.
+pub fn the_host_is_told_which_call_asks_and_when_it_ends(make: Make<'_>) {
+    let wat = guest(
+        "",
+        "(if (i32.eq (local.get $len) (i32.const 1)) (then (return (call $u64 (i64.const 1)))))
+         (drop (call $request (local.get $ptr) (local.get $len) (i32.const 1024) (i32.const 1024)))
+         (drop (call $request (local.get $ptr) (local.get $len) (i32.const 1024) (i32.const 1024)))
+         (if (i32.eqz (local.get $len)) (then (unreachable)))
+         (call $u64 (i64.const 2))",
+    );
+    let rig = Rig::new(make);
+    let mut instance = rig.start(&wat);
+    for request in [&b"123"[..], b"1", b"12", b"34"] {
+        ask(&mut *instance, request);
+    }
+    assert_eq!(rig.host.calls(), [1, 1, 0, 2, 2, 0, 3, 3, 0]);
+    let trap = instance.process(b"", &mut Vec::new()).unwrap_err();
+    assert_eq!(trap.kind(), TrapKind::Unreachable);
+    assert_eq!(rig.host.calls()[9..], [4, 4, 0]);
+}
+
 /// Bytes that waited for one call's `host_read` are gone in the next, and a reply
 /// that fitted leaves nothing to read.
 pub fn a_pending_reply_ends_with_its_call(make: Make<'_>) {

@@ -42,6 +42,7 @@ macro_rules! conformance_suite {
             calls: a_small_reply_comes_in_one_crossing
             calls: a_large_reply_is_read_in_parts_and_run_once
             calls: a_pending_reply_ends_with_its_call
+            calls: the_host_is_told_which_call_asks_and_when_it_ends
             calls: log_now_and_random_reach_the_host
             calls: log_is_bounded
             calls: a_service_nobody_allowed_is_refused_in_a_packet

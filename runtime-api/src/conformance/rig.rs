@@ -46,6 +46,8 @@ impl Clock for StepClock {
 #[derive(Debug, Default)]
 pub struct TestHost {
     requests: AtomicU32,
+    /// The call of each request, and a zero where a call ended.
+    calls: Mutex<Vec<u64>>,
     logged: Mutex<Vec<(LogLevel, String)>>,
     random: AtomicU32,
 }
@@ -61,6 +63,11 @@ impl TestHost {
         self.requests.load(Ordering::SeqCst)
     }
 
+    /// The call of each request, in order, and a zero where a call ended.
+    pub fn calls(&self) -> Vec<u64> {
+        self.calls.lock().clone()
+    }
+
     /// Lines it was given.
     pub fn logged(&self) -> Vec<(LogLevel, String)> {
         self.logged.lock().clone()
@@ -68,7 +75,17 @@ impl TestHost {
 }
 
 impl Host for TestHost {
-    fn request(&self, packet: &[u8], reply: &mut Vec<u8>) {
+    fn begin_call(&self) -> u64 {
+        let calls = self.calls.lock();
+        calls.iter().filter(|call| **call == 0).count() as u64 + 1
+    }
+
+    fn end_call(&self, _call: u64) {
+        self.calls.lock().push(0);
+    }
+
+    fn request(&self, call: u64, packet: &[u8], reply: &mut Vec<u8>) {
+        self.calls.lock().push(call);
         self.requests.fetch_add(1, Ordering::SeqCst);
         match packet.try_into() {
             Ok(n) => reply.extend_from_slice(&reply_bytes(u32::from_le_bytes(n))),
