@@ -7,6 +7,10 @@
 //! and says so, rather than pairing later replies with the wrong requests.
 //! Sending never deadlocks: what the server answers meanwhile is read.
 
+mod pages;
+
+pub use pages::Pages;
+
 use crate::stream::Stream;
 use crate::tls::{self, ALPN_WIRE, Fingerprint};
 use bytes::{Buf, BytesMut};

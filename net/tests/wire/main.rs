@@ -8,6 +8,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod ends;
+mod pages;
 
 use common::*;
 use net::client::{Client, ClientError, ClientOptions, Security as Trust};
@@ -79,6 +80,9 @@ impl WireHandler for Handler {
         self.0.handled.fetch_add(1, Ordering::SeqCst);
         let (id, request) = Request::decode(packet).unwrap();
         let reply = ReplyWriter::new(id, out);
+        if let Some(left) = pages::left(&request) {
+            return pages::answer(left, reply);
+        }
         let Request::Query { text, .. } = request else { return reply.empty() };
         match text.split_once(' ').unwrap_or((text, "")) {
             ("number", n) => reply.count(n.parse().unwrap()),
