@@ -26,6 +26,7 @@ pub mod abi;
 mod error;
 pub mod host;
 mod html;
+mod query;
 mod request;
 mod response;
 mod router;
@@ -37,10 +38,11 @@ pub use error::{Error, Result};
 pub use html::{Escaped, Html, escape};
 pub use proto::doc::Doc;
 pub use proto::{Key, KeyParts, Status};
+pub use query::{Found, Query};
 pub use request::{Params, Request};
 pub use response::Response;
 pub use router::Router;
-pub use store::{Page, Query, Row, Store};
+pub use store::{Page, Row, Store};
 
 /// The protocol, for what this crate has no shorter way to say.
 pub use proto;

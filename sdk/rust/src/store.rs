@@ -6,7 +6,7 @@
 use crate::host::call;
 use crate::{Error, Result};
 use proto::bridge::{from_doc, to_doc};
-use proto::doc::{Doc, DocBuf, Value};
+use proto::doc::Doc;
 use proto::{Key, Reply, Request, Rows, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -208,58 +208,6 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
     }
 }
 
-/// A PQL query with parameters.
-pub struct Query<'q> {
-    text: &'q str,
-    parameters: DocBuf,
-    given: usize,
-}
-
-impl<'q> Query<'q> {
-    /// A query, such as `flights.filter(origin = $1).limit(10)`.
-    pub fn new(text: &'q str) -> Query<'q> {
-        Query { text, parameters: DocBuf::new(), given: 0 }
-    }
-
-    /// The value of the next parameter: `$1`, then `$2`, ...
-    #[must_use]
-    pub fn param<'v>(mut self, value: impl Into<Value<'v>>) -> Query<'q> {
-        self.given += 1;
-        self.parameters.push(&self.given.to_string(), value);
-        self
-    }
-
-    fn run<R>(self, read: impl FnOnce(Reply<'_>) -> Result<R>) -> Result<R> {
-        let bad = |e: proto::doc::DocError| Error::new(Status::BadParameter, e.to_string());
-        let given = self.given;
-        let parameters = self.parameters.finish().map_err(bad)?;
-        let parameters = (given > 0).then_some(&parameters[..]);
-        call(&Request::Query { text: self.text, parameters }, read)
-    }
-
-    /// The rows, each read as a `T`.
-    ///
-    /// # Errors
-    /// What the engine refused, or a row that is no `T`.
-    pub fn rows<T: DeserializeOwned>(self) -> Result<Vec<T>> {
-        self.run(|reply| {
-            let read = |(key, bytes): (Option<Key>, _)| decode(key.unwrap_or_default(), bytes);
-            rows(reply)?.iter().map(read).collect()
-        })
-    }
-
-    /// The number a `count()`, `set()` or `delete()` gives.
-    ///
-    /// # Errors
-    /// What the engine refused.
-    pub fn count(self) -> Result<u64> {
-        self.run(|reply| match reply {
-            Reply::Count(n) => Ok(n),
-            _ => Err(Error::new(Status::BadQuery, "the query gives rows: end it with .count()")),
-        })
-    }
-}
-
 fn page<T: DeserializeOwned>(reply: Reply<'_>) -> Result<Page<T>> {
     let found = rows(reply)?;
     let read = |(key, bytes): (Option<Key>, _)| {
@@ -269,14 +217,14 @@ fn page<T: DeserializeOwned>(reply: Reply<'_>) -> Result<Page<T>> {
     Ok(Page { rows: found.iter().map(read).collect::<Result<_>>()?, next: found.next })
 }
 
-fn rows(reply: Reply<'_>) -> Result<Rows<'_>> {
+pub(crate) fn rows(reply: Reply<'_>) -> Result<Rows<'_>> {
     match reply {
         Reply::Rows(rows) => Ok(rows),
         _ => Err(unexpected()),
     }
 }
 
-fn decode<T: DeserializeOwned>(key: Key, bytes: &[u8]) -> Result<T> {
+pub(crate) fn decode<T: DeserializeOwned>(key: Key, bytes: &[u8]) -> Result<T> {
     from_doc(Doc::trusted(bytes)).map_err(|e| {
         Error::new(Status::Internal, format!("document {key} is not of the type expected: {e}"))
     })
@@ -286,7 +234,7 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     to_doc(value).map_err(|e| Error::new(Status::BadDocument, e.to_string()))
 }
 
-fn unexpected() -> Error {
+pub(crate) fn unexpected() -> Error {
     Error::new(Status::Internal, "the engine gave another kind of reply than the one due")
 }
 
@@ -403,22 +351,6 @@ mod tests {
         let error = other.get(Key(1)).unwrap_err();
         assert_eq!(error.status, Status::Internal);
         assert!(error.message.contains("name"), "{error}");
-    }
-
-    #[test]
-    fn a_query_carries_its_parameters_in_order() {
-        set_host(|packet, reply| {
-            let (id, request) = Request::decode(packet).unwrap();
-            let Request::Query { text, parameters } = request else { panic!("{request:?}") };
-            assert_eq!(text, "items.filter(a = $1 and b > $2).count()");
-            let given = Doc::parse(parameters.unwrap()).unwrap();
-            assert_eq!(given.get("1"), Some(Value::String("JFK")));
-            assert_eq!(given.get("2"), Some(Value::Int32(60)));
-            ReplyWriter::new(id, reply).count(12);
-        });
-        let query = || Query::new("items.filter(a = $1 and b > $2).count()").param("JFK").param(60);
-        assert_eq!(query().count(), Ok(12));
-        assert_eq!(query().rows::<Item>().unwrap_err().status, Status::Internal);
     }
 
     #[test]
