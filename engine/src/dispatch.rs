@@ -8,6 +8,7 @@
 use proto::{Header, ReplyWriter, Request, Status};
 
 use crate::auth::{Action, Principal};
+use crate::query::PageSize;
 use crate::{Engine, Refusal};
 
 /// Bytes of the longest error message: names and fields of a stranger are in it.
@@ -99,7 +100,22 @@ impl Engine {
             Request::Range { store, from, to, limit, reverse } => {
                 self.range(store, from, to, limit, reverse, reply)?;
             }
-            Request::Query { text, parameters } => self.query(who, text, parameters, reply)?,
+            Request::Query { text, parameters } => {
+                self.query(who, text, parameters, PageSize::FULL, reply)?;
+            }
+            Request::Stream { rows, bytes, text, parameters } => {
+                self.query(who, text, parameters, PageSize::of(rows, bytes), reply)?;
+            }
+            Request::Fetch { cursor } => self.fetch(who, cursor, reply)?,
+            Request::CloseCursor { cursor } => {
+                self.queries.close(who, cursor)?;
+                reply.empty();
+            }
+            Request::RunningQueries => self.list_queries(who, reply)?,
+            Request::CancelQuery { query } => {
+                self.cancel_of(who, query)?;
+                reply.empty();
+            }
             Request::Backup { begin, full } => reply.document(&self.backup(begin, full)?),
             Request::CreateIndex { store, if_not_exists, definition } => {
                 reply.document(&self.create_index(store, if_not_exists, definition)?);
@@ -112,7 +128,9 @@ impl Engine {
                 self.alter_store(store, change)?;
                 reply.empty();
             }
-            Request::CheckIndexes { store, index } => self.check_indexes(store, index, reply)?,
+            Request::CheckIndexes { store, index } => {
+                self.check_indexes(who, store, index, reply)?;
+            }
             Request::CreateSequence { sequence, if_not_exists } => {
                 self.create_sequence(sequence, if_not_exists)?;
                 reply.empty();

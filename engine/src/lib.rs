@@ -28,6 +28,7 @@ pub mod query;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use lsm::Lsm;
 use platform::{Clock, Disk, Entropy};
@@ -44,6 +45,8 @@ pub use options::{Limits, Options};
 /// A document database. All methods take `&self`, may be called from any
 /// thread, and block: on the disk, and a write on other writes.
 pub struct Engine {
+    /// Before the storage, and so dropped before it: cursors hold snapshots.
+    queries: query::Desk,
     lsm: Lsm,
     catalogs: catalog::Catalogs,
     keys: keys::KeyMaker,
@@ -53,7 +56,7 @@ pub struct Engine {
     entropy: Arc<dyn Entropy>,
     limits: Limits,
     backups: backup::Desk,
-    queries: query::Desk,
+    sessions: AtomicU64,
     /// One piece of the engine's own background work at a time.
     tending: parking_lot::Mutex<ops::Tended>,
 }
@@ -78,11 +81,12 @@ impl Engine {
             let file = "spill".to_owned();
             OpenError::Storage(lsm::Error::Io { doing: "empty", file, source })
         })?;
-        let slow = options.limits.slow_query_micros;
-        let queries = query::Desk::new(Arc::clone(&clock), space, slow);
+        let (slow, cursors) = (options.limits.slow_query_micros, options.limits.of_cursors());
+        let queries = query::Desk::new(Arc::clone(&clock), space, slow, cursors);
         let catalogs = catalog::Catalogs::load(&lsm)?;
         let keys = keys::KeyMaker::new(Arc::clone(&clock), Arc::clone(&entropy));
         Ok(Engine {
+            queries,
             lsm,
             catalogs,
             keys,
@@ -92,7 +96,7 @@ impl Engine {
             entropy,
             limits: options.limits,
             backups: backup::Desk::new(options.backup),
-            queries,
+            sessions: AtomicU64::new(1),
             tending: parking_lot::Mutex::default(),
         })
     }
@@ -167,23 +171,42 @@ impl Engine {
     /// # Errors
     /// As [`Engine::sync`].
     pub fn close(self) -> Result<(), Refusal> {
+        drop(self.queries);
         Ok(self.lsm.close()?)
     }
 
-    /// The queries that run, oldest first.
-    pub fn running_queries(&self) -> Vec<query::RunningQuery> {
-        self.queries.running()
+    /// A number for a session: see [`Principal::in_session`].
+    pub fn begin_session(&self) -> u64 {
+        self.sessions.fetch_add(1, Relaxed)
     }
 
-    /// Ends a running query after a bounded piece of work: its caller is told, and
-    /// nothing changed. `false` if none of that number runs.
+    /// The session of that caller has ended: its cursors are let go of. Cheap if it has
+    /// none.
+    pub fn end_session(&self, who: &Principal) {
+        self.queries.end_session(who);
+    }
+
+    /// The queries that run, or wait for their next page to be fetched, oldest first.
+    pub fn running_queries(&self) -> Vec<query::RunningQuery> {
+        self.queries.list(None)
+    }
+
+    /// Ends a query: one that runs after a bounded piece of work, and its caller is
+    /// told, and nothing changed; one that waits at once. `false` if there is none of
+    /// that number.
     pub fn cancel_query(&self, id: u64) -> bool {
-        self.queries.cancel(id)
+        self.queries.cancel(id, None)
     }
 
     /// The last queries that took `limits.slow_query_micros` or longer, oldest first.
     pub fn slow_queries(&self) -> Vec<query::SlowQuery> {
-        self.queries.slow()
+        self.queries.slow(0)
+    }
+
+    /// As [`Engine::slow_queries`], those with a number beyond `number` alone: for who
+    /// asks again and again. Cheap if there is none.
+    pub fn slow_queries_after(&self, number: u64) -> Vec<query::SlowQuery> {
+        self.queries.slow(number)
     }
 
     fn now_millis(&self) -> i64 {

@@ -3,6 +3,7 @@
 //! What must stay true: whatever an insert accepts, a reply can carry. So a
 //! document always fits a message, and so do the keys of the largest batch.
 
+use crate::query::{CursorLimits, Held};
 use crate::{BackupTarget, OpenError};
 
 /// Room a message needs around one document: packet header, the fields of its
@@ -12,6 +13,8 @@ pub(crate) const MESSAGE_OVERHEAD: usize = 256;
 const MIN_MESSAGE: usize = 64 << 10;
 /// A message that is one batch must fit one WAL frame with what is added to it.
 const MAX_MESSAGE: usize = 32 << 20;
+/// Cursors at most: they are counted one by one where a bound is near.
+const MAX_CURSORS: usize = 1 << 16;
 
 /// How an engine is opened. Every field has a default.
 #[derive(Clone, Debug, Default)]
@@ -39,11 +42,25 @@ pub struct Limits {
     /// Bytes one query may have on disk at a time, to sort and group beyond its
     /// memory. Default 1 GiB; 0: none.
     pub query_spill: u64,
-    /// Microseconds one query may take. Default 60 s; 0: as long as it takes.
+    /// Microseconds one query, or each page of one that is fetched page by page, may
+    /// take; a scan and a check of indexes too. Default 60 s; 0: as long as it takes.
     pub query_micros: u64,
     /// Microseconds from which on a query is remembered as slow. Default 100 ms; 0:
     /// none is.
     pub slow_query_micros: u64,
+    /// Cursors at once: queries whose next page waits to be fetched. One user may have
+    /// half of them. Default 256, up to 65,536; 0: none, a result must fit a reply.
+    pub max_cursors: usize,
+    /// Cursors of one session at once. Default 16, at least 1.
+    pub max_session_cursors: usize,
+    /// Microseconds after which a cursor that nobody fetches from expires. Default 5
+    /// minutes, at least 1.
+    pub cursor_idle_micros: u64,
+    /// Bytes of memory all cursors may hold together, sorted rows and such. Default 256
+    /// MiB.
+    pub cursor_memory: u64,
+    /// Bytes on disk all cursors may hold together. Default 4 GiB.
+    pub cursor_spill: u64,
 }
 
 impl Default for Limits {
@@ -56,6 +73,11 @@ impl Default for Limits {
             query_spill: 1 << 30,
             query_micros: 60_000_000,
             slow_query_micros: 100_000,
+            max_cursors: 256,
+            max_session_cursors: 16,
+            cursor_idle_micros: 300_000_000,
+            cursor_memory: 256 << 20,
+            cursor_spill: 4 << 30,
         }
     }
 }
@@ -88,7 +110,27 @@ impl Limits {
         if self.query_memory == 0 {
             return option("limits.query_memory", 0, "at least 1 byte".to_owned());
         }
+        if self.max_cursors > MAX_CURSORS {
+            let must = format!("0 to {MAX_CURSORS}");
+            return option("limits.max_cursors", self.max_cursors, must);
+        }
+        if self.max_session_cursors == 0 {
+            let must = "at least 1; set limits.max_cursors to 0 for none".to_owned();
+            return option("limits.max_session_cursors", 0, must);
+        }
+        if self.cursor_idle_micros == 0 {
+            return option("limits.cursor_idle_ms", 0, "at least 1".to_owned());
+        }
         Ok(())
+    }
+
+    pub(crate) fn of_cursors(&self) -> CursorLimits {
+        CursorLimits {
+            all: self.max_cursors,
+            session: self.max_session_cursors,
+            held: Held { memory: self.cursor_memory, disk: self.cursor_spill },
+            idle_nanos: self.cursor_idle_micros.saturating_mul(1000),
+        }
     }
 }
 
@@ -120,5 +162,11 @@ mod tests {
         assert!(fault(|l| l.max_batch_size = room / 16 + 1).unwrap().contains("max_batch_size"));
         assert!(fault(|l| l.max_batch_size = 0).is_some());
         assert!(fault(|l| l.query_memory = 0).is_some());
+
+        assert_eq!(fault(|l| (l.max_cursors, l.max_session_cursors) = (0, 1)), None);
+        assert_eq!(fault(|l| l.max_cursors = 65_536), None);
+        assert!(fault(|l| l.max_cursors = 65_537).unwrap().contains("max_cursors is 65537"));
+        assert!(fault(|l| l.max_session_cursors = 0).unwrap().contains("max_session_cursors"));
+        assert!(fault(|l| l.cursor_idle_micros = 0).unwrap().contains("cursor_idle_ms"));
     }
 }

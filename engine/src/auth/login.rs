@@ -83,8 +83,9 @@ fn new_key(entropy: &dyn Entropy) -> String {
 }
 
 impl Engine {
-    /// The user of that name, if the key is theirs. Takes tens of milliseconds and
-    /// 19 MiB on purpose: never call it on an async thread.
+    /// The user of that name, if the key is theirs, in a session of its own: say
+    /// [`Engine::end_session`] at its end. Takes tens of milliseconds and 19 MiB on
+    /// purpose: never call it on an async thread.
     ///
     /// # Errors
     /// [`Status::BadCredentials`], in the same words and time for a wrong user as
@@ -95,7 +96,9 @@ impl Engine {
         let phc = known.map_or(DECOY, |user| &user.key_hash);
         let fits = self.slots.with(|| fits(key, phc));
         match known {
-            Some(known) if fits => Ok(Principal::new(user, known.role)),
+            Some(known) if fits => {
+                Ok(Principal::new(user, known.role).in_session(self.begin_session()))
+            }
             _ => {
                 let message = "the user or the key is wrong: check both; the admin's key is in \
                                the file whose path was printed at first start";

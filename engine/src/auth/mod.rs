@@ -11,30 +11,41 @@ pub use role::{Action, Role, allows};
 
 pub(crate) use login::Slots;
 
+use std::sync::Arc;
+
 use proto::Status;
 
 use crate::Refusal;
 
-/// Who calls: made by [`crate::Engine::authenticate`], or for a guest by
-/// [`Principal::service`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who calls, and in which session: made by [`crate::Engine::authenticate`], or for a
+/// guest by [`Principal::service`]. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Principal {
-    name: String,
+    name: Arc<str>,
     role: Role,
     creates_stores: bool,
+    session: u64,
 }
 
 impl Principal {
-    /// A caller of that role. Who makes one vouches for it.
+    /// A caller of that role, in session 0. Who makes one vouches for it.
     pub fn new(name: impl Into<String>, role: Role) -> Self {
-        Principal { name: name.into(), role, creates_stores: false }
+        let name: String = name.into();
+        Principal { name: name.into(), role, creates_stores: false, session: 0 }
     }
 
     /// The guest code of a service: role read_write, and it may create stores, indexes
     /// and sequences, so that a service makes those it needs when it starts. It may not
     /// drop them.
     pub fn service(name: impl Into<String>) -> Self {
-        Principal { name: name.into(), role: Role::ReadWrite, creates_stores: true }
+        Principal { creates_stores: true, ..Principal::new(name, Role::ReadWrite) }
+    }
+
+    /// The same caller in a session of [`crate::Engine::begin_session`]: cursors belong
+    /// to it, and go with it.
+    #[must_use]
+    pub fn in_session(&self, session: u64) -> Self {
+        Principal { session, ..self.clone() }
     }
 
     /// The user's or service's name.
@@ -51,6 +62,17 @@ impl Principal {
     pub fn may(&self, action: Action) -> bool {
         allows(self.role, action)
             || (self.creates_stores && matches!(action, Action::CreateStore | Action::Define))
+    }
+
+    /// Whether both are the same user, or the same service.
+    pub(crate) fn is_user_of(&self, other: &Principal) -> bool {
+        (&self.name, self.creates_stores) == (&other.name, other.creates_stores)
+    }
+
+    /// What sorts before every caller of this name.
+    pub(crate) fn first_of_name(&self) -> Principal {
+        let name = Arc::clone(&self.name);
+        Principal { name, role: Role::None, creates_stores: false, session: 0 }
     }
 
     pub(crate) fn check(&self, action: Action, operation: &str) -> Result<(), Refusal> {

@@ -59,13 +59,16 @@ pub enum Action {
 }
 
 impl Action {
-    /// What an operation does at least. A [`Opcode::Query`] may do more: ask
-    /// [`Action::of_query`] once it is parsed.
+    /// What an operation does at least. An [`Opcode::Query`] or [`Opcode::Stream`] may
+    /// do more: ask [`Action::of_query`] once it is parsed.
     pub fn of(opcode: Opcode) -> Action {
         match opcode {
             Opcode::Ping | Opcode::Auth => Action::Greet,
             Opcode::Stats | Opcode::List => Action::Read,
             Opcode::Read | Opcode::Scan | Opcode::Range | Opcode::Query => Action::Read,
+            Opcode::Stream | Opcode::Fetch | Opcode::CloseCursor => Action::Read,
+            // Of other users' queries an admin's alone: see `ops/running.rs`.
+            Opcode::RunningQueries | Opcode::CancelQuery => Action::Read,
             Opcode::Insert | Opcode::BatchInsert | Opcode::Update | Opcode::Delete => Action::Write,
             Opcode::CreateStore => Action::CreateStore,
             Opcode::DropStore => Action::DropStore,
@@ -146,6 +149,11 @@ mod tests {
         (Opcode::DropSequence, "---y -"),
         (Opcode::NextNumbers, "--yy y"),
         (Opcode::ListSequences, "-yyy y"),
+        (Opcode::Stream, "-yyy y"),
+        (Opcode::Fetch, "-yyy y"),
+        (Opcode::CloseCursor, "-yyy y"),
+        (Opcode::RunningQueries, "-yyy y"),
+        (Opcode::CancelQuery, "-yyy y"),
     ];
 
     fn row(action: Action) -> String {

@@ -16,6 +16,7 @@ use super::Index;
 use crate::Refusal;
 use crate::catalog::Store;
 use crate::error::shown;
+use crate::query::Work;
 
 /// Something an index, or the figures, and the documents disagree about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,12 +65,14 @@ impl Found {
 /// what is there. `still`: nobody writes, so that figures must be exact.
 ///
 /// # Errors
-/// Pages and records that cannot be read; the snapshot expired.
+/// Pages and records that cannot be read; the snapshot expired; the time of `work` has
+/// passed.
 pub(crate) fn check(
     store: &Store,
     index: &Index,
     snapshot: &Snapshot,
     still: impl Fn() -> bool,
+    work: &Work,
     found: &mut Found,
 ) -> Result<(), Refusal> {
     let (mut demanded, mut arrays, mut documents) = (0u64, 0u64, 0u64);
@@ -77,6 +80,7 @@ pub(crate) fn check(
     let mut cursor = snapshot.range(store.keyspace, all, all, Direction::Forward)?;
     while let Some((key, document)) = cursor.next()? {
         documents += 1;
+        work.examined(document.len())?;
         let Ok(key) = key.try_into().map(Key::from_bytes) else {
             found.add(None, None, format!("a key has {} bytes, not 16", key.len()));
             continue;
@@ -87,6 +91,7 @@ pub(crate) fn check(
         };
         for entry in &wanted.entries {
             demanded += 1;
+            work.work_on(entry.key.len())?;
             let what = match snapshot.get(index.keyspace, &entry.key)? {
                 Some(value) if *value == *entry.value => continue,
                 Some(_) => "its entry has another value than it should",
@@ -110,11 +115,11 @@ pub(crate) fn check(
             }
         }
     }
-    let entries = size(snapshot, index.keyspace)?;
+    let entries = size(snapshot, index.keyspace, work)?;
     if entries > demanded {
-        extra(store, index, snapshot, found)?;
+        extra(store, index, snapshot, work, found)?;
     }
-    let marked = size(snapshot, index.arrays())?;
+    let marked = size(snapshot, index.arrays(), work)?;
     if marked > arrays {
         let what = format!("{marked} documents are marked to have arrays, {arrays} have");
         found.add(Some(index), None, what);
@@ -134,11 +139,12 @@ pub(crate) fn check(
     Ok(())
 }
 
-fn size(snapshot: &Snapshot, keyspace: KeyspaceId) -> Result<u64, Refusal> {
+fn size(snapshot: &Snapshot, keyspace: KeyspaceId, work: &Work) -> Result<u64, Refusal> {
     let all = Bound::Unbounded;
     let mut cursor = snapshot.range(keyspace, all, all, Direction::Forward)?;
     let mut size = 0;
     while cursor.advance()? {
+        work.work_on(0)?;
         size += 1;
     }
     Ok(size)
@@ -149,11 +155,13 @@ fn extra(
     store: &Store,
     index: &Index,
     snapshot: &Snapshot,
+    work: &Work,
     found: &mut Found,
 ) -> Result<(), Refusal> {
     let all = Bound::Unbounded;
     let mut cursor = snapshot.range(index.keyspace, all, all, Direction::Forward)?;
     while cursor.advance()? {
+        work.work_on(0)?;
         let Ok(key) = super::read::document_of(index, cursor.key()) else {
             found.add(Some(index), None, format!("no entry: {}", cursor.key().escape_ascii()));
             continue;

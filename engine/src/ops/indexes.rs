@@ -7,7 +7,8 @@ use crate::catalog::{Schema, Ttl, unknown_index};
 use crate::document::KEY_FIELD;
 use crate::error::shown;
 use crate::index::{Definition, Difference, Found, check};
-use crate::{Engine, Refusal};
+use crate::query::Work;
+use crate::{Engine, Principal, Refusal};
 
 /// A thousand years, in seconds: no more can be asked for.
 const MAX_TTL: i64 = 1000 * 366 * 86_400;
@@ -23,19 +24,20 @@ pub(crate) struct Tended {
 
 impl Engine {
     /// One bounded piece of the engine's own background work: of the build of an index,
-    /// and of the removal of documents that have expired. `true`: there may be more. It
-    /// commits: do not call it on the thread that holds a [`crate::Stepper`], nor while
+    /// of the removal of documents that have expired, and of cursors that nobody fetches
+    /// from. `true`: there may be more. It commits: do not call it on the thread that holds a [`crate::Stepper`], nor while
     /// holding anything a write waits for.
     ///
     /// # Errors
     /// As of a write. It may be called again.
     pub fn tend(&self) -> Result<bool, Refusal> {
+        let cursors = self.queries.expire();
         let mut tended = self.tending.lock();
         // Neither keeps the other from its turn, whatever ails it.
         let (built, build) = self.build_piece(&mut tended.built);
         let (expired, expiry) = self.expire_piece(&mut tended.expired);
         build.and(expiry).map_err(|refusal| self.unless_poisoned(refusal))?;
-        Ok(built || expired > 0)
+        Ok(built || expired > 0 || cursors)
     }
 
     /// Makes an index, to be built by [`Engine::tend`]; with `if_not_exists` one of that
@@ -121,14 +123,18 @@ impl Engine {
 
     /// Compares indexes of a store with its documents: answers with a row `{index,
     /// document?, what}` for each difference, up to some, and last one of figures,
-    /// `{indexes, differences}`. Of the differences as many as fit a message.
+    /// `{indexes, differences}`. Of the differences as many as fit a message. It is
+    /// listed with the queries that run.
     pub(crate) fn check_indexes(
         &self,
+        who: &Principal,
         store: &str,
         name: Option<&str>,
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
-        let (checked, found) = self.compare_indexes(store, name)?;
+        let text = format!("CheckIndexes {}", shown(store));
+        let running = self.queries.begin(who, &text, self.query_limits());
+        let (checked, found) = self.compare_indexes_within(store, name, running.work())?;
         let mut figures = DocBuf::new();
         figures.push("indexes", checked);
         figures.push("differences", i64::try_from(found.all).unwrap_or(i64::MAX));
@@ -153,10 +159,11 @@ impl Engine {
     }
 
     /// As the request; how many were compared, and what was found.
-    pub(crate) fn compare_indexes(
+    fn compare_indexes_within(
         &self,
         store: &str,
         name: Option<&str>,
+        work: &Work,
     ) -> Result<(i64, Found), Refusal> {
         let before = self.lsm.last_lsn();
         let view = self.view(store)?;
@@ -172,11 +179,24 @@ impl Engine {
                 // A figure is of now, the documents are of the snapshot: both are the
                 // same only if nobody has written.
                 let still = || view.snapshot.lsn() == before && self.lsm.last_lsn() == before;
-                check(&view.store, index, &view.snapshot, still, &mut found)?;
+                check(&view.store, index, &view.snapshot, still, work, &mut found)?;
                 checked += 1;
             }
         }
         Ok((checked, found))
+    }
+}
+
+#[cfg(test)]
+impl Engine {
+    /// As the request, however long it takes.
+    pub(crate) fn compare_indexes(
+        &self,
+        store: &str,
+        name: Option<&str>,
+    ) -> Result<(i64, Found), Refusal> {
+        let limits = crate::query::Limits { micros: None, ..self.query_limits() };
+        self.compare_indexes_within(store, name, &self.queries.work(limits))
     }
 }
 

@@ -16,6 +16,7 @@ mod page;
 mod query;
 mod range;
 mod read;
+mod running;
 mod scan;
 mod sequences;
 mod stats;

@@ -6,6 +6,7 @@ use lsm::{Cursor, Direction};
 use proto::{Key, ReplyWriter, RowsWriter, Status};
 
 use super::View;
+use crate::query::Work;
 use crate::{Limits, Refusal};
 
 /// Rows of a reply under its two bounds.
@@ -55,13 +56,15 @@ impl<'a> Page<'a> {
         self.rows.finish(next);
     }
 
-    /// Fills the page from the keys of `view` within the bounds.
+    /// Fills the page from the keys of `view` within the bounds. It ends before it is
+    /// full if its time runs out.
     pub(super) fn fill(
         mut self,
         view: &View,
         low: Bound<Key>,
         high: Bound<Key>,
         reverse: bool,
+        work: &Work,
     ) -> Result<(), Refusal> {
         let (low, high) = (low.map(Key::to_bytes), high.map(Key::to_bytes));
         let (low, high) = (low.as_ref().map(|k| &k[..]), high.as_ref().map(|k| &k[..]));
@@ -69,10 +72,13 @@ impl<'a> Page<'a> {
         let mut cursor = view.snapshot.range(view.keyspace, low, high, direction)?;
         while cursor.advance()? {
             let key = key_of(&cursor)?;
-            if self.rows.len() == self.wanted || !self.push(key, cursor.value()?)? {
+            let before = self.rows.bytes();
+            let full = self.rows.len() == self.wanted || (work.is_late() && !self.rows.is_empty());
+            if full || !self.push(key, cursor.value()?)? {
                 self.finish(true);
                 return Ok(());
             }
+            work.examined(self.rows.bytes() - before)?;
         }
         self.finish(false);
         Ok(())

@@ -10,19 +10,23 @@ use super::Change as Writes;
 use crate::auth::{Action, Principal};
 use crate::catalog::{Catalog, Store};
 use crate::pql::ast::{Image, Query, Select, Verb};
-use crate::query::{self, Change, Outcome, Plan, Scope, SelectPlan, Work, edit};
+use crate::query::{
+    self, Change, Outcome, PageSize, Plan, Running, Scope, SelectPlan, Selected, Stream, Work, edit,
+};
 use crate::{Engine, Refusal, document};
 
 /// What a row of a reply takes beside its key and document.
 const REPLY_HEAD: usize = 64;
 
 impl Engine {
-    /// Parses, authorises by the verb, and carries out.
+    /// Parses, authorises by the verb, and carries out. Rows that do not fit the page
+    /// wait to be fetched.
     pub(crate) fn query(
         &self,
         who: &Principal,
         text: &str,
         parameters: Option<&[u8]>,
+        size: PageSize,
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
         let query = self.queries.parse(text);
@@ -43,17 +47,22 @@ impl Engine {
                 }
             }
             (Plan::Select(plan), Verb::Select(select)) => {
-                let mut running = self.queries.begin(text, self.query_limits());
+                let mut running = self.queries.begin(who, text, self.query_limits());
+                let work = running.work();
                 let returned = match &plan.output {
-                    _ if query.explain => {
-                        self.explained(store, select, &plan, &running.work, reply)?
-                    }
+                    _ if query.explain => self.explained(store, select, &plan, work, reply)?,
                     Outcome::Mutate { how, returning } => {
-                        self.mutate(store, &plan, how, *returning, &running.work, reply)?
+                        self.mutate(store, &plan, how, *returning, work, reply)?
                     }
                     _ => {
                         let seen = self.seen(store, &plan)?;
-                        query::select(seen.scope(&running.work), &plan, reply)?
+                        match query::select(seen.scope(work), &plan)? {
+                            Selected::Count(count) => {
+                                reply.count(count);
+                                count
+                            }
+                            Selected::Rows(rows) => return page(running, rows, size, reply),
+                        }
                     }
                 };
                 running.returned = Some(returned);
@@ -65,7 +74,18 @@ impl Engine {
         Ok(())
     }
 
-    fn query_limits(&self) -> query::Limits {
+    /// The next page of a cursor.
+    pub(crate) fn fetch(
+        &self,
+        who: &Principal,
+        cursor: u64,
+        reply: ReplyWriter<'_>,
+    ) -> Result<(), Refusal> {
+        let (running, rows, size) = self.queries.resume(who, cursor)?;
+        page(running, rows, size, reply)
+    }
+
+    pub(crate) fn query_limits(&self) -> query::Limits {
         query::Limits {
             memory: self.limits.query_memory,
             reply: self.limits.max_message_size,
@@ -190,6 +210,23 @@ impl Engine {
             random = self.keys.random();
         }
     }
+}
+
+/// Answers with a page of rows; what is left waits behind a cursor.
+fn page(
+    mut running: Running<'_>,
+    mut rows: Stream,
+    size: PageSize,
+    reply: ReplyWriter<'_>,
+) -> Result<(), Refusal> {
+    let page = rows.page(running.work(), size, reply)?;
+    running.returned = Some(page.rows.len() as u64);
+    if page.more {
+        page.rows.finish_with_cursor(running.wait(rows, size)?);
+    } else {
+        page.rows.finish(None);
+    }
+    Ok(())
 }
 
 /// One snapshot, and the stores of a query in it.

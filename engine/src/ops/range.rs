@@ -28,6 +28,7 @@ impl Engine {
             return Err(Refusal::new(Status::BadKey, message));
         }
         let (low, high) = (Bound::Included(from), Bound::Included(to));
-        Page::new(reply, limit, &self.limits).fill(&view, low, high, reverse)
+        let work = self.queries.work(self.query_limits());
+        Page::new(reply, limit, &self.limits).fill(&view, low, high, reverse, &work)
     }
 }

@@ -21,6 +21,7 @@ impl Engine {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let (low, high) =
             if reverse { (Bound::Unbounded, start) } else { (start, Bound::Unbounded) };
-        Page::new(reply, limit, &self.limits).fill(&view, low, high, reverse)
+        let work = self.queries.work(self.query_limits());
+        Page::new(reply, limit, &self.limits).fill(&view, low, high, reverse, &work)
     }
 }

@@ -16,6 +16,7 @@ impl Engine {
     pub fn stats(&self) -> Result<Vec<u8>, Refusal> {
         let storage = self.lsm.stats()?;
         let catalog = self.catalogs.read();
+        let (running, cursors) = self.queries.figures();
         let mut doc = DocBuf::with_capacity(1024);
         let figures = [
             ("stores", catalog.stores.len() as u64),
@@ -59,8 +60,12 @@ impl Engine {
             ("cache_hits", storage.cache_hits),
             ("cache_misses", storage.cache_misses),
             ("refused", self.counters.refusals()),
-            ("running_queries", self.queries.running().len() as u64),
+            ("running_queries", running as u64),
             ("slow_queries", self.queries.slow_count()),
+            ("open_cursors", cursors.open as u64),
+            ("expired_cursors", cursors.expired),
+            ("cursor_memory_bytes", cursors.held.memory),
+            ("cursor_spill_bytes", cursors.held.disk),
         ];
         for (name, number) in figures {
             doc.push(name, figure(number));
@@ -83,12 +88,13 @@ impl Engine {
                 }
             });
         }
-        let slow = self.queries.slow();
+        let slow = self.queries.slow(0);
         if !slow.is_empty() {
             doc.array("last_slow_queries", |list| {
                 for query in &slow {
                     list.item_doc(|doc| {
                         doc.push("query", query.text.as_str());
+                        doc.push("user", query.user.as_str()).push("plan", query.plan.as_str());
                         doc.push("ended", Value::DateTime(figure(query.ended / 1000)));
                         doc.push("time_us", figure(query.figures.micros));
                         doc.push("examined", figure(query.figures.examined));

@@ -1,17 +1,23 @@
-//! What the engine keeps of its queries: parsed texts, those that run, slow ones.
+//! What the engine keeps of its queries: parsed texts, those that run or wait to be
+//! gone on with, slow ones.
 //!
 //! What must stay true: all of it is bounded, and a query that has ended is no
 //! longer listed as running.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use platform::Clock;
+use proto::Status;
 
+use super::QueryError;
 use super::spill::SpillSpace;
+use super::stream::{PageSize, Stream};
+use super::table::{CursorFigures, CursorLimits, Ended, Table, Taken, Waiting, unknown};
 use super::work::{Figures, Limits, Work};
+use crate::Principal;
 use crate::pql::{self, PqlError, ast::Query};
 
 /// Bytes of text in each half of the cache of parsed queries.
@@ -22,23 +28,35 @@ const CACHE_TEXTS: usize = 256;
 const SLOW: usize = 32;
 /// Bytes of a text that are remembered of a running or slow query.
 const SHOWN: usize = 256;
+/// Cursors that expire in one step.
+const EXPIRE: usize = 16;
 
-/// A query that runs.
+/// A query that runs, or waits for its next page to be fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningQuery {
-    /// To cancel it by: [`crate::Engine::cancel_query`].
+    /// To cancel it by: [`crate::Engine::cancel_query`]. Its cursor's too.
     pub id: u64,
+    /// Whose it is.
+    pub user: String,
     /// Its text, or the beginning of it.
     pub text: String,
-    /// Microseconds since it began.
+    /// Microseconds since it, or this page of it, began, or since it waits.
     pub micros: u64,
+    /// Whether it waits.
+    pub waits: bool,
 }
 
-/// A query that took long.
+/// A query that took long, or a page of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlowQuery {
+    /// Slow queries are numbered from 1 on.
+    pub number: u64,
+    /// Whose it was.
+    pub user: String,
     /// Its text, or the beginning of it.
     pub text: String,
+    /// The steps it took: `index a, filter, sort`; empty if it did not come so far.
+    pub plan: String,
     /// When it ended, in microseconds since 1970.
     pub ended: u64,
     /// Rows it gave, or documents it changed; `None` if it failed.
@@ -50,7 +68,10 @@ pub struct SlowQuery {
 /// See the module.
 pub(crate) struct Desk {
     cache: Mutex<Cache>,
-    running: Mutex<BTreeMap<u64, Entry>>,
+    table: Mutex<Table>,
+    /// The cursors that there are, to be looked at without the lock.
+    open: AtomicUsize,
+    limits: CursorLimits,
     next: AtomicU64,
     slow: Mutex<VecDeque<SlowQuery>>,
     slow_count: AtomicU64,
@@ -58,12 +79,6 @@ pub(crate) struct Desk {
     slow_micros: u64,
     clock: Arc<dyn Clock>,
     space: Arc<SpillSpace>,
-}
-
-struct Entry {
-    text: String,
-    began: u64,
-    cancelled: Arc<AtomicBool>,
 }
 
 /// Two generations of parsed texts: when the young one is full it becomes the old
@@ -96,10 +111,17 @@ impl Cache {
 }
 
 impl Desk {
-    pub(crate) fn new(clock: Arc<dyn Clock>, space: SpillSpace, slow_micros: u64) -> Desk {
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        space: SpillSpace,
+        slow_micros: u64,
+        limits: CursorLimits,
+    ) -> Desk {
         Desk {
             cache: Mutex::default(),
-            running: Mutex::default(),
+            table: Mutex::default(),
+            open: AtomicUsize::new(0),
+            limits,
             next: AtomicU64::new(1),
             slow: Mutex::default(),
             slow_count: AtomicU64::new(0),
@@ -119,47 +141,136 @@ impl Desk {
         Ok(query)
     }
 
+    /// What one request may use that is no query; it is not listed.
+    pub(crate) fn work(&self, limits: Limits) -> Work {
+        Work::new(Arc::clone(&self.clock), limits, Arc::default(), None)
+    }
+
     /// Begins a query: it is listed, can be cancelled, and its time runs.
-    pub(crate) fn begin(&self, text: &str, limits: Limits) -> Running<'_> {
+    pub(crate) fn begin(&self, who: &Principal, text: &str, limits: Limits) -> Running<'_> {
         let id = self.next.fetch_add(1, Relaxed);
         let cancelled = Arc::new(AtomicBool::new(false));
-        let entry = Entry {
-            text: shown(text),
-            began: self.clock.monotonic_nanos(),
-            cancelled: Arc::clone(&cancelled),
-        };
-        self.running.lock().insert(id, entry);
+        let now = self.clock.monotonic_nanos();
+        self.change(|table| table.begin(id, who, shown(text), now, Arc::clone(&cancelled)));
         let space = Arc::clone(&self.space);
         let work = Work::new(Arc::clone(&self.clock), limits, cancelled, Some(space));
-        Running { desk: self, id, work, returned: None }
+        Running { desk: self, id, work: Some(work), returned: None }
     }
 
-    /// The queries that run, oldest first.
-    pub(crate) fn running(&self) -> Vec<RunningQuery> {
+    /// Goes on with a query that waits: it runs again, and its time runs anew.
+    ///
+    /// # Errors
+    /// The session has no such cursor; another request reads from it.
+    pub(crate) fn resume(
+        &self,
+        who: &Principal,
+        cursor: u64,
+    ) -> Result<(Running<'_>, Stream, PageSize), QueryError> {
         let now = self.clock.monotonic_nanos();
-        let running = self.running.lock();
-        let show = |(id, entry): (&u64, &Entry)| RunningQuery {
-            id: *id,
-            text: entry.text.clone(),
-            micros: now.saturating_sub(entry.began) / 1000,
-        };
-        running.iter().map(show).collect()
+        let Waiting { stream, work, size } =
+            match self.change(|table| table.take(cursor, who, now, self.limits.idle_nanos)) {
+                Taken::Waiting(waiting) => *waiting,
+                Taken::Busy => {
+                    let message = format!(
+                        "another request reads a page of cursor {cursor}: fetch them one by one"
+                    );
+                    return Err(QueryError::Refused(Status::Busy, message));
+                }
+                Taken::Unknown(expired) => {
+                    drop(expired);
+                    return Err(unknown(cursor, &self.limits));
+                }
+            };
+        let running = Running { desk: self, id: cursor, work: Some(work), returned: None };
+        running.work().go_on()?;
+        Ok((running, stream, size))
     }
 
-    /// Cancels a query; `false` if none of that number runs.
-    pub(crate) fn cancel(&self, id: u64) -> bool {
-        let running = self.running.lock();
-        running.get(&id).map(|entry| entry.cancelled.store(true, Relaxed)).is_some()
+    /// Lets go of a cursor.
+    ///
+    /// # Errors
+    /// The session has no such cursor.
+    pub(crate) fn close(&self, who: &Principal, cursor: u64) -> Result<(), QueryError> {
+        match self.change(|table| table.close(cursor, who)) {
+            Ended::Unknown => Err(unknown(cursor, &self.limits)),
+            Ended::Told | Ended::Gone(_) => Ok(()),
+        }
     }
 
-    /// The last slow queries, oldest first.
-    pub(crate) fn slow(&self) -> Vec<SlowQuery> {
-        self.slow.lock().iter().cloned().collect()
+    /// Lets go of the cursors of a session that has ended. Cheap if there is none.
+    pub(crate) fn end_session(&self, who: &Principal) {
+        if self.open.load(Relaxed) > 0 {
+            drop(self.change(|table| table.end_session(who)));
+        }
+    }
+
+    /// Lets go of some cursors that nobody fetched from for long. `true`: there may be
+    /// more of them.
+    pub(crate) fn expire(&self) -> bool {
+        if self.open.load(Relaxed) == 0 {
+            return false;
+        }
+        let now = self.clock.monotonic_nanos();
+        let gone = self.change(|table| table.expire(now, self.limits.idle_nanos, EXPIRE));
+        gone.len() == EXPIRE
+    }
+
+    /// Changes the table; what comes out of it is dropped by the caller, without the
+    /// lock.
+    fn change<T>(&self, f: impl FnOnce(&mut Table) -> T) -> T {
+        let mut table = self.table.lock();
+        let out = f(&mut table);
+        self.open.store(table.figures().open, Relaxed);
+        out
+    }
+
+    /// The queries that run or wait, oldest first; with `who`, those of that user.
+    pub(crate) fn list(&self, who: Option<&Principal>) -> Vec<RunningQuery> {
+        let now = self.clock.monotonic_nanos();
+        self.table.lock().list(now, who)
+    }
+
+    /// How many queries run, and what there is of cursors.
+    pub(crate) fn figures(&self) -> (usize, CursorFigures) {
+        let table = self.table.lock();
+        (table.running(), table.figures())
+    }
+
+    /// Ends a query; with `who`, one of that user. `false` if there is none of that
+    /// number.
+    pub(crate) fn cancel(&self, id: u64, who: Option<&Principal>) -> bool {
+        !matches!(self.change(|table| table.cancel(id, who)), Ended::Unknown)
+    }
+
+    /// The last slow queries, oldest first, of those with a number beyond `after`.
+    pub(crate) fn slow(&self, after: u64) -> Vec<SlowQuery> {
+        if self.slow_count() <= after {
+            return Vec::new();
+        }
+        self.slow.lock().iter().filter(|slow| slow.number > after).cloned().collect()
     }
 
     /// How many queries were slow so far.
     pub(crate) fn slow_count(&self) -> u64 {
         self.slow_count.load(Relaxed)
+    }
+
+    /// Keeps a query in mind, if it was slow, before it leaves the table.
+    fn look_back(&self, id: u64, work: &Work, returned: Option<u64>) {
+        let figures = work.figures();
+        if self.slow_micros == 0 || figures.micros < self.slow_micros {
+            return;
+        }
+        let told = self.table.lock().get(id).map(|it| (it.who.name().to_owned(), it.text.clone()));
+        let (user, text) = told.unwrap_or_default();
+        let plan = work.way().map(ToString::to_string).unwrap_or_default();
+        let ended = self.clock.wall_micros();
+        let mut slow = self.slow.lock();
+        let number = self.slow_count.fetch_add(1, Relaxed) + 1;
+        if slow.len() == SLOW {
+            slow.pop_front();
+        }
+        slow.push_back(SlowQuery { number, user, text, plan, ended, returned, figures });
     }
 }
 
@@ -167,29 +278,46 @@ impl Desk {
 pub(crate) struct Running<'d> {
     desk: &'d Desk,
     id: u64,
-    pub(crate) work: Work,
-    /// To be set when it succeeds.
+    /// `None` once it waits.
+    work: Option<Work>,
+    /// To be set when it, or a page of it, succeeds.
     pub(crate) returned: Option<u64>,
+}
+
+impl Running<'_> {
+    /// What it may use, and has used.
+    pub(crate) fn work(&self) -> &Work {
+        self.work.as_ref().expect("it is taken out only by who consumes this")
+    }
+
+    /// Waits with what is left of its rows; the number of its cursor.
+    ///
+    /// # Errors
+    /// There is no room for another cursor; it was cancelled. It has ended then.
+    pub(crate) fn wait(mut self, stream: Stream, size: PageSize) -> Result<u64, QueryError> {
+        let (desk, id) = (self.desk, self.id);
+        let work = self.work.take().expect("it is taken out only here, and this is consumed");
+        desk.look_back(id, &work, self.returned);
+        let waiting = Box::new(Waiting { stream, work, size });
+        let now = desk.clock.monotonic_nanos();
+        let limits = &desk.limits;
+        let (parked, gone) = desk.change(|table| {
+            let expired = table.expire(now, limits.idle_nanos, EXPIRE);
+            let parked = table.park(id, waiting, now, limits);
+            let refused = if parked.is_err() { table.remove(id) } else { None };
+            (parked, (expired, refused))
+        });
+        drop(gone);
+        parked.map(|()| id).map_err(|(error, _)| error)
+    }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let entry = self.desk.running.lock().remove(&self.id);
-        let figures = self.work.figures();
-        if self.desk.slow_micros == 0 || figures.micros < self.desk.slow_micros {
-            return;
+        if let Some(work) = &self.work {
+            self.desk.look_back(self.id, work, self.returned);
+            drop(self.desk.change(|table| table.remove(self.id)));
         }
-        self.desk.slow_count.fetch_add(1, Relaxed);
-        let mut slow = self.desk.slow.lock();
-        if slow.len() == SLOW {
-            slow.pop_front();
-        }
-        slow.push_back(SlowQuery {
-            text: entry.map(|entry| entry.text).unwrap_or_default(),
-            ended: self.desk.clock.wall_micros(),
-            returned: self.returned,
-            figures,
-        });
     }
 }
 

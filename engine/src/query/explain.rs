@@ -14,6 +14,7 @@
 //! the documents, by how many of their fields, in how many ranges, and how many entries
 //! were expected there.
 
+use std::fmt;
 use std::sync::Arc;
 
 use lsm::Direction;
@@ -24,8 +25,58 @@ use super::bind::Change;
 use super::range::{KeyRange, key_range};
 use super::run::{Scope, keys_only, operators, scan_order};
 use super::{Outcome, QueryError, SelectPlan};
+use crate::index::Index;
 use crate::pql::ast::{Order, Path, Select, Shape};
 use crate::pql::format;
+
+/// The way a query goes, to be told in one line: `index a_b, filter, sort, cut`.
+pub(super) struct Way {
+    plan: Arc<SelectPlan>,
+    /// The indexes that lead to its documents; without any it is a scan.
+    indexes: Vec<Arc<Index>>,
+}
+
+impl Way {
+    pub(super) fn new(plan: &Arc<SelectPlan>, access: Option<&Access>) -> Way {
+        let parts = access.into_iter().flat_map(|access| &access.parts);
+        let mut indexes: Vec<_> = parts.map(|part| Arc::clone(&part.index)).collect();
+        indexes.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        Way { plan: Arc::clone(plan), indexes }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = &*self.plan;
+        if self.indexes.is_empty() {
+            f.write_str("scan")?;
+        }
+        for (number, index) in self.indexes.iter().enumerate() {
+            write!(f, "{}index {}", if number == 0 { "" } else { " + " }, index.name)?;
+        }
+        let output = match &plan.output {
+            Outcome::Rows => None,
+            Outcome::Pluck(_) => Some("pluck"),
+            Outcome::Count => Some("count"),
+            Outcome::Mutate { .. } => Some("change"),
+        };
+        for (there, step) in [
+            (plan.filter.is_some(), "filter"),
+            (!plan.lookups.is_empty(), "lookup"),
+            (plan.joined.is_some(), "filter"),
+            (plan.shape.is_some(), "group"),
+            (plan.having.is_some(), "having"),
+            (scan_order(plan).is_none(), "sort"),
+            (plan.skip > 0 || plan.limit.is_some(), "cut"),
+            (output.is_some(), output.unwrap_or_default()),
+        ] {
+            if there {
+                write!(f, ", {step}")?;
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Runs a query without giving its rows; tells how it went.
 pub(crate) fn explain(

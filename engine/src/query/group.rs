@@ -32,7 +32,7 @@ pub(super) struct Groups {
     input: Option<Source>,
     plan: Arc<SelectPlan>,
     groups: BTreeMap<Vec<u8>, Group>,
-    /// Bytes the groups take of the budget.
+    /// Bytes the groups take of the budget; each gives back its share.
     held: usize,
     runs: Runs,
     scratch: Vec<u8>,
@@ -95,7 +95,7 @@ impl Groups {
         }
         self.spill(work)?;
         let mut merge = std::mem::take(&mut self.runs).merge()?;
-        let first = decode_next(&mut merge, &self.plan)?;
+        let first = decode_next(&mut merge, &self.plan, work)?;
         self.out = Out::Disk(Box::new(merge), first);
         Ok(())
     }
@@ -173,13 +173,18 @@ impl Groups {
         Ok(())
     }
 
-    fn next(&mut self) -> Result<Option<Group>, QueryError> {
+    fn next(&mut self, work: &Work) -> Result<Option<Group>, QueryError> {
         match &mut self.out {
-            Out::Memory(groups) => Ok(groups.next().map(|(_, group)| group)),
+            Out::Memory(groups) => {
+                let share = self.held / groups.len().max(1);
+                self.held -= share;
+                work.give_back(share);
+                Ok(groups.next().map(|(_, group)| group))
+            }
             Out::Disk(merge, first) => {
                 let Some((sort, mut group)) = first.take() else { return Ok(None) };
                 loop {
-                    match decode_next(merge, &self.plan)? {
+                    match decode_next(merge, &self.plan, work)? {
                         Some((same, more)) if same == sort => group.merge(more)?,
                         other => {
                             *first = other;
@@ -200,7 +205,7 @@ impl Rows for Groups {
             self.number += 1;
         }
         work.tick(0)?;
-        let Some(group) = self.next()? else { return Ok(false) };
+        let Some(group) = self.next(work)? else { return Ok(false) };
         let (by, aggregates, _) = shape(&self.plan);
         let mut room = std::mem::take(&mut self.row);
         room.clear();
@@ -228,9 +233,10 @@ impl Rows for Groups {
 fn decode_next(
     merge: &mut Merge,
     plan: &SelectPlan,
+    work: &Work,
 ) -> Result<Option<(Vec<u8>, Group)>, QueryError> {
     let (by, aggregates, _) = shape(plan);
-    let Some(entry) = merge.next()? else { return Ok(None) };
+    let Some(entry) = merge.next(work)? else { return Ok(None) };
     let group = Group::decode(entry.payload, by.len(), aggregates).ok_or_else(|| {
         let message = "a spilled group cannot be read; please report this".to_owned();
         QueryError::Refused(Status::Internal, message)

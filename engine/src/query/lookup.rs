@@ -3,8 +3,8 @@
 //! What must stay true: what is found is what `filter(foreign = value)` finds in the
 //! other store, in key order, at the same snapshot. By key it is read directly; else
 //! the other store is read once into a table that counts against the budget, and a
-//! store too large for that is an error by name. What is found for one row counts
-//! against the budget until the next row is asked for.
+//! store too large for that is an error by name; it goes with the last row. What is
+//! found for one row counts against the budget until the next row is asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -44,6 +44,8 @@ struct Table {
     documents: Vec<Vec<u8>>,
     /// Numbers of documents, rising, by the order key of a value.
     by_value: BTreeMap<Vec<u8>, Vec<u32>>,
+    /// Bytes of the budget that it has taken.
+    taken: usize,
 }
 
 impl Lookup {
@@ -93,7 +95,9 @@ impl Lookup {
             };
             let document = shown(key, doc)?;
             let bytes = values.iter().map(|value| OVERHEAD + value.len()).sum::<usize>();
-            work.take(OVERHEAD + document.len() + bytes, "look up")?;
+            let bytes = OVERHEAD + document.len() + bytes;
+            work.take(bytes, "look up")?;
+            table.taken += bytes;
             table.documents.push(document);
             for value in values {
                 table.by_value.entry(value).or_default().push(number);
@@ -187,6 +191,9 @@ impl Rows for Lookup {
         }
         work.give_back(std::mem::take(&mut self.taken));
         if !self.input.advance(work)? {
+            // Asked once more, it stays at its end: an empty table serves it.
+            let table = self.table.as_mut().map(std::mem::take);
+            work.give_back(table.map_or(0, |table| table.taken));
             return Ok(false);
         }
         let (key, doc) = self.input.row()?;

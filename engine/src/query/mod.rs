@@ -13,6 +13,8 @@
 //!   sorting keeps only the rows that can still be among the first.
 //! * Rows that compare equal come in key order.
 //! * A deadline and a cancellation are met after a bounded piece of work.
+//! * No result is bounded by a message: what does not fit a reply waits, operators
+//!   and snapshot and all, until it is fetched (`stream.rs`, `table.rs`).
 
 mod access;
 pub mod bind;
@@ -28,17 +30,21 @@ mod rows;
 mod run;
 mod sort;
 mod spill;
+mod stream;
+mod table;
 #[cfg(test)]
 mod tests;
 mod work;
 
 pub use bind::{Change, Outcome, Plan, SelectPlan, bind};
-pub(crate) use desk::Desk;
+pub(crate) use desk::{Desk, Running};
 pub use desk::{RunningQuery, SlowQuery};
 pub(crate) use explain::explain;
-pub use run::{Scope, key_of_filter, matching, select};
+pub use run::{Scope, Selected, key_of_filter, matching, select};
 pub use spill::SpillSpace;
-pub use work::{Figures, Limits, Work};
+pub use stream::{Page, PageSize, Stream};
+pub(crate) use table::CursorLimits;
+pub use work::{Figures, Held, Limits, Work};
 
 use crate::pql::ast::Path;
 use proto::doc::{Array, Doc, DocError, Value};
@@ -56,6 +62,11 @@ pub enum QueryError {
 impl QueryError {
     fn bad(message: String) -> QueryError {
         QueryError::Refused(Status::BadQuery, message)
+    }
+
+    fn cancelled() -> QueryError {
+        let message = "the query was cancelled; nothing changed".to_owned();
+        QueryError::Refused(Status::Timeout, message)
     }
 
     fn from_refusal(refusal: crate::Refusal) -> QueryError {

@@ -1,9 +1,9 @@
-//! A plan becomes operators, and their rows a reply.
+//! A plan becomes operators.
 
 use std::sync::Arc;
 
 use lsm::{Direction, KeyspaceId, Snapshot};
-use proto::{Key, ReplyWriter, RowsWriter, Status};
+use proto::Key;
 
 use super::access::{self, Access, Fetch};
 use super::bind::Change;
@@ -13,6 +13,7 @@ use super::predicate::{Predicate, Test};
 use super::range::{KeyRange, key_range};
 use super::rows::{Cut, Filter, Pluck, Scan, Source, Which};
 use super::sort::{Sort, by_key};
+use super::stream::Stream;
 use super::work::Work;
 use super::{Outcome, QueryError, SelectPlan, range};
 use crate::index::Index;
@@ -70,10 +71,14 @@ pub(super) fn operators(
     let direction = scan_order(plan).unwrap_or(Direction::Forward);
     let range = key_range(plan.filter.as_ref());
     let (mut rows, access): (Source, _) = match fetch(scope, plan, range, direction)? {
-        Some((fetch, access)) => (Box::new(fetch), Some(access)),
+        Some((fetch, access)) => {
+            scope.work.goes(plan, Some(&access));
+            (Box::new(fetch), Some(access))
+        }
         None => {
             let (snapshot, keyspace) = (scope.snapshot, scope.keyspace);
             let scan = Scan::open(snapshot, keyspace, range, direction, keys_only(plan))?;
+            scope.work.goes(plan, None);
             (Box::new(scan), None)
         }
     };
@@ -125,16 +130,19 @@ fn fetch(
     Ok(fetch.map(|fetch| (fetch, access)))
 }
 
-/// Runs a query that changes nothing and writes its whole reply; returns how many
-/// rows it gave.
+/// What a query that changes nothing comes to.
+pub enum Selected {
+    /// So many documents are there.
+    Count(u64),
+    /// Rows, to be given page by page.
+    Rows(Stream),
+}
+
+/// Runs a query that changes nothing, up to where its rows can be asked for.
 ///
 /// # Errors
-/// Nothing was written then.
-pub fn select(
-    scope: Scope<'_>,
-    plan: &Arc<SelectPlan>,
-    reply: ReplyWriter<'_>,
-) -> Result<u64, QueryError> {
+/// As of reading its rows.
+pub fn select(scope: Scope<'_>, plan: &Arc<SelectPlan>) -> Result<Selected, QueryError> {
     if let Outcome::Mutate { .. } = plan.output {
         return Err(QueryError::bad(
             "a query that changes documents cannot run as one that reads".to_owned(),
@@ -146,19 +154,10 @@ pub fn select(
         while rows.advance(scope.work)? {
             count += 1;
         }
-        reply.count(count);
-        return Ok(count);
+        return Ok(Selected::Count(count));
     }
     let keyed = matches!(plan.output, Outcome::Rows) && plan.shape.is_none();
-    let limit = scope.work.limits().reply;
-    let mut out = Out { rows: reply.rows(keyed), limit };
-    while rows.advance(scope.work)? {
-        let (key, doc) = rows.row()?;
-        out.push(key, doc.as_bytes())?;
-    }
-    let count = out.rows.len() as u64;
-    out.rows.finish(None);
-    Ok(count)
+    Ok(Selected::Rows(Stream::new(rows, keyed)))
 }
 
 /// The documents a plan chooses, ordered and cut; at most `limits.memory` bytes.
@@ -189,27 +188,5 @@ pub fn key_of_filter(plan: &SelectPlan) -> Option<Key> {
             range::exact(value)
         }
         _ => None,
-    }
-}
-
-/// The rows of a reply, checked against its bound.
-struct Out<'r> {
-    rows: RowsWriter<'r>,
-    limit: usize,
-}
-
-impl Out<'_> {
-    fn push(&mut self, key: Key, document: &[u8]) -> Result<(), QueryError> {
-        if self.rows.bytes() + 16 + document.len() > self.limit {
-            let message = format!(
-                "the result is larger than the {} bytes of a reply, after {} rows: add limit(n) and \
-                 skip(n), pluck(..) fewer fields, or use a scan",
-                self.limit,
-                self.rows.len()
-            );
-            return Err(QueryError::Refused(Status::ResultTooLarge, message));
-        }
-        self.rows.push(key, document);
-        Ok(())
     }
 }

@@ -176,7 +176,7 @@ impl Rows for Sort {
                 Ok(at.is_some())
             }
             Out::Disk(merge, key, document) => {
-                let Some(entry) = merge.next()? else { return Ok(false) };
+                let Some(entry) = merge.next(work)? else { return Ok(false) };
                 work.tick(entry.payload.len())?;
                 *key = Key(entry.key);
                 document.clear();

@@ -295,13 +295,10 @@ impl Runs {
     /// Makes one run of all.
     fn compact(&mut self, work: &Work, to: &str) -> Result<(), QueryError> {
         let mut writer = self.writer(work, to)?;
-        let bytes = self.runs.iter().map(|run| run.len).sum();
         let mut merge = Merge::new(std::mem::take(&mut self.runs))?;
-        while let Some(entry) = merge.next()? {
+        while let Some(entry) = merge.next(work)? {
             writer.push(work, entry.sort, entry.key, entry.payload)?;
         }
-        drop(merge);
-        work.give_back_disk(bytes);
         self.runs.push(writer.finish(work)?);
         Ok(())
     }
@@ -338,13 +335,14 @@ impl Merge {
         Ok(Merge { readers, lent: None })
     }
 
-    /// The next entry in order.
-    pub(super) fn next(&mut self) -> Result<Option<Entry<'_>>, QueryError> {
+    /// The next entry in order. A run that was read to its end is gone from the disk.
+    pub(super) fn next(&mut self, work: &Work) -> Result<Option<Entry<'_>>, QueryError> {
         if let Some(at) = self.lent.take()
             && !self.readers[at].advance()?
         {
             // Not swapped: the order of the runs decides between equals.
-            self.readers.remove(at);
+            let read = self.readers.remove(at);
+            work.give_back_disk(read.run.len);
         }
         let order = |a: &Reader, b: &Reader| a.sort().cmp(b.sort()).then(a.key.cmp(&b.key));
         let mut least = 0;
@@ -381,10 +379,10 @@ mod tests {
         )
     }
 
-    fn read(runs: Runs) -> Vec<(Vec<u8>, u128, Vec<u8>)> {
+    fn read(runs: Runs, work: &Work) -> Vec<(Vec<u8>, u128, Vec<u8>)> {
         let mut merge = runs.merge().unwrap();
         let mut all = Vec::new();
-        while let Some(entry) = merge.next().unwrap() {
+        while let Some(entry) = merge.next(work).unwrap() {
             all.push((entry.sort.to_vec(), entry.key, entry.payload.to_vec()));
         }
         all
@@ -407,7 +405,8 @@ mod tests {
                 expected.extend(part);
             }
             expected.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
-            prop_assert_eq!(read(runs), expected);
+            prop_assert_eq!(read(runs, &work), expected);
+            prop_assert_eq!(work.held().disk, 0);
             prop_assert_eq!(disk.list(DIR).unwrap_or_default(), Vec::<String>::new());
         }
     }

@@ -2,17 +2,21 @@
 //!
 //! What must stay true: every operator asks [`Work::tick`] for each row it reads,
 //! so that a deadline or a cancellation is met after a bounded piece of work; every
-//! byte an operator keeps is taken from the one budget of the query.
+//! byte an operator keeps is taken from the one budget of the query, and given back
+//! when it is kept no longer, so that of a query whose rows wait to be fetched it is
+//! known what it holds.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use platform::Clock;
 use proto::Status;
 
-use super::QueryError;
+use super::access::Access;
+use super::explain::Way;
 use super::spill::SpillSpace;
+use super::{QueryError, SelectPlan};
 
 /// Rows, or 4 KiB of them, between two looks at the clock.
 const PIECE: u32 = 64;
@@ -26,11 +30,11 @@ pub struct Limits {
     pub reply: usize,
     /// Bytes of runs on disk at one time; 0: none.
     pub spill: u64,
-    /// Microseconds it may take; `None`: as long as it takes.
+    /// Microseconds each page of it may take; `None`: as long as it takes.
     pub micros: Option<u64>,
 }
 
-/// What a query has used so far.
+/// What a query has used so far, or for the page it is at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Entries read, of stores and of lookups.
@@ -41,7 +45,7 @@ pub struct Figures {
     pub spilled: u64,
     /// Runs written.
     pub runs: u64,
-    /// Microseconds since it began.
+    /// Microseconds since it, or the page, began.
     pub micros: u64,
 }
 
@@ -49,8 +53,9 @@ pub struct Figures {
 /// a time.
 pub struct Work {
     clock: Arc<dyn Clock>,
-    began: u64,
-    deadline: Option<u64>,
+    began: Cell<u64>,
+    /// Half of the time of the page has gone, as of the last look at the clock.
+    late: Cell<bool>,
     cancelled: Arc<AtomicBool>,
     limits: Limits,
     space: Option<Arc<SpillSpace>>,
@@ -58,6 +63,16 @@ pub struct Work {
     used: Cell<usize>,
     on_disk: Cell<u64>,
     figures: Cell<Figures>,
+    way: OnceCell<Way>,
+}
+
+/// Bytes that a query holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// In memory.
+    pub memory: u64,
+    /// In runs on disk.
+    pub disk: u64,
 }
 
 impl Work {
@@ -70,8 +85,8 @@ impl Work {
     ) -> Work {
         let began = clock.monotonic_nanos();
         Work {
-            began,
-            deadline: limits.micros.map(|micros| began.saturating_add(micros.saturating_mul(1000))),
+            began: Cell::new(began),
+            late: Cell::new(false),
             clock,
             cancelled,
             limits,
@@ -80,7 +95,41 @@ impl Work {
             used: Cell::new(0),
             on_disk: Cell::new(0),
             figures: Cell::new(Figures::default()),
+            way: OnceCell::new(),
         }
+    }
+
+    /// Begins the next page: time runs anew, and the figures are those of that page.
+    ///
+    /// # Errors
+    /// The query was cancelled meanwhile.
+    pub(super) fn go_on(&self) -> Result<(), QueryError> {
+        self.began.set(self.clock.monotonic_nanos());
+        self.late.set(false);
+        self.countdown.set(PIECE);
+        self.figures.set(Figures { memory: self.used.get(), ..Figures::default() });
+        self.check_cancelled()
+    }
+
+    /// Whether a page that has rows is better given now than filled.
+    pub(crate) fn is_late(&self) -> bool {
+        self.late.get()
+    }
+
+    /// What it holds now.
+    pub(super) fn held(&self) -> Held {
+        Held { memory: self.used.get() as u64, disk: self.on_disk.get() }
+    }
+
+    /// The operators of a plan were made, with this access to its documents.
+    pub(super) fn goes(&self, plan: &Arc<SelectPlan>, access: Option<&Access>) {
+        // Of a query that is made twice the first way is told.
+        self.way.get_or_init(|| Way::new(plan, access));
+    }
+
+    /// The way it goes, once that is known.
+    pub(super) fn way(&self) -> Option<&Way> {
+        self.way.get()
     }
 
     /// The bounds.
@@ -90,12 +139,15 @@ impl Work {
 
     /// What was used until now.
     pub fn figures(&self) -> Figures {
-        let micros = self.clock.monotonic_nanos().saturating_sub(self.began) / 1000;
+        let micros = self.clock.monotonic_nanos().saturating_sub(self.began.get()) / 1000;
         Figures { micros, ..self.figures.get() }
     }
 
     /// A row of so many bytes was read.
-    pub(super) fn examined(&self, bytes: usize) -> Result<(), QueryError> {
+    ///
+    /// # Errors
+    /// The deadline has passed, or the query was cancelled.
+    pub(crate) fn examined(&self, bytes: usize) -> Result<(), QueryError> {
         let figures = self.figures.get();
         self.figures.set(Figures { examined: figures.examined + 1, ..figures });
         self.tick(bytes)
@@ -126,21 +178,24 @@ impl Work {
 
     #[cold]
     fn look(&self) -> Result<(), QueryError> {
-        if self.cancelled.load(Relaxed) {
-            let message = "the query was cancelled; nothing changed".to_owned();
-            return Err(QueryError::Refused(Status::Timeout, message));
-        }
-        let now = self.clock.monotonic_nanos();
-        if self.deadline.is_some_and(|deadline| now >= deadline) {
+        self.check_cancelled()?;
+        let Some(micros) = self.limits.micros else { return Ok(()) };
+        let took = self.clock.monotonic_nanos().saturating_sub(self.began.get()) / 1000;
+        self.late.set(took >= micros / 2);
+        if took >= micros {
             let message = format!(
-                "the query took longer than the {} ms it may take, after {} documents: filter by \
-                 key, ask for less at a time, or raise limits.query_time_ms in db.yaml",
-                self.limits.micros.unwrap_or(0) / 1000,
+                "this took longer than the {} ms it may take, after {} documents: filter by key, \
+                 ask for less at a time, or raise limits.query_time_ms in db.yaml",
+                micros / 1000,
                 self.figures.get().examined
             );
             return Err(QueryError::Refused(Status::Timeout, message));
         }
         Ok(())
+    }
+
+    fn check_cancelled(&self) -> Result<(), QueryError> {
+        if self.cancelled.load(Relaxed) { Err(QueryError::cancelled()) } else { Ok(()) }
     }
 
     /// Takes bytes of memory; `false`, and nothing is taken, if there are not as

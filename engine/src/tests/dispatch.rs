@@ -80,6 +80,11 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         Request::DropSequence { sequence: "n", if_exists: true },
         Request::NextNumbers { sequence: "q", count: 2 },
         Request::ListSequences,
+        Request::Stream { rows: 1, bytes: 0, text: "s", parameters: None },
+        Request::Fetch { cursor: 1 },
+        Request::CloseCursor { cursor: 1 },
+        Request::RunningQueries,
+        Request::CancelQuery { query: 1 },
     ]
 }
 
@@ -88,17 +93,20 @@ fn every_role_does_what_it_may_and_nothing_else() {
     let (batch, document) = (batch(&[(None, "{}")]), doc("{}"));
     let requests = each(&batch, &document);
     for (who, expected) in [
-        (Principal::new("u", Role::None), "y-------------------------"),
-        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy------------y"),
-        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--------yy"),
-        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yy"),
-        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyy"),
+        (Principal::new("u", Role::None), "y------------------------------"),
+        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy------------yyyyyy"),
+        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--------yyyyyyy"),
+        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yyyyyyy"),
+        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
     ] {
         let mut found = String::new();
         for request in &requests {
             let engine = with_backups();
             insert(&engine, 1, r#"{"a": 1}"#);
             done(&engine, Request::CreateSequence { sequence: "q", if_not_exists: false });
+            // Cursor 1, if it may have one.
+            let stream = Request::Stream { rows: 1, bytes: 0, text: "s", parameters: None };
+            ask_as(&engine, &who, stream);
             let lsn = engine.lsm.last_lsn();
             match ask_as(&engine, &who, *request) {
                 Said::Refused(Status::Forbidden, message) => {
@@ -169,10 +177,12 @@ proptest! {
     /// Requests that begin well and have a few bytes changed.
     #[test]
     fn requests_with_changed_bytes_get_one_well_formed_reply(
-        which in 0usize..26,
+        which in 0usize..31,
         changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..4),
     ) {
         let engine = with_store();
+        insert(&engine, 9, "{}");
+        ask(&engine, Request::Stream { rows: 1, bytes: 0, text: "s", parameters: None });
         let (batch, document) = (batch(&[(None, "{}"), (Some(4), r#"{"a": [1, {"b": 2}]}"#)]), doc(r#"{"a": "x"}"#));
         let mut packet = Vec::new();
         each(&batch, &document)[which].encode(9, &mut packet);

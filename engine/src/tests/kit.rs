@@ -65,6 +65,8 @@ pub(super) enum Said {
     Document(String),
     /// Rows as `key json` or `json`, and the key to go on after.
     Rows(Vec<String>, Option<u128>),
+    /// Rows, and the cursor of what is left.
+    Page(Vec<String>, u64),
     Refused(Status, String),
 }
 
@@ -87,7 +89,11 @@ fn said(packet: &[u8]) -> Said {
                 Some(key) => format!("{} {}", key.0, text_of(doc)),
                 None => text_of(doc),
             };
-            Said::Rows(rows.iter().map(line).collect(), rows.next.map(|key| key.0))
+            let lines = rows.iter().map(line).collect();
+            match rows.cursor {
+                Some(cursor) => Said::Page(lines, cursor),
+                None => Said::Rows(lines, rows.next.map(|key| key.0)),
+            }
         }
     }
 }

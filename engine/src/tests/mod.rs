@@ -1,6 +1,7 @@
 //! The engine as its callers see it: packets in, packets out, on a simulated disk.
 
 mod backup;
+mod cursors;
 mod dispatch;
 mod documents;
 mod index_model;
@@ -10,6 +11,7 @@ mod limits;
 mod login;
 mod query;
 mod recovery;
+mod running;
 mod stores;
 mod tending;
 mod verify;

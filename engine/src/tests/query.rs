@@ -350,7 +350,7 @@ fn a_slow_query_is_remembered_and_the_memory_of_them_is_bounded() {
 }
 
 /// A clock that goes on by a millisecond whenever it is looked at.
-struct Ticking(SimClock);
+pub(super) struct Ticking(pub(super) SimClock);
 
 impl platform::Clock for Ticking {
     fn wall_micros(&self) -> u64 {

@@ -40,18 +40,42 @@ fn open(disk: &Arc<SimDisk>, small: bool) -> Engine {
 }
 
 fn ask(engine: &Engine, request: Request<'_>) -> Answer {
+    let (answer, cursor) = page(engine, request);
+    assert_eq!(cursor, None, "it fits a reply");
+    answer
+}
+
+/// As [`ask`], with rows read a few at a time.
+fn ask_by_pages(engine: &Engine, text: &str, parameters: Option<&[u8]>, rows: u32) -> Answer {
+    let (first, mut cursor) = page(engine, Request::Stream { rows, bytes: 0, text, parameters });
+    let Answer::Rows(mut all) = first else { return first };
+    while let Some(at) = cursor {
+        let (more, next) = page(engine, Request::Fetch { cursor: at });
+        let Answer::Rows(more) = more else { return more };
+        assert!(more.len() <= rows as usize);
+        all.extend(more);
+        cursor = next;
+    }
+    Answer::Rows(all)
+}
+
+fn page(engine: &Engine, request: Request<'_>) -> (Answer, Option<u64>) {
     let mut packet = Vec::new();
     request.encode(1, &mut packet);
     let mut out = Vec::new();
     engine.dispatch_packet(&Principal::new("tester", Role::Admin), &packet, &mut out);
-    match Reply::decode(&out).expect("a well-formed reply").1 {
+    let mut cursor = None;
+    let answer = match Reply::decode(&out).expect("a well-formed reply").1 {
         Reply::Error { status, message } => Answer::Refused(status, message.to_owned()),
         Reply::Count(n) => Answer::Count(n),
-        Reply::Rows(rows) => Answer::Rows(
-            rows.iter()
-                .map(|(key, doc)| (key.map(|k| k.0), V::read(Doc::parse(doc).expect("BSON"))))
-                .collect(),
-        ),
+        Reply::Rows(rows) => {
+            cursor = rows.cursor;
+            Answer::Rows(
+                rows.iter()
+                    .map(|(key, doc)| (key.map(|k| k.0), V::read(Doc::parse(doc).expect("BSON"))))
+                    .collect(),
+            )
+        }
         Reply::Key(key) => Answer::Key(key.0),
         Reply::Empty => Answer::Count(0),
         // Of explain: whether an index was used.
@@ -59,7 +83,8 @@ fn ask(engine: &Engine, request: Request<'_>) -> Answer {
             json::to_json(Doc::trusted(doc)).contains("\"step\":\"index\""),
         )),
         other => panic!("{other:?}"),
-    }
+    };
+    (answer, cursor)
 }
 
 fn insert(engine: &Engine, store: &str, key: u128, document: &V) {
@@ -119,7 +144,10 @@ fn both(
     }
     let given = given.finish().expect("numbers are unique");
     let given = (!parameters.is_empty()).then_some(&given[..]);
-    let got = ask(engine, Request::Query { text: &text, parameters: given });
+    let got = match dice.below(2) {
+        0 => ask(engine, Request::Query { text: &text, parameters: given }),
+        _ => ask_by_pages(engine, &text, given, 1 + dice.below(5) as u32),
+    };
     tally.queries += 1;
     tally.changes += u64::from(matches!(query.verb, Verb::Change(..)));
     if let Answer::Refused(Status::QueryMemory, message) = &got {
