@@ -2,7 +2,7 @@
 
 use crate::failure::{Exit, Failure};
 use crate::target::Target;
-use net::client::{Client, ClientOptions};
+use net::client::{Client, ClientOptions, Pages};
 use proto::{Reply, Request, Status};
 use tokio::runtime::{Builder, Runtime};
 
@@ -11,6 +11,13 @@ use tokio::runtime::{Builder, Runtime};
 pub(crate) struct Session {
     runtime: Runtime,
     client: Client,
+}
+
+/// The pages of a query, one at a time.
+#[derive(Debug)]
+pub(crate) struct Stream<'s> {
+    runtime: &'s Runtime,
+    pages: Pages<'s>,
 }
 
 /// One reply packet.
@@ -40,6 +47,17 @@ impl Session {
         Ok(Answer(self.runtime.block_on(self.client.call(request))?))
     }
 
+    /// Asks a query, whose rows come in pages of at most so many rows and bytes.
+    pub(crate) fn stream(
+        &mut self,
+        text: &str,
+        parameters: Option<&[u8]>,
+        size: (u32, u32),
+    ) -> Result<Stream<'_>, Failure> {
+        let pages = self.runtime.block_on(self.client.stream(text, parameters, size))?;
+        Ok(Stream { runtime: &self.runtime, pages })
+    }
+
     /// Asks without waiting; the answers come in order from [`Session::receive`].
     pub(crate) fn send(&mut self, request: &Request<'_>) -> Result<(), Failure> {
         self.runtime.block_on(self.client.send(request))?;
@@ -49,6 +67,13 @@ impl Session {
     /// The answer to the oldest request sent.
     pub(crate) fn receive(&mut self) -> Result<Answer, Failure> {
         Ok(Answer(self.runtime.block_on(self.client.receive())?))
+    }
+}
+
+impl Stream<'_> {
+    /// The next page; `None` after the last one.
+    pub(crate) fn next(&mut self) -> Result<Option<Answer>, Failure> {
+        Ok(self.runtime.block_on(self.pages.next())?.map(Answer))
     }
 }
 

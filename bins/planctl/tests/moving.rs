@@ -197,23 +197,6 @@ fn compressed_files_are_unpacked() {
     service.run(&["import", "a", &bad]).fails(1, "bad.csv.gz");
 }
 
-#[test]
-fn a_filter_and_fields_choose_what_is_exported() {
-    let service = Service::start();
-    let rows: String = (0..300).map(|n| format!("{{\"n\":{n},\"t\":\"x\"}}\n")).collect();
-    let file = service.file("in.ndjson", &rows);
-    service.run(&["import", "s", &file, "--create"]).ok();
-    let out = service.run(&["export", "s", "--filter", "even", "--fields", "n"]).ok();
-    let lines: Vec<&str> = out.lines().collect();
-    assert_eq!(lines.len(), 150, "several pages");
-    assert!(lines[149].ends_with(",\"n\":298}"), "{}", lines[149]);
-    let all = service.run(&["export", "s", "--fields", "key,n"]).ok();
-    assert_eq!(all.lines().count(), 300);
-    service.run(&["export", "s", "--fields", "key"]).fails(2, "name one more");
-    let csv = service.run(&["export", "s", "--format", "csv", "--filter", "even"]).ok();
-    assert_eq!(csv.lines().count(), 151);
-}
-
 #[cfg(not(feature = "parquet"))]
 #[test]
 fn without_parquet_it_says_how_to_get_it() {

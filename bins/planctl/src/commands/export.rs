@@ -38,7 +38,8 @@ const EVERY: Duration = Duration::from_millis(500);
     Each row begins with its `key`, so that import puts it back where it was. BSON keeps every\n\
     type; JSON all but the width of whole numbers; CSV has a column for every field of the first\n\
     page of rows and keeps neither null nor types: import it with a manifest that says them.\n\
-    Rows are read a page at a time: what is written meanwhile may or may not be among them.")]
+    Rows are read a page at a time: what is written meanwhile may or may not be among them.\n\
+    With --filter or --fields they are all of the moment the export began, as a rule.")]
 pub(crate) struct Export {
     /// The store
     store: String,

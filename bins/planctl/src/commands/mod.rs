@@ -1,6 +1,7 @@
 //! What planctl can do: one command, one file.
 
 mod backup;
+mod cancel;
 mod create;
 mod drop;
 mod explain;
@@ -9,6 +10,7 @@ mod import;
 mod index;
 mod list;
 mod ping;
+mod queries;
 mod query;
 mod stats;
 mod store;
@@ -57,6 +59,8 @@ enum Command {
     Store(store::Store),
     Backup(backup::Backup),
     Ping(ping::Ping),
+    Queries(queries::Queries),
+    Cancel(cancel::Cancel),
     Stats(stats::Stats),
     Explain(explain::Explain),
 }
@@ -76,6 +80,8 @@ impl Cli {
             Command::Index(command) => command.run(global),
             Command::Store(command) => command.run(global),
             Command::Ping(command) => command.run(global),
+            Command::Queries(command) => command.run(global),
+            Command::Cancel(command) => command.run(global),
             Command::Stats(command) => command.run(global),
             Command::Explain(command) => command.run(global),
         }

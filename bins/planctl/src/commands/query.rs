@@ -1,4 +1,7 @@
 //! `planctl query TEXT`: runs PQL and shows what comes back.
+//!
+//! What must stay true: one page of rows is in memory at a time, however long the
+//! result is.
 
 use super::open;
 use crate::failure::Failure;
@@ -9,7 +12,10 @@ use crate::table::{Rows, terminal_width};
 use clap::Args;
 use proto::doc::{Doc, DocBuf, ValueBuf};
 use proto::json::{Limits, parse_json_value, to_json, write_row};
-use proto::{Key, Reply, Request};
+use proto::{Key, Reply};
+
+/// Rows and bytes of a page: a table of it is looked over at a time.
+const PAGE: (u32, u32) = (1000, 1 << 20);
 
 /// Run a query and show its result
 #[derive(Args, Debug)]
@@ -17,7 +23,8 @@ use proto::{Key, Reply, Request};
     planctl query 'flights.filter(origin = \"JFK\" and dep_delay > 60).count()' --dir ./service\n  \
     planctl query 'flights.filter(carrier = $1).orderBy(dep_delay, desc).limit(5)' --param UA\n  \
     planctl query 'flights.groupBy(origin).aggregate(n: count())' --json | jq .n\n\n\
-    Rows come as a table, a count as a bare number; with --json as one object a line.")]
+    Rows come as a table, of long results as one after the other, a count as a bare number;\n\
+    with --json as one object a line. All rows are of the moment the query was asked.")]
 pub(crate) struct Query {
     /// The query, in quotes that keep the shell out
     text: String,
@@ -29,9 +36,16 @@ pub(crate) struct Query {
 impl Query {
     pub(crate) fn run(&self, global: &Global) -> Result<(), Failure> {
         let parameters = parameters(&self.parameters)?;
-        let request = Request::Query { text: &self.text, parameters: parameters.as_deref() };
-        let answer = open(global)?.ask(&request)?;
-        show(&answer.reply()?, global.json)
+        let mut session = open(global)?;
+        let mut pages = session.stream(&self.text, parameters.as_deref(), PAGE)?;
+        let mut out = Out::new();
+        let mut rows = None;
+        while let Some(page) = pages.next()? {
+            if let Some(shown) = show_page(&mut out, &page.reply()?, global.json)? {
+                *rows.get_or_insert(0) += shown;
+            }
+        }
+        ended(out, rows, global.json)
     }
 }
 
@@ -63,26 +77,37 @@ fn parameter(text: &str) -> Result<ValueBuf, String> {
 /// Shows a reply of any shape.
 pub(super) fn show(reply: &Reply<'_>, json: bool) -> Result<(), Failure> {
     let mut out = Out::new();
+    let rows = show_page(&mut out, reply, json)?;
+    ended(out, rows, json)
+}
+
+/// Ends the output; tells a person how many rows there were.
+fn ended(out: Out, rows: Option<u64>, json: bool) -> Result<(), Failure> {
+    out.finish()?;
+    if let Some(rows) = rows
+        && output::to_a_person()
+        && !json
+    {
+        output::note(&output::count(rows, "row"));
+    }
+    Ok(())
+}
+
+/// Shows a reply of any shape; how many rows it had, if it is one of rows.
+fn show_page(out: &mut Out, reply: &Reply<'_>, json: bool) -> Result<Option<u64>, Failure> {
     match reply {
         Reply::Rows(rows) => {
             let docs = rows
                 .iter()
                 .map(|(key, bytes)| Ok((key, Doc::parse(bytes).map_err(|_| unexpected())?)))
                 .collect::<Result<Vec<_>, Failure>>()?;
-            show_rows(&mut out, &docs, json)?;
-            out.finish()?;
-            if output::to_a_person() && !json {
-                output::note(&output::count(docs.len() as u64, "row"));
-            }
-            if rows.next.is_some() {
-                output::note("there are more rows than fit a reply: page with skip and limit");
-            }
-            return Ok(());
+            show_rows(out, &docs, json)?;
+            return Ok(Some(docs.len() as u64));
         }
         Reply::Count(count) if json => out.line(&format!("{{\"count\":{count}}}"))?,
         Reply::Count(count) => out.line(&count.to_string())?,
-        Reply::Key(key) => show_key(&mut out, *key, json)?,
-        Reply::Keys(keys) => keys.iter().try_for_each(|key| show_key(&mut out, key, json))?,
+        Reply::Key(key) => show_key(out, *key, json)?,
+        Reply::Keys(keys) => keys.iter().try_for_each(|key| show_key(out, key, json))?,
         Reply::Document(bytes) => {
             out.line(&to_json(Doc::parse(bytes).map_err(|_| unexpected())?))?;
         }
@@ -90,7 +115,7 @@ pub(super) fn show(reply: &Reply<'_>, json: bool) -> Result<(), Failure> {
         Reply::Empty => output::note("done"),
         Reply::Error { .. } => return Err(unexpected()),
     }
-    out.finish()
+    Ok(None)
 }
 
 fn show_rows(out: &mut Out, rows: &[(Option<Key>, Doc<'_>)], json: bool) -> Result<(), Failure> {

@@ -184,14 +184,13 @@ impl Memory {
                 }
                 rows.finish(last.filter(|_| left.peek().is_some()));
             }
-            Request::Query { text, parameters } => self.query(text, parameters, reply)?,
+            Request::Stream { text, parameters, .. } => self.query(text, parameters, reply)?,
             _ => return refuse(Status::Internal, "the tests do not need this"),
         }
         Ok(())
     }
 
-    /// `STORE.count()`, `STORE`, `parameters`, which gives them back, and the pages of
-    /// an export, whose one condition is `even`: `n` is an even number.
+    /// `STORE.count()`, `STORE`, and `parameters`, which gives them back.
     fn query(
         &mut self,
         text: &str,
@@ -204,8 +203,6 @@ impl Memory {
             rows.finish(None);
         } else if text.contains("nonsense") {
             return refuse(Status::BadQuery, CARET);
-        } else if let Some((chosen, rest)) = text.split_once(".orderBy(key).limit(") {
-            self.page(chosen, rest, reply)?;
         } else if let Some(store) = text.strip_suffix(".count()") {
             reply.count(self.store(store)?.len() as u64);
         } else {
@@ -215,37 +212,6 @@ impl Memory {
             }
             rows.finish(None);
         }
-        Ok(())
-    }
-
-    fn page(&mut self, chosen: &str, rest: &str, reply: ReplyWriter<'_>) -> Result<(), Refusal> {
-        let (store, filter) = chosen.split_once(".filter(").unwrap_or((chosen, ""));
-        let after = filter.strip_prefix("key > \"").map(|rest| rest[..32].parse::<Key>().unwrap());
-        let even = filter.contains("(even)");
-        let wanted = rest.split_once(".pluck(").map(|(_, names)| names.trim_end_matches(')'));
-        // As the engine: plucked rows come without keys, but as a field.
-        let mut rows = reply.rows(wanted.is_none());
-        let docs = self.store(store)?;
-        let behind = docs.iter().filter(|(key, _)| after.is_none_or(|after| **key > after));
-        for (key, bytes) in behind
-            .filter(|(_, bytes)| {
-                let n = Doc::parse(bytes).unwrap().get("n").and_then(|n| n.as_i64());
-                !even || n.is_some_and(|n| n % 2 == 0)
-            })
-            .take(PAGE)
-        {
-            let mut doc = DocBuf::new();
-            if wanted.is_some_and(|wanted| wanted.starts_with("key")) {
-                doc.push("key", key.to_string().as_str());
-            }
-            for (name, value) in Doc::parse(bytes).unwrap() {
-                if wanted.is_none_or(|wanted| wanted.split(", ").any(|one| one == name)) {
-                    doc.push(name, value);
-                }
-            }
-            rows.push(*key, &doc.finish().unwrap());
-        }
-        rows.finish(None);
         Ok(())
     }
 }

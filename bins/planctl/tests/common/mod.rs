@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test binary uses a part.
 
 pub(crate) mod memory;
+pub(crate) mod real;
 
 use memory::Memory;
 use net::tls::Identity;

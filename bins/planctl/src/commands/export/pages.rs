@@ -1,8 +1,12 @@
 //! The rows of an export, a page at a time.
 //!
 //! What must stay true: rows come in the order of their keys, each once; a page
-//! begins behind the last key of the page before. A cursor that does not move, or
-//! rows out of order, end the export: they would go on for ever, or leave rows out.
+//! begins behind the last key of the page before. Rows out of order, or pages that do
+//! not move, end the export: they would go on for ever, or leave rows out.
+//!
+//! All rows are scanned page by page; with a filter or fields they are those of one
+//! query in the order of keys, fetched from its cursor. A cursor that the server let go
+//! of is no end: the query is asked anew behind the last key.
 
 use super::write::KEY;
 use crate::failure::Failure;
@@ -10,8 +14,10 @@ use crate::session::{Answer, Session, unexpected};
 use proto::doc::{Change, Doc};
 use proto::{Key, Reply, Request, Status};
 
-/// Rows of a page; the server sends fewer if they do not fit a reply.
+/// Rows of a page of a scan; the server sends fewer if they do not fit a reply.
 const PAGE: u32 = 10_000;
+/// Bytes of a page of a query.
+const PAGE_BYTES: u32 = 4 << 20;
 
 /// What rows are asked for.
 pub(super) struct Pages<'a> {
@@ -20,13 +26,15 @@ pub(super) struct Pages<'a> {
     pub(super) filter: Option<&'a str>,
     /// The fields wanted; all, if there is none.
     pub(super) fields: &'a [String],
-    /// Rows of this page and later ones.
-    page: u32,
+    /// Where the next page of the query is fetched from.
+    cursor: Option<u64>,
+    /// Whether rows have come since the query was asked last.
+    moved: bool,
 }
 
 impl<'a> Pages<'a> {
     pub(super) fn new(store: &'a str, filter: Option<&'a str>, fields: &'a [String]) -> Pages<'a> {
-        Pages { store, filter, fields, page: PAGE }
+        Pages { store, filter, fields, cursor: None, moved: true }
     }
 
     /// The page behind `after`: its rows go to `see`. Gives the last key, and whether
@@ -65,7 +73,9 @@ impl<'a> Pages<'a> {
                 None => false,
             }
         } else {
-            !page.is_empty()
+            self.cursor = rows.cursor;
+            self.moved |= !page.is_empty();
+            self.cursor.is_some()
         };
         see(&page)?;
         Ok((last, more))
@@ -73,25 +83,24 @@ impl<'a> Pages<'a> {
 
     fn ask(&mut self, session: &mut Session, after: Option<Key>) -> Result<Answer, Failure> {
         if self.filter.is_none() && self.fields.is_empty() {
-            let limit = self.page;
-            let request = Request::Scan { store: self.store, after, limit, reverse: false };
+            let request = Request::Scan { store: self.store, after, limit: PAGE, reverse: false };
             return session.ask(&request);
         }
-        loop {
-            let text = self.text(after);
-            let answer = session.ask(&Request::Query { text: &text, parameters: None })?;
-            let too_much = matches!(
-                answer.outcome()?,
-                Err((Status::QueryMemory | Status::MessageTooLarge, _))
-            );
-            if !too_much || self.page == 1 {
+        if let Some(cursor) = self.cursor.take() {
+            let answer = session.ask(&Request::Fetch { cursor })?;
+            // It expired, or its snapshot held back too much: rows that were exported stay
+            // so. Anew only if that moved it, or it would not end.
+            let gone = matches!(answer.outcome()?, Err((Status::UnknownCursor | Status::Busy, _)));
+            if !gone || !self.moved {
                 return Ok(answer);
             }
-            self.page = (self.page / 4).max(1);
         }
+        self.moved = false;
+        let (text, parameters) = (self.text(after), None);
+        session.ask(&Request::Stream { rows: 0, bytes: PAGE_BYTES, text: &text, parameters })
     }
 
-    /// The query of a page.
+    /// The query of what is left.
     fn text(&self, after: Option<Key>) -> String {
         let mut conditions = Vec::new();
         if let Some(after) = after {
@@ -104,7 +113,7 @@ impl<'a> Pages<'a> {
         if !conditions.is_empty() {
             text += &format!(".filter({})", conditions.join(" and "));
         }
-        text += &format!(".orderBy(key).limit({})", self.page);
+        text += ".orderBy(key)";
         if !self.fields.is_empty() {
             // Of plucked rows the server gives no keys but those that are plucked too.
             text += &format!(".pluck({KEY}, {})", self.fields.join(", "));
@@ -131,11 +140,8 @@ mod tests {
         assert_eq!(
             pages.text(Some(Key(5))),
             "s.filter(key > \"00000000000000000000000000000005\" and (a = 1 or b = 2))\
-             .orderBy(key).limit(10000).pluck(key, a, b.c)"
+             .orderBy(key).pluck(key, a, b.c)"
         );
-        assert_eq!(
-            Pages::new("s", None, &fields).text(None),
-            "s.orderBy(key).limit(10000).pluck(key, a, b.c)"
-        );
+        assert_eq!(Pages::new("s", None, &fields).text(None), "s.orderBy(key).pluck(key, a, b.c)");
     }
 }
