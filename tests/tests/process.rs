@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tests::{Planck, service_dir};
 
 const ANY_PORT: &str = "port: 0\n";
@@ -205,6 +206,59 @@ fn kill_9_loses_nothing_acknowledged_in_sync_mode() {
         "port: 0\nbuffers: {memtable: 256KiB}\ndurability: {flush_interval_in_ms: 0}\n",
         4,
     );
+}
+
+#[test]
+fn a_long_result_is_read_to_its_end_and_its_cursor_goes_with_its_session() {
+    let yaml = "port: 0\nlimits: {max_message_size: 64KiB, max_document_size: 20KiB, \
+                max_batch_size: 1000, slow_query_ms: 1}\n";
+    let dir = service_dir(yaml, None);
+    let planck = start(dir.path());
+    planck.planctl_ok(&["create", "store", "s"]);
+    let cursors = || {
+        let stats = planck.planctl_ok(&["stats", "--json"]);
+        let (_, rest) = stats.split_once("\"open_cursors\":").unwrap();
+        rest.split(',').next().unwrap().parse::<u32>().unwrap()
+    };
+    runtime().block_on(async {
+        let mut client = admin(&planck).await;
+        for n in 0..2000 {
+            let document = document(n);
+            let insert = Request::Insert { store: "s", key: None, document: &document };
+            client.send(&insert).await.unwrap();
+            while client.in_flight() > 100 {
+                client.receive().await.unwrap();
+            }
+        }
+        while client.in_flight() > 0 {
+            client.receive().await.unwrap();
+        }
+        let out = planck.planctl_ok(&["query", "s.orderBy(n desc).pluck(n, text)", "--json"]);
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(lines.len(), 2000, "eight replies");
+        assert!(lines[0].starts_with("{\"n\":1999,") && lines[1999].starts_with("{\"n\":0,"));
+        let mut pages = client.stream("s.filter(text ~ 'x+$')", None, (10, 0)).await.unwrap();
+        pages.next().await.unwrap().unwrap();
+        pages.next().await.unwrap().unwrap();
+        assert_eq!(cursors(), 1);
+        let listed = planck.planctl_ok(&["queries", "--json"]);
+        assert!(listed.contains("\"user\":\"admin\",\"state\":\"waiting\""), "{listed}");
+        client.close().await;
+    });
+    for _ in 0..200 {
+        if cursors() == 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(cursors(), 0);
+    let (code, said) = planck.stop();
+    assert_eq!(code, Some(0));
+    let slow = said.iter().find(|line| line.contains("a slow query") && line.contains("orderBy"));
+    let slow = slow.unwrap_or_else(|| panic!("no slow query was told: {said:#?}"));
+    for part in ["user=\"admin\"", "plan=\"scan, sort, pluck\"", "returned=", "ms="] {
+        assert!(slow.contains(part), "{part} is not in {slow}");
+    }
 }
 
 #[test]

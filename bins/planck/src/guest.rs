@@ -1,7 +1,8 @@
 //! The guest: its module compiled, its pool of instances, its host.
 //!
 //! Invariant: a guest's requests enter the engine by the very function the wire's
-//! do, as the service's own principal; there is no other way in.
+//! do, as the service's own principal; there is no other way in. Each call is a session
+//! of its own, and cursors that it opened end with it.
 
 use crate::config::{Config, Service, service};
 use crate::service::Stop;
@@ -151,8 +152,16 @@ struct GuestHost {
 }
 
 impl Host for GuestHost {
-    fn request(&self, packet: &[u8], reply: &mut Vec<u8>) {
-        self.engine.dispatch_packet(&self.principal, packet, reply);
+    fn begin_call(&self) -> u64 {
+        self.engine.begin_session()
+    }
+
+    fn end_call(&self, call: u64) {
+        self.engine.end_session(&self.principal.in_session(call));
+    }
+
+    fn request(&self, call: u64, packet: &[u8], reply: &mut Vec<u8>) {
+        self.engine.dispatch_packet(&self.principal.in_session(call), packet, reply);
     }
 
     fn log(&self, level: LogLevel, line: &str) {

@@ -211,6 +211,11 @@ fn open(config: &Config) -> Result<Engine, Stop> {
             query_spill: db.limits.query_spill.get(),
             query_micros: db.limits.query_time_ms.get().saturating_mul(1000),
             slow_query_micros: db.limits.slow_query_ms.get().saturating_mul(1000),
+            max_cursors: bytes(db.limits.max_cursors.get()),
+            max_session_cursors: bytes(db.limits.max_session_cursors.get()),
+            cursor_idle_micros: db.limits.cursor_idle_ms.get().saturating_mul(1000),
+            cursor_memory: db.limits.cursor_memory.get(),
+            cursor_spill: db.limits.cursor_spill.get(),
         },
     };
     let engine =

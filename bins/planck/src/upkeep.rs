@@ -1,6 +1,7 @@
-//! The background work, on five threads: one syncs the log by the clock, one takes the
+//! The background work, on six threads: one syncs the log by the clock, one takes the
 //! bounded steps of the storage, one those of the engine (builds of indexes, expiry),
-//! one copies the log to its archive, one takes the backups somebody asks for.
+//! one copies the log to its archive, one takes the backups somebody asks for, one
+//! tells of slow queries, so that no query waits for whoever reads our log.
 //!
 //! Invariants: the log is synced every interval whether or not anybody writes, and
 //! whatever a flush takes: an idle second, or a long flush, loses nothing that was
@@ -111,6 +112,12 @@ impl Upkeep {
             });
             copies.push(("archive", stop, thread));
         }
+        let watched = Arc::clone(&engine);
+        let mut seen = 0;
+        threads.push(spawn("planck-slow", move |_, _| {
+            seen = tell_slow(&watched, seen);
+            LOOK
+        }));
         Upkeep { engine, threads, copies }
     }
 
@@ -167,6 +174,28 @@ fn spawn(
     };
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
     (stop, thread.expect("a process that just started has threads left"))
+}
+
+/// Logs the queries that were slow since number `seen`; gives the last one's.
+fn tell_slow(engine: &Engine, mut seen: u64) -> u64 {
+    for slow in engine.slow_queries_after(seen) {
+        let missed = slow.number - seen - 1;
+        if missed > 0 {
+            tracing::warn!(missed, "slow queries came faster than they are told");
+        }
+        seen = slow.number;
+        tracing::warn!(
+            user = slow.user,
+            query = ?slow.text,
+            plan = slow.plan,
+            ms = slow.figures.micros / 1000,
+            examined = slow.figures.examined,
+            returned = slow.returned,
+            spilled_bytes = slow.figures.spilled,
+            "a slow query"
+        );
+    }
+    seen
 }
 
 /// Logs a failure once, until another comes.

@@ -6,6 +6,18 @@ use proto::Status;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+/// Who calls in a session of the wire. Its cursors go with it.
+pub struct Caller {
+    engine: Arc<Engine>,
+    who: Principal,
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.engine.end_session(&self.who);
+    }
+}
+
 /// What stands behind the wire.
 pub struct Wire {
     engine: Arc<Engine>,
@@ -19,18 +31,18 @@ impl Wire {
 }
 
 impl WireHandler for Wire {
-    type Session = Principal;
+    type Session = Caller;
 
     fn authenticate(
         &self,
         user: &str,
         key: &str,
         peer: SocketAddr,
-    ) -> Result<Principal, (Status, String)> {
+    ) -> Result<Caller, (Status, String)> {
         match self.engine.authenticate(user, key) {
-            Ok(principal) => {
+            Ok(who) => {
                 tracing::info!(%peer, user, "a session begins");
-                Ok(principal)
+                Ok(Caller { engine: Arc::clone(&self.engine), who })
             }
             Err(refusal) => {
                 tracing::warn!(%peer, "a log-in failed: {}", refusal.message);
@@ -39,7 +51,7 @@ impl WireHandler for Wire {
         }
     }
 
-    fn handle(&self, who: &Principal, packet: &[u8], out: &mut Vec<u8>) {
-        self.engine.dispatch_packet(who, packet, out);
+    fn handle(&self, caller: &Caller, packet: &[u8], out: &mut Vec<u8>) {
+        self.engine.dispatch_packet(&caller.who, packet, out);
     }
 }

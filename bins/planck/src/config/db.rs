@@ -23,6 +23,10 @@ type QueryMemory = Size<{ MIB }, { 64 * GIB }>;
 type QuerySpill = Size<0, { 1024 * GIB }>;
 type QueryTime = Number<0, { 24 * 3_600_000 }>;
 type Batch = Number<1, 1_000_000>;
+type Cursors = Number<0, 65_536>;
+type SessionCursors = Number<1, 65_536>;
+type CursorIdle = Number<100, { 24 * 3_600_000 }>;
+type CursorMemory = Size<0, { 1024 * GIB }>;
 type Idle = Number<100, { 365 * DAY }>;
 type Attempts = Number<1, 1000>;
 type Lockout = Number<1000, { 30 * DAY }>;
@@ -131,8 +135,13 @@ settings! {
         max_document_size: Document = Document::of(4 * MIB), "4MiB", Document::allowed(), "bytes of one document; at most half of max_message_size";
         query_memory: QueryMemory = QueryMemory::of(64 * MIB), "64MiB", QueryMemory::allowed(), "bytes one query may sort or group in";
         query_spill: QuerySpill = QuerySpill::of(GIB), "1GiB", QuerySpill::allowed(), "bytes one query may write to disk, in `spill/`, to sort and group beyond its memory; 0: none";
-        query_time_ms: QueryTime = QueryTime::of(60_000), "60000 (a minute)", QueryTime::allowed(), "how long one query may take; 0: as long as it takes";
-        slow_query_ms: QueryTime = QueryTime::of(100), 100, QueryTime::allowed(), "queries that take this long are counted and kept in the stats; 0: none";
+        query_time_ms: QueryTime = QueryTime::of(60_000), "60000 (a minute)", QueryTime::allowed(), "how long one query may take, or each page of one that is fetched page by page, a page of a scan, a check of indexes; 0: as long as it takes";
+        slow_query_ms: QueryTime = QueryTime::of(100), 100, QueryTime::allowed(), "queries that take this long are logged, counted and kept in the stats; 0: none";
+        max_cursors: Cursors = Cursors::of(256), 256, Cursors::allowed(), "queries whose next page may wait to be fetched, at once; one user may have half of them; 0: none, a result must fit a reply";
+        max_session_cursors: SessionCursors = SessionCursors::of(16), 16, SessionCursors::allowed(), "those of one session";
+        cursor_idle_ms: CursorIdle = CursorIdle::of(300_000), "300000 (5 minutes)", CursorIdle::allowed(), "a cursor that nobody fetches from for so long expires";
+        cursor_memory: CursorMemory = CursorMemory::of(256 * MIB), "256MiB", CursorMemory::allowed(), "bytes of memory all cursors may hold together: sorted rows and such";
+        cursor_spill: CursorMemory = CursorMemory::of(4 * GIB), "4GiB", CursorMemory::allowed(), "bytes they may hold on disk together, in `spill/`";
     }
 }
 
