@@ -255,13 +255,13 @@ impl Table {
     }
 
     /// Removes up to `most` cursors that waited too long.
-    pub(super) fn expire(&mut self, now: u64, idle: u64, most: usize) -> Vec<Box<Entry>> {
+    pub(super) fn expire(&mut self, now: u64, idle: u64, most: usize) -> Vec<Entry> {
         let mut gone = Vec::new();
         while gone.len() < most
             && let Some(&(since, id)) = self.idle.first()
             && now.saturating_sub(since) >= idle
         {
-            gone.extend(self.remove(id));
+            gone.extend(self.remove(id).map(|entry| *entry));
             self.figures.expired += 1;
         }
         gone
@@ -289,10 +289,10 @@ impl Table {
     }
 
     /// Ends the cursors of a session.
-    pub(super) fn end_session(&mut self, who: &Principal) -> Vec<Box<Entry>> {
+    pub(super) fn end_session(&mut self, who: &Principal) -> Vec<Entry> {
         let ids: Vec<u64> = self.sessions.get(who).into_iter().flatten().copied().collect();
         let ended = ids.into_iter().map(|id| self.close(id, who));
-        let gone = |ended| if let Ended::Gone(entry) = ended { Some(entry) } else { None };
+        let gone = |ended| if let Ended::Gone(entry) = ended { Some(*entry) } else { None };
         ended.filter_map(gone).collect()
     }
 
