@@ -7,7 +7,7 @@ use crate::catalog::{Schema, Ttl, unknown_index};
 use crate::document::KEY_FIELD;
 use crate::error::shown;
 use crate::index::{Definition, Difference, Found, check};
-use crate::query::Work;
+use crate::query::{Limits, Work};
 use crate::{Engine, Principal, Refusal};
 
 /// A thousand years, in seconds: no more can be asked for.
@@ -158,7 +158,17 @@ impl Engine {
         Ok(())
     }
 
-    /// As the request; how many were compared, and what was found.
+    /// As the request, however long it takes; how many were compared, and what was
+    /// found.
+    pub(crate) fn compare_indexes(
+        &self,
+        store: &str,
+        name: Option<&str>,
+    ) -> Result<(i64, Found), Refusal> {
+        let limits = Limits { micros: None, ..self.query_limits() };
+        self.compare_indexes_within(store, name, &self.queries.work(limits))
+    }
+
     fn compare_indexes_within(
         &self,
         store: &str,
@@ -184,19 +194,6 @@ impl Engine {
             }
         }
         Ok((checked, found))
-    }
-}
-
-#[cfg(test)]
-impl Engine {
-    /// As the request, however long it takes.
-    pub(crate) fn compare_indexes(
-        &self,
-        store: &str,
-        name: Option<&str>,
-    ) -> Result<(i64, Found), Refusal> {
-        let limits = crate::query::Limits { micros: None, ..self.query_limits() };
-        self.compare_indexes_within(store, name, &self.queries.work(limits))
     }
 }
 
