@@ -11,7 +11,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::version::{Snapshot, Version};
-use crate::{Error, KeyspaceId, Lsm};
+use crate::{Error, KeyspaceId, Lsm, Lsn};
 
 impl Version {
     /// Keys of a keyspace with every commit that its active set has.
@@ -29,6 +29,32 @@ impl Version {
         let runs = self.runs.of(keyspace.0).iter().map(|run| run.moved);
         let moved = runs.fold(moved, i64::saturating_add);
         self.view.len(keyspace.0).saturating_add_signed(moved)
+    }
+
+    /// As [`Version::count`], without the commits behind `lsn`, if they are still known
+    /// one by one.
+    fn count_at(&self, keyspace: KeyspaceId, lsn: Lsn) -> Option<u64> {
+        let mut moved = 0i64;
+        for set in self.sets() {
+            let here = set.with_moves(|moves| {
+                let since = moves.since(lsn, keyspace.0);
+                set.with(keyspace.0, |table| {
+                    let dropped_since = table.drops.last().is_some_and(|drop| *drop > lsn);
+                    let by = since.filter(|_| !dropped_since)?;
+                    Some((table.moved.load(Relaxed) - by, !table.drops.is_empty()))
+                })
+            });
+            if let Some(known) = here {
+                let (by, dropped) = known?;
+                moved = moved.saturating_add(by);
+                if dropped {
+                    return Some(u64::try_from(moved).unwrap_or(0));
+                }
+            }
+        }
+        let runs = self.runs.of(keyspace.0).iter().map(|run| run.moved);
+        let moved = runs.fold(moved, i64::saturating_add);
+        Some(self.view.len(keyspace.0).saturating_add_signed(moved))
     }
 }
 
@@ -52,6 +78,16 @@ impl Snapshot {
     /// [`Error::SnapshotExpired`].
     pub fn count(&self, keyspace: KeyspaceId) -> Result<u64, Error> {
         Ok(self.version()?.count(keyspace))
+    }
+
+    /// How many keys the keyspace has in this very snapshot, as exact as
+    /// [`Lsm::count`] is. `None`: too many commits were made since to tell them apart;
+    /// who needs the number counts. Costs no read.
+    ///
+    /// # Errors
+    /// [`Error::SnapshotExpired`].
+    pub fn count_seen(&self, keyspace: KeyspaceId) -> Result<Option<u64>, Error> {
+        Ok(self.version()?.count_at(keyspace, self.lsn()))
     }
 
     /// Whether `key` has a value. Cheaper than [`Snapshot::get`]: a value that lies in

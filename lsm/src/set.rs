@@ -2,13 +2,16 @@
 //!
 //! What must stay true: one writer (the commit lock); what a commit wrote is
 //! there for every reader who learned its LSN; after the freeze (`last` is set)
-//! nothing is written any more.
+//! nothing is written any more. What a commit moved the numbers of keys by is there
+//! at once, under one lock, so that a count never has a part of a commit.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 use crate::Lsn;
 use crate::batch::{Op, Ops};
@@ -35,6 +38,36 @@ impl Table {
     }
 }
 
+/// Moves that are remembered one by one.
+const MOVES: usize = 1024;
+
+/// What the last commits moved, so that a count of a moment before can be told.
+#[derive(Default)]
+pub(crate) struct Moves {
+    /// Commit, keyspace, by how much; ascending by commit.
+    last: VecDeque<(Lsn, u32, i64)>,
+    /// The newest commit of which a move was forgotten; 0: of none.
+    forgotten: Lsn,
+}
+
+impl Moves {
+    fn push(&mut self, lsn: Lsn, keyspace: u32, by: i64) {
+        if self.last.len() == MOVES
+            && let Some((old, ..)) = self.last.pop_front()
+        {
+            self.forgotten = old;
+        }
+        self.last.push_back((lsn, keyspace, by));
+    }
+
+    /// By how much the commits behind `lsn` moved a keyspace, if that is still known.
+    pub(crate) fn since(&self, lsn: Lsn, keyspace: u32) -> Option<i64> {
+        let later = self.last.iter().rev().take_while(|(at, ..)| *at > lsn);
+        let of = later.filter(|(_, of, _)| *of == keyspace);
+        (self.forgotten <= lsn).then(|| of.map(|(.., by)| by).sum())
+    }
+}
+
 /// See the module.
 pub(crate) struct MemSet {
     /// Sorted by keyspace; copied when a keyspace is first written or dropped.
@@ -42,6 +75,7 @@ pub(crate) struct MemSet {
     bytes: AtomicUsize,
     /// The highest wall time of a commit in it.
     wall: AtomicU64,
+    moves: Mutex<Moves>,
 }
 
 impl MemSet {
@@ -50,7 +84,13 @@ impl MemSet {
             tables: ArcSwap::from_pointee(Vec::new()),
             bytes: AtomicUsize::new(0),
             wall: AtomicU64::new(0),
+            moves: Mutex::default(),
         }
+    }
+
+    /// Calls `f` with what the last commits moved, while none moves more.
+    pub(crate) fn with_moves<R>(&self, f: impl FnOnce(&Moves) -> R) -> R {
+        f(&self.moves.lock())
     }
 
     /// Bytes of memory held.
@@ -96,6 +136,7 @@ impl MemSet {
             self.drop_keyspace(same[0].0, lsn);
         }
         let mut grown = 0;
+        let mut moved: Vec<(u32, i64)> = Vec::new();
         let mut tables = self.tables.load();
         for (i, (op, by)) in ops.counted().enumerate() {
             let (keyspace, key, value) = match op {
@@ -119,7 +160,19 @@ impl MemSet {
             };
             grown += tables[at].entries.insert(key, lsn, value);
             if by != 0 {
-                tables[at].moved.fetch_add(by, Relaxed);
+                match moved.iter_mut().rev().find(|(of, _)| *of == keyspace) {
+                    Some((_, sum)) => *sum += by,
+                    None => moved.push((keyspace, by)),
+                }
+            }
+        }
+        if !moved.is_empty() {
+            let mut moves = self.moves.lock();
+            for (keyspace, by) in moved {
+                if let Ok(at) = find(&tables, keyspace) {
+                    tables[at].moved.fetch_add(by, Relaxed);
+                    moves.push(lsn, keyspace, by);
+                }
             }
         }
         self.bytes.fetch_add(grown, Relaxed);

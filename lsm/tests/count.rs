@@ -81,8 +81,36 @@ fn agrees(lsm: &Lsm, model: &Model) {
     for space in 1..3 {
         let keys = model.keys().filter(|(of, _)| *of == space).count() as u64;
         assert_eq!(lsm.count(KeyspaceId(space)), keys, "keyspace {space}");
-        assert_eq!(lsm.snapshot().unwrap().count(KeyspaceId(space)).unwrap(), keys);
+        let snapshot = lsm.snapshot().unwrap();
+        assert_eq!(snapshot.count(KeyspaceId(space)).unwrap(), keys);
+        assert_eq!(snapshot.count_seen(KeyspaceId(space)).unwrap(), Some(keys));
     }
+}
+
+/// A snapshot, and how many keys each keyspace had when it was taken.
+type Taken = (lsm::Snapshot, [u64; 2]);
+
+fn taken(lsm: &Lsm, model: &Model) -> Taken {
+    let keys = |space| model.keys().filter(|(of, _)| *of == space).count() as u64;
+    (lsm.snapshot().unwrap(), [keys(1), keys(2)])
+}
+
+/// What an old snapshot has does not change; says how often it was known.
+fn still(old: &[Taken]) -> u64 {
+    let mut known = 0;
+    for (snapshot, keys) in old {
+        for (space, keys) in (1..3).zip(keys) {
+            match snapshot.count_seen(KeyspaceId(space)) {
+                Ok(Some(seen)) => {
+                    assert_eq!(seen, *keys, "keyspace {space} of {:?}", snapshot.lsn());
+                    known += 1;
+                }
+                Ok(None) | Err(lsm::Error::SnapshotExpired { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    known
 }
 
 proptest! {
@@ -93,11 +121,13 @@ proptest! {
         let mut disk = SimDisk::new(1);
         let mut lsm = open(&disk).unwrap();
         let mut model = Model::new();
+        let mut old = Vec::new();
         for act in &acts {
             match act {
                 Act::Flush => drop(lsm.flush().unwrap()),
                 Act::Step => drop(lsm.step().unwrap()),
                 Act::Reopen => {
+                    old.clear();
                     drop(lsm);
                     disk = disk.restart();
                     lsm = open(&disk).unwrap();
@@ -105,6 +135,11 @@ proptest! {
                 _ => drop(lsm.commit(&batch(act, &mut model)).unwrap()),
             }
             agrees(&lsm, &model);
+            still(&old);
+            old.push(taken(&lsm, &model));
+            if old.len() > 8 {
+                old.remove(0);
+            }
             let snapshot = lsm.snapshot().unwrap();
             for (space, key) in (1..3).flat_map(|s| (0..12).map(move |k| (s, k))) {
                 let there = snapshot.contains(KeyspaceId(space), &[key]).unwrap();
@@ -116,6 +151,29 @@ proptest! {
         while lsm.step().unwrap() != Step::Idle {}
         agrees(&lsm, &model);
     }
+}
+
+#[test]
+fn a_count_of_before_is_known_for_so_many_commits() {
+    let lsm = Lsm::open(SimDisk::new(1), Arc::new(SimClock::new(1)), Options::default()).unwrap();
+    let put = |n: u32| {
+        let mut batch = Batch::new();
+        batch.put_new(KeyspaceId(1), &n.to_be_bytes(), b"");
+        batch.put_new(KeyspaceId(1), &(n + 100_000).to_be_bytes(), b"");
+        lsm.commit(&batch).unwrap();
+    };
+    (0..10).for_each(put);
+    let old = [(lsm.snapshot().unwrap(), [20, 0])];
+    (10..1034).for_each(put);
+    assert_eq!(still(&old), 2);
+    assert_eq!(lsm.snapshot().unwrap().count_seen(KeyspaceId(1)).unwrap(), Some(2068));
+    // One more, and what it moved is forgotten.
+    put(1034);
+    assert_eq!(old[0].0.count_seen(KeyspaceId(1)).unwrap(), None);
+    assert_eq!(lsm.snapshot().unwrap().count_seen(KeyspaceId(1)).unwrap(), Some(2070));
+    // A flush makes a new set: the old snapshot keeps what it had.
+    lsm.flush().unwrap();
+    assert_eq!(lsm.snapshot().unwrap().count_seen(KeyspaceId(1)).unwrap(), Some(2070));
 }
 
 /// A life that ends at the first error; the states after each commit tried.
