@@ -280,6 +280,11 @@ impl Index {
         !matches!(self.phase, Phase::Failed(_))
     }
 
+    /// Bytes of a field of its entries at most: longer values are cut.
+    pub(crate) fn most(&self) -> usize {
+        super::entry::most(self.definition.fields.len())
+    }
+
     /// Whether it may be read.
     pub(crate) fn is_ready(&self) -> bool {
         self.phase == Phase::Ready

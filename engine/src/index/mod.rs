@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! def.rs     what an index is           build.rs   the entries of documents from before
-//! entry.rs   the entries of a document  read.rs    cursor, bounds, estimates, covered values
-//! keep.rs    what a write changes       check.rs   the proof that it holds what it should
+//! entry.rs   the entries of a document  read.rs    cursor, bounds, estimates
+//! keep.rs    what a write changes       covered.rs what an entry says of its document
+//!                                       check.rs   the proof that it holds what it should
 //! ```
 //!
 //! What must stay true:
@@ -28,19 +29,20 @@
 //!   more. If the encoding says `cut`, neighbours share the bytes: include the bound, and
 //!   test the document.
 //! * [`Scan::open`] walks the entries between bounds, either way, and gives of each the
-//!   document's key, and the fields' values ([`Scan::values`]) as far as they are in the
+//!   document's key; [`Index::covered`] the fields' values as far as they are in the
 //!   entry ([`Covered::Value`], exact in type and value): a query of those fields alone
 //!   needs no document. [`Covered::Document`]: look there.
 //! * A document with arrays has several entries, so it can come several times, and its
 //!   order is not that of `orderBy`: [`Index::has_arrays`] says exactly whether the
 //!   snapshot has such a document; without one, index order is `orderBy` order but among
-//!   entries of which a field was cut (they have a [`Covered::Document`] there).
+//!   entries of which a field was cut ([`Index::ends`] says so).
 //! * [`Index::entries_now`] is the exact number of entries, `Store::documents_now` that
 //!   of documents; [`Index::estimate`] how many lie between bounds, exact up to a few
 //!   hundred.
 
 mod build;
 mod check;
+mod covered;
 mod def;
 mod entry;
 mod keep;
@@ -48,10 +50,8 @@ mod read;
 
 pub(crate) use build::{BUILDS, Progress, progress};
 pub(crate) use check::{Difference, Found, check};
+pub(crate) use covered::Covered;
 pub(crate) use def::{Definition, Field, Index, Phase};
 pub(crate) use entry::{Entries, MAX_ENTRIES, TooMany};
 pub(crate) use keep::Kept;
-pub(crate) use read::{Bounds, Scan};
-// For the planner, and until it is there for tests: see above.
-#[allow(unused_imports)]
-pub(crate) use read::{Covered, Estimate, Prefix};
+pub(crate) use read::{Bounds, Scan, document_of};

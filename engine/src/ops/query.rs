@@ -34,6 +34,19 @@ impl Engine {
         who.check(Action::of_query(&query.verb), "this query")?;
         let store = query.store.as_str();
         match (plan(&query, parameters)?, &query.verb) {
+            (Plan::Get(key), _) if query.explain => {
+                let running = self.queries.begin(who, text, self.query_limits());
+                let view = self.view(store)?;
+                let (snapshot, keyspace) = (&view.snapshot, view.store.keyspace);
+                let told = query::explain_get(snapshot, keyspace, store, key, running.work())?;
+                reply.document(&told);
+            }
+            (Plan::Insert { document, .. }, _) if query.explain => {
+                let running = self.queries.begin(who, text, self.query_limits());
+                let view = self.view(store)?;
+                let indexes = &view.store.indexes;
+                reply.document(&query::explain_insert(store, &document, indexes, running.work())?);
+            }
             (Plan::Get(key), _) => self.read(store, key, reply)?,
             (Plan::Insert { document, returning }, _) => {
                 let key = self.insert(store, None, &document)?;

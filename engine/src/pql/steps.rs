@@ -131,7 +131,7 @@ impl Parser<'_> {
                     let message = format!("{step}() stands alone: write store.{step}(..)");
                     return Err(self.error(span, message));
                 }
-                return Ok((self.alone(&step)?, false));
+                return self.alone(&step);
             }
             self.chained(&step, span, &mut chain)?;
             self.expect(Token::CloseParen, "`)`")?;
@@ -164,7 +164,8 @@ impl Parser<'_> {
         Ok(Some((step, span)))
     }
 
-    fn alone(&mut self, step: &str) -> Result<Verb, PqlError> {
+    /// `get` or `insert`, and what may follow it.
+    fn alone(&mut self, step: &str) -> Result<(Verb, bool), PqlError> {
         let verb = match step {
             "get" => Verb::Get(self.key_operand()?),
             _ => Verb::Insert {
@@ -173,24 +174,32 @@ impl Parser<'_> {
             },
         };
         self.expect(Token::CloseParen, "`)`")?;
-        let Some((next, span)) = self.dot_step()? else { return Ok(verb) };
-        let Verb::Insert { document, .. } = verb else {
-            return Err(self.error(span, "nothing can follow get(): expected the end of the query"));
-        };
-        if next != "returning" {
-            let message =
-                "only returning() can follow insert(): expected it or the end of the query";
-            return Err(self.error(span, message));
+        let (mut verb, mut told) = (verb, false);
+        while let Some((next, span)) = self.dot_step()? {
+            match (next.as_str(), &mut verb) {
+                _ if told => return Err(self.error(span, "nothing can follow explain()")),
+                ("explain", _) => told = true,
+                ("returning", Verb::Insert { returning, .. }) if !*returning => {
+                    *returning = true;
+                    if self.image(Image::After)? == Image::Before {
+                        let message = "there is no document before an insert: write returning()";
+                        return Err(self.error(span, message));
+                    }
+                }
+                (_, Verb::Insert { .. }) => {
+                    let message = "only returning() and explain() can follow insert(), each once: \
+                                   expected the end of the query";
+                    return Err(self.error(span, message));
+                }
+                _ => {
+                    let message =
+                        "only explain() can follow get(): expected it or the end of the query";
+                    return Err(self.error(span, message));
+                }
+            }
+            self.expect(Token::CloseParen, "`)`")?;
         }
-        if self.image(Image::After)? == Image::Before {
-            let message = "there is no document before an insert: write returning()";
-            return Err(self.error(span, message));
-        }
-        self.expect(Token::CloseParen, "`)`")?;
-        match self.dot_step()? {
-            None => Ok(Verb::Insert { document, returning: true }),
-            Some((_, span)) => Err(self.error(span, "expected the end of the query")),
-        }
+        Ok((verb, told))
     }
 
     /// One step of a chain, up to its closing parenthesis.

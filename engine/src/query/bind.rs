@@ -1,22 +1,22 @@
 //! A parsed query and its parameters become a plan.
 //!
 //! Invariant: a plan holds values only; every parameter was given, had a type
-//! that fits its place, and was used. A plan is bounded: [`MAX_VALUES_BYTES`].
+//! that fits its place, and was used. A plan is bounded: [`MAX_VALUES_BYTES`]. Its
+//! conditions have the one form of `normal.rs`.
 
 use crate::pql::ast::{
     self, Comparison, Expr, Image, KeyOperand, Lookup, Mutation, Operand, Order, Output, Path,
     Query, Select, Shape, Verb,
 };
 use crate::query::edit::{self, Edit};
+use crate::query::normal::normal;
+use crate::query::pattern::{MAX_PATTERN_BYTES, compiled};
 use crate::query::predicate::{Predicate, Test};
 use proto::Key;
 use proto::doc::{Doc, Value, ValueBuf};
-use regex::RegexBuilder;
 use std::cell::Cell;
 use std::sync::Arc;
 
-/// The most a compiled pattern may take, in bytes.
-const MAX_PATTERN_BYTES: usize = 1 << 20;
 /// What the parameters, each time they are used, and the patterns of one query may
 /// take together, in bytes: a short text can name a long parameter very often.
 pub const MAX_VALUES_BYTES: usize = 32 << 20;
@@ -187,7 +187,8 @@ impl Given<'_> {
                 Outcome::Mutate { how: self.change(how)?, returning: *returning }
             }
         };
-        let predicate = |expr: &Option<Expr>| expr.as_ref().map(|e| self.predicate(e)).transpose();
+        let predicate =
+            |expr: &Option<Expr>| expr.as_ref().map(|e| self.predicate(e).map(normal)).transpose();
         Ok(SelectPlan {
             filter: predicate(&select.filter)?,
             lookups: select.lookups.clone(),
@@ -252,10 +253,7 @@ impl Given<'_> {
             Expr::Matches(path, operand) => {
                 let pattern = self.text(operand, "~")?;
                 self.take(MAX_PATTERN_BYTES)?;
-                let regex = RegexBuilder::new(&pattern)
-                    .size_limit(MAX_PATTERN_BYTES)
-                    .dfa_size_limit(MAX_PATTERN_BYTES)
-                    .build();
+                let regex = compiled(&pattern);
                 let regex = regex.map_err(|e| format!("~ takes a regular expression: {e}"))?;
                 test(path, Test::Matches(regex))
             }

@@ -2,28 +2,38 @@
 //!
 //! What must stay true: the steps told are the operators of `run.rs`, in their
 //! order, and the figures are those of a real run; a query that would change
-//! documents only chooses them here.
+//! documents only chooses them here, and one that would insert says what it would
+//! write: `{step: "insert", store, bytes, indexes: [..], done: false}`. One that gets a
+//! document reads it: `{step: "get", store, key}`.
 //!
 //! ```text
-//! {store, plan: [{step, ..}], examined, returned, time_us, memory_bytes,
+//! {store, plan: [{step, ..}], entries, examined, returned, time_us, memory_bytes,
 //!  spilled_bytes, spilled_runs}
 //! ```
-//! The first step is the access: `{step: "scan", store, by: "key", from, to, reverse,
-//! keys_only}`; `from` and `to` are missing where every key is read. Or `{step: "index",
-//! store, parts: [{index, fields, ranges, expected}], reverse}`: the indexes that lead to
-//! the documents, by how many of their fields, in how many ranges, and how many entries
-//! were expected there.
+//! `examined` counts all that was read, of stores, indexes and lookups; `entries` those of
+//! indexes among them. The first step is the access:
+//! * `{step: "scan", store, by: "key", from, to, reverse, keys_only}`; `from` and `to` are
+//!   missing where every key is read;
+//! * `{step: "keys", store, keys, reverse}`: the documents under so many keys;
+//! * `{step: "index", store, parts: [{index, on, fields, ranges, expected}], way, ordered,
+//!   covered, reverse}`: the indexes that lead to the documents, by which conditions, on
+//!   how many of their fields, in how many ranges, and how many entries were expected
+//!   there; `way` is `fetch`, all entries first, or `walk`, one by one; whether the rows
+//!   come in the order asked for, and whether no document is read;
+//! * `{step: "kept", store}`: the number of documents, which is kept.
 
 use std::fmt;
 use std::sync::Arc;
 
-use lsm::Direction;
+use lsm::{KeyspaceId, Snapshot};
+use proto::Key;
 use proto::doc::DocBuf;
 
-use super::access::Access;
+use super::access::{self, Choice, Part};
 use super::bind::Change;
 use super::range::{KeyRange, key_range};
-use super::run::{Scope, keys_only, operators, scan_order};
+use super::run::{Scope, keys_only, operators};
+use super::work::Work;
 use super::{Outcome, QueryError, SelectPlan};
 use crate::index::Index;
 use crate::pql::ast::{Order, Path, Select, Shape};
@@ -32,16 +42,26 @@ use crate::pql::format;
 /// The way a query goes, to be told in one line: `index a_b, filter, sort, cut`.
 pub(super) struct Way {
     plan: Arc<SelectPlan>,
-    /// The indexes that lead to its documents; without any it is a scan.
+    /// The indexes that lead to its documents; without any, `first` says what does.
     indexes: Vec<Arc<Index>>,
+    first: &'static str,
+    tests: bool,
+    sorts: bool,
 }
 
 impl Way {
-    pub(super) fn new(plan: &Arc<SelectPlan>, access: Option<&Access>) -> Way {
-        let parts = access.into_iter().flat_map(|access| &access.parts);
-        let mut indexes: Vec<_> = parts.map(|part| Arc::clone(&part.index)).collect();
+    pub(super) fn new(plan: &Arc<SelectPlan>, choice: &Choice) -> Way {
+        let (parts, first) = match &choice.way {
+            access::Way::Scan => (&[][..], "scan"),
+            access::Way::Keys(_) => (&[][..], "keys"),
+            access::Way::Kept(_) => (&[][..], "kept"),
+            access::Way::Fetch(access) => (&access.parts[..], "index"),
+            access::Way::Walk { part, .. } => (std::slice::from_ref(part), "index"),
+        };
+        let mut indexes: Vec<_> = parts.iter().map(|part| Arc::clone(&part.index)).collect();
         indexes.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        Way { plan: Arc::clone(plan), indexes }
+        let (tests, sorts) = (choice.tests(plan), choice.sorts_rows(plan));
+        Way { plan: Arc::clone(plan), indexes, first, tests, sorts }
     }
 }
 
@@ -49,7 +69,7 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = &*self.plan;
         if self.indexes.is_empty() {
-            f.write_str("scan")?;
+            f.write_str(self.first)?;
         }
         for (number, index) in self.indexes.iter().enumerate() {
             write!(f, "{}index {}", if number == 0 { "" } else { " + " }, index.name)?;
@@ -61,12 +81,12 @@ impl fmt::Display for Way {
             Outcome::Mutate { .. } => Some("change"),
         };
         for (there, step) in [
-            (plan.filter.is_some(), "filter"),
+            (self.tests, "filter"),
             (!plan.lookups.is_empty(), "lookup"),
             (plan.joined.is_some(), "filter"),
             (plan.shape.is_some(), "group"),
             (plan.having.is_some(), "having"),
-            (scan_order(plan).is_none(), "sort"),
+            (self.sorts, "sort"),
             (plan.skip > 0 || plan.limit.is_some(), "cut"),
             (output.is_some(), output.unwrap_or_default()),
         ] {
@@ -85,18 +105,63 @@ pub(crate) fn explain(
     query: &Select,
     plan: &Arc<SelectPlan>,
 ) -> Result<Vec<u8>, QueryError> {
-    let mut returned = 0i64;
-    let (mut rows, access) = operators(scope, plan)?;
-    while rows.advance(scope.work)? {
-        returned += 1;
-    }
+    let (mut rows, choice) = operators(scope, plan, true)?;
+    let returned = rows.count(u64::MAX, scope.work)?;
     drop(rows);
-    let figures = scope.work.figures();
+    told(store, returned, scope.work, |steps| describe(steps, store, query, plan, &choice))
+}
+
+/// Reads a document without giving it.
+pub(crate) fn explain_get(
+    snapshot: &Snapshot,
+    keyspace: KeyspaceId,
+    store: &str,
+    key: Key,
+    work: &Work,
+) -> Result<Vec<u8>, QueryError> {
+    let document = snapshot.get(keyspace, &key.to_bytes())?;
+    work.examined(document.as_ref().map_or(0, |document| document.len()))?;
+    told(store, u64::from(document.is_some()), work, |steps| {
+        step(steps, "get", |doc| {
+            doc.push("store", store).push("key", key.to_string().as_str());
+        });
+    })
+}
+
+/// Says what an insert would write; it writes nothing.
+pub(crate) fn explain_insert(
+    store: &str,
+    document: &[u8],
+    indexes: &[Arc<Index>],
+    work: &Work,
+) -> Result<Vec<u8>, QueryError> {
+    told(store, 0, work, |steps| {
+        step(steps, "insert", |doc| {
+            doc.push("store", store).push("bytes", number(document.len() as u64));
+            doc.array("indexes", |names| {
+                for index in indexes.iter().filter(|index| index.is_kept()) {
+                    names.item(index.name.as_str());
+                }
+            });
+            doc.push("done", false);
+        });
+    })
+}
+
+/// A plan, and what it took.
+fn told(
+    store: &str,
+    returned: u64,
+    work: &Work,
+    steps: impl FnOnce(&mut DocBuf),
+) -> Result<Vec<u8>, QueryError> {
+    let figures = work.figures();
     let mut doc = DocBuf::new();
     doc.push("store", store);
-    doc.array("plan", |steps| describe(steps, store, query, plan, access.as_ref()));
+    doc.array("plan", steps);
+    doc.push("entries", number(figures.entries));
     doc.push("examined", number(figures.examined));
-    doc.push("returned", returned);
+    doc.push("returned", number(returned));
     doc.push("time_us", number(figures.micros));
     doc.push("memory_bytes", number(figures.memory as u64));
     doc.push("spilled_bytes", number(figures.spilled));
@@ -104,48 +169,55 @@ pub(crate) fn explain(
     doc.finish().map_err(|e| QueryError::bad(format!("explain: {e}")))
 }
 
-fn describe(
-    steps: &mut DocBuf,
-    store: &str,
-    query: &Select,
-    plan: &SelectPlan,
-    access: Option<&Access>,
-) {
-    let range = key_range(plan.filter.as_ref());
-    let reverse = scan_order(plan) == Some(Direction::Reverse);
-    if let Some(access) = access {
+fn describe(steps: &mut DocBuf, store: &str, query: &Select, plan: &SelectPlan, choice: &Choice) {
+    let reverse = choice.reverse(plan);
+    let index = |steps: &mut DocBuf, way: &str, parts: &[Part]| {
         step(steps, "index", |doc| {
             doc.push("store", store);
-            doc.array("parts", |parts| {
-                for part in &access.parts {
-                    parts.item_doc(|doc| {
-                        doc.push("index", part.index.name.as_str());
-                        doc.push("fields", number(part.fields as u64));
-                        doc.push("ranges", number(part.bounds.len() as u64));
-                        doc.push("expected", number(part.entries));
-                    });
-                }
-            });
+            doc.array("parts", |told| parts.iter().for_each(|part| describe_part(told, part)));
+            doc.push("way", way);
+            doc.push("ordered", choice.orders(plan)).push("covered", choice.covers());
             doc.push("reverse", reverse);
         });
-        return behind(steps, query, plan);
+    };
+    match &choice.way {
+        access::Way::Fetch(access) => index(steps, "fetch", &access.parts),
+        access::Way::Walk { part, .. } => index(steps, "walk", std::slice::from_ref(part)),
+        access::Way::Keys(keys) => step(steps, "keys", |doc| {
+            doc.push("store", store).push("keys", number(keys.len() as u64));
+            doc.push("reverse", reverse);
+        }),
+        access::Way::Kept(_) => step(steps, "kept", |doc| {
+            doc.push("store", store);
+        }),
+        access::Way::Scan => step(steps, "scan", |scan| {
+            let range = key_range(plan.filter.as_ref());
+            scan.push("store", store).push("by", "key");
+            if range.is_empty() {
+                scan.push("nothing", true);
+            } else if range != KeyRange::ALL {
+                scan.push("from", range.low.to_string().as_str());
+                scan.push("to", range.high.to_string().as_str());
+            }
+            scan.push("reverse", reverse);
+            scan.push("keys_only", keys_only(plan));
+        }),
     }
-    step(steps, "scan", |scan| {
-        scan.push("store", store).push("by", "key");
-        if range.is_empty() {
-            scan.push("nothing", true);
-        } else if range != KeyRange::ALL {
-            scan.push("from", range.low.to_string().as_str());
-            scan.push("to", range.high.to_string().as_str());
-        }
-        scan.push("reverse", reverse);
-        scan.push("keys_only", keys_only(plan));
+    behind(steps, query, plan, choice);
+}
+
+fn describe_part(parts: &mut DocBuf, part: &Part) {
+    parts.item_doc(|doc| {
+        doc.push("index", part.index.name.as_str());
+        doc.push("on", part.on.as_str());
+        doc.push("fields", number(part.fields as u64));
+        doc.push("ranges", number(part.bounds.len() as u64));
+        doc.push("expected", number(part.entries));
     });
-    behind(steps, query, plan);
 }
 
 /// The steps behind the access.
-fn behind(steps: &mut DocBuf, query: &Select, plan: &SelectPlan) {
+fn behind(steps: &mut DocBuf, query: &Select, plan: &SelectPlan, choice: &Choice) {
     let condition = |steps: &mut DocBuf, name: &str, of: &Option<crate::pql::ast::Expr>| {
         if let Some(of) = of {
             step(steps, name, |doc| {
@@ -153,7 +225,13 @@ fn behind(steps: &mut DocBuf, query: &Select, plan: &SelectPlan) {
             });
         }
     };
-    condition(steps, "filter", &query.filter);
+    match choice.rest(plan).filter(|_| choice.tests(plan)) {
+        Some(rest) => step(steps, "filter", |doc| {
+            doc.push("condition", rest.as_str());
+        }),
+        None if choice.tests(plan) => condition(steps, "filter", &query.filter),
+        None => {}
+    }
     for lookup in &plan.lookups {
         step(steps, "lookup", |doc| {
             let way = if lookup.foreign.is_key() { "key" } else { "hash" };
@@ -173,9 +251,10 @@ fn behind(steps: &mut DocBuf, query: &Select, plan: &SelectPlan) {
         None => {}
     }
     condition(steps, "having", &query.having);
-    if scan_order(plan).is_none() {
+    if choice.sorts_rows(plan) {
         step(steps, "sort", |doc| {
-            doc.push("by", order(&plan.order).as_str());
+            let by = if plan.order.is_empty() { "key".to_owned() } else { order(&plan.order) };
+            doc.push("by", by.as_str());
             if let Some(limit) = plan.limit {
                 let kept = plan.skip.saturating_add(limit);
                 doc.push("keeps", i64::try_from(kept).unwrap_or(i64::MAX));

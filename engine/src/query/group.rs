@@ -1,13 +1,15 @@
 //! Groups and their figures.
 //!
 //! What must stay true: values that are equal in the order of `orderBy` (1 and
-//! 1.0) make one group, shown with the first value met; the groups come out in
-//! that order, whether they were held in memory or spilled; memory is counted.
+//! 1.0) make one group, shown as the document with the lowest key has it, in whatever
+//! order the documents come; the groups come out in that order of values, whether they
+//! were held in memory or spilled; memory is counted.
 //!
 //! ```text
-//! spilled group   | values: document "0", "1", .. of those that are there | figure* |
+//! spilled group   | lowest key: 16 bytes | values: document "0", "1", .. of those that
+//!                 | are there | figure* |
 //! figure          count: u64 | sum: see number.rs | avg: sum, u64
-//!                 min, max: 0, or 1 and the document {"": value}
+//!                 min, max: 0, or 1, the key it is of, and the document {"": value}
 //! ```
 
 use std::cmp::Ordering;
@@ -48,6 +50,8 @@ enum Out {
 }
 
 struct Group {
+    /// Of the document that the values are of.
+    first: Key,
     values: Vec<Option<ValueBuf>>,
     figures: Vec<Figure>,
 }
@@ -59,8 +63,9 @@ fn shape(plan: &SelectPlan) -> (&[Path], &[Aggregate], bool) {
     }
 }
 
-fn empty_group(aggregates: &[Aggregate], values: Vec<Option<ValueBuf>>) -> Group {
-    Group { values, figures: aggregates.iter().map(|a| Figure::new(a.function)).collect() }
+fn empty_group(aggregates: &[Aggregate], first: Key, values: Vec<Option<ValueBuf>>) -> Group {
+    let figures = aggregates.iter().map(|a| Figure::new(a.function)).collect();
+    Group { first, values, figures }
 }
 
 impl Groups {
@@ -69,7 +74,7 @@ impl Groups {
         let (by, aggregates, _) = shape(plan);
         if by.is_empty() {
             // Figures of everything exist even when there is nothing.
-            groups.insert(Vec::new(), empty_group(aggregates, vec![]));
+            groups.insert(Vec::new(), empty_group(aggregates, Key::MIN, vec![]));
         }
         Groups {
             input: Some(input),
@@ -116,22 +121,30 @@ impl Groups {
         if distinct && !there {
             return Ok(());
         }
-        if !self.groups.contains_key(&self.scratch) {
-            let mut size = OVERHEAD + self.scratch.len() + aggregates.len() * size_of::<Figure>();
-            let mut values = Vec::with_capacity(by.len());
-            for path in by {
-                let value = field(path, text.get(), doc).map(ValueBuf::new).transpose();
-                let value = value.map_err(|e| QueryError::document(key, &e))?;
-                size += size_of::<Option<ValueBuf>>() + value.as_ref().map_or(0, ValueBuf::size);
-                values.push(value);
+        let values = || -> Result<Vec<_>, QueryError> {
+            let value = |path| field(path, text.get(), doc).map(ValueBuf::new).transpose();
+            let values = by.iter().map(value).collect::<Result<_, _>>();
+            values.map_err(|e| QueryError::document(key, &e))
+        };
+        let mut grown = 0;
+        match self.groups.get_mut(&self.scratch) {
+            None => {
+                let values = values()?;
+                let mut size = OVERHEAD + self.scratch.len() + values_size(&values);
+                size += aggregates.len() * size_of::<Figure>();
+                self.make_room(size, work)?;
+                self.groups.insert(self.scratch.clone(), empty_group(aggregates, key, values));
             }
-            self.make_room(size, work)?;
-            self.groups.insert(self.scratch.clone(), empty_group(aggregates, values));
+            Some(group) if key < group.first => {
+                let before = values_size(&group.values);
+                (group.first, group.values) = (key, values()?);
+                grown += values_size(&group.values).saturating_sub(before);
+            }
+            Some(_) => {}
         }
         // Extremes may need room of their own; it is taken before the group is held,
         // since making it may move all groups to disk.
         let Some(group) = self.groups.get_mut(&self.scratch) else { return Ok(()) };
-        let mut grown = 0;
         for (aggregate, figure) in aggregates.iter().zip(&mut group.figures) {
             match &aggregate.path {
                 None => figure.count(),
@@ -230,6 +243,12 @@ impl Rows for Groups {
     }
 }
 
+/// Bytes the values of a group take.
+fn values_size(values: &[Option<ValueBuf>]) -> usize {
+    let size = |value: &Option<ValueBuf>| value.as_ref().map_or(0, ValueBuf::size);
+    values.iter().map(|value| size_of::<Option<ValueBuf>>() + size(value)).sum()
+}
+
 fn decode_next(
     merge: &mut Merge,
     plan: &SelectPlan,
@@ -246,6 +265,7 @@ fn decode_next(
 
 impl Group {
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), QueryError> {
+        out.extend_from_slice(&self.first.to_bytes());
         let mut values = DocBuf::new();
         for (number, value) in self.values.iter().enumerate() {
             if let Some(value) = value {
@@ -259,16 +279,20 @@ impl Group {
 
     fn decode(bytes: &[u8], by: usize, aggregates: &[Aggregate]) -> Option<Group> {
         let mut rest = bytes;
+        let first = Key::from_bytes(take(&mut rest)?);
         let held = take_document(&mut rest)?;
         let value = |n: usize| held.get(&n.to_string()).map(ValueBuf::new).transpose();
         let values = (0..by).map(value).collect::<Result<_, _>>().ok()?;
         let figures = aggregates.iter().map(|a| Figure::decode(a.function, &mut rest));
         let figures = figures.collect::<Option<_>>()?;
-        rest.is_empty().then_some(Group { values, figures })
+        rest.is_empty().then_some(Group { first, values, figures })
     }
 
     /// Adds the figures of the same group as it was met later.
     fn merge(&mut self, later: Group) -> Result<(), QueryError> {
+        if later.first < self.first {
+            (self.first, self.values) = (later.first, later.values);
+        }
         for (figure, later) in self.figures.iter_mut().zip(later.figures) {
             figure.merge(later);
         }
@@ -294,7 +318,20 @@ enum Figure {
     Count(u64),
     Sum(Sum),
     Avg(Sum, u64),
-    Extreme { keep: Ordering, best: Option<ValueBuf> },
+    /// The best value, and the lowest key of the documents that have it.
+    Extreme {
+        keep: Ordering,
+        best: Option<(ValueBuf, Key)>,
+    },
+}
+
+/// Whether a value is better than the best so far.
+fn better(keep: Ordering, (value, key): (Value<'_>, Key), best: Option<&(ValueBuf, Key)>) -> bool {
+    let Some((held, of)) = best else { return true };
+    match order::compare(Some(value), Some(held.get())) {
+        Ordering::Equal => key < *of,
+        order => order == keep,
+    }
 }
 
 impl Figure {
@@ -328,12 +365,11 @@ impl Figure {
             }
             Figure::Avg(..) => {}
             Figure::Extreme { keep, best } => {
-                let held = best.as_ref().map(ValueBuf::get);
-                if held.is_none_or(|held| order::compare(Some(value), Some(held)) == *keep) {
-                    let before = best.as_ref().map_or(0, ValueBuf::size);
+                if better(*keep, (value, key), best.as_ref()) {
+                    let before = best.as_ref().map_or(0, |(value, _)| value.size());
                     let value = ValueBuf::new(value).map_err(|e| QueryError::document(key, &e))?;
                     let grown = value.size().saturating_sub(before);
-                    *best = Some(value);
+                    *best = Some((value, key));
                     return Ok(grown);
                 }
             }
@@ -349,14 +385,12 @@ impl Figure {
                 sum.merge(&more);
                 *n += count;
             }
-            (Figure::Extreme { keep, best }, Figure::Extreme { best: Some(later), .. }) => {
-                let held = best.as_ref().map(ValueBuf::get);
-                let better = |held| order::compare(Some(later.get()), Some(held)) == *keep;
-                if held.is_none_or(better) {
-                    *best = Some(later);
-                }
+            (Figure::Extreme { keep, best }, Figure::Extreme { best: Some((value, key)), .. })
+                if better(*keep, (value.get(), key), best.as_ref()) =>
+            {
+                *best = Some((value, key));
             }
-            // The same function made both.
+            // The same function made both; or what was kept is no better.
             _ => {}
         }
     }
@@ -367,7 +401,9 @@ impl Figure {
             Figure::Sum(sum) => row.push(alias, sum.value()),
             Figure::Avg(_, 0) => row.push(alias, Value::Null),
             Figure::Avg(sum, n) => row.push(alias, sum.float() / *n as f64),
-            Figure::Extreme { best, .. } => row.push(alias, best.as_ref().map(ValueBuf::get)),
+            Figure::Extreme { best, .. } => {
+                row.push(alias, best.as_ref().map(|(value, _)| value.get()))
+            }
         };
     }
 
@@ -380,8 +416,9 @@ impl Figure {
                 out.extend_from_slice(&n.to_le_bytes());
             }
             Figure::Extreme { best: None, .. } => out.push(0),
-            Figure::Extreme { best: Some(value), .. } => {
+            Figure::Extreme { best: Some((value, key)), .. } => {
                 out.push(1);
+                out.extend_from_slice(&key.to_bytes());
                 let mut holder = DocBuf::new();
                 holder.push("", value);
                 let bytes =
@@ -403,7 +440,8 @@ impl Figure {
             }
             Figure::Extreme { best, .. } => {
                 if let [1] = take::<1>(rest)? {
-                    *best = Some(ValueBuf::new(take_document(rest)?.get("")?).ok()?);
+                    let key = Key::from_bytes(take(rest)?);
+                    *best = Some((ValueBuf::new(take_document(rest)?.get("")?).ok()?, key));
                 }
             }
         }

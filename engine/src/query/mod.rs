@@ -1,12 +1,12 @@
 //! Carrying out a query: operators that pull rows from one another.
 //!
 //! ```text
-//! scan or fetch -> filter -> lookup* -> filter -> groups -> filter (having) -> sort -> cut -> pluck
+//! scan, fetch or walk -> filter -> lookup* -> filter -> groups -> filter (having) -> sort -> cut -> pluck
 //! ```
 //!
 //! What must stay true:
 //! * A query sees one snapshot, memtables and tree alike, and the indexes of that one
-//!   (`access.rs`).
+//!   (`access/`).
 //! * What it may hold in memory, to sort, group or join, is bounded (`work.rs`). A
 //!   sort and a grouping go on with sorted runs on disk (`spill.rs`), bounded too;
 //!   passing that bound is an error by name and changes nothing. With a `limit`,
@@ -23,7 +23,9 @@ pub mod edit;
 mod explain;
 mod group;
 mod lookup;
+mod normal;
 mod number;
+mod pattern;
 pub mod predicate;
 mod range;
 mod rows;
@@ -36,10 +38,12 @@ mod table;
 mod tests;
 mod work;
 
+#[cfg(test)]
+pub(crate) use access::whim;
 pub use bind::{Change, Outcome, Plan, SelectPlan, bind};
 pub(crate) use desk::{Desk, Running};
 pub use desk::{RunningQuery, SlowQuery};
-pub(crate) use explain::explain;
+pub(crate) use explain::{explain, explain_get, explain_insert};
 pub use run::{Scope, Selected, key_of_filter, matching, select};
 pub use spill::SpillSpace;
 pub use stream::{Page, PageSize, Stream};

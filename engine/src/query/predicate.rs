@@ -49,6 +49,15 @@ pub enum Test {
 }
 
 impl Predicate {
+    /// Whether it tests the field of this path.
+    pub(super) fn names(&self, path: &str) -> bool {
+        match self {
+            Predicate::And(parts) | Predicate::Or(parts) => parts.iter().any(|p| p.names(path)),
+            Predicate::Not(inner) => inner.names(path),
+            Predicate::Field(field, _) => field.0 == path,
+        }
+    }
+
     /// Whether the document under `key` meets it.
     pub fn holds(&self, key: Key, doc: Doc<'_>) -> bool {
         match self {
@@ -115,7 +124,7 @@ impl Test {
     }
 
     /// For one value; an array is one value.
-    fn holds(&self, value: Value<'_>) -> bool {
+    pub(super) fn holds(&self, value: Value<'_>) -> bool {
         match self {
             Test::Compare(comparison, with) => compares(value, *comparison, with.get()),
             Test::In(values) => values.iter().any(|v| compares(value, Comparison::Equal, v.get())),

@@ -1,7 +1,10 @@
-//! Which keys a condition can hold for, so that a scan reads no others.
+//! Which keys a condition can hold for, so that a scan reads no others: a range of them,
+//! or where it names them, these few.
 //!
-//! Invariant: every document that meets the condition lies within the range; the
-//! condition is still tested on each.
+//! Invariant: every document that meets the condition lies within the range and has one
+//! of the keys; the condition is still tested on each.
+
+use std::collections::BTreeSet;
 
 use crate::pql::ast::Comparison;
 use crate::query::predicate::{Predicate, Test};
@@ -52,6 +55,35 @@ fn of(predicate: &Predicate) -> KeyRange {
         Predicate::Or(any) => any.iter().map(of).fold(KeyRange::NONE, KeyRange::or),
         Predicate::Field(path, test) if path.is_key() => of_key(test),
         Predicate::Not(_) | Predicate::Field(..) => KeyRange::ALL,
+    }
+}
+
+/// The keys `filter` can hold for, if it names at most `most` of them.
+pub(super) fn named_keys(filter: &Predicate, most: usize) -> Option<BTreeSet<Key>> {
+    match filter {
+        Predicate::And(all) => {
+            all.iter().filter_map(|part| named_keys(part, most)).reduce(|a, b| &a & &b)
+        }
+        Predicate::Or(any) => {
+            let mut union = BTreeSet::new();
+            for part in any {
+                union.append(&mut named_keys(part, most)?);
+                if union.len() > most {
+                    return None;
+                }
+            }
+            Some(union)
+        }
+        // What is not the text of a key equals none.
+        Predicate::Field(path, test) if path.is_key() => match test {
+            Test::Compare(Comparison::Equal, value) => Some(exact(value).into_iter().collect()),
+            Test::In(values) => {
+                let keys: BTreeSet<Key> = values.iter().filter_map(exact).collect();
+                (keys.len() <= most).then_some(keys)
+            }
+            _ => None,
+        },
+        Predicate::Not(_) | Predicate::Field(..) => None,
     }
 }
 
@@ -142,6 +174,24 @@ mod tests {
     }
 
     #[test]
+    fn conditions_name_keys() {
+        let (five, nine, two) = (hex(5), hex(9), hex(2));
+        let named = |expr: &str, most| {
+            let keys = named_keys(&filter(expr), most)?;
+            Some(keys.into_iter().map(|key| key.0).collect::<Vec<_>>())
+        };
+        assert_eq!(named(&format!("key = {five} and a = 1"), 9), Some(vec![5]));
+        assert_eq!(named(&format!("key in [{nine}, 7, {five}, {nine}, 'A']"), 2), Some(vec![5, 9]));
+        assert_eq!(named(&format!("key in [{nine}, {five}]"), 1), None);
+        assert_eq!(named(&format!("key = {nine} or key in [{two}]"), 9), Some(vec![2, 9]));
+        assert_eq!(named(&format!("key = {nine} or key in [{two}]"), 1), None);
+        assert_eq!(named(&format!("key = {nine} or a = 1"), 9), None);
+        assert_eq!(named(&format!("key in [{nine}, {two}] and key in [{two}]"), 9), Some(vec![2]));
+        assert_eq!(named(&format!("key >= {nine}"), 9), None);
+        assert_eq!(named("a = 1", 9), None);
+    }
+
+    #[test]
     fn other_conditions_do_not() {
         for expr in [
             "a = 1",
@@ -173,8 +223,10 @@ mod tests {
             };
             let filter = filter(&expr);
             let range = key_range(Some(&filter));
+            let named = named_keys(&filter, 4096);
             if filter.holds(Key(key), Doc::trusted(&EMPTY)) {
                 prop_assert!(range.low <= Key(key) && Key(key) <= range.high, "{}", expr);
+                prop_assert!(named.is_none_or(|named| named.contains(&Key(key))), "{}", expr);
             }
         }
     }

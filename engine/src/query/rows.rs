@@ -11,6 +11,7 @@ use lsm::{Cursor, Direction, KeyspaceId, Snapshot};
 use proto::doc::{Doc, DocBuf, EMPTY};
 use proto::{Key, Status};
 
+use super::predicate::Predicate;
 use super::range::KeyRange;
 use super::work::Work;
 use super::{QueryError, SelectPlan, field, group_field};
@@ -23,6 +24,16 @@ pub(super) trait Rows: Send {
 
     /// The row stood on: its key, and its document.
     fn row(&mut self) -> Result<(Key, Doc<'_>), QueryError>;
+
+    /// Moves behind the next rows, to the end if there are no more than `most`, and says
+    /// how many they were.
+    fn count(&mut self, most: u64, work: &Work) -> Result<u64, QueryError> {
+        let mut counted = 0;
+        while counted < most && self.advance(work)? {
+            counted += 1;
+        }
+        Ok(counted)
+    }
 }
 
 /// An operator behind a pointer, as others hold it.
@@ -99,6 +110,8 @@ pub(super) struct Filter {
     pub(super) input: Source,
     pub(super) plan: Arc<SelectPlan>,
     pub(super) which: Which,
+    /// Numbers of conditions that all rows are known to meet.
+    pub(super) settled: Vec<usize>,
 }
 
 impl Rows for Filter {
@@ -113,6 +126,11 @@ impl Rows for Filter {
             let (key, doc) = self.input.row()?;
             let holds = match self.which {
                 Which::Having => condition.holds_for_group(doc),
+                Which::Filter if !self.settled.is_empty() => {
+                    let rest = conditions(condition).iter().enumerate();
+                    let mut rest = rest.filter(|(at, _)| !self.settled.contains(at));
+                    rest.all(|(_, condition)| condition.holds(key, doc))
+                }
                 Which::Filter | Which::Joined => condition.holds(key, doc),
             };
             if holds {
@@ -135,23 +153,42 @@ pub(super) struct Cut {
     pub(super) left: u64,
 }
 
+impl Cut {
+    fn leave_out(&mut self, work: &Work) -> Result<(), QueryError> {
+        if self.skip > 0 {
+            self.input.count(std::mem::take(&mut self.skip), work)?;
+        }
+        Ok(())
+    }
+}
+
 impl Rows for Cut {
     fn advance(&mut self, work: &Work) -> Result<bool, QueryError> {
         if self.left == 0 {
             return Ok(false);
         }
-        while self.skip > 0 {
-            if !self.input.advance(work)? {
-                return Ok(false);
-            }
-            self.skip -= 1;
-        }
+        self.leave_out(work)?;
         self.left -= 1;
         self.input.advance(work)
     }
 
     fn row(&mut self) -> Result<(Key, Doc<'_>), QueryError> {
         self.input.row()
+    }
+
+    fn count(&mut self, most: u64, work: &Work) -> Result<u64, QueryError> {
+        self.leave_out(work)?;
+        let counted = self.input.count(self.left.min(most), work)?;
+        self.left -= counted;
+        Ok(counted)
+    }
+}
+
+/// Conditions all of which must hold.
+pub(super) fn conditions(filter: &Predicate) -> &[Predicate] {
+    match filter {
+        Predicate::And(all) => all,
+        one => std::slice::from_ref(one),
     }
 }
 

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use lsm::{Direction, KeyspaceId, Snapshot};
 use proto::Key;
 
-use super::access::{self, Access, Fetch};
+use super::access::{self, Choice};
 use super::bind::Change;
 use super::group::Groups;
 use super::lookup::Lookup;
 use super::predicate::{Predicate, Test};
-use super::range::{KeyRange, key_range};
-use super::rows::{Cut, Filter, Pluck, Scan, Source, Which};
+use super::rows::{Cut, Filter, Pluck, Source, Which};
 use super::sort::{Sort, by_key};
 use super::stream::Stream;
 use super::work::Work;
@@ -62,45 +61,35 @@ pub(super) fn keys_only(plan: &SelectPlan) -> bool {
     unread && plan.filter.is_none() && plan.lookups.is_empty() && plan.shape.is_none()
 }
 
-/// The operators of a plan.
+/// The operators of a plan, and the way they take; `telling`: it will be told.
 pub(super) fn operators(
     scope: Scope<'_>,
     plan: &Arc<SelectPlan>,
-) -> Result<(Source, Option<Access>), QueryError> {
+    telling: bool,
+) -> Result<(Source, Choice), QueryError> {
     let grouped = plan.shape.is_some();
-    let direction = scan_order(plan).unwrap_or(Direction::Forward);
-    let range = key_range(plan.filter.as_ref());
-    let (mut rows, access): (Source, _) = match fetch(scope, plan, range, direction)? {
-        Some((fetch, access)) => {
-            scope.work.goes(plan, Some(&access));
-            (Box::new(fetch), Some(access))
-        }
-        None => {
-            let (snapshot, keyspace) = (scope.snapshot, scope.keyspace);
-            let scan = Scan::open(snapshot, keyspace, range, direction, keys_only(plan))?;
-            scope.work.goes(plan, None);
-            (Box::new(scan), None)
-        }
+    let (mut rows, choice) = access::choose(scope, plan, telling)?.open(scope, plan)?;
+    scope.work.goes(plan, &choice);
+    let filter = |input, which, settled: &[usize]| -> Source {
+        Box::new(Filter { input, plan: Arc::clone(plan), which, settled: settled.to_vec() })
     };
-    let filter =
-        |input, which| -> Source { Box::new(Filter { input, plan: Arc::clone(plan), which }) };
-    if plan.filter.is_some() {
-        rows = filter(rows, Which::Filter);
+    if choice.tests(plan) {
+        rows = filter(rows, Which::Filter, &choice.settled);
     }
     for (number, keyspace) in scope.lookups.iter().take(plan.lookups.len()).enumerate() {
         rows = Box::new(Lookup::new(rows, plan, number, scope.snapshot.clone(), *keyspace));
     }
     if plan.joined.is_some() {
-        rows = filter(rows, Which::Joined);
+        rows = filter(rows, Which::Joined, &[]);
     }
     if grouped {
         rows = Box::new(Groups::new(rows, plan));
     }
     if plan.having.is_some() {
-        rows = filter(rows, Which::Having);
+        rows = filter(rows, Which::Having, &[]);
     }
     // A sort shapes its rows itself.
-    let sorted = scan_order(plan).is_none();
+    let sorted = choice.sorts_rows(plan);
     if sorted {
         rows = Box::new(Sort::new(rows, plan));
     }
@@ -111,23 +100,7 @@ pub(super) fn operators(
     if let (Outcome::Pluck(paths), false) = (&plan.output, sorted) {
         rows = Box::new(Pluck::new(rows, paths.clone(), grouped));
     }
-    Ok((rows, access))
-}
-
-/// The documents by indexes, where that is better than a scan.
-fn fetch(
-    scope: Scope<'_>,
-    plan: &SelectPlan,
-    range: KeyRange,
-    direction: Direction,
-) -> Result<Option<(Fetch, Access)>, QueryError> {
-    let Scope { snapshot, keyspace, indexes, work, .. } = scope;
-    let Some(access) = access::choose(snapshot, keyspace, indexes, plan, range, work)? else {
-        return Ok(None);
-    };
-    let reverse = direction == Direction::Reverse;
-    let fetch = Fetch::open(snapshot, keyspace, &access, range, reverse, work)?;
-    Ok(fetch.map(|fetch| (fetch, access)))
+    Ok((rows, choice))
 }
 
 /// What a query that changes nothing comes to.
@@ -148,13 +121,9 @@ pub fn select(scope: Scope<'_>, plan: &Arc<SelectPlan>) -> Result<Selected, Quer
             "a query that changes documents cannot run as one that reads".to_owned(),
         ));
     }
-    let (mut rows, _) = operators(scope, plan)?;
+    let (mut rows, _) = operators(scope, plan, false)?;
     if let Outcome::Count = plan.output {
-        let mut count = 0;
-        while rows.advance(scope.work)? {
-            count += 1;
-        }
-        return Ok(Selected::Count(count));
+        return Ok(Selected::Count(rows.count(u64::MAX, scope.work)?));
     }
     let keyed = matches!(plan.output, Outcome::Rows) && plan.shape.is_none();
     Ok(Selected::Rows(Stream::new(rows, keyed)))
@@ -171,7 +140,7 @@ pub fn matching(
 ) -> Result<Vec<(Key, Vec<u8>)>, QueryError> {
     let mut found = Vec::new();
     let dropped = matches!(plan.output, Outcome::Mutate { how: Change::Delete, returning: None });
-    let (mut rows, _) = operators(scope, plan)?;
+    let (mut rows, _) = operators(scope, plan, false)?;
     while rows.advance(scope.work)? {
         let (key, doc) = rows.row()?;
         let document = if dropped { Vec::new() } else { doc.as_bytes().to_vec() };

@@ -36,6 +36,18 @@ fn by_order(a: &Row, b: &Row) -> std::cmp::Ordering {
     a.sort_key.cmp(&b.sort_key).then(a.key.cmp(&b.key))
 }
 
+/// Appends what rows are compared by; equal ones compare by their keys. `key` is the
+/// text of the row's key, where it is asked for.
+pub(super) fn sort_key(order: &[Order], grouped: bool, key: &str, doc: Doc<'_>, out: &mut Vec<u8>) {
+    for Order { path, descending } in order {
+        let value = if grouped { group_field(path, doc) } else { field(path, key, doc) };
+        match descending {
+            true => order::order_key_desc(value, out),
+            false => order::order_key(value, out),
+        }
+    }
+}
+
 /// The rows of another operator, sorted. It shapes them too (`pluck`), so that only
 /// what is asked for is kept.
 pub(super) struct Sort {
@@ -101,14 +113,7 @@ impl Sort {
         let wants_key = !self.grouped && order.iter().any(|o| o.path.is_key());
         let text = KeyText::of(key, wants_key);
         self.scratch.clear();
-        for Order { path, descending } in order {
-            let value =
-                if self.grouped { group_field(path, doc) } else { field(path, text.get(), doc) };
-            match descending {
-                true => order::order_key_desc(value, &mut self.scratch),
-                false => order::order_key(value, &mut self.scratch),
-            }
-        }
+        sort_key(order, self.grouped, text.get(), doc, &mut self.scratch);
         let worst = self.worst.as_ref();
         if worst.is_some_and(|(worst, last)| (&self.scratch, &key) > (worst, last)) {
             return Ok(());

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use platform::Clock;
 use proto::Status;
 
-use super::access::Access;
+use super::access::Choice;
 use super::explain::Way;
 use super::spill::SpillSpace;
 use super::{QueryError, SelectPlan};
@@ -37,8 +37,10 @@ pub struct Limits {
 /// What a query has used so far, or for the page it is at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Entries read, of stores and of lookups.
+    /// Entries read, of stores, of indexes and of lookups.
     pub examined: u64,
+    /// Of those, the entries of indexes.
+    pub entries: u64,
     /// The most bytes held in memory at once.
     pub memory: usize,
     /// Bytes written to runs on disk.
@@ -122,9 +124,9 @@ impl Work {
     }
 
     /// The operators of a plan were made, with this access to its documents.
-    pub(super) fn goes(&self, plan: &Arc<SelectPlan>, access: Option<&Access>) {
+    pub(super) fn goes(&self, plan: &Arc<SelectPlan>, choice: &Choice) {
         // Of a query that is made twice the first way is told.
-        self.way.get_or_init(|| Way::new(plan, access));
+        self.way.get_or_init(|| Way::new(plan, choice));
     }
 
     /// The way it goes, once that is known.
@@ -151,6 +153,14 @@ impl Work {
         let figures = self.figures.get();
         self.figures.set(Figures { examined: figures.examined + 1, ..figures });
         self.tick(bytes)
+    }
+
+    /// An entry of an index was read.
+    pub(super) fn entry(&self) -> Result<(), QueryError> {
+        let figures = self.figures.get();
+        let (examined, entries) = (figures.examined + 1, figures.entries + 1);
+        self.figures.set(Figures { examined, entries, ..figures });
+        self.tick(0)
     }
 
     /// A row of so many bytes was worked on.

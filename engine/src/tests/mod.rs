@@ -9,6 +9,8 @@ mod indexes;
 mod kit;
 mod limits;
 mod login;
+mod planner;
+mod planner_model;
 mod query;
 mod recovery;
 mod running;

@@ -1,0 +1,261 @@
+//! The way to the documents of a query.
+//!
+//! ```text
+//! choose.rs   what each index is good for      ways.rs    all ways of a query
+//! bounds.rs   what tests leave of a field      cost.rs    which of them is the cheapest
+//! implied.rs  what follows from conditions     fetch.rs   keys first, then documents
+//! order.rs    which order entries give         walk.rs    entries one by one
+//! told.rs     conditions, for explain          ties.rs    those that are equal in the order
+//!                                              ranges.rs  entries between many bounds
+//! ```
+//!
+//! What must stay true:
+//! * whatever way is taken, the rows are those of a scan with the whole filter, in the
+//!   order of the query; what a choice rests on besides is only a guess;
+//! * a wrong guess of how many entries there are costs a part of a scan: reading those
+//!   of a fetch ends at a bound, and the query is a scan then.
+
+mod bounds;
+mod choose;
+mod cost;
+mod fetch;
+mod implied;
+mod order;
+mod ranges;
+mod ties;
+mod told;
+mod walk;
+mod ways;
+#[cfg(test)]
+pub(crate) mod whim;
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use lsm::{Direction, KeyspaceId, Snapshot};
+use proto::Key;
+use proto::doc::Doc;
+
+use super::bind::Outcome;
+use super::range::{KeyRange, key_range, named_keys};
+use super::rows::{Rows, Scan, Source, conditions};
+use super::run::{Scope, keys_only, scan_order};
+use super::work::Work;
+use super::{QueryError, SelectPlan};
+use crate::index::{Bounds, Index};
+use choose::Chooser;
+use cost::Reads;
+use fetch::Fetch;
+use order::{Ordered, scan_sorts};
+use ties::Entries;
+use walk::Walk;
+use ways::Choosing;
+
+/// Bounds that one index may be read between, and keys that a query may name.
+const MAX_BOUNDS: usize = 4096;
+/// Documents counted to judge a range of keys.
+const LOOK: u64 = 128;
+
+/// What one index is read for.
+pub(super) struct Part {
+    pub(super) index: Arc<Index>,
+    /// In order, apart from each other.
+    pub(super) bounds: Vec<Bounds>,
+    /// How many of its fields the bounds are of, the last one perhaps by a range.
+    pub(super) fields: usize,
+    /// Expected there.
+    pub(super) entries: u64,
+    /// They were counted.
+    counted: bool,
+    /// The conditions the bounds are made of, if they are to be told.
+    pub(super) on: String,
+}
+
+/// Parts of indexes that together lead to all documents of a query.
+pub(super) struct Access {
+    pub(super) parts: Vec<Part>,
+    /// Entries to read at most: more of them, and a scan is better.
+    most: u64,
+}
+
+/// Where rows come from.
+pub(super) enum Way {
+    /// All documents within the range of keys.
+    Scan,
+    /// The number of documents, which is kept.
+    Kept(u64),
+    /// The documents under keys that the query names.
+    Keys(BTreeSet<Key>),
+    /// All entries of the parts, then their documents.
+    Fetch(Access),
+    /// The entries of one index, one by one; which of its fields are read off them.
+    Walk { part: Part, order: Option<Ordered>, wanted: Vec<bool> },
+}
+
+/// What was chosen.
+pub(super) struct Choice {
+    pub(super) way: Way,
+    /// Whether documents are read, or entries tell enough.
+    reads: Reads,
+    /// Numbers of conditions that all its rows meet.
+    pub(super) settled: Vec<usize>,
+    /// Whether the rows of a query without groups need to be sorted.
+    pub(super) sorts: bool,
+}
+
+impl Choice {
+    pub(super) fn scan(plan: &SelectPlan) -> Choice {
+        let (way, settled) = (Way::Scan, Vec::new());
+        Choice { way, reads: Reads::Documents, settled, sorts: scan_sorts(plan) }
+    }
+
+    /// Whether rows must be tested for a condition of the filter.
+    pub(super) fn tests(&self, plan: &SelectPlan) -> bool {
+        let all = plan.filter.as_ref().map_or(0, |filter| conditions(filter).len());
+        self.settled.len() < all
+    }
+
+    /// The conditions that rows are still tested for, if not all of the filter's.
+    pub(super) fn rest(&self, plan: &SelectPlan) -> Option<String> {
+        let all = plan.filter.as_ref().map_or(&[][..], conditions);
+        let rest = (0..all.len()).filter(|at| !self.settled.contains(at)).collect::<Vec<_>>();
+        (!self.settled.is_empty()).then(|| told::conditions(all, &rest))
+    }
+
+    /// Whether rows are sorted, be they documents or groups.
+    pub(super) fn sorts_rows(&self, plan: &SelectPlan) -> bool {
+        match plan.shape {
+            Some(_) => scan_order(plan).is_none(),
+            None => self.sorts,
+        }
+    }
+
+    /// Whether the index gives the order asked for.
+    pub(super) fn orders(&self, plan: &SelectPlan) -> bool {
+        matches!(self.way, Way::Walk { order: Some(_), .. }) && scan_sorts(plan) && !self.sorts
+    }
+
+    /// Whether no document is read, but where an entry does not say enough.
+    pub(super) fn covers(&self) -> bool {
+        self.reads != Reads::Documents
+    }
+
+    /// Whether it goes from the last to the first.
+    pub(super) fn reverse(&self, plan: &SelectPlan) -> bool {
+        match &self.way {
+            Way::Walk { order, .. } => order.as_ref().is_some_and(|order| order.reverse),
+            _ => scan_order(plan) == Some(Direction::Reverse),
+        }
+    }
+
+    /// The rows.
+    pub(super) fn open(
+        self,
+        scope: Scope<'_>,
+        plan: &Arc<SelectPlan>,
+    ) -> Result<(Source, Choice), QueryError> {
+        let Scope { snapshot, keyspace, work, .. } = scope;
+        let range = key_range(plan.filter.as_ref());
+        let reverse = self.reverse(plan);
+        let rows: Option<Source> = match &self.way {
+            Way::Scan => None,
+            Way::Kept(number) => Some(Box::new(Kept(*number))),
+            Way::Keys(keys) => Fetch::named(snapshot, keyspace, keys, reverse, work)
+                .map(|fetch| -> Source { Box::new(fetch) }),
+            Way::Fetch(access) => {
+                let unread = self.reads == Reads::Nothing;
+                Fetch::open(snapshot, keyspace, access, unread, range, reverse, work)?
+                    .map(|fetch| -> Source { Box::new(fetch) })
+            }
+            Way::Walk { part, order, wanted } => {
+                let values = self.reads == Reads::Entries;
+                let (index, order) = (&part.index, *order);
+                let entries =
+                    Entries::open(snapshot, keyspace, plan, index, &part.bounds, order, values)?;
+                let wanted = wanted.clone();
+                let walk = Walk::new(snapshot, keyspace, index, entries, self.reads, wanted, range);
+                Some(Box::new(walk))
+            }
+        };
+        if let Some(rows) = rows {
+            return Ok((rows, self));
+        }
+        let direction = if reverse { Direction::Reverse } else { Direction::Forward };
+        let scan = Scan::open(snapshot, keyspace, range, direction, keys_only(plan))?;
+        Ok((Box::new(scan), Choice::scan(plan)))
+    }
+}
+
+/// So many rows of which nothing is asked.
+struct Kept(u64);
+
+impl Rows for Kept {
+    fn advance(&mut self, _: &Work) -> Result<bool, QueryError> {
+        let some = self.0 > 0;
+        self.0 = self.0.saturating_sub(1);
+        Ok(some)
+    }
+
+    fn row(&mut self) -> Result<(Key, Doc<'_>), QueryError> {
+        Ok((Key::MIN, Doc::empty()))
+    }
+
+    fn count(&mut self, most: u64, _: &Work) -> Result<u64, QueryError> {
+        let counted = self.0.min(most);
+        self.0 -= counted;
+        Ok(counted)
+    }
+}
+
+/// The cheapest way; `telling`: it will be told what it was chosen for.
+pub(super) fn choose(
+    scope: Scope<'_>,
+    plan: &SelectPlan,
+    telling: bool,
+) -> Result<Choice, QueryError> {
+    let Scope { snapshot, keyspace, indexes, work, .. } = scope;
+    let range = key_range(plan.filter.as_ref());
+    if range.is_empty() {
+        return Ok(Choice::scan(plan));
+    }
+    let counts = matches!(plan.output, Outcome::Count);
+    if counts && plan.filter.is_none() && plan.lookups.is_empty() && plan.shape.is_none() {
+        if let Some(number) = snapshot.count_seen(keyspace)? {
+            let (way, settled) = (Way::Kept(number), Vec::new());
+            return Ok(Choice { way, reads: Reads::Nothing, settled, sorts: false });
+        }
+        return Ok(Choice::scan(plan));
+    }
+    let named = plan.filter.as_ref().and_then(|filter| named_keys(filter, MAX_BOUNDS));
+    if indexes.is_empty() && named.is_none() {
+        return Ok(Choice::scan(plan));
+    }
+    let chooser = Chooser::new(snapshot, indexes, work, telling);
+    let mut choosing = Choosing::new(&chooser, plan, documents(snapshot, keyspace, range, work)?);
+    choosing.look(named)?;
+    choosing.choose()
+}
+
+/// How many documents a scan would read.
+fn documents(
+    snapshot: &Snapshot,
+    keyspace: KeyspaceId,
+    range: KeyRange,
+    work: &Work,
+) -> Result<u64, QueryError> {
+    let all = snapshot.count(keyspace)?;
+    if range == KeyRange::ALL {
+        return Ok(all);
+    }
+    let (low, high) = (range.low.to_bytes(), range.high.to_bytes());
+    let (low, high) = (Bound::Included(&low[..]), Bound::Included(&high[..]));
+    let mut cursor = snapshot.range(keyspace, low, high, Direction::Forward)?;
+    for seen in 0..LOOK {
+        if !cursor.advance()? {
+            return Ok(seen);
+        }
+        work.tick(0)?;
+    }
+    Ok(all)
+}
