@@ -87,9 +87,14 @@ fn an_import_killed_on_either_side_goes_on_to_the_same_store() {
 fn the_indexes_of_a_dump_are_built() {
     let dir = service_dir("port: 0\n", None);
     let planck = start(dir.path());
-    let mut doc = proto::doc::DocBuf::new();
-    doc.push("_id", 7).push("email", "a@x");
-    fs::write(dir.path().join("users.bson"), doc.finish().unwrap()).unwrap();
+    // So many that the index is worth more than a scan.
+    let mut dump = Vec::new();
+    for id in 0..40 {
+        let mut doc = proto::doc::DocBuf::new();
+        doc.push("_id", id).push("email", format!("{id}@x").as_str());
+        dump.extend(doc.finish().unwrap());
+    }
+    fs::write(dir.path().join("users.bson"), dump).unwrap();
     let metadata = r#"{"indexes":[{"v":2,"key":{"_id":1},"name":"_id_"},
         {"v":2,"key":{"email":1,"at":-1},"name":"email_1_at_-1","unique":true}]}"#;
     fs::write(dir.path().join("users.metadata.json"), metadata).unwrap();
@@ -98,8 +103,22 @@ fn the_indexes_of_a_dump_are_built() {
     let out = planck.planctl(&["import", "users", file, "--create", "--id", "key", "--indexes"]);
     let told = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(out.status.success() && told.contains("email_1_at_-1"), "{told}");
-    let found = planck.planctl_ok(&["query", "users.filter(email = \"a@x\").count()"]);
-    assert_eq!(found, "1");
+    let listed = loop {
+        let listed = planck.planctl_ok(&["index", "list", "users", "--json"]);
+        if !listed.contains(r#""state":"building""#) {
+            break listed;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(listed.lines().count(), 1, "{listed}");
+    for said in [r#""fields":["email","-at"]"#, r#""unique":true"#, r#""state":"ready""#] {
+        assert!(listed.contains(said), "{said} of {listed}");
+    }
+    let query = r#"users.filter(email = "7@x").pluck(email)"#;
+    let found = planck.planctl_ok(&["query", query, "--json"]);
+    assert_eq!(found, r#"{"email":"7@x"}"#);
+    let explained = planck.planctl_ok(&["query", &format!("{query}.explain()"), "--json"]);
+    assert!(explained.contains(r#"{"step":"index","store":"users""#), "{explained}");
 }
 
 /// Kills a planck in the middle of an import, and starts it again.

@@ -1,8 +1,8 @@
 //! The evaluator's changes.
 
-use crate::make::{Change, Edits, Expr, Image, Query};
 use crate::naive::{Answer, Row, Store, at, scaled};
-use crate::value::V;
+use crate::query::{Change, Edits, Expr, Image, Query};
+use crate::value::{V, key_text};
 use proto::Status;
 
 pub fn changed(
@@ -35,10 +35,17 @@ pub fn changed(
     if let (true, Change::Edit(edits)) = (rows.is_empty(), change)
         && !edits.upsert.is_empty()
     {
-        let Some(Expr::Compare(_, _, V::Text(text))) = &query.filter else {
-            panic!("{query:?} is not made")
+        // The key is that of the filter if that is all the filter says.
+        let key = match &query.filter {
+            Some(Expr::Compare(path, "=", V::Text(text))) if path == "key" => {
+                u128::from_str_radix(text, 16).ok().filter(|key| key_text(*key) == *text)
+            }
+            _ => None,
         };
-        let key = u128::from_str_radix(text, 16).expect("a key");
+        if key.is_some_and(|key| a.contains_key(&key)) {
+            return Answer::Refused(Status::KeyExists, String::new());
+        }
+        let key = key.unwrap_or(query.fresh);
         match edited(edits, &V::Doc(vec![])) {
             Ok(new) => {
                 next.push((key, Some(new.clone())));

@@ -1,249 +1,162 @@
-//! Random queries on random documents, against an evaluator that knows nothing of
-//! the engine's.
+//! Random queries on random documents: against an evaluator that knows nothing of the
+//! engine's, and against SQLite where both mean the same.
 //!
-//! What must stay true: `naive.rs` is written by the words of `docs/pql.md` and
-//! shares no code of predicates, order, grouping or paths with the engine; each
-//! query is asked of memtables, of the tree, after a restart and after collection,
-//! with much memory and with so little that sorts and groups spill. A failure
-//! prints the seed, the query and what differed.
+//! What must stay true:
+//! * `naive.rs` is written by the words of `docs/pql.md` and shares no code of
+//!   predicates, order, grouping or paths with the engine;
+//! * a query is asked of the same documents with no index, with each index and with
+//!   all, in memtables, in the tree, after a restart and after a collection that really
+//!   collected, with much memory and with so little that sorts and groups spill, at once
+//!   and page by page (`plan.rs`);
+//! * a run that never takes a wanted way to an answer fails (`marks.rs`);
+//! * a failure is shrunk, and says by which command it is seen again.
 
 mod change;
+mod client;
+mod dice;
+mod flat;
+mod indexes;
 mod make;
+mod marks;
 mod naive;
+mod plan;
+mod query;
+mod shrink;
+mod skew;
+mod sql;
+mod sqlite;
+mod tally;
 mod text;
 mod value;
+mod world;
 
-use std::collections::btree_map::Entry;
-use std::sync::Arc;
-
-use engine::{Engine, Limits, Options, Principal, Role, Step};
-use make::{Dice, Verb};
-use naive::{Answer, Store};
-use platform::sim::{SimClock, SimDisk, SimEntropy};
-use proto::doc::{Doc, DocBuf};
-use proto::{Key, Reply, Request, Status, json};
+use dice::Dice;
+use query::{Expr, Query};
+use tally::{Failure, Kind, Tally};
 use value::V;
+use world::{Op, Setup};
 
-/// Rounds, each of a store of its own; and queries of each phase of one.
-const ROUNDS: u64 = 40;
-const QUERIES: usize = 150;
+/// Histories of few documents, and of many.
+const SMALL: u64 = 20;
+const LARGE: u64 = 3;
+/// Histories that SQLite answers too.
+const FLAT: u64 = 20;
 
-fn open(disk: &Arc<SimDisk>, small: bool) -> Engine {
-    let mut options = Options::default();
-    if small {
-        options.limits = Limits { query_memory: 5_000, ..Limits::default() };
-    }
-    // Values leave the leaves early, so that there is something to collect.
-    options.storage.inline_max = 64;
-    let clock = Arc::new(SimClock::new(1_700_000_000_000_000));
-    Engine::open(disk.clone(), clock, Arc::new(SimEntropy::new(1)), options).expect("a sound disk")
+/// The seeds of a test: all, or the one that `SEED` asks for.
+fn seeds(all: u64) -> std::ops::Range<u64> {
+    // Which run is seen again is the word of who asks for it, not of the engine.
+    #[allow(clippy::disallowed_methods)]
+    let seed = std::env::var("SEED").ok();
+    let seed = seed.map(|seed| seed.parse().expect("SEED is a number"));
+    seed.map_or(0..all, |seed: u64| seed..seed + 1)
 }
 
-fn ask(engine: &Engine, request: Request<'_>) -> Answer {
-    let (answer, cursor) = page(engine, request);
-    assert_eq!(cursor, None, "it fits a reply");
-    answer
-}
-
-/// As [`ask`], with rows read a few at a time.
-fn ask_by_pages(engine: &Engine, text: &str, parameters: Option<&[u8]>, rows: u32) -> Answer {
-    let (first, mut cursor) = page(engine, Request::Stream { rows, bytes: 0, text, parameters });
-    let Answer::Rows(mut all) = first else { return first };
-    while let Some(at) = cursor {
-        let (more, next) = page(engine, Request::Fetch { cursor: at });
-        let Answer::Rows(more) = more else { return more };
-        assert!(more.len() <= rows as usize);
-        all.extend(more);
-        cursor = next;
-    }
-    Answer::Rows(all)
-}
-
-fn page(engine: &Engine, request: Request<'_>) -> (Answer, Option<u64>) {
-    let mut packet = Vec::new();
-    request.encode(1, &mut packet);
-    let mut out = Vec::new();
-    engine.dispatch_packet(&Principal::new("tester", Role::Admin), &packet, &mut out);
-    let mut cursor = None;
-    let answer = match Reply::decode(&out).expect("a well-formed reply").1 {
-        Reply::Error { status, message } => Answer::Refused(status, message.to_owned()),
-        Reply::Count(n) => Answer::Count(n),
-        Reply::Rows(rows) => {
-            cursor = rows.cursor;
-            Answer::Rows(
-                rows.iter()
-                    .map(|(key, doc)| (key.map(|k| k.0), V::read(Doc::parse(doc).expect("BSON"))))
-                    .collect(),
-            )
-        }
-        Reply::Key(key) => Answer::Key(key.0),
-        Reply::Empty => Answer::Count(0),
-        // Of explain: whether an index was used.
-        Reply::Document(doc) => Answer::Count(u64::from(
-            json::to_json(Doc::trusted(doc)).contains("\"step\":\"index\""),
-        )),
-        other => panic!("{other:?}"),
-    };
-    (answer, cursor)
-}
-
-fn insert(engine: &Engine, store: &str, key: u128, document: &V) {
-    let document = document.bson();
-    let request = Request::Insert { store, key: Some(Key(key)), document: &document };
-    assert_eq!(ask(engine, request), Answer::Key(key));
-}
-
-/// What was run.
-#[derive(Debug, Default)]
-struct Tally {
-    queries: u64,
-    changes: u64,
-    rows: u64,
-    refused: u64,
-    out_of_memory: u64,
-    /// Of those explained.
-    indexed: u64,
-}
-
-/// Indexes of every kind that may be used, over what the queries ask for.
-const INDEXES: [&str; 7] = [
-    r#"{"fields": ["n"]}"#,
-    r#"{"fields": ["s", "-n"]}"#,
-    r#"{"fields": ["-a", "b"]}"#,
-    r#"{"fields": ["t"], "sparse": true}"#,
-    r#"{"fields": ["l.x"]}"#,
-    r#"{"fields": ["-l"]}"#,
-    r#"{"fields": ["d.x", "-d.y", "s"], "sparse": true}"#,
-];
-
-fn index(engine: &Engine, definitions: &[&str]) {
-    for definition in definitions {
-        let definition = json::parse_json(definition).expect("JSON");
-        let (store, definition) = ("a", &definition[..]);
-        let request = Request::CreateIndex { store, if_not_exists: false, definition };
-        assert_eq!(ask(engine, request), Answer::Count(0));
-    }
-    while engine.tend().expect("a sound disk") {}
-}
-
-/// Asks both; the documents of the naive one change as the engine's.
-fn both(
-    engine: &Engine,
-    a: &mut Store,
-    b: &Store,
-    dice: &mut Dice,
-    small: bool,
-    seed: u64,
-    tally: &mut Tally,
-) {
-    let query = make::query(dice);
-    let (text, parameters) = query.text(dice);
-    let mut given = DocBuf::new();
-    for (number, value) in parameters.iter().enumerate() {
-        value.push(&mut given, Some(&(number + 1).to_string()));
-    }
-    let given = given.finish().expect("numbers are unique");
-    let given = (!parameters.is_empty()).then_some(&given[..]);
-    let got = match dice.below(2) {
-        0 => ask(engine, Request::Query { text: &text, parameters: given }),
-        _ => ask_by_pages(engine, &text, given, 1 + dice.below(5) as u32),
-    };
-    tally.queries += 1;
-    tally.changes += u64::from(matches!(query.verb, Verb::Change(..)));
-    if let Answer::Refused(Status::QueryMemory, message) = &got {
-        assert!(small, "seed {seed}: {text}\n{message}");
-        tally.out_of_memory += 1;
-        return;
-    }
-    if tally.queries.is_multiple_of(16) && !matches!(query.verb, Verb::Change(..)) {
-        let explain = format!("{text}.explain()");
-        let request = Request::Query { text: &explain, parameters: given };
-        if let Answer::Count(n) = ask(engine, request) {
-            tally.indexed += n;
-        }
-    }
-    let expected = naive::answer(&query, a, b);
-    let alike = match (&got, &expected) {
-        (Answer::Refused(status, _), Answer::Refused(wanted, _)) => status == wanted,
-        (got, expected) => naive::alike(got, expected),
-    };
-    if !alike {
-        let documents: Vec<String> = a.iter().map(|(k, d)| format!("  {k}: {d:?}")).collect();
+/// Runs histories; the first that fails is shrunk and told.
+fn run_all(test: &str, all: u64, plan: fn(u64) -> (Setup, Vec<Op>), tally: &mut Tally) {
+    for seed in seeds(all) {
+        let (setup, history) = plan(seed);
+        let Err(failure) = world::run(&setup, &history, tally) else { continue };
+        let first = failure.told.clone();
+        let run = |setup: &Setup, history: &[Op]| world::run(setup, history, &mut Tally::default());
+        // A panic of the engine is told once, below.
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let (setup, history, failure) = shrink::shrink(setup, history, failure, run);
+        std::panic::set_hook(hook);
         panic!(
-            "seed {seed}\n{text}\nparameters {parameters:?}\nengine {got:#?}\nnaive {expected:#?}\nof\n{}",
-            documents.join("\n")
+            "seed {seed}: {first}\n\nthe smallest history found:\n{}\n\nto see it again:\n  \
+             SEED={seed} cargo test --locked -p engine --test differential {test}\n",
+            shrink::told(&setup, &history, &failure)
         );
-    }
-    match got {
-        Answer::Rows(rows) => tally.rows += rows.len() as u64,
-        Answer::Refused(..) => tally.refused += 1,
-        Answer::Count(_) | Answer::Key(_) => {}
     }
 }
 
 #[test]
-fn the_engine_answers_as_a_naive_evaluator_does() {
+fn few_documents_of_every_kind() {
     let mut tally = Tally::default();
-    for seed in 0..ROUNDS {
-        let mut dice = Dice::new(seed);
-        let small = seed % 4 == 3;
-        let disk = SimDisk::new(seed);
-        let mut engine = open(&disk, small);
-        let (mut a, mut b) = (Store::new(), Store::new());
-        for store in ["a", "b"] {
-            ask(&engine, Request::CreateStore { store, if_not_exists: false });
-        }
-        // Some of the indexes are kept from the first document on, others are built.
-        let (first, later) = INDEXES.split_at(if seed % 2 == 1 { 3 } else { 0 });
-        index(&engine, first);
-        for (store, name, count) in [(&mut a, "a", 30), (&mut b, "b", 10)] {
-            for _ in 0..count {
-                let (key, document) = (make::key(&mut dice), make::document(&mut dice));
-                if let Entry::Vacant(place) = store.entry(key) {
-                    insert(&engine, name, key, &document);
-                    place.insert(document);
-                }
-            }
-        }
-        if seed % 2 == 1 {
-            index(&engine, later);
-        }
-        // In memory; half in the tree; restarted; collected.
-        for phase in 0..4 {
-            match phase {
-                1 => {
-                    engine.flush().unwrap();
-                    for _ in 0..6 {
-                        let (key, document) = (make::key(&mut dice), make::document(&mut dice));
-                        if let Entry::Vacant(place) = a.entry(key) {
-                            insert(&engine, "a", key, &document);
-                            place.insert(document);
-                        }
-                    }
-                }
-                2 => {
-                    drop(engine);
-                    engine = open(&disk, small);
-                }
-                3 => {
-                    engine.flush().unwrap();
-                    while !matches!(engine.maintenance().unwrap(), Step::Idle) {}
+    run_all("few_documents", SMALL, plan::small, &mut tally);
+    println!("{tally:#?}");
+    if seeds(SMALL).count() > 1 {
+        assert!(tally.asked >= 20_000 && tally.different >= 5_000, "{tally:?}");
+        // A tester that compares nothing with nothing proves nothing.
+        assert!(tally.rows > tally.asked && tally.refused > 1_000, "{tally:?}");
+        assert!(tally.changes > 700 && tally.made_keys > 500, "{tally:?}");
+        assert!(tally.clashes > 100 && tally.explained > 1_000, "{tally:?}");
+        assert!(tally.out_of_memory < tally.asked / 20, "{tally:?}");
+        assert_eq!(tally.collected, SMALL, "{tally:?}");
+    }
+}
+
+#[test]
+fn many_documents_of_few_values() {
+    let mut tally = Tally::default();
+    run_all("many_documents", LARGE, plan::large, &mut tally);
+    println!("{tally:#?}");
+    if seeds(LARGE).count() > 1 {
+        assert!(tally.rows > tally.asked && tally.changes > 20, "{tally:?}");
+        assert!(tally.out_of_memory < tally.asked / 10, "{tally:?}");
+        assert_eq!(tally.collected, LARGE, "{tally:?}");
+        let missing = tally.marks.missing();
+        assert!(missing.is_empty(), "never taken: {missing:?}; {tally:#?}");
+    }
+}
+
+#[test]
+fn sqlite_answers_the_same() {
+    let mut tally = Tally::default();
+    run_all("sqlite_answers", FLAT, plan::flat, &mut tally);
+    println!("{tally:#?}");
+    if seeds(FLAT).count() > 1 {
+        assert!(tally.different >= 3_000 && tally.of_sqlite >= 10_000, "{tally:?}");
+        assert!(tally.rows > tally.asked && tally.changes > 300, "{tally:?}");
+    }
+}
+
+#[test]
+fn a_failure_is_shrunk() {
+    let (setup, history) = plan::small(1);
+    // Fails where a document with n above 1 was inserted before a flush, and is asked
+    // for by a query that limits.
+    let run = |setup: &Setup, history: &[Op]| {
+        let large =
+            |v: &V| v.field("n").is_some_and(|n| n.is_number() && n.order(&V::Int(1)).is_gt());
+        let told = String::new();
+        let (mut there, mut flushed) = (false, false);
+        for (at, op) in history.iter().enumerate() {
+            match op {
+                Op::Insert(_, document) => there |= large(document),
+                Op::Flush => flushed |= there,
+                Op::Ask(Query { limit: Some(_), filter: Some(Expr::And(_)), .. }, _) if flushed => {
+                    return Err(Failure {
+                        at,
+                        store: setup.stores.len() - 1,
+                        kind: Kind::Differs,
+                        told,
+                    });
                 }
                 _ => {}
             }
-            for _ in 0..QUERIES {
-                both(&engine, &mut a, &b, &mut dice, small, seed, &mut tally);
-            }
-            // All there is, once in a while: a wrong change shows itself here.
-            let all = ask(&engine, Request::Query { text: "a", parameters: None });
-            let model = a.iter().map(|(key, document)| (Some(*key), document.clone())).collect();
-            assert!(naive::alike(&all, &Answer::Rows(model)), "seed {seed} phase {phase}");
         }
+        Ok(())
+    };
+    let failure = run(&setup, &history).expect_err("it has all three");
+    let (setup, history, failure) = shrink::shrink(setup, history, failure, run);
+    assert!(setup.stores.len() == 1 && setup.stores[0].is_empty(), "{setup:?}");
+    let [Op::Insert(_, V::Doc(fields)), Op::Flush, Op::Ask(query, _)] = &history[..] else {
+        panic!("{history:?}")
+    };
+    assert!(fields.len() == 1 && fields[0].0 == "n", "{fields:?}");
+    assert!(query.order.is_empty() && query.shape.is_none() && query.skip.is_none(), "{query:?}");
+    let told = shrink::told(&setup, &history, &failure);
+    assert_eq!(told.lines().filter(|line| line.starts_with("  ")).count(), 4, "{told}");
+}
+
+#[test]
+fn a_seed_makes_the_same_history() {
+    for seed in 0..4 {
+        let told = |history: Vec<Op>| format!("{history:?}");
+        assert_eq!(told(plan::small(seed).1), told(plan::small(seed).1));
+        assert_ne!(told(plan::small(seed).1), told(plan::small(seed + 1).1));
     }
-    println!("{tally:?}");
-    assert!(tally.queries >= 20_000, "{tally:?}");
-    // A tester that compares nothing with nothing proves nothing.
-    assert!(tally.rows > tally.queries && tally.changes > 1000 && tally.refused > 50, "{tally:?}");
-    assert!(tally.indexed > 50, "{tally:?}");
-    assert!(tally.out_of_memory < tally.queries / 20, "{tally:?}");
+    assert_ne!(Dice::new(0).any(), Dice::new(1).any());
 }

@@ -1,45 +1,18 @@
 //! Random documents and random queries, of a small world so that things meet.
 
-use crate::value::V;
-
-/// Random numbers of a seed.
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    /// One of `n` times.
-    pub fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn of<T: Clone>(&mut self, all: &[T]) -> T {
-        all[self.below(all.len() as u64) as usize].clone()
-    }
-}
+use crate::dice::Dice;
+use crate::indexes::{some_unique, unique, within_a_partial};
+use crate::query::{
+    Change, Edits, Expr, Figure, Image, Lookup, PATTERNS, Query, Shape, Slip, Verb,
+};
+use crate::value::{V, key_text};
 
 const FIELDS: [&str; 8] = ["a", "b", "n", "s", "t", "l", "d", "q r"];
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 19] = [
     "a", "b", "n", "s", "t", "l", "d", "q r", "d.x", "d.y", "l.0", "l.x", "l.1.x", "d.x.y", "a.x",
-    "t.1", "key", "n",
+    "t.1", "key", "n", "u",
 ];
 const TEXTS: [&str; 8] = ["", "a", "ab", "b", "é", "abc", "B", "ba\"'\\n"];
-/// Patterns, each with what `naive.rs` makes of it.
-pub const PATTERNS: [&str; 4] = ["^a", "b$", "a", "(?i)^B"];
 
 /// The keys of both stores: some are near each other, some share a beginning.
 pub fn key(dice: &mut Dice) -> u128 {
@@ -50,11 +23,7 @@ pub fn key(dice: &mut Dice) -> u128 {
     }
 }
 
-pub fn key_text(key: u128) -> String {
-    format!("{key:032x}")
-}
-
-fn number(dice: &mut Dice) -> V {
+pub fn number(dice: &mut Dice) -> V {
     let small = dice.below(6) as i64 - 2;
     match dice.below(16) {
         0..=5 => V::Int(small as i32),
@@ -109,101 +78,24 @@ pub fn document(dice: &mut Dice) -> V {
         };
         fields.push((name.to_owned(), held));
     }
+    if !dice.one_in(4) {
+        fields.push(("u".to_owned(), unique(dice)));
+    }
     V::Doc(fields)
 }
 
-#[derive(Clone, Debug)]
-pub enum Expr {
-    And(Vec<Expr>),
-    Or(Vec<Expr>),
-    Not(Box<Expr>),
-    /// With `=`, `!=`, `>`, `>=`, `<` or `<=`.
-    Compare(String, &'static str, V),
-    In(String, Vec<V>),
-    Between(String, V, V),
-    Contains(String, V),
-    StartsWith(String, String),
-    /// One of [`PATTERNS`].
-    Matches(String, usize),
-    Exists(String),
-}
-
-#[derive(Clone, Debug)]
-pub struct Lookup {
-    pub local: String,
-    pub foreign: String,
-    pub name: String,
-    pub one: bool,
-}
-
-#[derive(Clone, Debug)]
-pub struct Figure {
-    pub alias: String,
-    pub function: &'static str,
-    pub path: Option<String>,
-}
-
-#[derive(Clone, Debug)]
-pub enum Shape {
-    Group(Vec<String>, Vec<Figure>),
-    Distinct(Vec<String>),
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct Edits {
-    pub set: Vec<(String, V)>,
-    pub unset: Vec<String>,
-    pub inc: Vec<(String, V)>,
-    pub push: Vec<(String, V)>,
-    /// Only with a filter that is a key: the tester cannot guess a new one.
-    pub upsert: Vec<(String, V)>,
-}
-
-#[derive(Clone, Debug)]
-pub enum Change {
-    Edit(Edits),
-    Replace(V),
-    Delete,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Image {
-    Before,
-    After,
-}
-
-#[derive(Clone, Debug)]
-pub enum Verb {
-    Rows,
-    Pluck(Vec<String>),
-    Count,
-    Change(Change, Option<Image>),
-}
-
-#[derive(Clone, Debug)]
-pub struct Query {
-    pub filter: Option<Expr>,
-    pub lookups: Vec<Lookup>,
-    pub joined: Option<Expr>,
-    pub shape: Option<Shape>,
-    pub having: Option<Expr>,
-    pub order: Vec<(String, bool)>,
-    pub skip: Option<u64>,
-    pub limit: Option<u64>,
-    pub verb: Verb,
-}
-
 /// A value to compare a field with.
-fn operand(dice: &mut Dice, path: &str) -> V {
+pub fn operand(dice: &mut Dice, path: &str) -> V {
     match path {
         "key" if !dice.one_in(5) => V::Text(key_text(key(dice))),
         "n" | "d.y" if !dice.one_in(4) => number(dice),
+        "u" => some_unique(dice),
         "s" if !dice.one_in(4) => V::Text(dice.of(&TEXTS).to_owned()),
         _ => value(dice, 2),
     }
 }
 
-fn expr(dice: &mut Dice, depth: u32, paths: &[String]) -> Expr {
+pub fn expr(dice: &mut Dice, depth: u32, paths: &[String]) -> Expr {
     if depth > 0 && dice.one_in(2) {
         let mut parts = || (0..2 + dice.below(2)).map(|_| expr(dice, depth - 1, paths)).collect();
         let parts: Vec<Expr> = parts();
@@ -260,21 +152,25 @@ fn some_paths(dice: &mut Dice, most: u64) -> Vec<String> {
     paths
 }
 
-pub fn query(dice: &mut Dice) -> Query {
+/// A query of all, to be filled.
+pub fn started(dice: &mut Dice) -> Query {
+    let style = dice.any();
+    let fresh = (0xCD << 120) + u128::from(dice.any());
+    Query { style, fresh, ..Query::all() }
+}
+
+/// A query that changes nothing.
+pub fn question(dice: &mut Dice) -> Query {
     let paths: Vec<String> = PATHS.iter().map(|p| (*p).to_owned()).collect();
-    let mut query = Query {
-        filter: None,
-        lookups: vec![],
-        joined: None,
-        shape: None,
-        having: None,
-        order: vec![],
-        skip: None,
-        limit: None,
-        verb: Verb::Rows,
-    };
+    let mut query = started(dice);
     if !dice.one_in(4) {
-        query.filter = Some(expr(dice, 2, &paths));
+        query.filter = Some(match dice.one_in(8) {
+            true => {
+                let (within, of) = within_a_partial(dice);
+                Expr::And(vec![within, expr(dice, 1, &[of.to_owned()])])
+            }
+            false => expr(dice, 2, &paths),
+        });
     }
     if dice.one_in(3) {
         query.skip = Some(dice.below(6));
@@ -282,9 +178,12 @@ pub fn query(dice: &mut Dice) -> Query {
     if dice.one_in(3) {
         query.limit = Some(dice.below(8));
     }
-    if dice.one_in(5) {
-        change(dice, &mut query);
-        return query;
+    if dice.one_in(40) {
+        query.slip = Some(dice.of(&[Slip::Extra, Slip::Limit]));
+    }
+    if dice.one_in(30) {
+        let slip = query.slip.filter(|slip| *slip == Slip::Extra);
+        return Query { slip, verb: Verb::Get(key(dice)), ..started(dice) };
     }
     let mut seen = paths;
     if dice.one_in(6) {
@@ -362,26 +261,41 @@ pub fn query(dice: &mut Dice) -> Query {
     query
 }
 
-fn change(dice: &mut Dice, query: &mut Query) {
-    if dice.one_in(2) {
-        query.order = some_paths(dice, 2).into_iter().map(|path| (path, dice.one_in(2))).collect();
-    }
+/// A query that changes documents.
+pub fn change(dice: &mut Dice) -> Query {
+    let mut query = started(dice);
     let image = |dice: &mut Dice, after: bool| match dice.below(3) {
         0 => None,
         1 if after => Some(Image::After),
         _ => Some(Image::Before),
     };
+    if dice.one_in(10) {
+        query.verb = Verb::Insert(document(dice), dice.one_in(2));
+        return query;
+    }
+    let paths: Vec<String> = PATHS.iter().map(|p| (*p).to_owned()).collect();
+    query.filter = (!dice.one_in(4)).then(|| expr(dice, 2, &paths));
+    query.skip = dice.one_in(3).then(|| dice.below(6));
+    query.limit = dice.one_in(3).then(|| dice.below(8));
+    if dice.one_in(2) {
+        query.order = some_paths(dice, 2).into_iter().map(|path| (path, dice.one_in(2))).collect();
+    }
     if dice.one_in(12) {
         // Few, so that the stores live.
         query.limit = Some(dice.below(3));
         query.verb = Verb::Change(Change::Delete, image(dice, false));
-        return;
+        return query;
     }
     if dice.one_in(6) {
-        query.limit = Some(dice.below(3));
-        let image = image(dice, true);
-        query.verb = Verb::Change(Change::Replace(document(dice)), image);
-        return;
+        let most = dice.below(3);
+        query.limit = Some(most);
+        let mut new = document(dice);
+        if let (V::Doc(fields), true) = (&mut new, most > 1) {
+            // What two documents cannot both have.
+            fields.retain(|(name, _)| name != "u");
+        }
+        query.verb = Verb::Change(Change::Replace(new), image(dice, true));
+        return query;
     }
     let mut edits = Edits::default();
     let mut left = vec!["a", "b", "n", "s", "t", "l", "d.x", "d.y", "q r", "new", "l.0", "n2.x"];
@@ -399,13 +313,30 @@ fn change(dice: &mut Dice, query: &mut Query) {
             _ => edits.push.push((path, value(dice, 1))),
         }
     }
+    if dice.one_in(8) {
+        query.limit = Some(1);
+        edits.set.push(("u".to_owned(), unique(dice)));
+    }
     if dice.one_in(4) {
-        let key = key_text(key(dice));
-        query.filter = Some(Expr::Compare("key".to_owned(), "=", V::Text(key)));
-        (query.skip, query.limit) = (None, None);
         let upserted = if left.contains(&"new") { "new" } else { "other" };
         edits.upsert.push((upserted.to_owned(), value(dice, 1)));
+        if dice.one_in(2) {
+            let key = key_text(key(dice));
+            query.filter = Some(Expr::Compare("key".to_owned(), "=", V::Text(key)));
+        }
+        if dice.one_in(2) {
+            query.skip = None;
+            query.limit = query.limit.filter(|_| edits.set.iter().any(|(path, _)| path == "u"));
+        }
     }
-    let image = image(dice, true);
-    query.verb = Verb::Change(Change::Edit(edits), image);
+    query.verb = Verb::Change(Change::Edit(edits), image(dice, true));
+    query
+}
+
+/// A change of every document to one that is kept outside its leaf: what was there is
+/// to be collected.
+pub fn churn(dice: &mut Dice) -> Query {
+    let pad = ("pad".to_owned(), V::Text(dice.of(&["x", "y", "z"]).repeat(100)));
+    let edits = Edits { set: vec![pad], ..Edits::default() };
+    Query { verb: Verb::Change(Change::Edit(edits), None), ..started(dice) }
 }

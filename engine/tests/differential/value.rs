@@ -145,6 +145,15 @@ impl V {
         }
     }
 
+    /// Of an integer; 0 of others.
+    pub fn whole(&self) -> i64 {
+        match self {
+            V::Int(n) => i64::from(*n),
+            V::Long(n) => *n,
+            _ => 0,
+        }
+    }
+
     pub fn field(&self, name: &str) -> Option<&V> {
         match self {
             V::Doc(fields) => fields.iter().find(|(n, _)| n == name).map(|(_, v)| v),
@@ -274,6 +283,11 @@ impl V {
             _ => return None,
         })
     }
+}
+
+/// A key as the field `key` shows it.
+pub fn key_text(key: u128) -> String {
+    format!("{key:032x}")
 }
 
 impl PartialEq for V {
