@@ -8,9 +8,9 @@
 //!   tests of one field only one narrows, unless no document has an array there;
 //! * rows come in the order of their keys, as those of a scan do;
 //! * an index is used only where it is expected to lead to few of the documents. What
-//!   is expected may be wrong, of values that many documents have above all: reading
-//!   the entries ends at a bound, and the query is a scan then, so that a wrong guess
-//!   costs at most a part of that scan;
+//!   is expected may be wrong while many entries are new: reading the entries ends at a
+//!   bound, and the query is a scan then, so that a wrong guess costs at most a part of
+//!   that scan;
 //! * choosing is bounded, and meets the deadline and a cancellation as reading does.
 
 use std::cell::Cell;
@@ -57,8 +57,6 @@ pub(super) struct Part {
     pub(super) fields: usize,
     /// Expected there.
     pub(super) entries: u64,
-    /// They were counted.
-    exact: bool,
 }
 
 /// The way to the documents of a query: its parts together lead to all of them.
@@ -98,14 +96,12 @@ pub(super) fn choose(
         return Ok(None);
     }
     access.most = documents / PART;
-    if !access.parts.iter().all(|part| part.exact)
-        && let Some(rows) = rows_wanted(plan)
-    {
+    if let Some(rows) = rows_wanted(plan) {
         // With more entries than this among the documents, a scan is expected to have
         // its rows after at most as many documents.
         access.most = access.most.min(documents.saturating_mul(rows).isqrt().max(LOOK));
     }
-    Ok(Some(access))
+    Ok(Some(access).filter(|access| access.entries() <= access.most))
 }
 
 /// After how many rows that meet the filter the query ends, if it may before the last.
@@ -241,14 +237,13 @@ impl Chooser<'_> {
         if !self.may_look(bounds.len())? {
             return Ok(None);
         }
-        let (mut entries, mut exact) = (0u64, true);
+        let mut entries = 0u64;
         for bounds in &bounds {
             let estimate =
                 index.estimate(self.snapshot, bounds, LOOK).map_err(QueryError::from_refusal)?;
             entries = entries.saturating_add(estimate.entries);
-            exact &= estimate.exact;
         }
-        Ok(Some(Part { index: Arc::clone(index), bounds, fields, entries, exact }))
+        Ok(Some(Part { index: Arc::clone(index), bounds, fields, entries }))
     }
 }
 

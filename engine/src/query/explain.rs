@@ -22,6 +22,7 @@ use proto::doc::DocBuf;
 
 use super::access::Access;
 use super::bind::Change;
+use super::foreign::Way;
 use super::range::{KeyRange, key_range};
 use super::run::{Scope, keys_only, operators, scan_order};
 use super::{Outcome, QueryError, SelectPlan};
@@ -94,7 +95,7 @@ pub(crate) fn explain(
     let figures = scope.work.figures();
     let mut doc = DocBuf::new();
     doc.push("store", store);
-    doc.array("plan", |steps| describe(steps, store, query, plan, access.as_ref()));
+    doc.array("plan", |steps| describe(steps, store, query, plan, (access.as_ref(), scope)));
     doc.push("examined", number(figures.examined));
     doc.push("returned", returned);
     doc.push("time_us", number(figures.micros));
@@ -109,7 +110,7 @@ fn describe(
     store: &str,
     query: &Select,
     plan: &SelectPlan,
-    access: Option<&Access>,
+    (access, scope): (Option<&Access>, Scope<'_>),
 ) {
     let range = key_range(plan.filter.as_ref());
     let reverse = scan_order(plan) == Some(Direction::Reverse);
@@ -128,7 +129,7 @@ fn describe(
             });
             doc.push("reverse", reverse);
         });
-        return behind(steps, query, plan);
+        return behind(steps, query, plan, scope);
     }
     step(steps, "scan", |scan| {
         scan.push("store", store).push("by", "key");
@@ -141,11 +142,11 @@ fn describe(
         scan.push("reverse", reverse);
         scan.push("keys_only", keys_only(plan));
     });
-    behind(steps, query, plan);
+    behind(steps, query, plan, scope);
 }
 
 /// The steps behind the access.
-fn behind(steps: &mut DocBuf, query: &Select, plan: &SelectPlan) {
+fn behind(steps: &mut DocBuf, query: &Select, plan: &SelectPlan, scope: Scope<'_>) {
     let condition = |steps: &mut DocBuf, name: &str, of: &Option<crate::pql::ast::Expr>| {
         if let Some(of) = of {
             step(steps, name, |doc| {
@@ -154,11 +155,18 @@ fn behind(steps: &mut DocBuf, query: &Select, plan: &SelectPlan) {
         }
     };
     condition(steps, "filter", &query.filter);
-    for lookup in &plan.lookups {
+    for (lookup, foreign) in plan.lookups.iter().zip(scope.lookups) {
         step(steps, "lookup", |doc| {
-            let way = if lookup.foreign.is_key() { "key" } else { "hash" };
+            let (way, index) = match foreign.way(lookup) {
+                Way::Key => ("key", None),
+                Way::Index(index) => ("index", Some(index)),
+                Way::Hash => ("hash", None),
+            };
             let on = format!("{} = {}", format::path(&lookup.local), format::path(&lookup.foreign));
             doc.push("store", &lookup.store).push("by", way).push("on", on.as_str());
+            if let Some(index) = index {
+                doc.push("index", index.name.as_str());
+            }
             doc.push("as", &lookup.name).push("one", lookup.one);
         });
     }

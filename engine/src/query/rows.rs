@@ -112,8 +112,8 @@ impl Rows for Filter {
         while self.input.advance(work)? {
             let (key, doc) = self.input.row()?;
             let holds = match self.which {
-                Which::Having => condition.holds_for_group(doc),
-                Which::Filter | Which::Joined => condition.holds(key, doc),
+                Which::Having => condition.holds_for_group(doc, work)?,
+                Which::Filter | Which::Joined => condition.holds_for(key, doc, work)?,
             };
             if holds {
                 return Ok(true);

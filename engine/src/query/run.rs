@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use lsm::{Direction, KeyspaceId, Snapshot};
 use proto::Key;
+use proto::doc::Doc;
 
 use super::access::{self, Access, Fetch};
 use super::bind::Change;
+use super::foreign::Foreign;
 use super::group::Groups;
 use super::lookup::Lookup;
 use super::predicate::{Predicate, Test};
@@ -32,7 +34,7 @@ pub struct Scope<'a> {
     /// The indexes of the store, as the snapshot has them.
     pub(crate) indexes: &'a [Arc<Index>],
     /// The stores of its lookups, in their order.
-    pub lookups: &'a [KeyspaceId],
+    pub lookups: &'a [Foreign],
     /// What it may use, and has used.
     pub work: &'a Work,
 }
@@ -87,8 +89,9 @@ pub(super) fn operators(
     if plan.filter.is_some() {
         rows = filter(rows, Which::Filter);
     }
-    for (number, keyspace) in scope.lookups.iter().take(plan.lookups.len()).enumerate() {
-        rows = Box::new(Lookup::new(rows, plan, number, scope.snapshot.clone(), *keyspace));
+    for (number, foreign) in scope.lookups.iter().take(plan.lookups.len()).enumerate() {
+        let snapshot = scope.snapshot.clone();
+        rows = Box::new(Lookup::new(rows, plan, number, snapshot, foreign)?);
     }
     if plan.joined.is_some() {
         rows = filter(rows, Which::Joined);
@@ -179,6 +182,14 @@ pub fn matching(
         found.push((key, document));
     }
     Ok(found)
+}
+
+/// Whether a document meets the filter of a plan.
+///
+/// # Errors
+/// The deadline has passed, or the query was cancelled.
+pub fn meets(plan: &SelectPlan, key: Key, doc: Doc<'_>, work: &Work) -> Result<bool, QueryError> {
+    plan.filter.as_ref().map_or(Ok(true), |filter| filter.holds_for(key, doc, work))
 }
 
 /// The key that is all a filter asks for: `filter(key = "..")`.
