@@ -12,7 +12,7 @@
 use zerocopy::little_endian::{U32, U64};
 
 use crate::error::Error;
-use crate::format::{MAX_KEY, MAX_VALUE, Owner, PAGE_BYTES, Ref, Root};
+use crate::format::{Child, MAX_KEY, MAX_VALUE, Owner, PAGE_BYTES, Root};
 use crate::level::{Level, Pages};
 use crate::node::Page;
 use crate::run::Run;
@@ -69,7 +69,10 @@ where
     };
     let mut top = Level::new(level);
     match &root {
-        Some(root) => walk.node(root.at, Vec::new(), level, None, &mut top)?,
+        Some(root) => {
+            let child = Child::new(root.at, root.entries.get());
+            walk.node(child, Vec::new(), level, None, &mut top)?;
+        }
         None => walk.leaf(None, Vec::new(), None, &mut top)?,
     }
     let Walk { mut pages, applied, .. } = walk;
@@ -88,11 +91,13 @@ where
     if top.done.is_empty() {
         return Ok((None, applied));
     }
-    let (at, level) = pages.lower(top.child(0), level)?;
+    let top = top.child(0);
+    let (at, level) = pages.lower(top.at, level)?;
     let before = root.map_or(0, |r| r.entries.get());
     let entries = (before + applied.inserted)
         .checked_sub(applied.deleted)
         .ok_or_else(|| pages.txn.refuse(owner.tree, "its count of entries is wrong: run verify"))?;
+    debug_assert_eq!(entries, top.keys(), "the tree's count and the sum of its pages");
     let root = Root {
         at,
         height: U32::new(u32::from(level) + 1),
@@ -165,19 +170,19 @@ where
     V: AsRef<[u8]>,
     I: Iterator<Item = (K, Op<V>)>,
 {
-    /// Applies the operations below `upper` to the page `at`, whose keys are at
+    /// Applies the operations below `upper` to the page `old`, whose keys are at
     /// `separator` or above, and pushes what replaces it.
     fn node(
         &mut self,
-        at: Ref,
+        old: Child,
         separator: Vec<u8>,
         level: u8,
         upper: Option<&[u8]>,
         out: &mut Level,
     ) -> Result<(), Error> {
-        let page = self.pages.load(at, level)?;
+        let page = self.pages.load(old.at, level)?;
         if level == 0 {
-            return self.leaf(Some((at, &page)), separator, upper, out);
+            return self.leaf(Some((old, &page)), separator, upper, out);
         }
         let node = page.node();
         let mut children = Level::new(level - 1);
@@ -198,16 +203,16 @@ where
             std::mem::swap(&mut own, &mut next);
         }
         if !children.changed {
-            return self.pages.push_page(out, &separator, at);
+            return self.pages.push_page(out, &separator, old);
         }
-        self.pages.txn.free(at.page(), page.epoch());
+        self.pages.txn.free(old.at.page(), page.epoch());
         self.pages.finish(&mut children, upper.is_none())?;
         self.pages.push_run(out, &children.done, upper.is_none())
     }
 
     fn leaf(
         &mut self,
-        old: Option<(Ref, &Page)>,
+        old: Option<(Child, &Page)>,
         mut separator: Vec<u8>,
         upper: Option<&[u8]>,
         out: &mut Level,
@@ -253,11 +258,11 @@ where
             }
         }
         match (old, changed) {
-            (Some((at, _)), false) => return self.pages.push_page(out, &separator, at),
+            (Some((old, _)), false) => return self.pages.push_page(out, &separator, old),
             (None, false) => return Ok(()),
-            (Some((at, page)), true) => {
+            (Some((old, page)), true) => {
                 run.extend_from_node(&page.node(), i..old_len);
-                self.pages.txn.free(at.page(), page.epoch());
+                self.pages.txn.free(old.at.page(), page.epoch());
             }
             (None, true) => {}
         }

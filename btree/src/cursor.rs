@@ -256,7 +256,7 @@ impl Cursor {
                 (None, Direction::Forward) => 0,
                 (None, Direction::Reverse) => node.len() - 1,
             };
-            at = node.child(i);
+            at = node.child(i).at;
             path.push((page, i));
             level -= 1;
         }
@@ -278,7 +278,7 @@ impl Cursor {
             };
             let level = page.header().level - 1;
             let mut below = Vec::new();
-            let leaf = self.descend(page.node().child(next), level, None, &mut below)?;
+            let leaf = self.descend(page.node().child(next).at, level, None, &mut below)?;
             self.path.truncate(depth);
             self.path[depth - 1].1 = next;
             self.path.append(&mut below);
@@ -299,7 +299,7 @@ impl Cursor {
             Direction::Reverse => i.checked_sub(1),
         };
         if let Some(next) = next {
-            self.view.0.shared.cache.hint(page.node().child(next).page());
+            self.view.0.shared.cache.hint(page.node().child(next).at.page());
         }
     }
 

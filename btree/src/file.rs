@@ -352,7 +352,7 @@ fn read_directory_page(
     let node = page.node();
     for i in 0..node.len() {
         if level > 0 {
-            read_directory_page(shared, node.child(i), level - 1, roots)?;
+            read_directory_page(shared, node.child(i).at, level - 1, roots)?;
             continue;
         }
         let (Ok(tree), Ok(root)) =

@@ -28,6 +28,10 @@
 //! reference to a page
 //!   0        4        8
 //!   | page   | low half of the page's checksum |
+//!
+//! child of an inner page
+//!   0           8               14
+//!   | reference | keys below it |
 //! ```
 //!
 //! checksum = CRC-64/NVME over the page number as u64, then bytes 8..4096.
@@ -43,7 +47,7 @@ pub const MAX_KEY: usize = 1024;
 /// Longest value, in bytes.
 pub const MAX_VALUE: usize = 512;
 /// The file format this code writes, and the newest it reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// First bytes (after the checksum) of a meta page.
 pub(crate) const MAGIC: [u8; 8] = *b"PLNKTREE";
@@ -58,7 +62,7 @@ pub(crate) const MAX_HEIGHT: u32 = 32;
 
 /// Kind of a page, in its header.
 pub(crate) const LEAF: u8 = 1;
-/// An inner page: its values are references.
+/// An inner page: its values are children ([`Child`]).
 pub(crate) const INNER: u8 = 2;
 /// A piece of the free list.
 pub(crate) const FREE: u8 = 3;
@@ -97,6 +101,31 @@ impl Ref {
     /// Whether the page with this whole checksum is the one meant.
     pub(crate) fn vouches_for(self, checksum: u64) -> bool {
         self.check.get() == low_half(checksum)
+    }
+}
+
+/// What an inner page says of a child: where it is, and how many keys are in the leaves
+/// below it. That is what lets keys between two bounds be counted without reading them.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub(crate) struct Child {
+    pub(crate) at: Ref,
+    /// Little-endian. A file has 2^32 pages of fewer than 2^9 keys at most: they fit.
+    keys: [u8; 6],
+}
+
+impl Child {
+    pub(crate) fn new(at: Ref, keys: u64) -> Child {
+        let [a, b, c, d, e, f, ..] = keys.to_le_bytes();
+        Child { at, keys: [a, b, c, d, e, f] }
+    }
+
+    /// Keys in the leaves below it.
+    pub(crate) fn keys(&self) -> u64 {
+        let [a, b, c, d, e, f] = self.keys;
+        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
     }
 }
 
@@ -191,6 +220,7 @@ impl Owner {
 
 const _: () = {
     assert!(size_of::<Ref>() == 8);
+    assert!(size_of::<Child>() == 14);
     assert!(size_of::<Header>() == 32);
     assert!(size_of::<Meta>() == 136);
     assert!(size_of::<Root>() == 24);
@@ -198,7 +228,7 @@ const _: () = {
     assert!(std::mem::offset_of!(Meta, version) == 16);
     assert!(std::mem::offset_of!(Meta, user) == 72);
     // Three of the largest inner entries, two of the largest leaf entries fit.
-    assert!(3 * (8 + MAX_KEY + 8) <= CAPACITY);
+    assert!(3 * (8 + MAX_KEY + size_of::<Child>()) <= CAPACITY);
     assert!(2 * (8 + MAX_KEY + MAX_VALUE) <= CAPACITY);
 };
 

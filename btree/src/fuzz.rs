@@ -24,7 +24,7 @@ pub fn page(bytes: &[u8]) -> Option<usize> {
         let found = node.search(&key);
         if level > 0 {
             assert!(node.child_index(&key) < node.len(), "a child that is there");
-            assert!(node.child(i).page() > 0, "no reference to the meta pages");
+            assert!(node.child(i).at.page() > 0, "no reference to the meta pages");
         } else if check_order(&page).is_ok() {
             assert_eq!(found, Ok(i), "in an orderly page every key is found");
         }

@@ -11,10 +11,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 use crate::error::Error;
-use crate::format::{CAPACITY, Owner, Ref};
+use crate::format::{CAPACITY, Child, Owner, Ref};
 use crate::node::Page;
 use crate::run::{Run, separator};
 use crate::write::Txn;
@@ -28,7 +28,7 @@ const MERGED: usize = CAPACITY / 2;
 /// What replaces the children of one page (or the root), in order.
 pub(crate) struct Level {
     level: u8,
-    /// Separators and references of finished pages.
+    /// Separators and children: the finished pages.
     pub(crate) done: Run,
     /// An underfull page behind them, not written yet: it waits for its sibling.
     hold: Option<Draft>,
@@ -40,13 +40,9 @@ impl Level {
         Level { level, done: Run::default(), hold: None, changed: false }
     }
 
-    pub(crate) fn child(&self, i: usize) -> Ref {
-        reference(&self.done, i)
+    pub(crate) fn child(&self, i: usize) -> Child {
+        self.done.child(i)
     }
-}
-
-fn reference(run: &Run, i: usize) -> Ref {
-    Ref::read_from_bytes(run.value(i)).expect("entries of inner runs are references")
 }
 
 /// The entries of a page not yet written.
@@ -76,7 +72,7 @@ impl Pages<'_, '_> {
                 break;
             }
             self.txn.free(at.page(), page.epoch());
-            at = page.node().child(0);
+            at = page.node().child(0).at;
             level -= 1;
         }
         Ok((at, level))
@@ -102,8 +98,8 @@ impl Pages<'_, '_> {
         run: &Run,
         range: Range<usize>,
     ) -> Result<(), Error> {
-        let at = self.txn.write_node(run, range, self.owner, level)?;
-        done.push(&[], separator, at.as_bytes());
+        let child = self.txn.write_node(run, range, self.owner, level)?;
+        done.push(&[], separator, child.as_bytes());
         Ok(())
     }
 
@@ -112,15 +108,15 @@ impl Pages<'_, '_> {
         &mut self,
         out: &mut Level,
         separator: &[u8],
-        at: Ref,
+        child: Child,
     ) -> Result<(), Error> {
         if out.hold.is_none() {
-            out.done.push(&[], separator, at.as_bytes());
+            out.done.push(&[], separator, child.as_bytes());
             return Ok(());
         }
-        let page = self.load(at, out.level)?;
+        let page = self.load(child.at, out.level)?;
         let draft = self.draft(&page, separator);
-        self.txn.free(at.page(), page.epoch());
+        self.txn.free(child.at.page(), page.epoch());
         self.push_draft(out, draft)
     }
 
@@ -227,7 +223,7 @@ impl Pages<'_, '_> {
             let Draft { separator, run } = hold;
             return self.write(&mut out.done, out.level, &separator, &run, 0..run.len());
         };
-        let at = out.child(last);
+        let at = out.child(last).at;
         let page = self.load(at, out.level)?;
         let left = self.draft(&page, out.done.key(last));
         let mut drafts = if edge && !fits(&left, &hold, out.level) {
@@ -275,7 +271,7 @@ impl Pages<'_, '_> {
     /// Appends `right` to `left`, both entries of inner pages above `level`.
     fn combine_seam(&mut self, level: u8, left: &mut Run, right: &Run) -> Result<(), Error> {
         let last = left.len() - 1;
-        let (a, b) = (reference(left, last), reference(right, 0));
+        let (a, b) = (left.child(last).at, right.child(0).at);
         let (page_a, page_b) = (self.load(a, level)?, self.load(b, level)?);
         if page_a.used() >= UNDERFULL && page_b.used() >= UNDERFULL {
             left.extend(right, 0..right.len());

@@ -10,7 +10,8 @@
 //! From the file upwards:
 //! * `format`: meta page, page header, references, checksums (the drawing);
 //! * `node`: leaf and inner pages, read in place; `run`: where pages end;
-//! * `cache`: page frames; `pins`: inner pages kept by what refers to them; `view`, `cursor`: reading;
+//! * `cache`: page frames; `pins`: inner pages kept by what refers to them; `view`, `cursor`, `many`:
+//!   reading; `count`: keys between bounds;
 //! * `apply`, `level`: sorted batches; `trim`: removing from the front; `shrink`:
 //!   giving the end of the file back; `free`: the free list; `write`: commit and why it
 //!   is durable; `file`: open and create; `verify`: proof that a file is whole;
@@ -34,6 +35,7 @@
 
 mod apply;
 mod cache;
+mod count;
 mod cursor;
 mod error;
 mod file;

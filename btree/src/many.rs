@@ -105,12 +105,12 @@ fn leaf_of(
         let node = path[last].page.node();
         let child = node.child_index(key);
         if path.len() == usize::from(top) {
-            return Ok(node.child(child));
+            return Ok(node.child(child).at);
         }
         let next = (last, child + 1);
         let fence = if next.1 < node.len() { Some(next) } else { path[last].fence };
         let level = top - path.len() as u8;
-        let page = shared.load(node.child(child), owner, level, Hint::Point)?;
+        let page = shared.load(node.child(child).at, owner, level, Hint::Point)?;
         path.push(Step { page, fence });
     }
 }

@@ -6,7 +6,9 @@
 //!   reading one never meets an offset outside the page;
 //! * the prefix is the longest one all keys of the page share, so a set of
 //!   entries has exactly one encoding;
-//! * entry 0 of an inner page has no key: its child holds everything below key 1.
+//! * entry 0 of an inner page has no key: its child holds everything below key 1;
+//! * an inner page says of each child how many keys are below it. Who makes one takes
+//!   that from the pages below ([`Run::keys`]), so it is right where those are.
 //!
 //! ```text
 //!   32      32+4n      32+6n      32+6n+p                          end
@@ -16,7 +18,7 @@
 //!           line decides most steps of a search
 //!   offset  u16, where the cell begins; it ends where the next begins
 //!   cell    | suffix length u16 | suffix | value |
-//!           key = prefix + suffix; the value of an inner page is a reference (8 bytes)
+//!           key = prefix + suffix; the value of an inner page is a child (14 bytes)
 //! ```
 
 use std::cmp::Ordering;
@@ -27,8 +29,8 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::format::{
-    CAPACITY, FIRST_PAGE, Header, INNER, LEAF, MAX_KEY, MAX_VALUE, PAGE_BYTES, PageBytes, Ref,
-    carried_checksum, checksum, seal,
+    CAPACITY, Child, FIRST_PAGE, Header, INNER, LEAF, MAX_KEY, MAX_VALUE, PAGE_BYTES, PageBytes,
+    Ref, carried_checksum, checksum, seal,
 };
 use crate::pins::{Bound, Pins};
 use crate::run::Run;
@@ -202,8 +204,21 @@ impl<'a> Node<'a> {
     }
 
     /// Child `i` of an inner page.
-    pub(crate) fn child(&self, i: usize) -> Ref {
-        Ref::read_from_bytes(self.value(i)).expect("checked: inner values are references")
+    pub(crate) fn child(&self, i: usize) -> Child {
+        Child::read_from_bytes(self.value(i)).expect("checked: inner values are children")
+    }
+
+    /// Keys below the first `n` entries: of a leaf, those are the keys.
+    pub(crate) fn keys_before(&self, n: usize) -> u64 {
+        if !self.inner {
+            return n as u64;
+        }
+        (0..n).map(|i| self.child(i).keys()).sum()
+    }
+
+    /// Keys in the page or below it.
+    pub(crate) fn keys(&self) -> u64 {
+        self.keys_before(self.len())
     }
 
     /// Writes the key of entry `i` into `key`. Entry 0 of an inner page has none.
@@ -331,11 +346,14 @@ fn check(bytes: &PageBytes) -> Result<(), String> {
         if node.prefix.len() + suffix > MAX_KEY {
             return Err(format!("the key of entry {i} is longer than {MAX_KEY} bytes"));
         }
-        if inner && value != size_of::<Ref>() || value > MAX_VALUE {
+        if inner && value != size_of::<Child>() || value > MAX_VALUE {
             return Err(format!("the value of entry {i} has {value} bytes"));
         }
-        if inner && node.child(i).page() < FIRST_PAGE {
-            return Err(format!("entry {i} refers to page {}", node.child(i).page()));
+        if inner && node.child(i).at.page() < FIRST_PAGE {
+            return Err(format!("entry {i} refers to page {}", node.child(i).at.page()));
+        }
+        if inner && node.child(i).keys() == 0 {
+            return Err(format!("entry {i} says that no key is below it"));
         }
     }
     Ok(())
@@ -373,4 +391,13 @@ pub(crate) fn check_order(page: &Page) -> Result<(), String> {
         return Err("its unused bytes are not zero".into());
     }
     Ok(())
+}
+
+/// Whether the page has, or says that it has below it, as many keys as the page above
+/// says of it. Where all pages of a tree do, all counts in it are right.
+pub(crate) fn check_keys(page: &Page, above: u64) -> Result<(), String> {
+    match page.node().keys() {
+        keys if keys == above => Ok(()),
+        keys => Err(format!("it has {keys} keys, in it or below; what refers to it says {above}")),
+    }
 }

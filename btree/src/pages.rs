@@ -21,11 +21,11 @@ use crate::cache::Cache;
 use crate::error::Error;
 use crate::file::{Other, choose_meta, read_directory};
 use crate::format::{
-    DIRECTORY, FIRST_PAGE, Meta, Owner, PAGE_BYTES, PageBytes, Ref, Root, carried_checksum,
+    Child, DIRECTORY, FIRST_PAGE, Meta, Owner, PAGE_BYTES, PageBytes, Ref, Root, carried_checksum,
     checksum,
 };
 use crate::free;
-use crate::node::{Node, Page, check_order};
+use crate::node::{Node, Page, check_keys, check_order};
 use crate::pins::Bound;
 use crate::verify::Report;
 use crate::view::{Shared, State, View};
@@ -43,6 +43,8 @@ pub struct PageAt {
     pub free: bool,
     /// Distance to the leaves.
     pub level: u8,
+    /// How many keys it has, or are below it, by what refers to it.
+    pub keys: u64,
     /// Keys below it are at or above this one,
     pub low: Vec<u8>,
     /// and below this one.
@@ -67,7 +69,7 @@ impl PageCopy {
     }
 
     /// What [`Pages`] leaves out of a page found at this place: its keys in order and
-    /// between those of the page above, nothing in its unused bytes.
+    /// between those of the page above, as many as that says, nothing in its unused bytes.
     ///
     /// # Errors
     /// What does not hold.
@@ -75,6 +77,7 @@ impl PageCopy {
         if !self.0.is_node() {
             return Ok(());
         }
+        check_keys(&self.0, at.keys)?;
         check_order(&self.0)?;
         let node = self.0.node();
         let first = usize::from(at.level > 0);
@@ -123,7 +126,7 @@ pub fn check_page(page: u32, bytes: &[u8; PAGE_BYTES]) -> Option<u32> {
 }
 
 struct Todo {
-    at: Ref,
+    child: Child,
     owner: Owner,
     level: u8,
     low: Vec<u8>,
@@ -149,7 +152,7 @@ impl Pages {
         if !meta.directory.is_none() {
             let level = (meta.directory_height.get() as u8).saturating_sub(1);
             todo.push(Todo {
-                at: meta.directory,
+                child: Child::new(meta.directory, meta.trees.get()),
                 owner: Owner::new(DIRECTORY),
                 level,
                 low: Vec::new(),
@@ -175,8 +178,8 @@ impl Pages {
     fn begin(&mut self, tree: u32, root: &Root) {
         // Read with the directory, which checked it.
         let level = (root.height.get() as u8).saturating_sub(1);
-        let (at, owner) = (root.at, root.owner(tree));
-        self.todo.push(Todo { at, owner, level, low: Vec::new(), high: None });
+        let (child, owner) = (Child::new(root.at, root.entries.get()), root.owner(tree));
+        self.todo.push(Todo { child, owner, level, low: Vec::new(), high: None });
     }
 
     /// The next page. `known` is asked before a page is read: true skips it and
@@ -192,7 +195,8 @@ impl Pages {
                 self.begin(*tree, root);
                 continue;
             };
-            let (number, check) = (todo.at.page(), todo.at.check());
+            let at = todo.child.at;
+            let (number, check) = (at.page(), at.check());
             if known(number, check) {
                 continue;
             }
@@ -202,11 +206,12 @@ impl Pages {
                 tree: (todo.owner.tree != DIRECTORY).then_some(todo.owner.tree),
                 free: false,
                 level: todo.level,
+                keys: todo.child.keys(),
                 low: todo.low,
                 high: todo.high,
             };
             let shared = &self.view.0.shared;
-            let page = match shared.load_from_disk(todo.at, todo.owner, todo.level) {
+            let page = match shared.load_from_disk(at, todo.owner, todo.level) {
                 Ok(page) => page,
                 Err(error) => return Some(Walked::Lost(place, error)),
             };
@@ -214,7 +219,7 @@ impl Pages {
                 let node = page.node();
                 for i in (0..node.len()).rev() {
                     self.todo.push(Todo {
-                        at: node.child(i),
+                        child: node.child(i),
                         owner: todo.owner,
                         level: todo.level - 1,
                         low: if i == 0 { place.low.clone() } else { node.key(i) },
@@ -244,6 +249,7 @@ impl Pages {
                 tree: None,
                 free: true,
                 level: 0,
+                keys: 0,
                 low: Vec::new(),
                 high: None,
             };

@@ -5,7 +5,9 @@
 
 use std::ops::Range;
 
-use crate::format::CAPACITY;
+use zerocopy::FromBytes;
+
+use crate::format::{CAPACITY, Child};
 use crate::node::{ENTRY_BYTES, Node};
 
 /// Entries in key order, in one buffer.
@@ -45,6 +47,16 @@ impl Run {
         let e = self.entries[i];
         let at = e.at + usize::from(e.key);
         &self.bytes[at..at + usize::from(e.value)]
+    }
+
+    /// The child in entry `i` of a run of an inner level.
+    pub(crate) fn child(&self, i: usize) -> Child {
+        Child::read_from_bytes(self.value(i)).expect("entries of inner runs are children")
+    }
+
+    /// Keys in these entries, or below them.
+    pub(crate) fn keys(&self, range: Range<usize>, inner: bool) -> u64 {
+        if inner { range.map(|i| self.child(i).keys()).sum() } else { range.len() as u64 }
     }
 
     /// Room for so many entries, of so many bytes together.

@@ -24,7 +24,7 @@ use zerocopy::IntoBytes;
 
 use crate::error::Error;
 use crate::file::PageFile;
-use crate::format::{DIRECTORY, Owner, PAGE_BYTES, Ref};
+use crate::format::{Child, DIRECTORY, Owner, PAGE_BYTES, Ref};
 use crate::free::Space;
 use crate::run::Run;
 use crate::view::View;
@@ -153,21 +153,21 @@ impl Txn<'_> {
             let page = self.load(at, Owner::new(DIRECTORY), level)?;
             let node = page.node();
             for i in 0..node.len() {
-                self.pages_below(node.child(i), level - 1, out)?;
+                self.pages_below(node.child(i).at, level - 1, out)?;
             }
         }
         Ok(())
     }
 
     /// Writes a page of the directory, and all below it, to other places.
-    pub(crate) fn moved(&mut self, at: Ref, level: u8) -> Result<Ref, Error> {
+    pub(crate) fn moved(&mut self, at: Ref, level: u8) -> Result<Child, Error> {
         let owner = Owner::new(DIRECTORY);
         let page = self.load(at, owner, level)?;
         let node = page.node();
         let mut run = Run::default();
         for i in 0..node.len() {
             let entry = if level > 0 {
-                self.moved(node.child(i), level - 1)?.as_bytes().to_vec()
+                self.moved(node.child(i).at, level - 1)?.as_bytes().to_vec()
             } else {
                 node.value(i).to_vec()
             };

@@ -14,7 +14,7 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
 use crate::error::Error;
-use crate::format::{Ref, Root};
+use crate::format::{Child, Ref, Root};
 use crate::level::Pages;
 use crate::run::Run;
 use crate::write::Txn;
@@ -41,7 +41,7 @@ pub(crate) fn trim(
     let level = txn.levels(tree, &root)? - 1;
     let pages = Pages { txn, owner: root.owner(tree) };
     let mut cut = Cut { pages, leaves, removed, key: Vec::new(), trimmed: Trimmed::default() };
-    let left = cut.page(root.at, level)?;
+    let left = cut.page(Child::new(root.at, root.entries.get()), level)?;
     let Cut { mut pages, mut trimmed, .. } = cut;
     let refuse = |pages: &Pages<'_, '_>| {
         Err(pages.txn.refuse(tree, "its count of entries is wrong: run verify"))
@@ -52,9 +52,10 @@ pub(crate) fn trim(
     };
     let root = match left {
         None => None,
-        Some(at) if at == root.at => Some(root),
-        Some(at) => {
-            let (at, level) = pages.lower(at, level)?;
+        Some(top) if top.at == root.at => Some(root),
+        Some(top) => {
+            debug_assert_eq!(top.keys(), trimmed.left, "its count and the sum of its pages");
+            let (at, level) = pages.lower(top.at, level)?;
             let (height, entries) = (U32::new(u32::from(level) + 1), U64::new(trimmed.left));
             Some(Root { at, height, entries, ..root })
         }
@@ -72,11 +73,12 @@ struct Cut<'a, 't, 'f> {
 }
 
 impl Cut<'_, '_, '_> {
-    /// What is left of the page `at`: itself, what replaces it, or nothing.
-    fn page(&mut self, at: Ref, level: u8) -> Result<Option<Ref>, Error> {
+    /// What is left of the page `old`: itself, what replaces it, or nothing.
+    fn page(&mut self, old: Child, level: u8) -> Result<Option<Child>, Error> {
         if self.leaves == 0 {
-            return Ok(Some(at));
+            return Ok(Some(old));
         }
+        let at = old.at;
         let page = self.pages.load(at, level)?;
         let node = page.node();
         if level == 0 {
@@ -100,7 +102,7 @@ impl Cut<'_, '_, '_> {
             return Ok(None);
         };
         if first == node.child(0) {
-            return Ok(Some(at));
+            return Ok(Some(old));
         }
         // Entry 0 loses its key: its child holds everything below key 1.
         let mut run = Run::default();

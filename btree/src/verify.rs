@@ -6,9 +6,9 @@
 use std::fmt;
 
 use crate::error::{Error, Place};
-use crate::format::{DIRECTORY, FIRST_PAGE, Owner, Ref, Root};
+use crate::format::{Child, DIRECTORY, FIRST_PAGE, Owner, Root};
 use crate::free;
-use crate::node::check_order;
+use crate::node::{check_keys, check_order};
 use crate::view::{State, View};
 
 /// Faults a report names; more are only counted.
@@ -138,7 +138,8 @@ impl Check<'_> {
             return;
         }
         let level = meta.directory_height.get() as u8 - 1;
-        let found = self.page(meta.directory, Owner::new(DIRECTORY), level, &[], None);
+        let top = Child::new(meta.directory, meta.trees.get());
+        let found = self.page(top, Owner::new(DIRECTORY), level, &[], None);
         if found != meta.trees.get() {
             let what = format!("{found} trees found, the meta page says {}", meta.trees);
             self.fault(meta.directory.page(), Some(DIRECTORY), what);
@@ -151,7 +152,8 @@ impl Check<'_> {
             Ok(levels) => levels - 1,
             Err(e) => return self.error(root.at.page(), Some(tree), e),
         };
-        let found = self.page(root.at, root.owner(tree), level, &[], None);
+        let top = Child::new(root.at, root.entries.get());
+        let found = self.page(top, root.owner(tree), level, &[], None);
         self.report.entries += found;
         if found != root.entries.get() {
             let what = format!("{found} keys found, the directory says {}", root.entries);
@@ -160,8 +162,15 @@ impl Check<'_> {
     }
 
     /// Walks a page whose keys must be in `low..high`; returns how many keys are below it.
-    fn page(&mut self, at: Ref, owner: Owner, level: u8, low: &[u8], high: Option<&[u8]>) -> u64 {
-        let tree = owner.tree;
+    fn page(
+        &mut self,
+        child: Child,
+        owner: Owner,
+        level: u8,
+        low: &[u8],
+        high: Option<&[u8]>,
+    ) -> u64 {
+        let (at, tree) = (child.at, owner.tree);
         if !self.reach(at.page(), Some(tree)) {
             return 0;
         }
@@ -181,6 +190,9 @@ impl Check<'_> {
             self.fault(at.page(), Some(tree), "the page is of a later commit");
         }
         let node = page.node();
+        if let Err(what) = check_keys(&page, child.keys()) {
+            self.fault(at.page(), Some(tree), what);
+        }
         let first = usize::from(level > 0);
         if first < node.len() {
             // Above the lower bound: equal only in leaves, where it may be a key.

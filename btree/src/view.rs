@@ -136,7 +136,7 @@ impl State {
             let Some(page) = pins.get(slot, load)? else { break };
             let node = page.node();
             slot = node.child_index(key);
-            at = node.child(slot);
+            at = node.child(slot).at;
             level -= 1;
             if level > 0 {
                 pins = page.pins(pins.bound());
@@ -148,7 +148,7 @@ impl State {
                 return Ok(Some(page));
             }
             let node = page.node();
-            at = node.child(node.child_index(key));
+            at = node.child(node.child_index(key)).at;
             level -= 1;
         }
     }
@@ -203,7 +203,7 @@ impl View {
         while level > 0 {
             let page = shared.load(at, owner, level, Hint::Point)?;
             let node = page.node();
-            at = node.child(node.child_index(key));
+            at = node.child(node.child_index(key)).at;
             level -= 1;
         }
         Ok(Some(at.page()))

@@ -44,7 +44,7 @@ use crate::apply::{self, Applied, Op};
 use crate::cache::Hint;
 use crate::error::Error;
 use crate::file::PageFile;
-use crate::format::{DIRECTORY, Meta, Owner, PAGE_BYTES, Ref, Root};
+use crate::format::{Child, DIRECTORY, Meta, Owner, PAGE_BYTES, Ref, Root};
 use crate::free::{self, Space};
 use crate::node::{Page, build};
 use crate::run::Run;
@@ -307,7 +307,7 @@ impl<'f> Write<'f> {
         self.txn.usable(0)?;
         self.shrinking = shrinking;
         if let Some((at, level)) = self.directory() {
-            self.moved = Some(self.txn.moved(at, level)?);
+            self.moved = Some(self.txn.moved(at, level)?.at);
         }
         self.finish()
     }
@@ -487,15 +487,16 @@ impl Txn<'_> {
         range: Range<usize>,
         owner: Owner,
         level: u8,
-    ) -> Result<Ref, Error> {
+    ) -> Result<Child, Error> {
         let number = self.allocate()?;
+        let keys = run.keys(range.clone(), level > 0);
         let page = build(run, range, self.epoch, owner.stamp, level, number);
-        let at = Ref::new(number, page.checksum());
+        let child = Child::new(Ref::new(number, page.checksum()), keys);
         self.dirty.insert(number, Arc::new(page));
         if self.dirty.len() * PAGE_BYTES > self.file.dirty_bytes() {
             self.write_pages()?;
         }
-        Ok(at)
+        Ok(child)
     }
 
     fn allocate(&mut self) -> Result<u32, Error> {
@@ -564,7 +565,7 @@ impl Txn<'_> {
         let node = page.node();
         let mut pages = 1;
         for i in 0..node.len() {
-            pages += self.free_below(node.child(i), owner, level - 1, older_views)?;
+            pages += self.free_below(node.child(i).at, owner, level - 1, older_views)?;
         }
         self.free(at.page(), page.epoch());
         Ok(pages)

@@ -163,9 +163,78 @@ fn errors_name_file_page_and_tree() {
     }
 }
 
+/// Gives a page the checksum of its bytes, and what refers to it that checksum, up to
+/// the meta page: a file that holds together but for what was changed.
+fn reseal(bytes: &mut [u8], mut page: usize) {
+    loop {
+        let at = page * PAGE_BYTES;
+        let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+        digest.update(&(page as u64).to_le_bytes());
+        digest.update(&bytes[at + 8..at + PAGE_BYTES]);
+        let (old, new) = (bytes[at..at + 4].to_vec(), digest.finalize().to_le_bytes());
+        bytes[at..at + 8].copy_from_slice(&new);
+        if page < 2 {
+            return;
+        }
+        let reference = [&(page as u32).to_le_bytes()[..], &old].concat();
+        // The newest page that has it: epochs are at 8 of headers, at 24 of meta pages.
+        let epoch = |page: usize| {
+            let at = page * PAGE_BYTES + if page < 2 { 24 } else { 8 };
+            u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+        };
+        let mut found: Vec<usize> = (0..bytes.len() - 8)
+            .filter(|&i| bytes[i..i + 8] == reference[..] && i / PAGE_BYTES != page)
+            .collect();
+        found.sort_by_key(|&i| epoch(i / PAGE_BYTES));
+        let place = *found.last().unwrap();
+        bytes[place + 4..place + 8].copy_from_slice(&new[..4]);
+        page = place / PAGE_BYTES;
+    }
+}
+
+#[test]
+fn a_wrong_count_in_an_inner_page_is_named() {
+    // given: a tree of two levels, and its root in the file
+    let disk = SimDisk::new(1);
+    let file = open(disk.clone()).unwrap();
+    let ops = (0..20u32).map(|k| (k.to_be_bytes().to_vec(), Some(vec![7; 300])));
+    commit(&file, &Change::from([(1, ops.collect())]), 1, &Trees::new()).unwrap();
+    assert_clean(&file);
+    drop(file);
+    let mut bytes = disk.file_bytes(PATH).unwrap();
+    let inner = |page: &usize| bytes[page * PAGE_BYTES + 20] == 2;
+    let root = (2..bytes.len() / PAGE_BYTES).find(inner).unwrap();
+    // Without a change it is what it was.
+    let before = bytes.clone();
+    reseal(&mut bytes, root);
+    assert_eq!(bytes, before);
+    // when: it says one key more of its last child, whose count ends its bytes
+    let end = root * PAGE_BYTES + 26;
+    let end = usize::from(u16::from_le_bytes([bytes[end], bytes[end + 1]]));
+    bytes[root * PAGE_BYTES + end - 6] += 1;
+    reseal(&mut bytes, root);
+    disk.open(PATH, Open::Write).unwrap().write_at(&bytes, 0).unwrap();
+    // then: all keys are served, and verify names the root and the leaf that disagree,
+    let file = open(disk.clone()).unwrap();
+    assert_eq!(contents(&file.view()).unwrap()[&1].len(), 20);
+    let faults = file.verify().faults;
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert_eq!(faults[0].place.page as usize, root);
+    assert!(faults[0].what.contains("it has 21 keys"), "{faults:?}");
+    assert!(faults[1].what.contains("what refers to it says"), "{faults:?}");
+    // and so does a walk over its pages.
+    let mut pages = file.view().pages();
+    let mut found = Vec::new();
+    while let Some(walked) = pages.next(&mut |_, _| false) {
+        let btree::Walked::Page(at, page) = walked else { panic!("nothing is lost") };
+        found.extend(page.check(&at).err());
+    }
+    assert_eq!(found, faults.iter().map(|fault| fault.what.clone()).collect::<Vec<_>>());
+}
+
 #[test]
 fn another_format_is_refused_by_name() {
-    for version in [1, 3] {
+    for version in [1, 2, 4] {
         refused_by_version(version);
     }
 }
@@ -183,9 +252,9 @@ fn refused_by_version(version: u8) {
     // when, then
     let error = open(disk).unwrap_err();
     let named =
-        matches!(error, Error::Version { found, supported: 2, .. } if found == version.into());
+        matches!(error, Error::Version { found, supported: 3, .. } if found == version.into());
     assert!(named, "{error}");
-    let todo = if version < 2 { "planctl export" } else { "run the release that wrote it" };
+    let todo = if version < 3 { "planctl export" } else { "run the release that wrote it" };
     assert!(error.to_string().contains(todo), "{error}");
 }
 

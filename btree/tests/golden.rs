@@ -1,4 +1,4 @@
-//! The bytes of a page file, as they are and will stay in format 2.
+//! The bytes of a page file, as they are and will stay in format 3.
 //!
 //! A change here is a change of the format: raise `VERSION`, and keep reading
 //! these bytes or refuse them by name.
@@ -48,8 +48,8 @@ fn a_fresh_file() {
         &disk,
         0,
         expect![[r#"
-            0000: 7a89ffed 343cfc5a 504c4e4b 54524545
-            0016: 02000000 00100000 00000000 00000000
+            0000: 3f4d75c5 8514ed3e 504c4e4b 54524545
+            0016: 03000000 00100000 00000000 00000000
             0032: 00000000 00000000 00000000 02000000
         "#]],
     );
@@ -57,8 +57,8 @@ fn a_fresh_file() {
         &disk,
         1,
         expect![[r#"
-            0000: 7c8ade58 4cdaf66a 504c4e4b 54524545
-            0016: 02000000 00100000 01000000 00000000
+            0000: 394e5470 fdf2e70e 504c4e4b 54524545
+            0016: 03000000 00100000 01000000 00000000
             0032: 00000000 00000000 00000000 02000000
         "#]],
     );
@@ -101,8 +101,8 @@ fn a_leaf_and_its_directory() {
         &disk,
         0,
         expect![[r#"
-            0000: 5d2a81a6 1923dc30 504c4e4b 54524545
-            0016: 02000000 00100000 02000000 00000000
+            0000: 18ee0b8e a80bcd54 504c4e4b 54524545
+            0016: 03000000 00100000 02000000 00000000
             0032: 03000000 34105b1a 01000000 04000000
             0048: 01000000 00000000 00000000 00000000
             0064: 00000000 00000000 74686520 63616c6c
@@ -127,14 +127,16 @@ fn an_inner_page_and_a_free_list() {
         &disk,
         7,
         expect![[r#"
-            0000: b4dda1f6 8addd5fb 02000000 00000000
-            0016: 01000000 02010500 04007800 00000000
+            0000: 1e19a3ad 7f4d89b5 02000000 00000000
+            0016: 01000000 02010500 04009600 00000000
             0032: 00000000 07000000 0e000000 15000000
-            0048: 1c000000 42004c00 57006200 6d006b65
-            0064: 79200000 02000000 b84fbbe2 01000703
-            0080: 000000e3 b6f6af01 000e0400 000087ec
-            0096: e2750100 15050000 00621c12 7b01001c
-            0112: 06000000 80c9fbee 00000000 00000000
+            0048: 1c000000 42005200 63007400 85006b65
+            0064: 79200000 02000000 b84fbbe2 07000000
+            0080: 00000100 07030000 00e3b6f6 af070000
+            0096: 00000001 000e0400 000087ec e2750700
+            0112: 00000000 01001505 00000062 1c127b07
+            0128: 00000000 0001001c 06000000 80c9fbee
+            0144: 02000000 00000000 00000000 00000000
         "#]],
     );
     let mut write = file.begin();
@@ -154,13 +156,13 @@ fn an_inner_page_and_a_free_list() {
 }
 
 #[test]
-fn a_file_of_format_2_is_read() {
+fn a_file_of_format_3_is_read() {
     // given: a fresh file's meta page 1, as the bytes above say
     let disk = SimDisk::new(1);
     let raw = disk.open(PATH, Open::CreateNew).unwrap();
     let mut page = [0; PAGE_BYTES];
     page[..8].copy_from_slice(&META_CHECKSUM);
-    page[8..24].copy_from_slice(b"PLNKTREE\x02\0\0\0\0\x10\0\0");
+    page[8..24].copy_from_slice(b"PLNKTREE\x03\0\0\0\0\x10\0\0");
     page[24] = 1;
     page[44] = 2;
     raw.write_at(&page, PAGE_BYTES as u64).unwrap();
@@ -172,4 +174,4 @@ fn a_file_of_format_2_is_read() {
 }
 
 /// Of the second page of a fresh file.
-const META_CHECKSUM: [u8; 8] = [0x7c, 0x8a, 0xde, 0x58, 0x4c, 0xda, 0xf6, 0x6a];
+const META_CHECKSUM: [u8; 8] = [0x39, 0x4e, 0x54, 0x70, 0xfd, 0xf2, 0xe7, 0x0e];

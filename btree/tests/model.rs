@@ -192,6 +192,8 @@ fn assert_probes(view: &btree::View, model: &Trees, probes: &[Key]) {
                         .map(|(k, v)| (k.clone(), v.clone()))
                         .collect();
                     let found = range(view, tree, low, high, Forward).unwrap();
+                    let counted = view.count_range(tree, low, high).unwrap();
+                    assert_eq!(counted, expected.len() as u64, "{low:?} {high:?}");
                     assert_eq!(found, expected, "{low:?} {high:?}");
                     // A seek lands on the next entry in the direction, within the range.
                     for probe in probes {

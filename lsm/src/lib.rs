@@ -14,6 +14,7 @@ mod backup;
 mod batch;
 #[doc(hidden)]
 pub mod bench;
+mod between;
 mod block;
 mod commit;
 mod count;
@@ -66,6 +67,7 @@ pub use backup::{
 pub use batch::{
     Batch, BatchError, KeyspaceId, MAX_BATCH_BYTES, MAX_KEY, MAX_KEYSPACE, Op, Ops, decode,
 };
+pub use between::RangeCount;
 pub use btree::Direction;
 pub use cursor::{Cursor, Entry};
 pub use directory::StoreId;

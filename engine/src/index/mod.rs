@@ -37,8 +37,8 @@
 //!   snapshot has such a document; without one, index order is `orderBy` order but among
 //!   entries of which a field was cut ([`Index::ends`] says so).
 //! * [`Index::entries_now`] is the exact number of entries, `Store::documents_now` that
-//!   of documents; [`Index::estimate`] how many lie between bounds, exact up to a few
-//!   hundred.
+//!   of documents; [`Index::estimate`] how many lie between bounds: exactly, unless many
+//!   of them are new.
 
 mod build;
 mod check;

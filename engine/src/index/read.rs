@@ -35,7 +35,7 @@ pub(crate) struct Bounds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Estimate {
     pub(crate) entries: u64,
-    /// Counted one by one.
+    /// It is the number.
     pub(crate) exact: bool,
 }
 
@@ -105,9 +105,9 @@ impl Index {
         Ok(cursor.advance()?)
     }
 
-    /// How many entries lie between bounds: counted up to `look`, beyond that judged by
-    /// where the bounds lie between the first and the last entry. Of values that many
-    /// documents have, that may be far too few: who relies on it bounds what he reads.
+    /// How many entries lie between bounds: exactly, but where more than a few of them
+    /// were written since the last flush or lie in runs (`lsm`: `between.rs`). Then those
+    /// are counted one by one up to `look`, and beyond that it is near the number.
     ///
     /// # Errors
     /// Pages that cannot be read.
@@ -117,46 +117,22 @@ impl Index {
         bounds: &Bounds,
         look: u64,
     ) -> Result<Estimate, Refusal> {
-        let all = snapshot.count(self.keyspace)?;
         if *bounds == Bounds::ALL {
-            return Ok(Estimate { entries: all, exact: true });
+            return Ok(Estimate { entries: snapshot.count(self.keyspace)?, exact: true });
         }
-        let ends = |bounds: &Bounds, direction| -> Result<Option<Vec<u8>>, Refusal> {
-            let (low, high) = bounds.borrowed();
-            let mut cursor = snapshot.range(self.keyspace, low, high, direction)?;
-            Ok(cursor.advance()?.then(|| cursor.key().to_vec()))
-        };
         let (low, high) = bounds.borrowed();
+        let counted = snapshot.count_range(self.keyspace, low, high)?;
+        if counted.exact {
+            return Ok(Estimate { entries: counted.entries, exact: true });
+        }
         let mut cursor = snapshot.range(self.keyspace, low, high, Direction::Forward)?;
-        let (mut seen, mut from) = (0, Vec::new());
-        while cursor.advance()? {
-            if seen == 0 {
-                from.extend_from_slice(cursor.key());
-            }
+        let mut seen = 0;
+        while seen <= look && cursor.advance()? {
             seen += 1;
-            if seen > look {
-                break;
-            }
         }
-        if seen <= look {
-            return Ok(Estimate { entries: seen, exact: true });
-        }
-        let to = ends(bounds, Direction::Reverse)?.unwrap_or_else(|| from.clone());
-        let first = ends(&Bounds::ALL, Direction::Forward)?.unwrap_or_default();
-        let last = ends(&Bounds::ALL, Direction::Reverse)?.unwrap_or_default();
-        let shared = first.iter().zip(&last).take_while(|(a, b)| a == b).count();
-        let place = |key: &[u8]| {
-            let mut bytes = [0; 8];
-            let rest = key.get(shared..).unwrap_or_default();
-            let n = rest.len().min(8);
-            bytes[..n].copy_from_slice(&rest[..n]);
-            u64::from_be_bytes(bytes)
-        };
-        let whole = place(&last).saturating_sub(place(&first)).max(1);
-        let part = place(&to).saturating_sub(place(&from));
-        let entries = u128::from(all) * u128::from(part) / u128::from(whole);
-        let entries = u64::try_from(entries).unwrap_or(all).clamp(seen, all.max(seen));
-        Ok(Estimate { entries, exact: false })
+        let exact = seen <= look;
+        let entries = if exact { seen } else { counted.entries.max(seen) };
+        Ok(Estimate { entries, exact })
     }
 }
 
@@ -183,6 +159,19 @@ impl<'a> Scan<'a> {
     /// The storage's.
     pub(crate) fn advance(&mut self) -> Result<bool, Refusal> {
         Ok(self.cursor.advance()?)
+    }
+
+    /// Moves before the first entry at or beyond these bytes, in its direction.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub(crate) fn seek(&mut self, to: &[u8]) -> Result<(), Refusal> {
+        Ok(self.cursor.seek(to)?)
+    }
+
+    /// The entry: fields, then the document's key.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.cursor.key()
     }
 
     /// The entry, and what stands beside it.

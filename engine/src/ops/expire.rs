@@ -16,7 +16,7 @@ use crate::catalog::{Store, TTL_INDEX, Ttl};
 use crate::index::{Bounds, Scan};
 use crate::{Engine, Refusal};
 
-/// Documents removed in one step.
+/// Documents removed in one step; fewer where they do not fit into one batch.
 const PIECE: usize = 64;
 
 impl Engine {
@@ -48,7 +48,25 @@ impl Engine {
     fn expire_of(&self, name: &str, store: &Store) -> Result<u64, Refusal> {
         let Some(ttl) = &store.ttl else { return Ok(0) };
         let until = cutoff(ttl, self.now_millis());
-        let keys = self.expired(name, until)?;
+        let mut most = PIECE;
+        loop {
+            match self.expire_some(name, store, ttl, until, most) {
+                Err(large) if large.status == Status::BatchTooLarge && most > 1 => most /= 2,
+                removed => return removed,
+            }
+        }
+    }
+
+    /// So many documents at most.
+    fn expire_some(
+        &self,
+        name: &str,
+        store: &Store,
+        ttl: &Ttl,
+        until: i64,
+        most: usize,
+    ) -> Result<u64, Refusal> {
+        let keys = self.expired(name, until, most)?;
         if keys.is_empty() {
             return Ok(0);
         }
@@ -70,7 +88,7 @@ impl Engine {
     }
 
     /// Some of the documents with a date up to `until`, each once.
-    fn expired(&self, store: &str, until: i64) -> Result<Vec<Key>, Refusal> {
+    fn expired(&self, store: &str, until: i64, most: usize) -> Result<Vec<Key>, Refusal> {
         let view = self.view(store)?;
         let Some(index) = view.store.index(TTL_INDEX).filter(|index| index.is_ready()) else {
             return Ok(Vec::new());
@@ -80,7 +98,7 @@ impl Engine {
         let bounds = Bounds { low: Bound::Included(low), high: Bounds::behind(&high) };
         let mut scan = Scan::open(&view.snapshot, index, &bounds, false)?;
         let mut keys = Vec::new();
-        while keys.len() < PIECE && scan.advance()? {
+        while keys.len() < most && scan.advance()? {
             keys.push(scan.document()?);
         }
         keys.sort_unstable();

@@ -3,7 +3,8 @@
 //!
 //! What must stay true: a read sees one snapshot. A write looks at the latest
 //! state and commits under one lock, so that nothing changes between its look
-//! and its commit.
+//! and its commit; what takes long to find is found before, and looked at again
+//! under the lock (`mutate.rs`, `expire.rs`).
 
 mod batch_insert;
 mod change;
@@ -12,6 +13,7 @@ mod expire;
 mod indexes;
 mod insert;
 mod list;
+mod mutate;
 mod page;
 mod query;
 mod range;

@@ -1,22 +1,18 @@
-//! Query: PQL. What it changes goes the same ways as the other operations.
+//! Query: PQL. What it changes goes the same ways as the other operations: `mutate.rs`.
 
 use std::sync::Arc;
 
-use lsm::{KeyspaceId, Snapshot};
+use lsm::Snapshot;
 use proto::doc::Doc;
-use proto::{Key, ReplyWriter, Status};
+use proto::{ReplyWriter, Status};
 
-use super::Change as Writes;
 use crate::auth::{Action, Principal};
 use crate::catalog::{Catalog, Store};
-use crate::pql::ast::{Image, Query, Select, Verb};
+use crate::pql::ast::{Query, Select, Verb};
 use crate::query::{
-    self, Change, Outcome, PageSize, Plan, Running, Scope, SelectPlan, Selected, Stream, Work, edit,
+    self, Foreign, Outcome, PageSize, Plan, Running, Scope, SelectPlan, Selected, Stream, Work,
 };
-use crate::{Engine, Refusal, document};
-
-/// What a row of a reply takes beside its key and document.
-const REPLY_HEAD: usize = 64;
+use crate::{Engine, Refusal};
 
 impl Engine {
     /// Parses, authorises by the verb, and carries out. Rows that do not fit the page
@@ -108,7 +104,7 @@ impl Engine {
     }
 
     /// What a query that reads sees.
-    fn seen(&self, store: &str, plan: &SelectPlan) -> Result<Seen, Refusal> {
+    pub(super) fn seen(&self, store: &str, plan: &SelectPlan) -> Result<Seen, Refusal> {
         // In this order: `Catalogs::resolve` rests on it.
         let catalog = self.catalogs.read();
         let snapshot = self.lsm.snapshot()?;
@@ -122,10 +118,12 @@ impl Engine {
         catalog: &Catalog,
         snapshot: &Snapshot,
         plan: &SelectPlan,
-    ) -> Result<Vec<KeyspaceId>, Refusal> {
-        let lookups = plan.lookups.iter();
-        let keyspace = |store| Ok(self.catalogs.resolve(catalog, snapshot, store)?.keyspace);
-        lookups.map(|lookup| keyspace(&lookup.store)).collect()
+    ) -> Result<Vec<Foreign>, Refusal> {
+        let foreign = |store: &str| -> Result<Foreign, Refusal> {
+            let store = self.catalogs.resolve(catalog, snapshot, store)?;
+            Ok(Foreign { keyspace: store.keyspace, indexes: store.indexes.clone() })
+        };
+        plan.lookups.iter().map(|lookup| foreign(&lookup.store)).collect()
     }
 
     fn explained(
@@ -139,89 +137,6 @@ impl Engine {
         let seen = self.seen(store, plan)?;
         reply.document(&query::explain(seen.scope(work), store, select, plan)?);
         Ok(1)
-    }
-
-    /// All chosen documents change, or none.
-    fn mutate(
-        &self,
-        store: &str,
-        plan: &Arc<SelectPlan>,
-        how: &Change,
-        returning: Option<Image>,
-        work: &Work,
-        reply: ReplyWriter<'_>,
-    ) -> Result<u64, Refusal> {
-        // Asked for before the commit lock is taken.
-        let random = if how.upserts() { self.keys.random() } else { 0 };
-        let (changed, images) = self.change(store, |change| {
-            let (snapshot, keyspace, indexes) = (change.latest, change.keyspace, change.indexes());
-            let scope = Scope { snapshot, keyspace, indexes, lookups: &[], work };
-            let chosen = query::matching(scope, plan)?;
-            let mut images = Images { rows: Vec::new(), bytes: REPLY_HEAD, which: returning };
-            for (key, old) in &chosen {
-                let new = changed_document(how, *key, old)?;
-                self.write_one(change, &mut images, work, *key, old, new)?;
-            }
-            if chosen.is_empty() && how.upserts() {
-                let key = match query::key_of_filter(plan) {
-                    Some(key) if change.contains(key)? => return Err(super::key_exists(key)),
-                    Some(key) => key,
-                    None => self.free_key(change, random)?,
-                };
-                let new = changed_document(how, key, &proto::doc::EMPTY)?;
-                self.write_one(change, &mut images, work, key, &[], new)?;
-                return Ok((1, images));
-            }
-            Ok((chosen.len() as u64, images))
-        })?;
-        if returning.is_none() {
-            reply.count(changed);
-            return Ok(changed);
-        }
-        let mut rows = reply.rows(true);
-        for (key, document) in &images.rows {
-            rows.push(*key, document);
-        }
-        rows.finish(None);
-        Ok(changed)
-    }
-
-    /// Writes one changed document, or removes it, and keeps what is given back.
-    fn write_one(
-        &self,
-        change: &mut Writes<'_>,
-        images: &mut Images,
-        work: &Work,
-        key: Key,
-        old: &[u8],
-        new: Option<Vec<u8>>,
-    ) -> Result<(), Refusal> {
-        work.work_on(new.as_ref().map_or(0, Vec::len))?;
-        match &new {
-            Some(new) => {
-                document::check(new, &self.limits).map_err(|refusal| at(key, refusal))?;
-                match old.is_empty() {
-                    true => change.insert(key, new),
-                    false => change.replace(key, old, new),
-                }
-            }
-            // What was chosen to go and is not given back was not read.
-            None if old.is_empty() => change.delete(key),
-            None => change.remove(key, old),
-        }
-        // Before anything is committed it is known that the reply can carry it.
-        images.keep(key, old, new, work)
-    }
-
-    /// A key that no document has.
-    fn free_key(&self, change: &Writes<'_>, mut random: u64) -> Result<Key, Refusal> {
-        loop {
-            let key = self.keys.make(random);
-            if !change.contains(key)? {
-                return Ok(key);
-            }
-            random = self.keys.random();
-        }
     }
 }
 
@@ -243,14 +158,14 @@ fn page(
 }
 
 /// One snapshot, and the stores of a query in it.
-struct Seen {
-    snapshot: Snapshot,
-    store: Arc<Store>,
-    lookups: Vec<KeyspaceId>,
+pub(super) struct Seen {
+    pub(super) snapshot: Snapshot,
+    pub(super) store: Arc<Store>,
+    lookups: Vec<Foreign>,
 }
 
 impl Seen {
-    fn scope<'a>(&'a self, work: &'a Work) -> Scope<'a> {
+    pub(super) fn scope<'a>(&'a self, work: &'a Work) -> Scope<'a> {
         Scope {
             snapshot: &self.snapshot,
             keyspace: self.store.keyspace,
@@ -259,59 +174,6 @@ impl Seen {
             work,
         }
     }
-}
-
-/// The documents a change gives back.
-struct Images {
-    rows: Vec<(Key, Vec<u8>)>,
-    /// Bytes of the reply they make.
-    bytes: usize,
-    which: Option<Image>,
-}
-
-impl Images {
-    fn keep(
-        &mut self,
-        key: Key,
-        old: &[u8],
-        new: Option<Vec<u8>>,
-        work: &Work,
-    ) -> Result<(), Refusal> {
-        let document = match (self.which, new) {
-            (None, _) => return Ok(()),
-            (Some(Image::After), Some(new)) => new,
-            // A document that was made was none before.
-            (Some(Image::Before), _) if old.is_empty() => return Ok(()),
-            (Some(_), _) => old.to_vec(),
-        };
-        self.bytes += 16 + document.len();
-        if self.bytes > work.limits().reply {
-            let message = format!(
-                "the changed documents are larger than the {} bytes of a reply, so nothing was \
-                 changed: leave out returning(), or change fewer at a time with limit(n)",
-                work.limits().reply
-            );
-            return Err(Refusal::new(Status::ResultTooLarge, message));
-        }
-        self.rows.push((key, document));
-        Ok(())
-    }
-}
-
-/// What a document becomes; `None`: it goes.
-fn changed_document(how: &Change, key: Key, old: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
-    match how {
-        Change::Edit(edits) => {
-            let new = edit::apply(edits, Doc::trusted(old));
-            new.map(Some).map_err(|why| at(key, Refusal::new(Status::BadDocument, why)))
-        }
-        Change::Replace(document) => Ok(Some(document.clone())),
-        Change::Delete => Ok(None),
-    }
-}
-
-fn at(key: Key, refusal: Refusal) -> Refusal {
-    Refusal { message: format!("document {key}: {}", refusal.message), ..refusal }
 }
 
 /// Puts the parameters in their places.

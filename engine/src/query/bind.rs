@@ -241,7 +241,7 @@ impl Given<'_> {
             }
             Expr::In(path, operands) => {
                 let values = operands.iter().map(|o| self.operand(o)).collect::<Result<_, _>>()?;
-                test(path, Test::In(values))
+                test(path, Test::one_of(values))
             }
             Expr::Between(path, low, high) => {
                 test(path, Test::Between(self.operand(low)?, self.operand(high)?))

@@ -31,6 +31,7 @@ use proto::doc::DocBuf;
 
 use super::access::{self, Choice, Part};
 use super::bind::Change;
+use super::foreign::{self, Foreign};
 use super::range::{KeyRange, key_range};
 use super::run::{Scope, keys_only, operators};
 use super::work::Work;
@@ -108,7 +109,9 @@ pub(crate) fn explain(
     let (mut rows, choice) = operators(scope, plan, true)?;
     let returned = rows.count(u64::MAX, scope.work)?;
     drop(rows);
-    told(store, returned, scope.work, |steps| describe(steps, store, query, plan, &choice))
+    told(store, returned, scope.work, |steps| {
+        describe(steps, store, query, plan, (&choice, scope.lookups))
+    })
 }
 
 /// Reads a document without giving it.
@@ -169,7 +172,13 @@ fn told(
     doc.finish().map_err(|e| QueryError::bad(format!("explain: {e}")))
 }
 
-fn describe(steps: &mut DocBuf, store: &str, query: &Select, plan: &SelectPlan, choice: &Choice) {
+fn describe(
+    steps: &mut DocBuf,
+    store: &str,
+    query: &Select,
+    plan: &SelectPlan,
+    (choice, lookups): (&Choice, &[Foreign]),
+) {
     let reverse = choice.reverse(plan);
     let index = |steps: &mut DocBuf, way: &str, parts: &[Part]| {
         step(steps, "index", |doc| {
@@ -203,7 +212,7 @@ fn describe(steps: &mut DocBuf, store: &str, query: &Select, plan: &SelectPlan, 
             scan.push("keys_only", keys_only(plan));
         }),
     }
-    behind(steps, query, plan, choice);
+    behind(steps, query, plan, (choice, lookups));
 }
 
 fn describe_part(parts: &mut DocBuf, part: &Part) {
@@ -217,7 +226,12 @@ fn describe_part(parts: &mut DocBuf, part: &Part) {
 }
 
 /// The steps behind the access.
-fn behind(steps: &mut DocBuf, query: &Select, plan: &SelectPlan, choice: &Choice) {
+fn behind(
+    steps: &mut DocBuf,
+    query: &Select,
+    plan: &SelectPlan,
+    (choice, lookups): (&Choice, &[Foreign]),
+) {
     let condition = |steps: &mut DocBuf, name: &str, of: &Option<crate::pql::ast::Expr>| {
         if let Some(of) = of {
             step(steps, name, |doc| {
@@ -232,11 +246,18 @@ fn behind(steps: &mut DocBuf, query: &Select, plan: &SelectPlan, choice: &Choice
         None if choice.tests(plan) => condition(steps, "filter", &query.filter),
         None => {}
     }
-    for lookup in &plan.lookups {
+    for (lookup, foreign) in plan.lookups.iter().zip(lookups) {
         step(steps, "lookup", |doc| {
-            let way = if lookup.foreign.is_key() { "key" } else { "hash" };
+            let (way, index) = match foreign.way(lookup) {
+                foreign::Way::Key => ("key", None),
+                foreign::Way::Index(index) => ("index", Some(index)),
+                foreign::Way::Hash => ("hash", None),
+            };
             let on = format!("{} = {}", format::path(&lookup.local), format::path(&lookup.foreign));
             doc.push("store", &lookup.store).push("by", way).push("on", on.as_str());
+            if let Some(index) = index {
+                doc.push("index", index.name.as_str());
+            }
             doc.push("as", &lookup.name).push("one", lookup.one);
         });
     }

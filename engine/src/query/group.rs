@@ -172,16 +172,17 @@ impl Groups {
         if groups.is_empty() {
             return Ok(());
         }
-        let mut payloads = Vec::new();
-        let mut ends = Vec::with_capacity(groups.len());
-        for group in groups.values() {
-            group.encode(&mut payloads)?;
-            ends.push(payloads.len());
-        }
-        let mut start = 0;
-        let parts = ends.iter().map(|&end| &payloads[std::mem::replace(&mut start, end)..end]);
-        let entries = groups.keys().zip(parts).map(|(sort, payload)| (&sort[..], 0, payload));
-        self.runs.add(work, "group", entries)?;
+        // One at a time, and each goes when it is written: beside the groups, which are
+        // counted, one of them is held encoded.
+        self.runs.add_by(work, "group", |push| {
+            let mut payload = Vec::new();
+            for (sort, group) in groups {
+                payload.clear();
+                group.encode(&mut payload)?;
+                push(&sort, 0, &payload)?;
+            }
+            Ok(())
+        })?;
         work.give_back(std::mem::take(&mut self.held));
         Ok(())
     }

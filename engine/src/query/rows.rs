@@ -125,13 +125,18 @@ impl Rows for Filter {
         while self.input.advance(work)? {
             let (key, doc) = self.input.row()?;
             let holds = match self.which {
-                Which::Having => condition.holds_for_group(doc),
+                Which::Having => condition.holds_for_group(doc, work)?,
                 Which::Filter if !self.settled.is_empty() => {
-                    let rest = conditions(condition).iter().enumerate();
-                    let mut rest = rest.filter(|(at, _)| !self.settled.contains(at));
-                    rest.all(|(_, condition)| condition.holds(key, doc))
+                    let mut all = true;
+                    for (at, condition) in conditions(condition).iter().enumerate() {
+                        if !self.settled.contains(&at) && !condition.holds_for(key, doc, work)? {
+                            all = false;
+                            break;
+                        }
+                    }
+                    all
                 }
-                Which::Filter | Which::Joined => condition.holds(key, doc),
+                Which::Filter | Which::Joined => condition.holds_for(key, doc, work)?,
             };
             if holds {
                 return Ok(true);

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use lsm::{Direction, KeyspaceId, Snapshot};
 use proto::Key;
+use proto::doc::Doc;
 
 use super::access::{self, Choice};
 use super::bind::Change;
+use super::foreign::Foreign;
 use super::group::Groups;
 use super::lookup::Lookup;
 use super::predicate::{Predicate, Test};
@@ -31,7 +33,7 @@ pub struct Scope<'a> {
     /// The indexes of the store, as the snapshot has them.
     pub(crate) indexes: &'a [Arc<Index>],
     /// The stores of its lookups, in their order.
-    pub lookups: &'a [KeyspaceId],
+    pub lookups: &'a [Foreign],
     /// What it may use, and has used.
     pub work: &'a Work,
 }
@@ -76,8 +78,9 @@ pub(super) fn operators(
     if choice.tests(plan) {
         rows = filter(rows, Which::Filter, &choice.settled);
     }
-    for (number, keyspace) in scope.lookups.iter().take(plan.lookups.len()).enumerate() {
-        rows = Box::new(Lookup::new(rows, plan, number, scope.snapshot.clone(), *keyspace));
+    for (number, foreign) in scope.lookups.iter().take(plan.lookups.len()).enumerate() {
+        let snapshot = scope.snapshot.clone();
+        rows = Box::new(Lookup::new(rows, plan, number, snapshot, foreign)?);
     }
     if plan.joined.is_some() {
         rows = filter(rows, Which::Joined, &[]);
@@ -148,6 +151,14 @@ pub fn matching(
         found.push((key, document));
     }
     Ok(found)
+}
+
+/// Whether a document meets the filter of a plan.
+///
+/// # Errors
+/// The deadline has passed, or the query was cancelled.
+pub fn meets(plan: &SelectPlan, key: Key, doc: Doc<'_>, work: &Work) -> Result<bool, QueryError> {
+    plan.filter.as_ref().map_or(Ok(true), |filter| filter.holds_for(key, doc, work))
 }
 
 /// The key that is all a filter asks for: `filter(key = "..")`.

@@ -273,12 +273,25 @@ impl Runs {
         &mut self,
         work: &Work,
         to: &str,
-        entries: impl Iterator<Item = (&'e [u8], u128, &'e [u8])>,
+        mut entries: impl Iterator<Item = (&'e [u8], u128, &'e [u8])>,
+    ) -> Result<(), QueryError> {
+        self.add_by(work, to, |push| {
+            entries.try_for_each(|(sort, key, payload)| push(sort, key, payload))
+        })
+    }
+
+    /// As [`Runs::add`], of entries that `each` gives one by one, lent.
+    ///
+    /// # Errors
+    /// As [`Runs::add`], and those of `each`.
+    pub(super) fn add_by(
+        &mut self,
+        work: &Work,
+        to: &str,
+        each: impl FnOnce(&mut Push<'_>) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
         let mut writer = self.writer(work, to)?;
-        for (sort, key, payload) in entries {
-            writer.push(work, sort, key, payload)?;
-        }
+        each(&mut |sort, key, payload| writer.push(work, sort, key, payload))?;
         self.runs.push(writer.finish(work)?);
         if self.runs.len() == FAN_IN {
             self.compact(work, to)?;
@@ -308,6 +321,9 @@ impl Runs {
         Merge::new(self.runs)
     }
 }
+
+/// Takes an entry of a run: what it sorts by, its key, its payload.
+pub(super) type Push<'p> = dyn FnMut(&[u8], u128, &[u8]) -> Result<(), QueryError> + 'p;
 
 /// An entry of a run, lent.
 pub(super) struct Entry<'m> {

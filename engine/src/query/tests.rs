@@ -1,5 +1,7 @@
 //! Queries against a small store, answers written by hand.
 
+mod within;
+
 use super::*;
 use crate::pql::parse;
 use lsm::{Batch, KeyspaceId, Lsm, Options};
@@ -35,7 +37,7 @@ fn run_in(lsm: &Lsm, text: &str, work: &Work) -> Result<Vec<String>, QueryError>
     let query = parse(text).unwrap_or_else(|e| panic!("{e}"));
     let Plan::Select(plan) = bind(&query, None).unwrap() else { panic!("{text}") };
     let snapshot = lsm.snapshot().unwrap();
-    let lookups = [OTHER; 8];
+    let lookups = [const { Foreign::new(OTHER) }; 8];
     let scope =
         Scope { snapshot: &snapshot, keyspace: STORE, indexes: &[], lookups: &lookups, work };
     let mut stream = match select(scope, &plan)? {

@@ -250,6 +250,18 @@ impl Work {
         self.used.set(self.used.get().saturating_sub(bytes));
     }
 
+    /// All operators of the query are gone, and with them what they held: it is begun
+    /// anew.
+    pub fn holds_nothing(&self) {
+        self.used.set(0);
+        self.on_disk.set(0);
+    }
+
+    /// Bytes of memory that may still be taken.
+    pub(super) fn left(&self) -> usize {
+        self.limits.memory.saturating_sub(self.used.get())
+    }
+
     /// Where runs go, if they may be written.
     pub(super) fn space(&self) -> Option<&Arc<SpillSpace>> {
         self.space.as_ref().filter(|_| self.limits.spill > 0)

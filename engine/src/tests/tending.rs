@@ -177,3 +177,42 @@ fn the_differences_of_an_index_fit_a_message() {
     assert!((20..100).contains(&rows.len()), "{}", rows.len());
     assert!(rows.last().unwrap().contains(r#""indexes":1,"differences":"#));
 }
+
+#[test]
+fn documents_of_many_long_entries_expire_fewer_at_a_time() {
+    // Given 47 documents whose entries make 69 MB of a batch, which may have 64 MiB.
+    let engine = with_store();
+    for name in ["i", "j"] {
+        let definition = format!(r#"{{"name":"{name}","fields":["a","b","c","d"]}}"#);
+        index(&engine, "s", &definition, false);
+    }
+    expire(&engine, "s", 60);
+    while engine.tend().unwrap() {}
+    let long = "x".repeat(300);
+    let items: Vec<String> = (0..990).map(|n| format!(r#""{n}{long}""#)).collect();
+    let rest = format!(r#""b":"{long}","c":"{long}""#);
+    let text =
+        format!(r#"{{"a":[{}],{rest},"d":{{"$date":{{"$numberLong":"1000"}}}}}}"#, items.join(","));
+    for key in 0..47 {
+        put(&engine, "s", key, &text);
+    }
+    let documents = || engine.catalogs.read().stores["s"].documents_now(&engine);
+    // When they expire, then half of a piece goes at once, and the rest after it.
+    assert!(engine.tend().unwrap());
+    assert_eq!(documents(), 47 - 32);
+    while engine.tend().unwrap() {}
+    assert_eq!(documents(), 0);
+}
+
+#[test]
+fn what_documents_expire_by_is_none_of_the_indexes_a_store_may_have() {
+    let engine = with_store();
+    expire(&engine, "s", 60);
+    let definition = |n: usize| format!(r#"{{"name":"i{n}","fields":["f{n}"]}}"#);
+    for n in 0..64 {
+        index(&engine, "s", &definition(n), false);
+    }
+    let one_more = doc(&definition(64));
+    let request = Request::CreateIndex { store: "s", if_not_exists: false, definition: &one_more };
+    refused(&engine, request, Status::BadIndex, &["has 64 indexes"]);
+}

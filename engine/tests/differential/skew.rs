@@ -166,7 +166,16 @@ pub fn certain(dice: &mut Dice) -> Vec<Query> {
     unread.filter = Some(Expr::In("u".to_owned(), vec![]));
     let mut behind = of(None, Some(("s", false)));
     behind.filter = Some(Expr::Between("d.x".to_owned(), V::Int(100), V::Int(200)));
-    vec![nothing, backwards, groups, distinct, sorted, unread, behind]
+    let mut joined = of(None, None);
+    joined.filter = Some(Expr::Compare("d.x".to_owned(), "<", V::Int(20)));
+    let looked = |(local, foreign, name): (&str, &str, &str)| Lookup {
+        local: local.to_owned(),
+        foreign: foreign.to_owned(),
+        name: name.to_owned(),
+        one: true,
+    };
+    joined.lookups = [("key", "key", "i"), ("d.y", "n", "j")].map(looked).into();
+    vec![nothing, backwards, groups, distinct, sorted, unread, behind, joined]
 }
 
 pub fn question(dice: &mut Dice) -> Query {

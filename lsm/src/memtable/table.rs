@@ -22,6 +22,9 @@
 //! whichever of them has left the tree. `Inner::descend` deals with the one place
 //! where a link could lead to less than was sought.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::node::{Branch, Inner, Leaf, skip_between};
 use super::raw::{Arena, Child, ChildLink, Entry, LeafLink, Writer};
 use super::sync::SLOTS;
@@ -35,6 +38,10 @@ pub(crate) struct Memtable {
     root: ChildLink,
     /// The leaf with the highest keys: keys in order need no search.
     last: LeafLink,
+    /// Keys ever written.
+    keys: AtomicU64,
+    /// The LSN of the last insertion.
+    newest: AtomicU64,
     arena: Arena,
 }
 
@@ -69,7 +76,13 @@ struct Split<'a> {
 
 impl Memtable {
     pub(crate) fn empty() -> Self {
-        Memtable { root: ChildLink::none(), last: LeafLink::none(), arena: Arena::new() }
+        Memtable {
+            root: ChildLink::none(),
+            last: LeafLink::none(),
+            keys: AtomicU64::new(0),
+            newest: AtomicU64::new(0),
+            arena: Arena::new(),
+        }
     }
 
     /// Bytes of memory held, allocated and not yet used ones included.
@@ -78,12 +91,52 @@ impl Memtable {
         size_of::<Memtable>() + self.arena.bytes()
     }
 
+    /// How many keys were written, seen or not.
+    pub(crate) fn keys(&self) -> u64 {
+        self.keys.load(Relaxed)
+    }
+
+    /// The LSN of the last insertion, 0 if there was none. Who learned of a commit finds
+    /// it here, or a later one.
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest.load(Relaxed)
+    }
+
+    /// About which share of the keys is below `key`: by its place in each node on the
+    /// way down, as if all children of a node were as large.
+    pub(crate) fn share_below(&self, key: &[u8]) -> f64 {
+        let (mut share, mut width) = (0.0, 1.0);
+        let mut at = self.root.load();
+        loop {
+            match at {
+                None => return 0.0,
+                Some(Child::Inner(inner)) => {
+                    let (place, child) = inner.descend(key);
+                    width /= (inner.order().count() + 1) as f64;
+                    share += width * place as f64;
+                    at = Some(child);
+                }
+                Some(Child::Leaf(leaf)) => {
+                    let order = leaf.order();
+                    let (rank, _) = leaf.find(order, key);
+                    return share + width * rank as f64 / order.count().max(1) as f64;
+                }
+            }
+        }
+    }
+
     /// Adds a version of `key`: `None` says it is deleted. Its LSN is not below
     /// that of any other version. Returns the bytes of memory newly allocated.
     pub(crate) fn insert(&self, key: &[u8], lsn: u64, value: Option<&[u8]>) -> usize {
         let before = self.arena.bytes();
         let mut writer = self.arena.writer();
-        match self.place(key) {
+        let place = self.place(key);
+        if !matches!(place, Some((_, _, true))) {
+            // One writer: nothing comes in between.
+            self.keys.store(self.keys() + 1, Relaxed);
+        }
+        self.newest.store(lsn, Relaxed);
+        match place {
             None => {
                 let entry = writer.entry(key, lsn, value, None);
                 let leaf = writer.leaf(Leaf::new(&[], (0, 0), None, None));

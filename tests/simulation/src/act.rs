@@ -715,7 +715,7 @@ impl From<lsm::Error> for Wrong {
 }
 
 /// A range through the cursor, compared with the model entry by entry, then again
-/// from where it was told to seek to.
+/// from where it was told to seek to; and its count.
 fn scan(snapshot: &Snapshot, model: &Model, range: Range) -> Result<(), Wrong> {
     let bound = |side: Option<(u32, bool)>| match side {
         None => Bound::Unbounded,
@@ -754,6 +754,12 @@ fn scan(snapshot: &Snapshot, model: &Model, range: Range) -> Result<(), Wrong> {
             Direction::Reverse => *key <= to.as_slice(),
         });
         follow(&mut cursor, rest.copied(), usize::MAX)?;
+    }
+    // Counted without reading them, they are as many.
+    let counted = snapshot.count_range(id, slices.0, slices.1)?;
+    if counted.exact && counted.entries != want.len() as u64 {
+        let (lsn, entries, want) = (snapshot.lsn(), counted.entries, want.len());
+        return Err(Wrong::Answer(format!("at {lsn} {entries} keys are counted, not {want}")));
     }
     Ok(())
 }
