@@ -30,7 +30,7 @@ fuzz: ## every fuzz target for SECONDS_EACH (60) seconds
 sim: ## the storage engine simulated: SEEDS=n runs, or one with SEED=s and its history
 	@cargo run --locked --release -q -p simulation --bin sim -- $(or $(SEEDS),$(if $(SEED),1,10000)) $(or $(SEED),0)
 
-peers: ## the storage engine beside RocksDB, fjall, redb, LMDB and SQLite (ARGS="--keys N", see --help)
+peers: ## storage, then queries, beside their peers (ARGS="query --docs N", ARGS="storage --keys N")
 	@scripts/peers $(ARGS)
 
 clean-demo: ## removes the demo's data, keeps what was built

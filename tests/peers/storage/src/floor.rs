@@ -1,15 +1,14 @@
 //! The machine's floor: what no engine on it can beat.
 
-use crate::rows::{Rows, Times};
 use crate::work::{Values, mix, random_key};
+use shared::report::MACHINE as NAME;
+use shared::rows::{Rows, Times};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
-
-const NAME: &str = "machine";
 
 /// Measures it, in `dir`.
 pub fn floor(dir: &Path, keys: u64, rows: &mut Rows) -> Result<(), String> {

@@ -16,7 +16,6 @@ mod engines;
 mod floor;
 mod grow;
 mod report;
-mod rows;
 mod run;
 mod work;
 

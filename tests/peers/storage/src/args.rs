@@ -1,5 +1,6 @@
 //! The arguments.
 
+use shared::args::Given;
 use std::path::PathBuf;
 
 const HELP: &str = "\
@@ -37,15 +38,12 @@ pub struct Args {
 impl Args {
     /// Reads the command line; prints the help and ends if that is asked for.
     pub fn read() -> Result<Args, String> {
-        let mut given = std::env::args().skip(1).peekable();
-        let task = match given.peek().map(String::as_str) {
+        let mut given = Given::new(HELP);
+        let task = match given.word(&["compare", "grow", "die"]).as_deref() {
             Some("grow") => Task::Grow,
             Some("die") => Task::Die { engine: String::new(), dir: PathBuf::new() },
             _ => Task::Compare,
         };
-        if matches!(given.peek().map(String::as_str), Some("compare" | "grow" | "die")) {
-            given.next();
-        }
         let keys = if matches!(task, Task::Grow) { 30_000_000 } else { 300_000 };
         let mut args = Args {
             task,
@@ -55,35 +53,28 @@ impl Args {
             engines: Vec::new(),
             out: PathBuf::from("target/peers"),
         };
-        while let Some(name) = given.next() {
-            if name == "--help" || name == "-h" {
-                println!("{HELP}");
-                std::process::exit(0);
-            }
-            let value = given.next().ok_or(format!("{name} wants a value; see --help"))?;
-            let number = || {
-                value.parse::<u64>().map_err(|_| format!("{name} wants a number, not {value:?}"))
-            };
-            match name.as_str() {
-                "--keys" => args.keys = number()?.max(1000),
-                "--rounds" => args.rounds = number()?.max(1) as usize,
+        while let Some(argument) = given.argument()? {
+            let value = &argument.value;
+            match argument.name.as_str() {
+                "--keys" => args.keys = argument.number()?.max(1000),
+                "--rounds" => args.rounds = argument.number()?.max(1) as usize,
                 "--values" => {
                     let sizes = value.split(',').map(str::parse).collect::<Result<_, _>>();
                     args.values = sizes.map_err(|_| format!("{value:?} is no list of sizes"))?;
                 }
-                "--engines" => args.engines = value.split(',').map(str::to_owned).collect(),
+                "--engines" => args.engines = argument.list(),
                 "--out" => args.out = PathBuf::from(value),
                 "--engine" | "--dir" => {
                     let Task::Die { engine, dir } = &mut args.task else {
-                        return Err(format!("{name} is for the child only; see --help"));
+                        return Err(format!("{} is for the child only; see --help", argument.name));
                     };
-                    if name == "--dir" {
+                    if argument.name == "--dir" {
                         *dir = PathBuf::from(value);
                     } else {
-                        *engine = value;
+                        *engine = value.clone();
                     }
                 }
-                _ => return Err(format!("there is no argument {name}; see --help")),
+                _ => return Err(argument.unknown()),
             }
         }
         Ok(args)

@@ -1,15 +1,9 @@
 //! Keys, values, choices: all from counters and seeds, the same for each engine.
 
+pub use shared::mix;
+
 /// A key.
 pub type Key = [u8; 16];
-
-/// splitmix64.
-pub fn mix(n: u64) -> u64 {
-    let mut x = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
-}
 
 /// The n-th key, in random order.
 pub fn random_key(n: u64) -> Key {

@@ -27,16 +27,13 @@ impl Rows {
 
     /// Throughput and percentiles of single operations.
     pub fn times(&mut self, workload: &str, engine: &'static str, times: &mut Times) {
-        times.each.sort_unstable();
-        let at = |q: f64| {
-            let last = times.each.len().saturating_sub(1);
-            f64::from(times.each.get((last as f64 * q) as usize).copied().unwrap_or(0)) / 1000.0
-        };
+        let mut at = |part: f64| times.percentile(part);
+        let [p50, p99, p999, worst] = [at(0.5), at(0.99), at(0.999), at(1.0)];
         self.add(workload, engine, "k/s", times.each.len() as f64 / times.seconds / 1000.0);
-        self.add(workload, engine, "p50 us", at(0.5));
-        self.add(workload, engine, "p99 us", at(0.99));
-        self.add(workload, engine, "p99.9 us", at(0.999));
-        self.add(workload, engine, "worst ms", at(1.0) / 1000.0);
+        self.add(workload, engine, "p50 us", p50);
+        self.add(workload, engine, "p99 us", p99);
+        self.add(workload, engine, "p99.9 us", p999);
+        self.add(workload, engine, "worst ms", worst / 1000.0);
     }
 }
 
@@ -60,6 +57,34 @@ impl Times {
             before = now;
         }
         Times { each, seconds: start.elapsed().as_secs_f64() }
+    }
+
+    /// Times that somebody else took, in nanoseconds.
+    pub fn taken(each: Vec<u32>) -> Times {
+        let seconds = each.iter().map(|n| f64::from(*n)).sum::<f64>() / 1e9;
+        Times { each, seconds }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.each.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.each.is_empty()
+    }
+
+    /// How long all of it took.
+    pub fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
+    /// The time that this part of the operations took at most, in microseconds.
+    pub fn percentile(&mut self, part: f64) -> f64 {
+        self.each.sort_unstable();
+        let last = self.each.len().saturating_sub(1);
+        f64::from(self.each.get((last as f64 * part) as usize).copied().unwrap_or(0)) / 1000.0
     }
 
     /// Calls `f` so many times a second; the time of each call counts from when it

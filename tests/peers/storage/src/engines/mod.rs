@@ -12,10 +12,9 @@ mod rocks;
 mod sqlite;
 
 use crate::work::Key;
+pub use shared::CACHE_BYTES;
 use std::path::Path;
 
-/// Bytes of cache each engine gets, where it has a cache of its own.
-pub const CACHE_BYTES: usize = 256 << 20;
 /// Bytes of a write buffer, where an engine has one.
 pub const BUFFER_BYTES: usize = 64 << 20;
 

@@ -4,9 +4,10 @@
 use crate::args::Args;
 use crate::engines::Mode;
 use crate::report;
-use crate::rows::{Rows, Times};
-use crate::run::{chosen, fresh, space, touch, written};
+use crate::run::{chosen, space, written};
 use crate::work::{Values, mix, random_key};
+use shared::rows::{Rows, Times};
+use shared::{fresh, touch};
 use std::time::Instant;
 
 const BYTES: usize = 100;

@@ -8,9 +8,10 @@ use crate::args::Args;
 use crate::engines::{ALL, Engine, Mode, Store};
 use crate::floor;
 use crate::report;
-use crate::rows::{Rows, Times};
 use crate::work::{Choice, Key, Values, Zipf, absent_key, mix, ordered_key, random_key};
-use std::path::{Path, PathBuf};
+use shared::rows::{Rows, Times};
+use shared::{fresh, touch};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -49,27 +50,7 @@ pub fn compare(args: &Args) -> Result<(), String> {
 
 /// The engines asked for.
 pub fn chosen(args: &Args) -> Result<Vec<Engine>, String> {
-    let known = || ALL.iter().map(|e| e.name).collect::<Vec<_>>().join(" ");
-    if let Some(other) = args.engines.iter().find(|name| ALL.iter().all(|e| e.name != **name)) {
-        return Err(format!("there is no engine {other}; there are: {}", known()));
-    }
-    let wanted = |e: &&Engine| args.engines.is_empty() || args.engines.iter().any(|n| n == e.name);
-    Ok(ALL.iter().filter(wanted).copied().collect())
-}
-
-/// An empty directory.
-pub fn fresh(dir: &Path) -> Result<PathBuf, String> {
-    let failed = |e| format!("{} could not be emptied: {e}", dir.display());
-    if dir.exists() {
-        std::fs::remove_dir_all(dir).map_err(failed)?;
-    }
-    std::fs::create_dir_all(dir).map_err(failed)?;
-    Ok(dir.to_owned())
-}
-
-/// Reads a value as a user would: every cache line of it.
-pub fn touch(value: &[u8]) -> u64 {
-    value.iter().step_by(64).map(|b| u64::from(*b)).sum()
+    shared::chosen(ALL, |engine| engine.name, &args.engines)
 }
 
 /// Writes keys `0..keys` in batches.
