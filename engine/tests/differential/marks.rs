@@ -33,12 +33,13 @@ const fn wanted(name: &'static str, seen: fn(&Told<'_>) -> bool) -> Mark {
     Mark { name, wanted: true, seen }
 }
 
+/// A way that is taken too seldom to be asked for.
 const fn later(name: &'static str, seen: fn(&Told<'_>) -> bool) -> Mark {
     Mark { name, wanted: false, seen }
 }
 
 /// Documents that are fetched at once, and entries that are counted one by one: as
-/// `query/access.rs` has them.
+/// `query/access/` has them.
 const CHUNK: u64 = 16;
 const LOOK: u64 = 128;
 
@@ -87,15 +88,14 @@ pub const MARKS: [Mark; 33] = [
     }),
     wanted("lookups by key", |t| t.steps("lookup").any(|step| text(step, "by") == "key")),
     wanted("lookups by a table", |t| t.steps("lookup").any(|step| text(step, "by") == "hash")),
-    // With the planner: a query that implies the filter of a partial index.
-    later("a partial index", |t| t.uses("partial_")),
-    // With the planner: what is ordered by a field, and needs no sort.
-    later("the order of an index", |t| {
+    wanted("a partial index", |t| t.uses("partial_")),
+    // What is ordered by a field, and needs no sort.
+    wanted("the order of an index", |t| {
         let by_key = t.query.order.first().is_none_or(|(path, _)| path == "key");
         t.fetches() && !by_key && !t.sorts() && !matches!(t.query.verb, Verb::Count)
     }),
-    // With the planner: an index that is all a query reads.
-    later("entries instead of documents", |t| t.access_is("covered")),
+    // An index that is all a query reads.
+    wanted("entries instead of documents", |t| t.access_is("covered")),
 ];
 
 /// How often each way was taken.
