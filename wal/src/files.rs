@@ -17,13 +17,15 @@ use crate::error::Error;
 use crate::pending;
 use crate::reader::read_segment_header;
 use crate::segment::{HEADER_LEN, HeaderFlaw, Kind, SegmentHeader};
-use crate::{Lsn, SyncMode};
+use crate::{Lsn, Options, SyncMode};
 use platform::{BLOCK, Disk, File, Open, shortage};
 use std::io;
 use std::sync::Arc;
 
-/// A log that is not recycled grows by this many bytes at a time.
-const GROW: u64 = 256 << 10;
+/// A log that is not recycled grows by this many bytes at a time. Where each growth is
+/// synced, by more; else by less, since the append at hand waits for the zeros.
+const GROW_SYNCED: u64 = 256 << 10;
+const GROW: u64 = 64 << 10;
 
 /// The segment being written.
 #[derive(Clone)]
@@ -78,10 +80,13 @@ pub(crate) fn blocks(len: u64) -> u64 {
     len.next_multiple_of(BLOCK as u64)
 }
 
-/// How far a segment of `segment_bytes` that holds `allocated` is prepared so
-/// that bytes up to `end` fit.
-pub(crate) fn grown(allocated: u64, end: u64, segment_bytes: u64) -> u64 {
-    let step = (allocated + GROW).min(blocks(segment_bytes));
+/// How far a segment that holds `allocated` is prepared so that bytes up to `end` fit.
+pub(crate) fn grown(opts: &Options, allocated: u64, end: u64) -> u64 {
+    let more = match opts.sync {
+        SyncMode::Sync => GROW_SYNCED,
+        SyncMode::Async => GROW,
+    };
+    let step = (allocated + more).min(blocks(opts.segment_bytes));
     step.max(blocks(end))
 }
 

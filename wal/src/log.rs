@@ -238,7 +238,7 @@ impl Inner {
             SyncMode::Async => None,
         };
         let end = tail.at + len;
-        let want = files::grown(tail.segment.allocated, end, self.opts.segment_bytes);
+        let want = files::grown(&self.opts, tail.segment.allocated, end);
         let file = &tail.segment.file;
         // A disk that is nearly full may still have what this frame needs.
         let mut got = (want, file.allocate(want));

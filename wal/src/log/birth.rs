@@ -50,7 +50,7 @@ impl Inner {
         let made = match &birth.unmarked {
             Some(unmarked) => Err(Failed::Clean(io::Error::from(unmarked.why.kind()))),
             None => {
-                let first_len = files::grown(0, HEADER_LEN, opts.segment_bytes);
+                let first_len = files::grown(&opts, 0, HEADER_LEN);
                 files::make(&*disk, dir, opts.sync, &header, &mut spare, first_len)
             }
         };

@@ -58,7 +58,7 @@ impl Inner {
             self.flush_now()?;
         }
         let mut spare = self.spares.lock().pop();
-        let first_len = files::grown(0, HEADER_LEN, self.opts.segment_bytes);
+        let first_len = files::grown(&self.opts, 0, HEADER_LEN);
         let made = files::make_loose(&*self.disk, &self.dir, header, &mut spare, first_len);
         let segment = made.map_err(|error| {
             self.spares.lock().extend(spare);
@@ -83,7 +83,7 @@ impl Inner {
             return Err(self.poison_error());
         }
         let mut spare = self.spares.lock().pop();
-        let first_len = files::grown(0, HEADER_LEN, self.opts.segment_bytes);
+        let first_len = files::grown(&self.opts, 0, HEADER_LEN);
         let (disk, mode) = (&*self.disk, self.opts.sync);
         let made = files::make(disk, &self.dir, mode, header, &mut spare, first_len);
         let segment = match made {
