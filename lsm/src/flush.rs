@@ -93,10 +93,11 @@ impl Flusher {
         }
     }
 
-    /// Segments from this one on hold records that only a flush in progress knows.
+    /// Segments from this one on hold records that only a flush or a collection in
+    /// progress knows.
     pub(crate) fn bound(&self) -> u32 {
         let first = self.values.as_ref().and_then(|values| values.pointers.first());
-        first.map_or(u32::MAX, |at| at.segment)
+        first.map_or(u32::MAX, |at| at.segment).min(self.gc.bound())
     }
 }
 

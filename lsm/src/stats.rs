@@ -77,6 +77,10 @@ pub struct Stats {
     pub gc_segments: u64,
     /// Bytes of living records that collecting wrote again since then.
     pub gc_moved_bytes: u64,
+    /// Bytes of living records that collecting has written again and the trees do not
+    /// all name yet: there twice for the moment, at most a sixteenth of the value log
+    /// or two steps of collecting, and a step more.
+    pub gc_waiting_bytes: u64,
     /// Bytes of records in the segments removed since then.
     pub gc_freed_bytes: u64,
     /// Segments that collecting leaves alone until the store is opened again, by
@@ -167,6 +171,7 @@ impl Lsm {
             dead_value_bytes,
             gc_segments: self.gc.segments.load(Relaxed),
             gc_moved_bytes: self.gc.moved.load(Relaxed),
+            gc_waiting_bytes: self.gc.waiting.load(Relaxed),
             gc_freed_bytes: self.gc.freed.load(Relaxed),
             gc_skipped: self.gc.skipped.lock().clone().into_iter().collect(),
             runs,

@@ -51,6 +51,7 @@ impl Engine {
             ("vlog_dead_bytes", storage.dead_value_bytes),
             ("gc_segments", storage.gc_segments),
             ("gc_moved_bytes", storage.gc_moved_bytes),
+            ("gc_waiting_bytes", storage.gc_waiting_bytes),
             ("gc_freed_bytes", storage.gc_freed_bytes),
             ("gc_skipped_segments", storage.gc_skipped.len() as u64),
             ("corrupt_pages", storage.damage.pages),

@@ -1,24 +1,24 @@
-//! Steps 1 to 4: emptying one victim, a bounded piece at a time.
+//! Steps 1 and 2: looking through one victim, a bounded piece at a time, and writing
+//! anew what lives in it. (Step 3: `moves.rs`.)
 //!
 //! What must stay true:
-//! * the bytes held are those of one batch, and one record more at most;
-//! * a record is moved only while its key's cell, in the keyspace's tree or a run of
-//!   it, is its place, looked up in the version that the commit is based on; one that
-//!   a newer run hides lives until a merge meets it (`runs/`).
+//! * the values held are those of one batch, and one record more at most;
+//! * a record is written anew only if its key's cell, in the keyspace's tree or a run of
+//!   it, was its place when it was looked at; one that a newer run hides lives until a
+//!   merge meets it (`runs/`).
 
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
-use btree::Op;
 use vlog::{Pointer, Scan};
 
 use super::Bar;
+use super::moves::Move;
 use crate::flush::Flusher;
 use crate::meta::Meta;
 use crate::segments::Changes;
-use crate::tree::Cell;
 use crate::version::Version;
-use crate::{Error, Lsm, PAGES, Step, segments};
+use crate::{Error, Lsm, PAGES, Step};
 
 /// Records looked at in one step: each costs a look into a tree.
 const RECORDS: usize = 8192;
@@ -90,21 +90,11 @@ impl Job {
         Ok(Piece { ended: false, dead })
     }
 
-    /// Leaves in the batch what lives in `version`, in the order of keyspaces and keys.
-    fn settle(&mut self, version: &Version) -> Result<(), Error> {
-        let epoch = version.view.epoch();
+    /// Sorts the batch by keyspace and key.
+    fn sort(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
         batch.sort_by(|a, b| (a.keyspace, self.key(a)).cmp(&(b.keyspace, self.key(b))));
-        for survivor in batch {
-            let tree = match survivor.seen == epoch {
-                true => Some(survivor.tree),
-                false => version.names(survivor.at, survivor.keyspace, self.key(&survivor))?,
-            };
-            if let Some(tree) = tree {
-                self.batch.push(Survivor { seen: epoch, tree, ..survivor });
-            }
-        }
-        Ok(())
+        self.batch = batch;
     }
 }
 
@@ -117,6 +107,7 @@ impl Lsm {
         let bar = Bar::busy(self.options.gc_dead_ratio);
         let due = self.has_grave(flusher)
             || flusher.gc.job.is_some()
+            || !flusher.gc.moves.is_empty()
             || flusher.gc.victim(bar, flusher.bound()).is_some();
         if !due {
             flusher.gc.debt = 0;
@@ -181,21 +172,29 @@ impl Lsm {
         Ok(Some(Step::Collected { segment: tail.segment, moved_bytes: 0, freed_bytes: 0 }))
     }
 
-    /// One piece of collecting, if there is a victim.
+    /// One piece of collecting, if there is a victim or something is left of one.
     pub(crate) fn collect(
         &self,
         flusher: &mut Flusher,
         bar: Bar,
         idle: bool,
     ) -> Result<Option<Step>, Error> {
+        if flusher.gc.moves_are_due(&self.options) {
+            return self.name_moves(flusher).map(Some);
+        }
         let bound = flusher.bound();
         let mut job = match flusher.gc.job.take() {
             // Chosen for want of other work, which there is now.
             Some(job) if job.idle && !idle => return Ok(None),
             Some(job) => job,
             None => {
-                let Some(segment) = flusher.gc.victim(bar, bound) else { return Ok(None) };
-                let from = flusher.gc.rows.get(&segment).map_or(0, |row| row.cleared);
+                let Some(segment) = flusher.gc.victim(bar, bound) else {
+                    return match flusher.gc.moves.is_empty() {
+                        true => Ok(None),
+                        false => self.name_moves(flusher).map(Some),
+                    };
+                };
+                let from = flusher.gc.looked_through(segment);
                 match self.values.scan_from(segment, from) {
                     Ok(scan) => Job { segment, scan, batch: vec![], bytes: vec![], idle },
                     Err(error) => return self.give_up(flusher, segment, error.into()),
@@ -211,105 +210,39 @@ impl Lsm {
         let gc = &mut flusher.gc;
         gc.debt = gc.debt.saturating_sub(piece.dead);
         let segment = job.segment;
-        if !piece.ended && job.bytes.len() < 2 * most {
-            gc.job = Some(job);
-            return Ok(Some(Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 }));
+        if piece.ended || job.bytes.len() >= 2 * most {
+            self.write_anew(flusher, &mut job, piece.ended)?;
         }
-        let moved_bytes = match self.rewrite(flusher, &version, &mut job, piece.ended) {
-            Ok(moved) => moved,
-            Err(error) if error.is_damage() => {
-                return Ok(Some(self.skip(flusher, segment, &error)));
-            }
-            // Room or the disk may come back: it begins again where it had cleared.
-            Err(error) => return Err(error),
-        };
         if !piece.ended {
             flusher.gc.job = Some(job);
         }
-        Ok(Some(Step::Collected { segment, moved_bytes, freed_bytes: 0 }))
+        Ok(Some(Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 }))
     }
 
-    /// Steps 2 to 4. Returns the bytes moved.
-    fn rewrite(
-        &self,
-        flusher: &mut Flusher,
-        version: &Version,
-        job: &mut Job,
-        ended: bool,
-    ) -> Result<u64, Error> {
-        let view = &version.view;
-        job.settle(version)?;
-        if job.batch.is_empty() {
-            job.bytes.clear();
-            if ended {
-                self.check_emptied(flusher, job.segment);
-            }
-            return Ok(0);
-        }
-        let mut changes = Changes::default();
-        let mut cells = Vec::with_capacity(job.batch.len());
-        let mut moved = 0;
+    /// Step 2: the batch goes to the value log. An error leaves what was written of it
+    /// dead, and the victim to be begun again where it had cleared.
+    fn write_anew(&self, flusher: &mut Flusher, job: &mut Job, ended: bool) -> Result<(), Error> {
+        job.sort();
         self.end_large_segment(flusher)?;
+        let mut moves = Vec::with_capacity(job.batch.len());
         for s in &job.batch {
-            let value = &job.bytes[s.value.clone()];
-            let to = self.values.append(s.keyspace, job.key(s), s.lsn, value)?;
-            changes.dead(s.at);
-            changes.named(to);
-            cells.push(to);
-            moved += u64::from(s.at.len);
-        }
-        let tail = self.values.sync()?;
-        changes.cleared(job.segment, job.scan.offset());
-
-        let mut write = self.pages.begin();
-        // A keyspace's cells are in its tree and its runs: for each of them in key order.
-        let mut moves: Vec<(&Survivor, &Pointer)> = job.batch.iter().zip(&cells).collect();
-        moves.sort_by_key(|(s, _)| s.tree);
-        for part in moves.chunk_by(|a, b| a.0.tree == b.0.tree) {
-            let tree = part[0].0.tree;
-            let ops = part.iter().map(|(s, to)| {
-                let mut cell = Vec::with_capacity(1 + Pointer::BYTES);
-                Cell::Pointer(**to).encode_into(&mut cell);
-                (job.key(s), Op::Put(cell))
+            let (key, value) = (job.key(s), &job.bytes[s.value.clone()]);
+            let to = self.values.append(s.keyspace, key, s.lsn, value)?;
+            moves.push(Move {
+                keyspace: s.keyspace,
+                key: key.into(),
+                from: s.at,
+                to,
+                seen: s.seen,
+                tree: s.tree,
             });
-            let mut next = part.iter();
-            let mut fault = None;
-            let applied = write.apply(tree, ops, &mut |key, old| {
-                let next = next.next().filter(|(s, _)| job.key(s) == key);
-                if Cell::decode_in(tree, old).ok() != next.map(|(s, _)| Cell::Pointer(s.at)) {
-                    fault.get_or_insert_with(|| key.to_vec());
-                }
-            })?;
-            if fault.is_some() || applied.replaced != part.len() as u64 {
-                let what = format!("tree {tree} changed under a collection");
-                return Err(Error::Corrupt { file: PAGES.into(), what });
-            }
         }
-        let meta = Meta { tail, ..Meta::decode(view.user(), PAGES)? };
-        let view = self.switch(flusher, view, write, changes, meta)?;
-        self.publish_view(view);
-        self.gc.moved.fetch_add(moved, Relaxed);
+        self.values.sync()?;
+        flusher.gc.moves.add(moves, job.segment, job.scan.offset(), ended);
+        self.gc.waiting.store(flusher.gc.moves.bytes(), Relaxed);
         job.batch.clear();
         job.bytes.clear();
-        if ended {
-            self.check_emptied(flusher, job.segment);
-        }
-        Ok(moved)
-    }
-
-    /// After the last record: all of it is dead, but for what a damaged tree of a
-    /// dropped keyspace names.
-    fn check_emptied(&self, flusher: &mut Flusher, segment: u32) {
-        let left = flusher.gc.rows.get(&segment).filter(|row| !row.is_dead());
-        if let Some(row) = left {
-            let what = format!(
-                "{} of {} bytes of its records should be alive, no keyspace names them",
-                row.bytes - row.dead,
-                row.bytes
-            );
-            let error = Error::Corrupt { file: segments::file(segment), what };
-            self.skip(flusher, segment, &error);
-        }
+        Ok(())
     }
 
     /// A segment that could not be read: left alone, unless it was for want of
@@ -324,13 +257,5 @@ impl Lsm {
             Some(_) => Err(error),
             None => Ok(Some(self.skip(flusher, segment, &error))),
         }
-    }
-
-    /// Leaves a segment alone until the store is opened again.
-    fn skip(&self, flusher: &mut Flusher, segment: u32, error: &Error) -> Step {
-        flusher.gc.skipped.insert(segment);
-        self.health.met(error);
-        self.gc.skipped.lock().insert(segment, error.to_string());
-        Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 }
     }
 }

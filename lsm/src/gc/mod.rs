@@ -6,8 +6,9 @@
 //! 1. the victim's records are read, a bounded piece per step, and those whose
 //!    key's cell in the tree or a run is this very place are kept in memory, up to a bound;
 //! 2. these are appended to the value log in the order of keyspaces and keys, and
-//!    synced. A crash leaves bytes beyond the tail the meta page names: cut;
-//! 3. one commit of the page file puts the new places where the old ones stand,
+//!    synced. A crash leaves bytes beyond the tail the meta page names: cut. Steps 1
+//!    and 2 are done again and again until much was written anew;
+//! 3. then one commit of the page file puts the new places where the old ones stand,
 //!    counts the old ones dead, and moves the tail. A crash before it leaves the
 //!    old places and the victim whole, after it the new ones, durable since 2;
 //! 4. the version in memory is swapped. Readers of older versions go on reading
@@ -20,13 +21,13 @@
 //! 6. its row goes with the next commit. Until then a row of which all is dead
 //!    has no file, which is what `directory.rs` allows.
 //!
-//! Nothing is swapped that was written meanwhile: steps 2 and 3 run under the
-//! flusher lock, under which alone trees change; a record whose key was written
-//! between step 1 and 2 no longer stands in the tree of step 2, where each is
+//! Nothing is swapped that was written meanwhile: every step runs under the
+//! flusher lock, under which alone trees change; a record whose key was flushed
+//! between step 1 and 3 no longer stands in the tree of step 3, where each is
 //! looked up again, and step 3 asserts that what it replaces is the old place.
 //! What is newer and still in memory is not the trees' concern: it goes over the
 //! new place as it would have gone over the old one. If step 3 fails, what step 2
-//! has written is dead from the start and counted so by the next commit.
+//! has written is dead; the next commit of anything counts it so.
 //!
 //! A crash in the middle resumes: `Row::cleared` is moved by the commits of step
 //! 3; what was moved is dead, and dead records stay dead.
@@ -37,6 +38,7 @@
 
 mod collect;
 mod graves;
+mod moves;
 mod unlink;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,10 +52,15 @@ use crate::Lsn;
 use crate::segments::Row;
 use collect::Job;
 pub(crate) use graves::bury;
+use moves::Moves;
 
 /// While nothing else is to do, collecting goes on to this share of dead bytes,
 /// in percent, of a segment and of all.
 pub(crate) const IDLE_RATIO: u32 = 5;
+
+/// Segments, and what is written anew before the trees name it, are such a part of the
+/// store.
+const SHARE: u64 = 16;
 
 /// The smallest segment it is worth to end one for.
 const LEAST_SEGMENT: u64 = 4 << 20;
@@ -75,6 +82,9 @@ pub(crate) struct Collector {
     /// Trees of dropped keyspaces left alone.
     sealed_graves: BTreeSet<u32>,
     job: Option<Job>,
+    moves: Moves,
+    /// One victim at a time: a tree is damaged, and it must show who lives there.
+    singly: bool,
     /// Bytes flushed for which as many are to be freed before the next flush, as
     /// long as there is something to free: garbage does not outgrow the ratio
     /// however fast is written.
@@ -126,6 +136,8 @@ impl Collector {
             skipped: BTreeSet::new(),
             sealed_graves: BTreeSet::new(),
             job: None,
+            moves: Moves::default(),
+            singly: false,
             debt: 0,
             idle_at: None,
         };
@@ -180,7 +192,9 @@ impl Collector {
 
     /// Segments with something alive that may be looked at.
     fn alive(&self) -> impl Iterator<Item = (u32, Row)> + '_ {
-        let usable = |id: &u32, row: &Row| !row.is_dead() && !self.skipped.contains(id);
+        let usable = |id: &u32, row: &Row| {
+            !row.is_dead() && !self.skipped.contains(id) && !self.moves.has_ended(*id)
+        };
         self.rows.iter().filter(move |(id, row)| usable(id, row)).map(|(id, row)| (*id, *row))
     }
 
@@ -202,7 +216,7 @@ impl Collector {
     /// Where a segment should end: small beside the store, so that the one being
     /// written, which cannot be collected, holds little of the garbage.
     pub(crate) fn segment_limit(&self, largest: u64) -> u64 {
-        (self.totals().0 / 16).max(LEAST_SEGMENT).min(largest)
+        (self.totals().0 / SHARE).max(LEAST_SEGMENT).min(largest)
     }
 }
 
@@ -239,6 +253,8 @@ pub(crate) struct Figures {
     pub(crate) segments: AtomicU64,
     /// Bytes of living records written again.
     pub(crate) moved: AtomicU64,
+    /// Bytes of records written again that no tree names yet.
+    pub(crate) waiting: AtomicU64,
     /// Bytes of records in segments removed.
     pub(crate) freed: AtomicU64,
     /// Segments left alone, and why.

@@ -641,18 +641,22 @@ impl World {
             self.mark("log segment gone after a flush");
         }
         let dropped = self.unflushed_drops > 0;
-        let gone = self.lsm().flushed_lsn() >= self.unflushed_drops;
+        let flushed = self.lsm().flushed_lsn();
+        let gone = flushed >= self.unflushed_drops;
         if let Ok(stats) = self.lsm().stats() {
             let reached = [
                 (stats.runs_written > 0, "run written"),
                 (stats.runs_joined > 0, "runs joined"),
                 (stats.run_merges > 0, "runs merged into a tree"),
                 (dropped && gone && stats.runs < self.runs, "keyspace with runs dropped"),
+                (self.waiting && self.flushed < flushed, "flush while moved values waited"),
             ];
             for (_, mark) in reached.into_iter().filter(|(is, _)| *is) {
                 self.mark(mark);
             }
             self.runs = stats.runs;
+            self.waiting = stats.gc_waiting_bytes > 0;
+            self.flushed = flushed;
         }
         if gone {
             self.unflushed_drops = 0;

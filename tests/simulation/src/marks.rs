@@ -38,6 +38,8 @@ pub const WANTED: &[&str] = &[
     "runs merged into a tree",
     "crash in a flush after values, before the switch",
     "crash in a flush after the switch",
+    "crash while moved values were being named",
+    "flush while moved values waited",
     "crash in recovery",
     "crash in recovery again and again",
     "drop in flight at a crash",

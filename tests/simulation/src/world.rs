@@ -64,6 +64,9 @@ pub struct World {
     pub(crate) unflushed_drops: Lsn,
     /// Runs beside the trees when last looked at.
     pub(crate) runs: usize,
+    /// Moved values waited for their names when it was last looked, and what was flushed.
+    pub(crate) waiting: bool,
+    pub(crate) flushed: lsm::Lsn,
     /// A commit was refused, for this.
     pub(crate) refused: Option<&'static str>,
     pub(crate) marks: Marks,
@@ -108,6 +111,8 @@ impl World {
             sync_failed: None,
             unflushed_drops: 0,
             runs: 0,
+            waiting: false,
+            flushed: 0,
             refused: None,
             marks: Marks::default(),
             hash: seed,
@@ -234,6 +239,9 @@ impl World {
         if name == "step" {
             let moved = wrote(Verb::Write, "vlog", 1);
             let pages = wrote(Verb::Write, "trees.pages", 1);
+            if pages && !switched && self.waiting {
+                self.mark("crash while moved values were being named");
+            }
             if moved && !switched {
                 self.mark("crash in a collection after values moved, before the switch");
                 if self.runs > 0 {

@@ -1,0 +1,266 @@
+//! Steps 3 and 4: the trees name the records written anew, those of many pieces and
+//! victims in one commit.
+//!
+//! Why many: survivors lie anywhere among the keys, so naming a few thousand of them
+//! writes as many leaves. It waits until they are a sixteenth of the store, or their
+//! keys take as much memory as a memtable may; then it goes through them in the order
+//! of keys, a bounded number per step, so that neighbours share the leaves they write.
+//!
+//! What must stay true:
+//! * a place is named only if the old one is named still, by the version that the commit
+//!   is based on: looked up again unless it is the one in which the record was seen;
+//! * until then the new place is nobody's: commits of others count it dead as soon as
+//!   their tail takes it in, this one takes that back; and no segment that holds one is
+//!   chosen or removed ([`Flusher::bound`]);
+//! * a victim looked through is not chosen again meanwhile, and one looked through in
+//!   part goes on where it was;
+//! * how far victims are cleared is said by the commit of the last step: a crash before
+//!   it looks through them again, and finds what was named dead.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering::Relaxed;
+
+use btree::Op;
+use vlog::Pointer;
+
+use super::{Collector, SHARE};
+use crate::flush::Flusher;
+use crate::meta::Meta;
+use crate::segments::Changes;
+use crate::small::Small;
+use crate::tree::Cell;
+use crate::version::Version;
+use crate::{Error, Lsm, Options, PAGES, Step, segments};
+
+/// A record that was written anew.
+pub(super) struct Move {
+    pub(super) keyspace: u32,
+    pub(super) key: Small,
+    pub(super) from: Pointer,
+    pub(super) to: Pointer,
+    /// The version it was last seen alive in, and the tree that names it there.
+    pub(super) seen: u64,
+    pub(super) tree: u32,
+}
+
+/// Bytes of pages that a move costs, about: what bounds a step.
+const MOVE_BYTES: usize = 128;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Moves {
+    /// Once naming has begun, in the order of keyspaces and keys.
+    moves: Vec<Move>,
+    /// How many of them are named, once that has begun.
+    named: Option<usize>,
+    /// Bytes of their records, and of memory.
+    bytes: u64,
+    memory: usize,
+    /// How far victims were looked through.
+    cleared: BTreeMap<u32, u64>,
+    /// Victims looked through to their end.
+    ended: BTreeSet<u32>,
+    /// The first segment of the new places.
+    first: Option<u32>,
+}
+
+impl Moves {
+    pub(super) fn is_empty(&self) -> bool {
+        self.cleared.is_empty()
+    }
+
+    pub(super) fn add(&mut self, moves: Vec<Move>, victim: u32, offset: u64, ended: bool) {
+        for m in &moves {
+            self.bytes += u64::from(m.from.len);
+            self.memory += size_of::<Move>() + m.key.as_ref().len();
+        }
+        self.first = self.first.or(moves.first().map(|m| m.to.segment));
+        self.moves.extend(moves);
+        self.cleared.insert(victim, offset);
+        if ended {
+            self.ended.insert(victim);
+        }
+    }
+
+    /// Bytes of records that are not all named yet.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the victim waits for nothing but to be named.
+    pub(super) fn has_ended(&self, victim: u32) -> bool {
+        self.ended.contains(&victim)
+    }
+
+    /// Begins naming, or goes on with it: where.
+    fn begin(&mut self) -> usize {
+        if self.named.is_none() {
+            self.moves
+                .sort_by(|a, b| (a.keyspace, a.key.as_ref()).cmp(&(b.keyspace, b.key.as_ref())));
+        }
+        *self.named.get_or_insert(0)
+    }
+}
+
+/// Of these moves, those that live in `version`, in the order of trees and keys. An
+/// error comes with the victim.
+fn settle<'a>(moves: &'a [Move], version: &Version) -> Result<Vec<(u32, &'a Move)>, (u32, Error)> {
+    let epoch = version.view.epoch();
+    let mut living = Vec::with_capacity(moves.len());
+    for m in moves {
+        let tree = match m.seen == epoch {
+            true => Some(m.tree),
+            false => version
+                .names(m.from, m.keyspace, m.key.as_ref())
+                .map_err(|error| (m.from.segment, error))?,
+        };
+        living.extend(tree.map(|tree| (tree, m)));
+    }
+    // The order of keys stays within a tree.
+    living.sort_by_key(|(tree, _)| *tree);
+    Ok(living)
+}
+
+impl Collector {
+    /// Where to begin with a victim.
+    pub(super) fn looked_through(&self, segment: u32) -> u64 {
+        let committed = self.rows.get(&segment).map_or(0, |row| row.cleared);
+        committed.max(self.moves.cleared.get(&segment).copied().unwrap_or(0))
+    }
+
+    /// Segments from this one on have records that no tree names yet.
+    pub(crate) fn bound(&self) -> u32 {
+        self.moves.first.unwrap_or(u32::MAX)
+    }
+
+    /// Whether enough was written anew, or naming it has begun.
+    pub(super) fn moves_are_due(&self, options: &Options) -> bool {
+        let moves = &self.moves;
+        let step = options.gc_step_bytes as u64;
+        moves.named.is_some()
+            || moves.bytes >= (self.totals().0 / SHARE).max(2 * step)
+            || moves.memory >= options.memtable_bytes
+            || self.singly && !moves.ended.is_empty()
+    }
+}
+
+impl Lsm {
+    /// The trees name a piece of the new places. If they cannot, what was written anew
+    /// is dead, and the victims are to be begun again where they had cleared.
+    pub(super) fn name_moves(&self, flusher: &mut Flusher) -> Result<Step, Error> {
+        let job = flusher.gc.job.take();
+        let mut moves = std::mem::take(&mut flusher.gc.moves);
+        self.gc.waiting.store(0, Relaxed);
+        let version = self.version.load_full();
+        let segment = *moves.cleared.keys().next().expect("called only if there are some");
+        let from = moves.begin();
+        let most = (self.options.gc_step_bytes / MOVE_BYTES).max(2);
+        let to = (from + most).min(moves.moves.len());
+        let living = match settle(&moves.moves[from..to], &version) {
+            Ok(living) => living,
+            Err((victim, error)) if error.is_damage() => {
+                return Ok(self.skip(flusher, victim, &error));
+            }
+            // Room or the disk may come back.
+            Err((_, error)) => return Err(error),
+        };
+        let ended = to == moves.moves.len();
+        let cleared = if ended { Some(&moves.cleared) } else { None };
+        if let Err(error) = self.commit_moves(flusher, &version, &living, cleared) {
+            if !error.is_damage() {
+                return Err(error);
+            }
+            if moves.cleared.len() == 1 {
+                return Ok(self.skip(flusher, segment, &error));
+            }
+            // Which of the victims has records there? They go one by one from now on.
+            flusher.gc.singly = true;
+            return Ok(Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 });
+        }
+        let moved_bytes = living.iter().map(|(_, m)| u64::from(m.from.len)).sum();
+        self.gc.moved.fetch_add(moved_bytes, Relaxed);
+        flusher.gc.job = job;
+        if ended {
+            for victim in moves.ended {
+                self.check_emptied(flusher, victim);
+            }
+        } else {
+            moves.named = Some(to);
+            self.gc.waiting.store(moves.bytes, Relaxed);
+            flusher.gc.moves = moves;
+        }
+        Ok(Step::Collected { segment, moved_bytes, freed_bytes: 0 })
+    }
+
+    fn commit_moves(
+        &self,
+        flusher: &mut Flusher,
+        version: &Version,
+        moves: &[(u32, &Move)],
+        cleared: Option<&BTreeMap<u32, u64>>,
+    ) -> Result<(), Error> {
+        let view = &version.view;
+        let mut changes = Changes::default();
+        for (_, m) in moves {
+            changes.dead(m.from);
+            changes.named(m.to);
+        }
+        for (victim, offset) in cleared.into_iter().flatten() {
+            // One that died meanwhile may be gone, and its row with it.
+            if flusher.gc.rows.contains_key(victim) {
+                changes.cleared(*victim, *offset);
+            }
+        }
+        let mut write = self.pages.begin();
+        // A keyspace's cells are in its tree and its runs: for each of them in key order.
+        for part in moves.chunk_by(|a, b| a.0 == b.0) {
+            let tree = part[0].0;
+            let ops = part.iter().map(|(_, m)| {
+                let mut cell = Vec::with_capacity(1 + Pointer::BYTES);
+                Cell::Pointer(m.to).encode_into(&mut cell);
+                (m.key.as_ref(), Op::Put(cell))
+            });
+            let mut next = part.iter();
+            let mut fault = None;
+            let applied = write.apply(tree, ops, &mut |key, old| {
+                let next = next.next().filter(|(_, m)| m.key.as_ref() == key);
+                if Cell::decode_in(tree, old).ok() != next.map(|(_, m)| Cell::Pointer(m.from)) {
+                    fault.get_or_insert_with(|| key.to_vec());
+                }
+            })?;
+            if fault.is_some() || applied.replaced != part.len() as u64 {
+                let what = format!("tree {tree} changed under a collection");
+                return Err(Error::Corrupt { file: PAGES.into(), what });
+            }
+        }
+        // What a flush in progress has written is taken in too, as dead for now.
+        let tail = self.values.sync()?;
+        let meta = Meta { tail, ..Meta::decode(view.user(), PAGES)? };
+        let view = self.switch(flusher, view, write, changes, meta)?;
+        self.publish_view(view);
+        Ok(())
+    }
+
+    /// After the last record: all of it is dead, but for what a damaged tree of a
+    /// dropped keyspace names.
+    fn check_emptied(&self, flusher: &mut Flusher, segment: u32) {
+        let left = flusher.gc.rows.get(&segment).filter(|row| !row.is_dead());
+        if let Some(row) = left {
+            let what = format!(
+                "{} of {} bytes of its records should be alive, no keyspace names them",
+                row.bytes - row.dead,
+                row.bytes
+            );
+            let error = Error::Corrupt { file: segments::file(segment), what };
+            self.skip(flusher, segment, &error);
+        }
+    }
+
+    /// Leaves a segment alone until the store is opened again.
+    pub(super) fn skip(&self, flusher: &mut Flusher, segment: u32, error: &Error) -> Step {
+        flusher.gc.skipped.insert(segment);
+        self.health.met(error);
+        self.gc.skipped.lock().insert(segment, error.to_string());
+        Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 }
+    }
+}
