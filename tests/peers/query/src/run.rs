@@ -101,6 +101,7 @@ pub fn compare(args: &Args) -> Result<(), String> {
         }
     }
     fresh(&data)?;
+    run.rows.0.sort_by_key(|row| work::place(&row.workload));
     let head = run.head(&peers);
     let here = peers.iter().filter(|peer| peer.version.is_ok());
     let engines = here.map(|peer| peer.engine.name).collect();

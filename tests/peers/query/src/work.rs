@@ -117,6 +117,14 @@ pub const FLIGHTS: &[Work] = &[
     long("flights: count of late ones, no index", q::LATE, LONG, |_, _| vec![Cell::Int(60)]),
 ];
 
+/// Where a workload stands in the table.
+pub fn place(name: &str) -> usize {
+    let docs = [ONE_BY_ONE, LOAD, LOAD_BARE, BUILD].into_iter().chain(DOCS.iter().map(|w| w.name));
+    let flights = [LOAD_FLIGHTS, LOAD_FLIGHTS_BARE].into_iter();
+    let mut all = docs.chain(flights).chain(FLIGHTS.iter().map(|w| w.name));
+    all.position(|other| other == name).unwrap_or(usize::MAX)
+}
+
 impl Work {
     /// Whether it changes documents.
     pub fn changes(&self) -> bool {

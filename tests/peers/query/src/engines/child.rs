@@ -119,7 +119,8 @@ impl Child {
 
     fn tell(&mut self, order: &Json, limit: Duration) -> Done<Json> {
         let orders = self.orders.as_mut().ok_or("its process was told to end")?;
-        match writeln!(orders, "{order}") {
+        // In one piece: the pipe has no buffer on this side.
+        match orders.write_all(format!("{order}\n").as_bytes()) {
             Ok(()) => self.answer(limit),
             // What there is to read says more than the pipe.
             Err(e) => Err(self.answer(limit).err().unwrap_or(format!("its process: {e}"))),
