@@ -10,9 +10,36 @@ use std::collections::HashMap;
 
 /// The answers met first.
 #[derive(Default)]
-pub struct Answers(HashMap<String, (&'static str, Vec<String>)>);
+pub struct Answers {
+    rows: HashMap<String, (&'static str, Vec<String>)>,
+    counts: HashMap<String, (&'static str, Vec<u64>)>,
+}
 
 impl Answers {
+    /// Keeps what each answer to a list of questions counts, or compares it with what is
+    /// kept, as far as both go: one of them may have been cut off.
+    pub fn compare_counts(
+        &mut self,
+        question: &str,
+        engine: &'static str,
+        counts: Vec<u64>,
+    ) -> Result<(), String> {
+        let Some((first, kept)) = self.counts.get_mut(question) else {
+            self.counts.insert(question.to_owned(), (engine, counts));
+            return Ok(());
+        };
+        if let Some(at) = kept.iter().zip(&counts).position(|(a, b)| a != b) {
+            let (a, b) = (kept[at], counts[at]);
+            return Err(format!(
+                "{question}: answer {at} of {first} counts {a}, that of {engine} {b}"
+            ));
+        }
+        if counts.len() > kept.len() {
+            (*first, *kept) = (engine, counts);
+        }
+        Ok(())
+    }
+
     /// Keeps an answer, or compares it with the one that is kept.
     pub fn compare(
         &mut self,
@@ -20,8 +47,8 @@ impl Answers {
         engine: &'static str,
         answer: Vec<String>,
     ) -> Result<(), String> {
-        let Some((first, kept)) = self.0.get(&question) else {
-            self.0.insert(question, (engine, answer));
+        let Some((first, kept)) = self.rows.get(&question) else {
+            self.rows.insert(question, (engine, answer));
             return Ok(());
         };
         if *kept == answer {
@@ -69,5 +96,36 @@ fn value(value: &Json) -> String {
         }
         Json::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_compared_as_far_as_both_go() {
+        let mut answers = Answers::default();
+        let mut compare = |engine, counts: &[u64]| {
+            answers.compare_counts("how many", engine, counts.to_vec()).map_err(|_| engine)
+        };
+        assert_eq!(compare("cut off", &[3, 1]), Ok(()));
+        assert_eq!(compare("whole", &[3, 1, 7]), Ok(()));
+        assert_eq!(compare("wrong", &[3, 2]), Err("wrong"));
+        // What the one that was cut off did not say, another one did.
+        assert_eq!(compare("wrong at the end", &[3, 1, 6]), Err("wrong at the end"));
+    }
+
+    #[test]
+    fn rows_are_compared_whole() {
+        let mut answers = Answers::default();
+        let mut compare = |engine, rows: &[&str]| {
+            let rows = rows.iter().map(|row| (*row).to_owned()).collect();
+            answers.compare("which".to_owned(), engine, rows).map_err(|_| engine)
+        };
+        assert_eq!(compare("first", &["a", "b"]), Ok(()));
+        assert_eq!(compare("same", &["a", "b"]), Ok(()));
+        assert_eq!(compare("shorter", &["a"]), Err("shorter"));
+        assert_eq!(compare("other", &["a", "c"]), Err("other"));
     }
 }

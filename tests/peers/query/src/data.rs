@@ -105,6 +105,10 @@ pub fn city(n: u64) -> String {
     format!("city-{:02}", mix(n ^ 0x11) % CITIES)
 }
 
+pub fn zip(n: u64) -> u64 {
+    mix(n ^ 0x88) % ZIPS
+}
+
 /// An odd multiplier walks through all numbers of 30 bits.
 pub fn at(n: u64) -> u64 {
     n.wrapping_mul(0x9E37_79B1) % AT_RANGE
@@ -121,7 +125,7 @@ pub fn document(n: u64, docs: u64, form: Form) -> Row {
     let score = (mix(n ^ 0x33) % 4000) as f64 / 4.0;
     let visits = mix(n ^ 0x44) % 100;
     let tags = format!("[\"{}\",\"{}\",\"{}\"]", word(0x55), word(0x66), word(0x77));
-    let zip = mix(n ^ 0x88) % ZIPS;
+    let zip = zip(n);
     let street = format!("{} {} Street", mix(n ^ 0x99) % 1000, word(0xAA));
     let mut note = String::new();
     for salt in 0..20 {

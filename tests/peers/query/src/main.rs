@@ -5,6 +5,8 @@
 //!   minute hits all of them; figures are medians over rounds;
 //! * every answer is compared with that of the other engines (`check.rs`): a run in
 //!   which two differ fails;
+//! * an engine that cannot be had, breaks down or is far too slow is left out, and the
+//!   head of the table says why: it never ends the run;
 //! * equal terms, and where they cannot be equal the head of the table says so: a
 //!   killed process loses nothing that was acknowledged, a cache of the same size,
 //!   every byte of an answer looked at;
@@ -19,6 +21,7 @@ mod data;
 mod engines;
 mod queries;
 mod run;
+mod timed;
 mod work;
 
 use std::process::ExitCode;

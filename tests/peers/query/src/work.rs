@@ -1,9 +1,10 @@
 //! The workloads: which queries, how often, with which parameters.
 //!
 //! What must stay true: parameters are made of counters, the same for every engine;
-//! reads come before changes, so that each starts from the same state.
+//! reads come before changes, so that each starts from the same state; a bound is a
+//! value that documents have, so that answers differ where bounds do.
 
-use crate::data::{AT_RANGE, Cell, Flights, ZIPS, at, city, code};
+use crate::data::{AT_RANGE, Cell, Flights, ZIPS, at, city, code, zip};
 use crate::queries::{self as q, Query};
 use shared::mix;
 
@@ -27,8 +28,11 @@ pub struct Work {
 
 pub const ONE_BY_ONE: &str = "insert one by one, two indexes";
 pub const LOAD: &str = "load in batches of 1000, two indexes";
+/// That of an engine that is here for figures.
+pub const LOAD_BARE: &str = "load in batches of 1000, no index";
 pub const BUILD: &str = "build an index over all documents";
 pub const LOAD_FLIGHTS: &str = "flights: load in batches of 1000, two indexes";
+pub const LOAD_FLIGHTS_BARE: &str = "flights: load in batches of 1000, no index";
 
 const SHORT: fn(u64) -> u64 = |docs| (docs / 4).clamp(1000, 20_000);
 const FEWER: fn(u64) -> u64 = |docs| (docs / 16).clamp(500, 5_000);
@@ -43,6 +47,17 @@ fn key(world: &World<'_>, n: u64) -> Cell {
 
 fn some_code(world: &World<'_>, n: u64) -> Cell {
     Cell::Text(code(mix(n) % world.docs, world.docs))
+}
+
+/// Where a range begins: at a document's value, so that it shows who leaves that one out.
+fn some_at(world: &World<'_>, n: u64) -> u64 {
+    let mut all = (n..).map(|n| at(mix(n) % world.docs));
+    all.find(|at| *at < AT_RANGE * 98 / 100).unwrap_or(0)
+}
+
+/// One that documents have, and a tenth of them have less.
+fn some_zip() -> u64 {
+    (0..1000).map(zip).filter(|zip| *zip <= ZIPS / 10).max().unwrap_or(0)
 }
 
 const fn work(
@@ -69,8 +84,8 @@ pub const DOCS: &[Work] = &[
     work("get by key, as a query", q::GET_PQL, SHORT, |w, n| vec![key(w, n)]),
     work("indexed equality, 5 rows", q::FEW, SHORT, |w, n| vec![some_code(w, n)]),
     long("indexed equality, 1 % of the rows", q::MANY, PARTS, |_, n| vec![Cell::Text(city(n))]),
-    work("indexed range of 1 %, sorted, limit 20", q::RANGE, SORTS, |_, n| {
-        let from = at(mix(n)) * 98 / 100;
+    work("indexed range of 1 %, sorted, limit 20", q::RANGE, SORTS, |w, n| {
+        let from = some_at(w, n);
         vec![Cell::Int(from as i64), Cell::Int((from + AT_RANGE / 100) as i64)]
     }),
     work(
@@ -81,7 +96,7 @@ pub const DOCS: &[Work] = &[
     ),
     long("group by over all, count and mean", q::GROUP, LONG, |_, _| vec![]),
     long("filter without an index, nested field, count", q::SCAN, LONG, |_, _| {
-        vec![Cell::Int((ZIPS / 10) as i64)]
+        vec![Cell::Int(some_zip() as i64)]
     }),
     work("update in place by key", q::UPDATE, FEWER, |w, n| vec![key(w, n)]),
     work("update by an indexed filter, 5 rows", q::UPDATE_FEW, FEWER, |w, n| vec![some_code(w, n)]),
@@ -101,6 +116,14 @@ pub const FLIGHTS: &[Work] = &[
     long("flights: count and worst delay by origin and month", q::MONTHS, LONG, |_, _| vec![]),
     long("flights: count of late ones, no index", q::LATE, LONG, |_, _| vec![Cell::Int(60)]),
 ];
+
+/// Where a workload stands in the table.
+pub fn place(name: &str) -> usize {
+    let docs = [ONE_BY_ONE, LOAD, LOAD_BARE, BUILD].into_iter().chain(DOCS.iter().map(|w| w.name));
+    let flights = [LOAD_FLIGHTS, LOAD_FLIGHTS_BARE].into_iter();
+    let mut all = docs.chain(flights).chain(FLIGHTS.iter().map(|w| w.name));
+    all.position(|other| other == name).unwrap_or(usize::MAX)
+}
 
 impl Work {
     /// Whether it changes documents.

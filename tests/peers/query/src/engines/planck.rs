@@ -1,15 +1,15 @@
 //! Ours: the engine in the process, with the threads that the `planck` process has.
 
-use super::{Json, Store};
+use super::{Done, Json, Store};
 use crate::data::{Cell, Index, Row, Table};
 use crate::queries::{GET, Kind, Query};
+use crate::timed::{Asked, once};
 use engine::{Engine, Limits, Options, Principal, Role, Step, StorageOptions, SyncMode};
 use platform::real::{RealClock, RealDisk, RealEntropy};
 use proto::doc::{Doc, DocBuf, Value};
 use proto::json::{parse_json, to_json};
 use proto::request::BatchBuf;
 use proto::{Key, Reply, Request};
-use shared::rows::Times;
 use shared::{CACHE_BYTES, touch};
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ struct Planck {
     threads: Vec<JoinHandle<()>>,
 }
 
-pub fn open(path: &Path) -> Result<Box<dyn Store>, String> {
+pub fn open(path: &Path) -> Done<Box<dyn Store>> {
     let disk = Arc::new(RealDisk::new(path).map_err(|e| e.to_string())?);
     let storage =
         StorageOptions { sync: SyncMode::Async, cache_bytes: CACHE_BYTES, ..Default::default() };
@@ -100,19 +100,19 @@ fn parameters(values: &[Cell], keyed: bool) -> Vec<u8> {
 }
 
 impl Planck {
-    fn run(&mut self, request: Request<'_>) -> Reply<'_> {
+    fn run(&mut self, request: Request<'_>) -> Done<Reply<'_>> {
         self.packet.clear();
         self.out.clear();
         request.encode(1, &mut self.packet);
         self.engine.dispatch_packet(&self.who, &self.packet, &mut self.out);
-        let (_, reply) = Reply::decode(&self.out).expect("planck: a reply");
-        if let Reply::Error { message, .. } = reply {
-            panic!("planck: {message}");
+        match Reply::decode(&self.out) {
+            Ok((_, Reply::Error { message, .. })) => Err(message.to_string()),
+            Ok((_, reply)) => Ok(reply),
+            Err(e) => Err(format!("its reply: {e}")),
         }
-        reply
     }
 
-    fn ask(&mut self, query: &Query, values: &[Cell]) -> Reply<'_> {
+    fn ask(&mut self, query: &Query, values: &[Cell]) -> Done<Reply<'_>> {
         match values {
             [Cell::Int(key)] if query.pql == GET.pql => {
                 self.run(Request::Read { store: "docs", key: Key(*key as u128) })
@@ -128,51 +128,55 @@ impl Planck {
 }
 
 impl Store for Planck {
-    fn version(&mut self) -> String {
-        format!("planck {}", env!("CARGO_PKG_VERSION"))
+    fn version(&mut self) -> Done<String> {
+        Ok(format!("planck {}", env!("CARGO_PKG_VERSION")))
     }
 
-    fn create(&mut self, table: &Table) {
-        self.run(Request::CreateStore { store: table.name, if_not_exists: false });
-        for index in table.indexes {
-            self.index(table, index);
-        }
+    fn create(&mut self, table: &Table) -> Done {
+        self.run(Request::CreateStore { store: table.name, if_not_exists: false })?;
+        table.indexes.iter().try_for_each(|index| self.index(table, index))
     }
 
-    fn index(&mut self, table: &Table, index: &Index) {
+    fn index(&mut self, table: &Table, index: &Index) -> Done {
         let fields: Vec<_> = index.fields.iter().map(|(path, _)| format!("\"{path}\"")).collect();
         let definition =
             format!("{{\"name\":\"{}\",\"fields\":[{}]}}", index.name, fields.join(","));
-        let definition = parse_json(&definition).expect("planck: an index");
+        let definition = parse_json(&definition).map_err(|e| e.to_string())?;
         let store = table.name;
-        self.run(Request::CreateIndex { store, if_not_exists: false, definition: &definition });
+        self.run(Request::CreateIndex { store, if_not_exists: false, definition: &definition })?;
         // Beside the thread that does, so that its pause does not count.
-        while self.engine.tend().expect("planck: the build") {}
+        while self.engine.tend().map_err(|e| e.to_string())? {}
+        Ok(())
     }
 
-    fn insert_each(&mut self, table: &Table, rows: &[Row]) -> Times {
-        Times::of(rows.len() as u64, |n| {
+    fn insert_each(&mut self, table: &Table, rows: &[Row], budget: Duration) -> Done<Asked> {
+        Asked::within(budget, rows.len() as u64, |n| {
             let Row { key, bson, .. } = &rows[n as usize];
             // With the keys of the peers, not one made here.
             let key = Some(Key(u128::from(*key)));
-            self.run(Request::Insert { store: table.name, key, document: bson });
+            self.run(Request::Insert { store: table.name, key, document: bson }).map(|_| 1)
         })
     }
 
-    fn insert(&mut self, table: &Table, rows: &[Row]) -> Times {
-        Times::of(1, |_| {
+    fn insert(&mut self, table: &Table, rows: &[Row]) -> Done<Duration> {
+        once(|| {
             let mut batch = BatchBuf::new();
             for row in rows {
                 batch.push(Some(Key(u128::from(row.key))), &row.bson);
             }
-            self.run(Request::BatchInsert { store: table.name, batch: batch.as_batch() });
+            let batch = batch.as_batch();
+            self.run(Request::BatchInsert { store: table.name, batch }).map(|_| ())
         })
     }
 
-    fn ask_each(&mut self, query: &Query, parameters: &[Vec<Cell>]) -> (Times, u64) {
-        let mut all = 0;
-        let times = Times::of(parameters.len() as u64, |n| {
-            all += match self.ask(query, &parameters[n as usize]) {
+    fn ask_each(
+        &mut self,
+        query: &Query,
+        parameters: &[Vec<Cell>],
+        budget: Duration,
+    ) -> Done<Asked> {
+        Asked::within(budget, parameters.len() as u64, |n| {
+            Ok(match self.ask(query, &parameters[n as usize])? {
                 Reply::Rows(rows) => {
                     let seen = rows.iter().map(|(_, document)| touch(document)).sum::<u64>();
                     std::hint::black_box(seen);
@@ -180,33 +184,33 @@ impl Store for Planck {
                 }
                 Reply::Count(n) => n,
                 _ => 1,
-            };
-        });
-        (times, all)
+            })
+        })
     }
 
-    fn show(&mut self, query: &Query, parameters: &[Cell]) -> Vec<Json> {
-        match self.ask(query, parameters) {
+    fn show(&mut self, query: &Query, parameters: &[Cell]) -> Done<Vec<Json>> {
+        match self.ask(query, parameters)? {
             Reply::Rows(rows) => {
                 let json = |bytes| {
                     let text = to_json(Doc::trusted(bytes));
-                    serde_json::from_str(&text).expect("planck: JSON")
+                    serde_json::from_str(&text).map_err(|e| format!("its document: {e}"))
                 };
                 rows.iter().map(|(_, bytes)| json(bytes)).collect()
             }
-            Reply::Count(n) if query.kind == Kind::Count => vec![serde_json::json!({ "n": n })],
-            other => panic!("planck: {other:?} is no answer to {}", query.pql),
+            Reply::Count(n) if query.kind == Kind::Count => Ok(vec![serde_json::json!({ "n": n })]),
+            other => Err(format!("{other:?} is no answer to {}", query.pql)),
         }
     }
 
-    fn settle(&mut self) {
+    fn settle(&mut self) -> Done {
         // Twice idle, with a flush of what is left between: nothing more follows.
-        self.engine.flush().expect("planck: flush");
+        self.engine.flush().map_err(|e| e.to_string())?;
         for _ in 0..2 {
             self.idle.store(false, Ordering::Release);
             while !self.idle.load(Ordering::Acquire) {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
+        Ok(())
     }
 }

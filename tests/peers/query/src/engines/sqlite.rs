@@ -1,14 +1,15 @@
 //! SQLite in the process: documents as JSON text or as JSONB with indexes over
 //! expressions, and columns.
 
-use super::{Json, Store};
+use super::{Done, Json, Store};
 use crate::data::{Cell, Index, Row, Table, Type, column};
 use crate::queries::{Kind, Query};
+use crate::timed::{Asked, once};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, params_from_iter};
-use shared::rows::Times;
 use shared::{CACHE_BYTES, touch};
 use std::path::Path;
+use std::time::Duration;
 
 /// How a row is laid out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,24 +24,24 @@ struct Sqlite {
     layout: Layout,
 }
 
-pub fn json(path: &Path) -> Result<Box<dyn Store>, String> {
+pub fn json(path: &Path) -> Done<Box<dyn Store>> {
     open(path, Layout::Json)
 }
 
-pub fn jsonb(path: &Path) -> Result<Box<dyn Store>, String> {
+pub fn jsonb(path: &Path) -> Done<Box<dyn Store>> {
     open(path, Layout::Jsonb)
 }
 
-pub fn plain(path: &Path) -> Result<Box<dyn Store>, String> {
+pub fn plain(path: &Path) -> Done<Box<dyn Store>> {
     open(path, Layout::Columns)
 }
 
-fn open(path: &Path, layout: Layout) -> Result<Box<dyn Store>, String> {
-    let db = Connection::open(path.join("bench.sqlite")).map_err(|e| e.to_string())?;
+fn open(path: &Path, layout: Layout) -> Done<Box<dyn Store>> {
+    let db = Connection::open(path.join("bench.sqlite")).map_err(said)?;
     let kib = CACHE_BYTES / 1024;
     let settings =
         format!("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-{kib};");
-    db.execute_batch(&settings).map_err(|e| e.to_string())?;
+    db.execute_batch(&settings).map_err(said)?;
     Ok(Box::new(Sqlite { db, layout }))
 }
 
@@ -83,7 +84,7 @@ impl Sqlite {
         }
     }
 
-    fn put(&self, insert: &mut Statement<'_>, row: &Row) {
+    fn put(&self, insert: &mut Statement<'_>, row: &Row) -> Done<u64> {
         let key = row.key as i64;
         let done = match self.layout {
             Layout::Columns => {
@@ -92,34 +93,38 @@ impl Sqlite {
             }
             _ => insert.execute((key, &row.json)),
         };
-        done.expect("sqlite: insert");
+        done.map(|count| count as u64).map_err(said)
     }
+}
+
+fn said(error: rusqlite::Error) -> String {
+    error.to_string()
 }
 
 /// Runs a statement once; lends each value of its rows.
 fn run(
     statement: &mut Statement<'_>,
     parameters: &[Cell],
-    mut see: impl FnMut(usize, ValueRef<'_>),
-) -> u64 {
+    mut see: impl FnMut(ValueRef<'_>),
+) -> Done<u64> {
     let columns = statement.column_count();
-    let mut rows = statement.query(params_from_iter(parameters)).expect("sqlite: query");
+    let mut rows = statement.query(params_from_iter(parameters)).map_err(said)?;
     let mut count = 0;
-    while let Some(row) = rows.next().expect("sqlite: a row") {
+    while let Some(row) = rows.next().map_err(said)? {
         for n in 0..columns {
-            see(n, row.get_ref(n).expect("sqlite: a value"));
+            see(row.get_ref(n).map_err(said)?);
         }
         count += 1;
     }
-    count
+    Ok(count)
 }
 
 impl Store for Sqlite {
-    fn version(&mut self) -> String {
-        format!("SQLite {}", rusqlite::version())
+    fn version(&mut self) -> Done<String> {
+        Ok(format!("SQLite {}", rusqlite::version()))
     }
 
-    fn create(&mut self, table: &Table) {
+    fn create(&mut self, table: &Table) -> Done {
         let columns = match self.layout {
             Layout::Json => "doc TEXT".to_owned(),
             Layout::Jsonb => "doc BLOB".to_owned(),
@@ -134,13 +139,11 @@ impl Store for Sqlite {
             }
         };
         let sql = format!("CREATE TABLE {} (id INTEGER PRIMARY KEY, {columns})", table.name);
-        self.db.execute_batch(&sql).expect("sqlite: table");
-        for index in table.indexes {
-            self.index(table, index);
-        }
+        self.db.execute_batch(&sql).map_err(said)?;
+        table.indexes.iter().try_for_each(|index| self.index(table, index))
     }
 
-    fn index(&mut self, table: &Table, index: &Index) {
+    fn index(&mut self, table: &Table, index: &Index) -> Done {
         let field = |(path, _): &(&str, Type)| match self.layout {
             Layout::Columns => column(path),
             _ => format!("doc ->> '{path}'"),
@@ -148,74 +151,82 @@ impl Store for Sqlite {
         let fields: Vec<_> = index.fields.iter().map(field).collect();
         let (name, table) = (index.name, table.name);
         let sql = format!("CREATE INDEX {table}_{name} ON {table} ({})", fields.join(", "));
-        self.db.execute_batch(&sql).expect("sqlite: index");
+        self.db.execute_batch(&sql).map_err(said)
     }
 
-    fn insert_each(&mut self, table: &Table, rows: &[Row]) -> Times {
-        let mut insert = self.db.prepare(&self.insertion(table)).expect("sqlite: insert");
-        Times::of(rows.len() as u64, |n| self.put(&mut insert, &rows[n as usize]))
+    fn insert_each(&mut self, table: &Table, rows: &[Row], budget: Duration) -> Done<Asked> {
+        let mut insert = self.db.prepare(&self.insertion(table)).map_err(said)?;
+        let count = rows.len() as u64;
+        Asked::within(budget, count, |n| self.put(&mut insert, &rows[n as usize]))
     }
 
-    fn insert(&mut self, table: &Table, rows: &[Row]) -> Times {
-        let mut insert = self.db.prepare_cached(&self.insertion(table)).expect("sqlite: insert");
-        Times::of(1, |_| {
-            self.db.execute_batch("BEGIN IMMEDIATE").expect("sqlite: begin");
-            rows.iter().for_each(|row| self.put(&mut insert, row));
-            self.db.execute_batch("COMMIT").expect("sqlite: commit");
+    fn insert(&mut self, table: &Table, rows: &[Row]) -> Done<Duration> {
+        let mut insert = self.db.prepare_cached(&self.insertion(table)).map_err(said)?;
+        once(|| {
+            self.db.execute_batch("BEGIN IMMEDIATE").map_err(said)?;
+            rows.iter().try_for_each(|row| self.put(&mut insert, row).map(|_| ()))?;
+            self.db.execute_batch("COMMIT").map_err(said)
         })
     }
 
-    fn ask_each(&mut self, query: &Query, parameters: &[Vec<Cell>]) -> (Times, u64) {
-        let mut statement = self.db.prepare(&self.text(query)).expect("sqlite: prepare");
-        let (mut all, mut seen) = (0, 0);
-        let times = Times::of(parameters.len() as u64, |n| {
+    fn ask_each(
+        &mut self,
+        query: &Query,
+        parameters: &[Vec<Cell>],
+        budget: Duration,
+    ) -> Done<Asked> {
+        let mut statement = self.db.prepare(&self.text(query)).map_err(said)?;
+        let mut seen = 0;
+        let asked = Asked::within(budget, parameters.len() as u64, |n| {
             let given = &parameters[n as usize];
             if query.kind == Kind::Change {
                 let changed = statement.execute(params_from_iter(given));
-                all += changed.expect("sqlite: change") as u64;
-                return;
+                return changed.map(|count| count as u64).map_err(said);
             }
             let mut number = 0;
-            let rows = run(&mut statement, given, |_, value| match value {
+            let rows = run(&mut statement, given, |value| match value {
                 ValueRef::Text(bytes) | ValueRef::Blob(bytes) => seen += touch(bytes),
                 ValueRef::Integer(n) => number = n as u64,
                 ValueRef::Real(n) => seen += n as u64,
                 ValueRef::Null => {}
-            });
-            all += if query.kind == Kind::Count { number } else { rows };
+            })?;
+            Ok(if query.kind == Kind::Count { number } else { rows })
         });
         std::hint::black_box(seen);
-        (times, all)
+        asked
     }
 
-    fn show(&mut self, query: &Query, parameters: &[Cell]) -> Vec<Json> {
-        let mut statement = self.db.prepare(&self.text(query)).expect("sqlite: prepare");
+    fn show(&mut self, query: &Query, parameters: &[Cell]) -> Done<Vec<Json>> {
+        let mut statement = self.db.prepare(&self.text(query)).map_err(said)?;
         let names: Vec<_> = statement.column_names().into_iter().map(str::to_owned).collect();
-        let mut rows: Vec<Json> = Vec::new();
-        run(&mut statement, parameters, |n, value| {
-            if n == 0 {
-                rows.push(Json::Object(serde_json::Map::new()));
-            }
-            let row = rows.last_mut().expect("one was just pushed");
-            let value = match value {
+        let mut cells: Vec<Json> = Vec::new();
+        run(&mut statement, parameters, |value| {
+            cells.push(match value {
                 ValueRef::Null | ValueRef::Blob(_) => Json::Null,
                 ValueRef::Integer(n) => n.into(),
                 ValueRef::Real(n) => n.into(),
                 ValueRef::Text(text) => String::from_utf8_lossy(text).into(),
-            };
-            match value.as_str() {
-                Some(doc) if names[n] == "doc" => {
-                    *row = serde_json::from_str(doc).expect("sqlite: JSON");
+            });
+        })?;
+        let row = |cells: &[Json]| {
+            let mut row = Json::Object(serde_json::Map::new());
+            for (name, value) in names.iter().zip(cells) {
+                match value.as_str() {
+                    Some(doc) if name == "doc" => {
+                        row =
+                            serde_json::from_str(doc).map_err(|e| format!("its document: {e}"))?;
+                    }
+                    _ => row[name] = value.clone(),
                 }
-                _ => row[&names[n]] = value,
             }
-        });
-        rows
+            Ok(row)
+        };
+        cells.chunks(names.len()).map(row).collect()
     }
 
-    fn settle(&mut self) {
+    fn settle(&mut self) -> Done {
         let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
-        self.db.query_row(checkpoint, (), |_| Ok(())).expect("sqlite: checkpoint");
-        self.db.execute_batch("ANALYZE").expect("sqlite: analyze");
+        self.db.query_row(checkpoint, (), |_| Ok(())).map_err(said)?;
+        self.db.execute_batch("ANALYZE").map_err(said)
     }
 }
