@@ -7,13 +7,15 @@ const HELP: &str = "\
 peers: the storage engine beside RocksDB, fjall, redb, LMDB and SQLite
 
   peers [compare] [--keys N] [--rounds N] [--values BYTES,..] [--engines NAME,..] [--out DIR]
-  peers grow      [--keys N] [--engines NAME,..] [--out DIR]
+  peers grow      [--keys N] [--rounds N] [--minutes N] [--engines NAME,..] [--out DIR]
 
   --keys N       keys in the store (default 300000; grow: up to so many, default 30000000)
-  --rounds N     rounds; figures are medians over them (default 3)
+  --rounds N     rounds; figures are medians over them (default 3; grow: 1)
+  --minutes N    grow: an engine is left where it stands after so long (default 10)
   --values ..    sizes of values in bytes (default 100,400,4096)
   --engines ..   some engines only: planck rocksdb blobdb fjall fjall-kv redb lmdb sqlite
-  --out DIR      where data, results.json and results.md go (default target/peers)";
+  --out DIR      where data and results go (default target/peers): results.json
+                 and results.md; grow: grow.json and grow.md";
 
 /// What to do.
 pub enum Task {
@@ -30,6 +32,7 @@ pub struct Args {
     pub task: Task,
     pub keys: u64,
     pub rounds: usize,
+    pub minutes: u64,
     pub values: Vec<usize>,
     pub engines: Vec<String>,
     pub out: PathBuf,
@@ -44,11 +47,12 @@ impl Args {
             Some("die") => Task::Die { engine: String::new(), dir: PathBuf::new() },
             _ => Task::Compare,
         };
-        let keys = if matches!(task, Task::Grow) { 30_000_000 } else { 300_000 };
+        let grows = matches!(task, Task::Grow);
         let mut args = Args {
             task,
-            keys,
-            rounds: 3,
+            keys: if grows { 30_000_000 } else { 300_000 },
+            rounds: if grows { 1 } else { 3 },
+            minutes: 10,
             values: vec![100, 400, 4096],
             engines: Vec::new(),
             out: PathBuf::from("target/peers"),
@@ -58,6 +62,7 @@ impl Args {
             match argument.name.as_str() {
                 "--keys" => args.keys = argument.number()?.max(1000),
                 "--rounds" => args.rounds = argument.number()?.max(1) as usize,
+                "--minutes" => args.minutes = argument.number()?.max(1),
                 "--values" => {
                     let sizes = value.split(',').map(str::parse).collect::<Result<_, _>>();
                     args.values = sizes.map_err(|_| format!("{value:?} is no list of sizes"))?;

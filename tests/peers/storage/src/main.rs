@@ -12,6 +12,7 @@
 //! `peers --help` lists the arguments; `make peers` runs it.
 
 mod args;
+mod disk;
 mod engines;
 mod floor;
 mod grow;

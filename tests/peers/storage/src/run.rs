@@ -5,6 +5,7 @@
 //! what must be there; the figure of a workload has nothing of the next.
 
 use crate::args::Args;
+use crate::disk::{Written, space};
 use crate::engines::{ALL, Engine, Mode, Store};
 use crate::floor;
 use crate::report;
@@ -45,7 +46,7 @@ pub fn compare(args: &Args) -> Result<(), String> {
         }
     }
     fresh(&data)?;
-    report::write(args, &engines, &rows)
+    report::compared(args, &engines, &rows)
 }
 
 /// The engines asked for.
@@ -78,7 +79,7 @@ fn one(
 
     let dir = fresh(data)?;
     let store = (engine.open)(&dir, Mode::Fast);
-    let before = written();
+    let written = Written::from_now(&dir)?;
     let start = Instant::now();
     load(&*store, keys, &values, random_key);
     let seconds = start.elapsed().as_secs_f64();
@@ -88,7 +89,7 @@ fn one(
         name("batches of 100, random keys"),
         engine.name,
         "write amplification",
-        (written() - before) as f64 / live,
+        written.bytes()? as f64 / live,
     );
     drop(store);
 
@@ -99,8 +100,8 @@ fn one(
     store.settle();
     reads(&*store, engine, keys, ops, &name, rows);
     if bytes == MAIN {
-        ycsb(&*store, engine, keys, ops / 2, &values, rows);
-        overwrites(&*store, engine, keys, &values, &dir, rows);
+        let keys = ycsb(&*store, engine, keys, ops / 2, &values, rows);
+        overwrites(&*store, engine, keys, &values, &dir, rows)?;
         let put = |n: u64| store.put(&random_key(mix(n) % keys), values.get(n));
         let mut times = Times::paced(PACED, PACE, put);
         rows.times("put at 50 k/s, with flushes and collections", engine.name, &mut times);
@@ -163,8 +164,15 @@ fn reads(
     assert!(sum.into_inner() > 0);
 }
 
-/// YCSB A to F, two threads, zipfian.
-fn ycsb(store: &dyn Store, engine: &Engine, keys: u64, ops: u64, values: &Values, rows: &mut Rows) {
+/// YCSB A to F, two threads, zipfian. How many keys there are then.
+fn ycsb(
+    store: &dyn Store,
+    engine: &Engine,
+    keys: u64,
+    ops: u64,
+    values: &Values,
+    rows: &mut Rows,
+) -> u64 {
     // Share of reads, updates, inserts, scans, read-modify-writes in percent.
     const MIXES: [(&str, [u64; 5]); 6] = [
         ("YCSB A (50 read, 50 update)", [50, 50, 0, 0, 0]),
@@ -206,6 +214,7 @@ fn ycsb(store: &dyn Store, engine: &Engine, keys: u64, ops: u64, values: &Values
         };
         rows.times(name, engine.name, &mut Times::of_threads(2, ops, work));
     }
+    last.into_inner()
 }
 
 /// Everything written again twice, in another order, and the space that takes.
@@ -216,10 +225,10 @@ fn overwrites(
     values: &Values,
     dir: &Path,
     rows: &mut Rows,
-) {
+) -> Result<(), String> {
     const NAME: &str = "overwrite everything twice more, 400 B";
     let live = (keys * 416) as f64;
-    let before = written();
+    let written = Written::from_now(dir)?;
     let start = Instant::now();
     let mut times = Times::of(2 * keys, |n| {
         // An odd multiplier walks through all keys once in each pass.
@@ -231,7 +240,7 @@ fn overwrites(
     rows.add(NAME, engine.name, "space over live, right after", space(dir) as f64 / live);
     store.settle();
     rows.add(NAME, engine.name, "space over live, settled", space(dir) as f64 / live);
-    let wrote = (written() - before) as f64;
+    let wrote = written.bytes()? as f64;
     rows.add(NAME, engine.name, "write amplification", wrote / (2.0 * live));
     rows.add(
         NAME,
@@ -239,6 +248,7 @@ fn overwrites(
         "seconds with background",
         start.elapsed().as_secs_f64().max(seconds),
     );
+    Ok(())
 }
 
 /// A child writes a log and kills itself; how long does the next open take?
@@ -286,23 +296,4 @@ fn durable(engine: &Engine, dir: &Path, values: &Values, rows: &mut Rows) {
     rows.times("durable put, 1 thread", engine.name, &mut times);
     let put = |_, n| store.put(&random_key(1000 + n), values.get(n));
     rows.times("durable put, 8 threads", engine.name, &mut Times::of_threads(8, 4000, put));
-}
-
-/// Bytes on the disk under `dir`, holes left out.
-pub fn space(dir: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
-    let size = |entry: std::fs::DirEntry| match entry.metadata() {
-        Ok(meta) if meta.is_dir() => space(&entry.path()),
-        Ok(meta) => meta.blocks() * 512,
-        Err(_) => 0, // removed meanwhile
-    };
-    entries.flatten().map(size).sum()
-}
-
-/// Bytes this process has made the kernel write.
-pub fn written() -> u64 {
-    let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
-    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-    line.and_then(|n| n.parse().ok()).unwrap_or(0)
 }
