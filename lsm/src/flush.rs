@@ -57,9 +57,6 @@ use crate::{Error, Lsm, Lsn, PAGES, Step};
 /// Bounds of the bytes of values that one piece of a flush appends and syncs.
 const PIECE: std::ops::RangeInclusive<usize> = 4 << 10..=4 << 20;
 
-/// Files of the log kept to be used again while nothing is written.
-const RESTING_SPARES: usize = 1;
-
 /// State of the one flush at a time, and of all else that commits to the page file.
 pub(crate) struct Flusher {
     /// The values of a set whose flush is not done.
@@ -469,17 +466,25 @@ impl Lsm {
         Ok(())
     }
 
-    /// While nothing else is to do: a commit for the log's segments that only the
-    /// older meta page needs, and fewer files kept to be used again.
+    /// At rest: a commit for the log's segments that only the older meta page needs, no
+    /// files kept to be used again, and a new segment for one that nobody needs.
     pub(crate) fn rest_log(&self, flusher: &mut Flusher) -> Result<Option<Step>, Error> {
         if self.retain.older_holds(&self.wal.segments()) && self.pages.poisoned().is_none() {
             self.commit_again(flusher)?;
             return Ok(Some(Step::Trimmed(self.trim(flusher)?)));
         }
-        match self.wal.keep_spares(RESTING_SPARES)? {
-            0 => Ok(None),
-            spares => Ok(Some(Step::Trimmed(spares as u64))),
+        let mut gone = self.wal.keep_spares(0)? as u64;
+        let flushed = self.flushed_lsn() == self.applied.load(Acquire);
+        if gone == 0 && flushed && self.wal.segments().len() == 1 {
+            // Its file may have been used before, and be as long as a segment ever is.
+            match self.wal.rotate_now().map_err(Error::from) {
+                Ok(true) => gone = self.trim(flusher)?,
+                Ok(false) => {}
+                Err(error) if error.shortage().is_some() => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok((gone > 0).then_some(Step::Trimmed(gone)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a store can be told, with defaults and bounds.
 
+use std::time::Duration;
+
 use crate::{Error, LogArchive};
 
 /// The bound of [`Options::inline_max`].
@@ -33,6 +35,11 @@ pub struct Options {
     /// Percent of a value log segment that must be dead before the rest of it is
     /// written again to free it. Default 30, 1 to 100.
     pub gc_dead_ratio: u32,
+    /// For how long nothing must have been committed before the store is at rest: then
+    /// garbage is collected down to a twentieth, whatever that costs for each byte, and
+    /// files kept for the next burst of writes are given back. Default: not at all, two
+    /// steps that find nothing to do are enough.
+    pub rest_after: Duration,
     /// Bytes of a segment looked through in one step of collecting garbage; twice
     /// as many of living records are written again together. Default 4 MiB, 1 KiB
     /// to 1 GiB.
@@ -85,6 +92,7 @@ impl Default for Options {
             vlog_segment_bytes: 1 << 30,
             vlog_buffer_bytes: 4 << 20,
             gc_dead_ratio: 30,
+            rest_after: Duration::ZERO,
             gc_step_bytes: 4 << 20,
             cache_bytes: 64 << 20,
             inline_max: 64,

@@ -133,9 +133,12 @@ impl Lsm {
             Err(error) => drop(failed.get_or_insert(error)),
         }
         let bar = Bar::busy(self.options.gc_dead_ratio);
-        let now = Some(self.applied.load(Acquire));
-        // Nothing was committed since there was last nothing to do.
-        let idle = flusher.gc.idle_at == now;
+        let now = self.applied.load(Acquire);
+        // Nothing was committed since there was first nothing to do, long enough ago.
+        let since = flusher.gc.idle.filter(|(lsn, _)| *lsn == now).map(|(_, since)| since);
+        let rested = |since| self.clock.monotonic_nanos().saturating_sub(since);
+        let rest_after = self.options.rest_after.as_nanos();
+        let idle = since.is_some_and(|since| u128::from(rested(since)) >= rest_after);
         let mut reclaims = true;
         if self.owes_garbage(flusher) {
             match self.reclaim(flusher, bar, idle) {
@@ -210,11 +213,13 @@ impl Lsm {
                 Err(error) => drop(failed.get_or_insert(error)),
             }
         }
-        flusher.gc.idle_at = now;
+        if since.is_none() {
+            flusher.gc.idle = Some((now, self.clock.monotonic_nanos()));
+        }
         failed.map_or(Ok(Step::Idle), Err)
     }
 
-    /// What is done only while there is nothing else.
+    /// What is done only at rest.
     fn spare_time(&self, flusher: &mut Flusher) -> Result<Option<Step>, Error> {
         if let Some(step) = self.tidy(flusher)? {
             return Ok(Some(step));

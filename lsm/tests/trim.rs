@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lsm::{Batch, KeyspaceId, Lsm, Options, Step};
 use platform::Disk;
@@ -12,14 +13,17 @@ const KS: KeyspaceId = KeyspaceId(1);
 const SEGMENT: u64 = 16 << 10;
 const MEMTABLE: usize = 32 << 10;
 
-fn open(disk: &Arc<SimDisk>) -> Lsm {
-    let options = Options {
+fn options() -> Options {
+    Options {
         memtable_bytes: MEMTABLE,
         wal_segment_bytes: SEGMENT,
         max_frozen: 2,
         ..Options::default()
-    };
-    Lsm::open(disk.clone(), Arc::new(SimClock::new(0)), options).unwrap()
+    }
+}
+
+fn open(disk: &Arc<SimDisk>) -> Lsm {
+    Lsm::open(disk.clone(), Arc::new(SimClock::new(0)), options()).unwrap()
 }
 
 fn put(lsm: &Lsm, n: u64) {
@@ -56,7 +60,7 @@ fn a_log_is_cut_while_there_is_always_a_set_to_flush() {
 }
 
 #[test]
-fn a_store_at_rest_keeps_one_segment_and_one_spare() {
+fn a_store_at_rest_keeps_one_segment_with_nothing_in_it() {
     // Given a store much was written to,
     let disk = SimDisk::new(1);
     let lsm = open(&disk);
@@ -70,8 +74,8 @@ fn a_store_at_rest_keeps_one_segment_and_one_spare() {
         }
     }
     // then the log is what the next commit needs,
-    assert!(files(&disk) <= 3, "{:?}", disk.list("wal"));
-    assert!(lsm.stats().unwrap().wal_bytes <= 2 * SEGMENT);
+    assert_eq!(files(&disk), 1, "{:?}", disk.list("wal"));
+    assert!(lsm.stats().unwrap().wal_bytes < 1024);
     // it does no more for that,
     assert_eq!(lsm.step().unwrap(), Step::Idle);
     // and nothing is missing, after a restart neither.
@@ -82,4 +86,38 @@ fn a_store_at_rest_keeps_one_segment_and_one_spare() {
         let value = snapshot.get(KS, &(n % 500).to_be_bytes()).unwrap();
         assert_eq!(value.as_deref(), Some(&[n as u8; 200][..]), "{n}");
     }
+}
+
+#[test]
+fn rest_begins_when_nothing_was_written_for_long_enough() {
+    // Given a store that rests after ten seconds, a tenth of it dead,
+    let (disk, clock) = (SimDisk::new(2), Arc::new(SimClock::new(0)));
+    let rest_after = Duration::from_secs(10);
+    let options = Options { rest_after, ..options() };
+    let lsm = Lsm::open(Arc::clone(&disk) as _, Arc::clone(&clock) as _, options).unwrap();
+    let idle = |lsm: &Lsm| (0..1000).any(|_| lsm.step().unwrap() == Step::Idle);
+    (0..500).for_each(|n| put(&lsm, n));
+    (0..50).for_each(|n| put(&lsm, n));
+    lsm.flush().unwrap();
+    // when it has nothing to do, but for less than that since the last commit,
+    for _ in 0..3 {
+        assert!(idle(&lsm) && idle(&lsm));
+        clock.advance(Duration::from_millis(9_900));
+        assert!(idle(&lsm));
+        put(&lsm, 499);
+    }
+    lsm.flush().unwrap();
+    assert!(idle(&lsm) && idle(&lsm));
+    // then what is dead stays, and files for the next burst of writes;
+    let dead = |lsm: &Lsm| {
+        let stats = lsm.stats().unwrap();
+        (stats.dead_value_bytes * 100 / stats.value_bytes, stats.gc_moved_bytes)
+    };
+    assert!(dead(&lsm).0 >= 5 && dead(&lsm).1 == 0, "{:?}", lsm.stats());
+    assert!(files(&disk) > 1, "{:?}", disk.list("wal"));
+    // and when the time is over, both go.
+    clock.advance(rest_after);
+    assert!(idle(&lsm));
+    assert!(dead(&lsm).0 < 5, "{:?}", lsm.stats());
+    assert_eq!(files(&disk), 1, "{:?}", disk.list("wal"));
 }

@@ -117,6 +117,11 @@ fn bytes(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
+/// How long nothing must have been written before storage gives back the last of its
+/// garbage and its spare files: a service that writes now and then must not pay for that
+/// again and again.
+const REST_AFTER: Duration = Duration::from_secs(10);
+
 /// The storage's settings.
 pub fn storage(config: &Config, archive: Option<LogArchive>) -> StorageOptions {
     let db = &config.db;
@@ -130,6 +135,7 @@ pub fn storage(config: &Config, archive: Option<LogArchive>) -> StorageOptions {
         vlog_segment_bytes: db.file_sizes.vlog.get(),
         vlog_buffer_bytes: bytes(db.buffers.vlog.get()),
         cache_bytes: bytes(db.index.primary.pool_size.get()),
+        rest_after: REST_AFTER,
         gc_dead_ratio: u32::try_from(db.gc.dead_ratio.get()).unwrap_or(u32::MAX),
         max_backup_pinned_bytes: db.backup.max_pinned.get(),
         archive,

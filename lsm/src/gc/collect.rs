@@ -30,7 +30,7 @@ pub(super) struct Job {
     batch: Vec<Survivor>,
     /// Keys and values of the batch.
     bytes: Vec<u8>,
-    /// It was chosen while there was nothing else to do.
+    /// It was chosen at rest.
     idle: bool,
 }
 
@@ -144,8 +144,7 @@ impl Lsm {
         }
     }
 
-    /// While nothing else is to do: collects to a lower ratio, at last the
-    /// segment being written too.
+    /// At rest: collects to a lower ratio, at last the segment being written too.
     pub(crate) fn tidy(&self, flusher: &mut Flusher) -> Result<Option<Step>, Error> {
         let bar = Bar::idle(self.options.gc_dead_ratio);
         if let Some(step) = self.collect(flusher, bar, true)? {

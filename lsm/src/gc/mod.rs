@@ -54,8 +54,8 @@ use collect::Job;
 pub(crate) use graves::bury;
 use moves::Moves;
 
-/// While nothing else is to do, collecting goes on to this share of dead bytes,
-/// in percent, of a segment and of all.
+/// While the store is at rest, collecting goes on to this share of dead bytes, in
+/// percent, of a segment and of all: each byte freed costs up to twenty written.
 pub(crate) const IDLE_RATIO: u32 = 5;
 
 /// Segments, and what is written anew before the trees name it, are such a part of the
@@ -89,8 +89,9 @@ pub(crate) struct Collector {
     /// long as there is something to free: garbage does not outgrow the ratio
     /// however fast is written.
     debt: u64,
-    /// The last commit when nothing was left to do.
-    pub(crate) idle_at: Option<Lsn>,
+    /// The last commit when nothing was left to do, and since when that is so, in
+    /// nanoseconds of the monotonic clock.
+    pub(crate) idle: Option<(Lsn, u64)>,
 }
 
 /// Which share of dead bytes, in percent, makes a victim.
@@ -109,7 +110,7 @@ impl Bar {
         Bar { segment: ratio, all: ratio * 4 / 5 }
     }
 
-    /// While there is none.
+    /// At rest.
     pub(crate) fn idle(ratio: u32) -> Bar {
         let ratio = ratio.min(IDLE_RATIO);
         Bar { segment: ratio, all: ratio }
@@ -139,7 +140,7 @@ impl Collector {
             moves: Moves::default(),
             singly: false,
             debt: 0,
-            idle_at: None,
+            idle: None,
         };
         collector.note_retired(epoch);
         collector

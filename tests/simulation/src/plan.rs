@@ -5,6 +5,8 @@
 //!   makes a run, so that shrinking is leaving out;
 //! * same seed, same plan.
 
+use std::time::Duration;
+
 use lsm::{Options, SyncMode};
 use platform::sim::Fault;
 
@@ -357,6 +359,7 @@ impl Config {
             run_percent: rng.pick(&[10, 30, 100, 100]),
             gc_dead_ratio: rng.pick(&[1, 10, 30, 30, 60, 100]),
             gc_step_bytes: rng.pick(&[1 << 10, 4 << 10, 64 << 10]),
+            rest_after: rng.pick(&[Duration::ZERO, Duration::ZERO, Duration::from_secs(10)]),
             wal_retain_bytes: rng.pick(&[2 << 10, PLENTY]),
             wal_keep_bytes: rng.pick(&[0, 0, 0, 1, 6 << 10, PLENTY]),
             max_pinned_bytes: rng.pick(&[0, 8 << 10, PLENTY, PLENTY]),

@@ -25,11 +25,9 @@ impl Inner {
             } else if tail.at == HEADER_LEN {
                 Ok(false)
             } else {
-                self.rotate(&mut tail)
-                    .and_then(|()| {
-                        if self.durable_lsn() < self.last_lsn() { self.flush_now() } else { Ok(()) }
-                    })
-                    .map(|()| true)
+                // The flush makes the new segment's name durable too: else the ended one
+                // could not be truncated.
+                self.rotate(&mut tail).and_then(|()| self.flush_now()).map(|()| true)
             }
         };
         self.watchers.tell(self.durable_lsn());

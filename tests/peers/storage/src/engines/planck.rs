@@ -11,6 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// A `planck` process rests after 10 s without a write; here, where nothing is written
+/// only when a store is to settle, after less, so that a run ends.
+const REST_AFTER: Duration = Duration::from_millis(300);
+
 const KS: KeyspaceId = KeyspaceId(1);
 
 struct Planck {
@@ -28,6 +32,7 @@ pub fn open(path: &Path, mode: Mode) -> Box<dyn Store> {
         memtable_bytes: BUFFER_BYTES,
         cache_bytes: CACHE_BYTES,
         vlog_segment_bytes: 64 << 20,
+        rest_after: REST_AFTER,
         ..Options::default()
     };
     let disk = Arc::new(RealDisk::new(path).expect("planck: the directory"));
@@ -116,9 +121,10 @@ impl Store for Planck {
     }
 
     fn settle(&self) {
-        // Twice idle, with a flush of what is left between: nothing more follows.
+        // Idle once it has rested, with a flush of what was left before: nothing more follows.
         self.lsm.flush().expect("planck: flush");
         for _ in 0..2 {
+            std::thread::sleep(REST_AFTER);
             self.idle.store(false, Ordering::Release);
             while !self.idle.load(Ordering::Acquire) {
                 std::thread::sleep(Duration::from_millis(2));
