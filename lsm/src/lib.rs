@@ -25,6 +25,8 @@ mod durable;
 mod error;
 mod expect;
 mod flush;
+#[doc(hidden)]
+pub mod fuzz;
 mod gc;
 mod health;
 mod lease;
