@@ -136,12 +136,7 @@ fn below(file: &mut [u8], at: Ref, in_directory: bool, seen: &mut BTreeSet<u32>)
     if seen.insert(number) {
         let (header, _) = Header::read_from_prefix(&page).expect("larger than its header");
         let sum = seal(number, &mut page);
-        let sound = Page::from_disk(
-            Ref::new(number, sum),
-            header.tree.get(),
-            header.level,
-            page,
-        );
+        let sound = Page::from_disk(Ref::new(number, sum), header.tree.get(), header.level, page);
         let values = match &sound {
             Ok(found) => (0..found.node().len()).map(|i| found.node().value_range(i)).collect(),
             Err(_) => Vec::new(),

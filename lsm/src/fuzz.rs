@@ -1,7 +1,7 @@
 //! A door for `tests/fuzz`; not part of the interface.
 
-use crate::{Batch, Error};
 use crate::meta::Meta;
+use crate::{Batch, Error};
 
 /// Takes any 64 bytes for the store's part of the page file's meta page.
 ///
