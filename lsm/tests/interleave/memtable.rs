@@ -7,9 +7,7 @@
 //! that `S` commits are done sees exactly these, by get and by walks in both
 //! directions, wherever the writer stands; also in a walk begun before.
 
-#![allow(clippy::unwrap_used)]
-
-#[path = "../src/memtable"]
+#[path = "../../src/memtable"]
 #[allow(dead_code, unused_imports, unreachable_pub)]
 mod memtable {
     pub mod sync {
