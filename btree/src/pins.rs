@@ -29,7 +29,8 @@ impl Bound {
 
     fn take(&self) -> bool {
         let more = |held: usize| (held < self.most).then_some(held + 1);
-        self.held.load(Relaxed) < self.most && self.held.fetch_update(Relaxed, Relaxed, more).is_ok()
+        self.held.load(Relaxed) < self.most
+            && self.held.fetch_update(Relaxed, Relaxed, more).is_ok()
     }
 
     #[cfg(test)]

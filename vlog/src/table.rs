@@ -8,9 +8,7 @@
 //! * readers write nothing that other readers read, but for a flag that is false
 //!   once between two looks of the eviction: they scale.
 
-use crate::prims::{
-    ArcSwap, ArcSwapOption, AtomicBool, AtomicU64, Guard, MAX_OPEN_FILES, Mutex,
-};
+use crate::prims::{ArcSwap, ArcSwapOption, AtomicBool, AtomicU64, Guard, MAX_OPEN_FILES, Mutex};
 use platform::{File, Mapped};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -46,10 +46,7 @@ fn the_lowest_of_all_is_the_limit() {
     assert_eq!(of.limit(None, &segments, 1000, 0), 43, "never back");
     drop(one);
     assert_eq!(of.limit(None, &segments, 1000, 0), 45);
-    assert_eq!(
-        (two.from(), of.figures().oldest, of.figures().holders),
-        (Some(60), Some(60), 1)
-    );
+    assert_eq!((two.from(), of.figures().oldest, of.figures().holders), (Some(60), Some(60), 1));
 }
 
 #[test]

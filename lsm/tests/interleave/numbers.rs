@@ -5,9 +5,9 @@ use std::sync::Arc;
 use loom::thread;
 use wal::SegmentInfo;
 
+use crate::explore;
 use crate::registry::Registry;
 use crate::retain::Retain;
-use crate::explore;
 
 #[test]
 fn never_more_snapshots_than_the_bound_and_none_too_few() {

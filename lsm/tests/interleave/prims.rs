@@ -4,8 +4,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use loom::sync::MutexGuard;
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use loom::sync::atomic::Ordering::{AcqRel, Acquire};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 pub(crate) const SLOTS: usize = 2;
 pub(crate) const TRIES: usize = 4;

@@ -1,11 +1,11 @@
 //! Backups: a file with bytes changed, checksums right again, then a restore.
 
-use crate::bytes::{Bytes, crc, edits, number, number32, put_file, set};
+use crate::bytes::{Bytes, Image, crc, edits, number, number32, put_file, set};
 use crate::marks::{came_to, reached};
 use lsm::{Batch, KeyspaceId, Lsm, Options, Restore};
 use platform::Disk;
 use platform::sim::{SimClock, SimDisk};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 const KS: KeyspaceId = KeyspaceId(1);
 /// Bytes of a manifest's head, of an entry in it, of a part's head, and of a frame's.
@@ -33,18 +33,12 @@ fn value(n: u32) -> Vec<u8> {
     vec![n as u8; n as usize * 7 % 120]
 }
 
-/// A small store, backed up twice.
-pub(crate) struct Laid {
-    disk: Arc<SimDisk>,
-    clock: Arc<SimClock>,
-    /// The paths of the files of its backups.
-    pub(crate) files: Vec<String>,
-}
-
-impl Laid {
-    pub(crate) fn new() -> Laid {
+/// A small store, backed up twice. Made once: it is the same every time.
+fn made() -> &'static Image {
+    static MADE: OnceLock<Image> = OnceLock::new();
+    MADE.get_or_init(|| {
         let (disk, clock) = (SimDisk::new(0), Arc::new(SimClock::new(1)));
-        let store = Lsm::open(disk, clock.clone(), options()).expect("an empty disk");
+        let store = Lsm::open(disk, clock, options()).expect("an empty disk");
         let to = SimDisk::new(1);
         let copies: Arc<dyn Disk> = to.clone();
         for n in 0..60u32 {
@@ -60,8 +54,22 @@ impl Laid {
             }
         }
         store.close().expect("the simulated disk syncs");
-        let files = to.files().into_iter().filter(|f| !f.ends_with("LOCK")).collect();
-        Laid { disk: to, clock, files }
+        Image::of(&to)
+    })
+}
+
+/// A disk with the backups.
+pub(crate) struct Laid {
+    disk: Arc<SimDisk>,
+    clock: Arc<SimClock>,
+    /// The paths of their files.
+    pub(crate) files: Vec<String>,
+}
+
+impl Laid {
+    pub(crate) fn new() -> Laid {
+        let image = made();
+        Laid { disk: image.disk(1), clock: Arc::new(SimClock::new(1)), files: image.files() }
     }
 
     /// The bytes of a file.

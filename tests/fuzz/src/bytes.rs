@@ -2,6 +2,7 @@
 
 use platform::sim::SimDisk;
 use platform::{Disk, Open};
+use std::sync::Arc;
 
 /// What is left of an input.
 pub struct Bytes<'a>(pub &'a [u8]);
@@ -71,4 +72,37 @@ pub fn put_file(disk: &SimDisk, path: &str, bytes: &[u8]) {
     let file = disk.open(path, Open::Write).expect("the file is there");
     file.write_at(bytes, 0).expect("the simulated disk takes it");
     file.set_len(bytes.len() as u64).expect("the simulated disk takes it");
+}
+
+/// What lies on a disk: made once, for as many disks as are needed.
+pub struct Image(Vec<(String, Vec<u8>)>);
+
+impl Image {
+    /// Of all files but locks.
+    pub fn of(disk: &SimDisk) -> Image {
+        let files = disk.files().into_iter().filter(|file| !file.ends_with("LOCK"));
+        let read = |path: String| {
+            let bytes = disk.file_bytes(&path).expect("a listed file is there");
+            (path, bytes)
+        };
+        Image(files.map(read).collect())
+    }
+
+    /// The paths of the files.
+    pub fn files(&self) -> Vec<String> {
+        self.0.iter().map(|(path, _)| path.clone()).collect()
+    }
+
+    /// A disk with all of them.
+    pub fn disk(&self, seed: u64) -> Arc<SimDisk> {
+        let disk = SimDisk::new(seed);
+        for (path, bytes) in &self.0 {
+            if let Some((dir, _)) = path.rsplit_once('/') {
+                disk.create_dir(dir).expect("the simulated disk takes it");
+            }
+            let file = disk.open(path, Open::CreateNew).expect("each is there once");
+            file.write_at(bytes, 0).expect("the simulated disk takes it");
+        }
+        disk
+    }
 }

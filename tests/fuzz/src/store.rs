@@ -1,13 +1,13 @@
 //! Batches, and whole stores with bytes of their files changed.
 
-use crate::bytes::{Bytes, edits, put_file};
+use crate::bytes::{Bytes, Image, edits, put_file};
 use crate::marks::reached;
 use crate::{values, wal_log};
 use lsm::{Batch, Direction, KeyspaceId, Lsm, Op, Options, Step};
 use platform::sim::{SimClock, SimDisk};
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Where the corpus of `batch` comes to.
 pub(crate) const BATCH_PLACES: &[&str] = &[
@@ -79,19 +79,16 @@ pub(crate) fn value(n: u32) -> Vec<u8> {
     vec![n as u8; n as usize * 5 % 90]
 }
 
-/// A small store on its disk, and all values that a key ever had, the newest last.
-pub(crate) struct Laid {
-    disk: Arc<SimDisk>,
-    model: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
-    /// The paths of its files.
-    pub(crate) files: Vec<String>,
-}
+/// All values that a key ever had, the newest last.
+type Model = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
 
-impl Laid {
-    pub(crate) fn new() -> Laid {
+/// A small store, and what was written into it. Made once: it is the same every time.
+fn made() -> &'static (Image, Model) {
+    static MADE: OnceLock<(Image, Model)> = OnceLock::new();
+    MADE.get_or_init(|| {
         let disk = SimDisk::new(0);
         let store = open(disk.clone()).expect("an empty disk takes a store");
-        let mut model: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+        let mut model = Model::new();
         for n in 0..40u32 {
             let key = (n * 7 % 23).to_be_bytes();
             let value = value(n);
@@ -108,8 +105,22 @@ impl Laid {
             }
         }
         store.close().expect("the simulated disk syncs");
-        let files = disk.files().into_iter().filter(|f| !f.ends_with("LOCK")).collect();
-        Laid { disk, model, files }
+        (Image::of(&disk), model)
+    })
+}
+
+/// A disk with the small store.
+pub(crate) struct Laid {
+    disk: Arc<SimDisk>,
+    model: &'static Model,
+    /// The paths of its files.
+    pub(crate) files: Vec<String>,
+}
+
+impl Laid {
+    pub(crate) fn new() -> Laid {
+        let (image, model) = made();
+        Laid { disk: image.disk(0), model, files: image.files() }
     }
 
     /// The bytes of a file.
@@ -180,7 +191,7 @@ pub fn store(data: &[u8]) {
         Err(error) => return at(&format_args!("opening: {error}")),
     };
     let Ok(snapshot) = store.snapshot() else { return };
-    for (key, history) in &laid.model {
+    for (key, history) in laid.model {
         // The end of a damaged log may be taken for a torn tail: then an older
         // value is right. Damage elsewhere never brings one back.
         let newest = &history[history.len() - 1..];
