@@ -249,11 +249,14 @@ fn check(base: Lsn, commits: &[Commit], mut looks: Vec<Look>) {
     done.for_each(|commit| apply(&mut spaces, commit));
 }
 
+/// What a key had, from which commit on.
+type Values = Vec<(Lsn, Option<u64>)>;
+
 /// Whether each read can be given an LSN: a snapshot has one; a get takes the first that
 /// explains its answer. It is behind no commit and no read that had ended before it
 /// began, and ahead of no commit that began after it had ended.
 fn check_order(commits: &[Commit], looks: &[Look], gets: &[Get], base: Lsn) {
-    let mut values: BTreeMap<(usize, u64), Vec<(Lsn, Option<u64>)>> = BTreeMap::new();
+    let mut values: BTreeMap<(usize, u64), Values> = BTreeMap::new();
     for commit in commits {
         for (space, key, value) in &commit.writes {
             values.entry((*space, *key)).or_default().push((commit.lsn, *value));

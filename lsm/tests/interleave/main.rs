@@ -30,11 +30,11 @@ mod retain;
 mod table;
 
 mod leases;
-mod memtable;
 mod numbers;
 mod pages;
 mod prims;
 mod segments;
+mod tables;
 mod watches;
 
 use lsm::{Error, Lsn, WalError};

@@ -9,7 +9,7 @@ pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 pub(crate) const SLOTS: usize = 2;
 pub(crate) const TRIES: usize = 4;
-pub(crate) const SHARDS: usize = 1;
+pub(crate) const SHARDS: usize = 2;
 pub(crate) const MAX_OPEN_FILES: usize = 1;
 
 /// parking_lot's interface.
