@@ -148,10 +148,20 @@ impl Retain {
         if from < oldest {
             return Err(WalError::Gone { wanted: from, oldest }.into());
         }
+        Ok(self.enter(&mut inner, name, from))
+    }
+
+    fn enter(self: &Arc<Self>, inner: &mut Inner, name: &str, from: Lsn) -> Retention {
         let from = AtomicU64::new(from.clamp(1, GONE - 1));
         let slot = Arc::new(Slot { name: name.to_owned(), from });
         inner.holders.push(Arc::clone(&slot));
-        Ok(Retention { slot, of: Arc::clone(self) })
+        Retention { slot, of: Arc::clone(self) }
+    }
+
+    /// A holder of frames that may be gone.
+    #[cfg(test)]
+    pub(crate) fn hold_anyway(self: &Arc<Self>, from: Lsn) -> Retention {
+        self.enter(&mut self.inner.lock(), "x", from)
     }
 
     /// Up to which frame the log may be cut, but for its newest `keep` bytes. Lets go

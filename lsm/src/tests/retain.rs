@@ -1,11 +1,9 @@
 //! How far the log may be cut.
 
-use std::sync::Arc;
-
 use wal::SegmentInfo;
 
-use crate::retain::{Retain, Retention};
-use crate::{Error, Lsn, WalError};
+use crate::retain::Retain;
+use crate::{Error, WalError};
 
 /// Segments of 100 bytes and 10 frames each: 1 to 10, 11 to 20, ...
 fn segments() -> Vec<SegmentInfo> {
@@ -14,10 +12,6 @@ fn segments() -> Vec<SegmentInfo> {
         SegmentInfo { number: i + 1, first_lsn, last_lsn, bytes: 100, sealed: i < 5 }
     };
     (0..6).map(segment).collect()
-}
-
-fn hold(of: &Arc<Retain>, from: Lsn) -> Retention {
-    of.hold("x", from, || 1).unwrap()
 }
 
 #[test]
@@ -37,8 +31,8 @@ fn the_lowest_of_all_is_the_limit() {
     assert_eq!(of.limit(None, &segments, 1000, 0), 45);
     assert_eq!(of.limit(Some(40), &segments, 1000, 0), 40);
     assert_eq!(of.limit(Some(0), &segments, 1000, 0), 0);
-    let one = hold(&of, 32);
-    let two = hold(&of, 60);
+    let one = of.hold_anyway(32);
+    let two = of.hold_anyway(60);
     assert_eq!(of.limit(None, &segments, 1000, 0), 31);
     one.advance(44).unwrap();
     assert_eq!(of.limit(None, &segments, 1000, 0), 43);
@@ -67,7 +61,7 @@ fn who_holds_back_too_much_is_let_go_and_told_where_the_log_begins() {
     let segments = segments();
     let of = Retain::new(45);
     of.committed(60);
-    let (far, near) = (hold(&of, 5), hold(&of, 25));
+    let (far, near) = (of.hold_anyway(5), of.hold_anyway(25));
     // 1..=10 to 31..=40 could go, were it not for them: 4 segments, and 2.
     assert_eq!(of.limit(None, &segments, 400, 0), 4);
     // when only 3 may be held back, then the further one goes,
@@ -84,7 +78,7 @@ fn who_holds_back_too_much_is_let_go_and_told_where_the_log_begins() {
     assert_eq!(of.limit(None, &segments, 0, 0), 45);
     assert_eq!(near.from(), Some(46));
     // Nor is one blamed for what the archive holds back.
-    let slow = hold(&of, 21);
+    let slow = of.hold_anyway(21);
     assert_eq!(of.limit(Some(22), &segments, 0, 0), 20);
     assert_eq!(slow.from(), Some(21));
 }
