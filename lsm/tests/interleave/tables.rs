@@ -13,6 +13,7 @@ mod memtable {
     pub mod sync {
         pub(super) use loom::sync::atomic::{AtomicPtr, AtomicU64};
         pub(super) const SLOTS: usize = 3;
+        pub(super) const APART: bool = false;
         /// Stands for the bytes of an entry: loom sees who reads them without
         /// having seen that they were written.
         pub(super) struct Mark(loom::cell::UnsafeCell<()>);
