@@ -151,6 +151,7 @@ pub(crate) const PLACES: &[&str] = &[
     "trees.pages, sums right: get: trees.pages, page 5",
     "trees.pages, sums right: work: trees.pages, page 5",
     "trees.pages, sums right: at rest",
+    "its count of entries is wrong: run verify",
     "sums right: opening: trees.pages has page file format",
     "of the tree directory is damaged: the root of",
     "is damaged: free list: ",
