@@ -1,7 +1,7 @@
 # Planck. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench kill fuzz sim peers clean-demo
+.PHONY: help demo test lint fmt bench kill fuzz sanitize sim peers clean-demo
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,8 @@ lint: ## formatting, clippy and shellcheck, warnings refused
 	@scripts/lint
 
 fmt: ## formats the code
-	@cargo fmt --all && cargo fmt --manifest-path examples/flights/Cargo.toml
+	@cargo fmt --all && cargo fmt --manifest-path examples/flights/Cargo.toml && \
+		cargo fmt --manifest-path tests/fuzz/Cargo.toml
 
 bench: ## the criterion benches beside each crate
 	@cargo bench --locked --workspace
@@ -26,6 +27,9 @@ kill: ## kills a writing process CYCLES times and checks what it had acknowledge
 
 fuzz: ## every fuzz target for SECONDS_EACH (60) seconds
 	@scripts/fuzz $(or $(SECONDS_EACH),60)
+
+sanitize: ## the tests of all unsafe code under AddressSanitizer (ARGS=CRATE.., needs nightly)
+	@scripts/sanitize $(ARGS)
 
 sim: ## the storage engine simulated: SEEDS=n runs, or one with SEED=s and its history
 	@cargo run --locked --release -q -p simulation --bin sim -- $(or $(SEEDS),$(if $(SEED),1,10000)) $(or $(SEED),0)

@@ -48,8 +48,11 @@ mod many;
 mod node;
 mod pages;
 mod pins;
+mod prims;
 mod run;
 mod shrink;
+#[cfg(test)]
+mod tests;
 mod trim;
 mod verify;
 mod view;

@@ -73,8 +73,7 @@ impl Cursor {
         let merge = Merge::open(&snapshot, keyspace, lo, hi, direction)?;
         let cell = Arc::new(CursorCell(Mutex::new(Some(merge))));
         let listed = snapshot.lease().list(&cell);
-        // Taken away before it was listed? Then nobody will empty it.
-        drop(snapshot.version()?);
+        let listed = listed.ok_or_else(|| lease::expired(snapshot.lsn()))?;
         Ok(Cursor {
             snapshot,
             keyspace,

@@ -5,12 +5,10 @@
 //! each sync that gets further is told, whoever made it: a commit, the timer, a
 //! flush, the end of a log segment (told by the commit that met it).
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
-
+use crate::prims::{AtomicU64, Mutex};
 use crate::{Error, Lsm, Lsn};
 
 type Told = dyn Fn(Lsn) + Send + Sync;

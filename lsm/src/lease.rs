@@ -23,21 +23,18 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Weak};
 
-use arc_swap::{ArcSwap, ArcSwapOption, Guard};
-use parking_lot::Mutex;
 use platform::Clock;
 
 use crate::health::Health;
+use crate::prims::{
+    ArcSwap, ArcSwapOption, AtomicBool, AtomicU64, AtomicUsize, Guard, Mutex, SHARDS,
+};
 use crate::registry::hint;
 use crate::set::MemSet;
 use crate::version::Version;
 use crate::{Error, Lsn};
-
-/// Lists of readers of a lease: threads apart do not meet.
-const SHARDS: usize = 8;
 
 /// What reads a version piece by piece, and holds parts of it in between.
 pub(crate) trait Reader: Send + Sync {
@@ -116,8 +113,14 @@ impl Lease {
         &self.health
     }
 
-    /// Lists a reader, so that it is emptied with the lease.
-    pub(crate) fn list(self: &Arc<Self>, cell: &Arc<impl Reader + 'static>) -> Listed {
+    /// Lists a reader, so that it is emptied with the lease. `None`: what it reads was
+    /// taken away before, and nobody would empty it.
+    pub(crate) fn list(self: &Arc<Self>, cell: &Arc<impl Reader + 'static>) -> Option<Listed> {
+        let listed = self.entered(cell);
+        self.version().is_some().then_some(listed)
+    }
+
+    fn entered(self: &Arc<Self>, cell: &Arc<impl Reader + 'static>) -> Listed {
         let shard = hint() % SHARDS;
         let mut readers = self.readers[shard].lock();
         let place = readers.free.pop().unwrap_or_else(|| {
@@ -210,12 +213,6 @@ impl Current {
         self.lease.load_full()
     }
 
-    /// The current version's lease, for one look.
-    #[inline]
-    pub(crate) fn peek(&self) -> Guard<Arc<Lease>> {
-        self.lease.load()
-    }
-
     /// The current version.
     pub(crate) fn load_full(&self) -> Arc<Version> {
         loop {
@@ -229,6 +226,44 @@ impl Current {
     /// As [`Current::load_full`].
     pub(crate) fn load(&self) -> Arc<Version> {
         self.load_full()
+    }
+
+    /// A commit, and the lease of a version that shows exactly the commits up to it: why,
+    /// stands in `version.rs`.
+    pub(crate) fn snapshot(&self, visible: &AtomicU64) -> (Lsn, Arc<Lease>) {
+        loop {
+            let lsn = visible.load(Acquire);
+            let lease = self.lease();
+            if lease.flushed() <= lsn {
+                return (lsn, lease);
+            }
+        }
+    }
+
+    /// As [`Current::snapshot`], for one look at the version.
+    #[inline]
+    pub(crate) fn look(&self, visible: &AtomicU64) -> (Lsn, Held) {
+        loop {
+            let lsn = visible.load(Acquire);
+            let lease = self.lease.load();
+            // Replaced since, and even taken away: there is a newer one.
+            if lease.flushed() <= lsn
+                && let Some(version) = lease.version()
+            {
+                return (lsn, version);
+            }
+        }
+    }
+
+    /// As [`Current::snapshot`], under the bound of backups.
+    pub(crate) fn backup_snapshot(&self, visible: &AtomicU64) -> (Lsn, Arc<Lease>, OfBackup) {
+        loop {
+            let lsn = visible.load(Acquire);
+            let (lease, of_backup) = self.of_backup();
+            if lease.flushed() <= lsn {
+                return (lsn, lease, of_backup);
+            }
+        }
     }
 
     /// Makes `next` the current version.
@@ -252,7 +287,7 @@ impl Current {
     }
 
     /// The current version, under the bound of backups.
-    pub(crate) fn of_backup(&self) -> (Arc<Lease>, OfBackup) {
+    fn of_backup(&self) -> (Arc<Lease>, OfBackup) {
         let _old = self.old.lock();
         let lease = self.lease();
         lease.backups.fetch_add(1, Acquire);
@@ -355,86 +390,4 @@ impl Share {
 /// What a read of an expired lease is told.
 pub(crate) fn expired(lsn: Lsn) -> Error {
     Error::SnapshotExpired { lsn }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use std::ops::Bound;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use btree::Direction;
-    use platform::sim::{SimClock, SimDisk};
-
-    use crate::{Batch, Error, KeyspaceId, Lsm, Options};
-
-    const KS: KeyspaceId = KeyspaceId(1);
-
-    fn put(lsm: &Lsm, value: &[u8]) {
-        let mut batch = Batch::new();
-        batch.put(KS, b"key", value);
-        lsm.commit(&batch).unwrap();
-    }
-
-    #[test]
-    fn an_expired_version_is_freed_there_and_then() {
-        // Given a snapshot and cursors of it, some of a place given back before,
-        let clock = Arc::new(SimClock::new(0));
-        let options = Options { max_pinned_bytes: 0, ..Options::default() };
-        let lsm = Lsm::open(SimDisk::new(1), clock.clone(), options).unwrap();
-        put(&lsm, b"old");
-        let snapshot = lsm.snapshot().unwrap();
-        let all = (Bound::Unbounded, Bound::Unbounded);
-        let mut cursors = Vec::new();
-        for n in 0..10 {
-            cursors.push(snapshot.range(KS, all.0, all.1, Direction::Forward).unwrap());
-            if n % 3 == 2 {
-                cursors.remove(0);
-            }
-            cursors.last_mut().unwrap().next().unwrap();
-        }
-        let version = Arc::downgrade(&lsm.version.load_full());
-        let set = Arc::downgrade(&lsm.version.load_full().active);
-        // when what it holds back is over the bound,
-        clock.advance(Duration::from_micros(7));
-        lsm.flush().unwrap();
-        // then nothing of it is left, but for its owners.
-        assert!(version.upgrade().is_none() && set.upgrade().is_none());
-        assert!(snapshot.is_expired());
-        for cursor in &mut cursors {
-            assert!(matches!(cursor.next(), Err(Error::SnapshotExpired { lsn: 1 })));
-        }
-        assert_eq!(lsm.version.expired(), (1, 0));
-    }
-
-    #[test]
-    fn a_backups_snapshot_stays_and_an_older_one_expires_beside_it() {
-        let clock = Arc::new(SimClock::new(0));
-        let options = Options { max_pinned_bytes: 0, ..Options::default() };
-        let lsm = Lsm::open(SimDisk::new(1), clock.clone(), options).unwrap();
-        put(&lsm, b"1");
-        let older = lsm.snapshot().unwrap();
-        put(&lsm, b"2");
-        lsm.flush().unwrap();
-        put(&lsm, b"3");
-        let backup = lsm.backup_snapshot().unwrap();
-        for _ in 0..3 {
-            put(&lsm, b"4");
-            clock.advance(Duration::from_micros(5));
-            lsm.flush().unwrap();
-        }
-        assert!(older.is_expired());
-        assert_eq!(backup.get(KS, b"key").unwrap().as_deref(), Some(&b"3"[..]));
-        // It is not hidden, and its age is known.
-        let stats = lsm.stats().unwrap();
-        assert!(stats.pinned_memory_bytes > 0 && stats.oldest_pin_micros == 10, "{stats:?}");
-        // One beside it is not taken for it: once it is over, nothing is pinned.
-        let late = backup.clone();
-        drop(backup);
-        assert!(!late.is_expired());
-        drop(late);
-        assert_eq!(lsm.stats().unwrap().pinned_memory_bytes, 0);
-    }
 }

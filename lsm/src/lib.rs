@@ -25,6 +25,9 @@ mod durable;
 mod error;
 mod expect;
 mod flush;
+mod follow;
+#[doc(hidden)]
+pub mod fuzz;
 mod gc;
 mod health;
 mod lease;
@@ -35,6 +38,7 @@ mod meta;
 mod open;
 mod options;
 mod pace;
+mod prims;
 mod registry;
 mod retain;
 mod runs;
@@ -44,6 +48,8 @@ mod set;
 mod small;
 mod stats;
 mod step;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod value;
 mod verify;
@@ -74,10 +80,11 @@ pub use directory::StoreId;
 pub use durable::DurableWatch;
 pub use error::Error;
 pub use expect::{Expect, Unmet};
+pub use follow::LogCursor;
 pub use health::{Damage, State};
 pub use options::{MAX_INLINE, Options};
 pub use pace::Stepper;
-pub use retain::{Holder, LogCursor, Retention};
+pub use retain::{Holder, Retention};
 pub use salvage::{Doubtful, Lost, Salvaged, salvage};
 pub use stats::Stats;
 pub use step::{Debt, Step};
@@ -154,13 +161,8 @@ impl Lsm {
     /// # Errors
     /// [`Error::TooManySnapshots`]: let go of some.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
-        loop {
-            let lsn = self.visible.load(Acquire);
-            let lease = self.version.lease();
-            if lease.flushed() <= lsn {
-                return Ok(Snapshot::new(lease, lsn, self.register(lsn)?, None));
-            }
-        }
+        let (lsn, lease) = self.version.snapshot(&self.visible);
+        Ok(Snapshot::new(lease, lsn, self.register(lsn)?, None))
     }
 
     /// The value of `key` now, or `None`: what a [`Lsm::snapshot`] taken for this one
@@ -169,16 +171,8 @@ impl Lsm {
     /// # Errors
     /// A page or value that cannot be read or fails its checksum.
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Value>, Error> {
-        loop {
-            let lsn = self.visible.load(Acquire);
-            let lease = self.version.peek();
-            // Replaced since, and even taken away: there is a newer one.
-            if lease.flushed() <= lsn
-                && let Some(version) = lease.version()
-            {
-                return self.health.look(version.get(keyspace, key, lsn));
-            }
-        }
+        let (lsn, version) = self.version.look(&self.visible);
+        self.health.look(version.get(keyspace, key, lsn))
     }
 
     /// As [`Lsm::snapshot`], but it expires by the bound of backups
@@ -187,13 +181,8 @@ impl Lsm {
     /// # Errors
     /// As [`Lsm::snapshot`].
     pub(crate) fn backup_snapshot(&self) -> Result<Snapshot, Error> {
-        loop {
-            let lsn = self.visible.load(Acquire);
-            let (lease, of_backup) = self.version.of_backup();
-            if lease.flushed() <= lsn {
-                return Ok(Snapshot::new(lease, lsn, self.register(lsn)?, Some(of_backup)));
-            }
-        }
+        let (lsn, lease, of_backup) = self.version.backup_snapshot(&self.visible);
+        Ok(Snapshot::new(lease, lsn, self.register(lsn)?, Some(of_backup)))
     }
 
     fn register(&self, lsn: Lsn) -> Result<Registration, Error> {

@@ -9,16 +9,11 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
-
-use parking_lot::Mutex;
 
 use crate::Lsn;
-
-const SLOTS: usize = 256;
-/// Slots tried before giving up and taking the lock.
-const TRIES: usize = 64;
+use crate::prims::{AtomicU64, Mutex, SLOTS, TRIES};
 
 /// A slot on a cache line of its own: 0 is free, else LSN + 1.
 #[repr(align(64))]
@@ -146,34 +141,5 @@ impl Drop for Registration {
             return;
         }
         self.registry.overflow.lock().remove(self.lsn);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_are_exact_beyond_the_slots_and_end_at_the_bound() {
-        for most in [1, 3, SLOTS, 1000] {
-            let registry = Registry::new(most);
-            assert_eq!(registry.live(), (0, None));
-            let register = |lsn| registry.register(lsn as Lsn + 5);
-            let mut held: Vec<_> = (0..most).map(|lsn| register(lsn).unwrap()).collect();
-            assert_eq!(registry.live(), (most, Some(5)));
-            // One too many, but a writer's.
-            assert!(register(0).is_none());
-            let writer = registry.register_writer(1);
-            assert_eq!(registry.live(), (most + 1, Some(1)));
-            drop(writer);
-            // Whichever is given up makes room for one.
-            let last = held.swap_remove(most / 2);
-            assert!(register(0).is_none());
-            drop(last);
-            held.push(register(0).unwrap());
-            assert!(register(0).is_none());
-            drop(held);
-            assert_eq!(registry.live(), (0, None));
-        }
     }
 }

@@ -19,14 +19,12 @@
 //! * holding back only ever keeps more: commits never wait for any of it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use parking_lot::Mutex;
 use wal::SegmentInfo;
 
-use crate::health::Health;
-use crate::{Error, Lsm, Lsn, WalError};
+use crate::prims::{AtomicU64, Mutex};
+use crate::{Error, Lsn, WalError};
 
 /// A holder's LSN once it was let go.
 const GONE: Lsn = Lsn::MAX;
@@ -107,38 +105,6 @@ impl std::fmt::Debug for Retention {
     }
 }
 
-/// The durable frames of the log, in order: made by [`Lsm::frames`]. Damage it meets is
-/// counted in the store's stats.
-pub struct LogCursor {
-    cursor: wal::Cursor,
-    health: Arc<Health>,
-}
-
-impl LogCursor {
-    /// The next durable frame, or `None` if there is none yet: ask again later.
-    ///
-    /// # Errors
-    /// [`WalError::Gone`] if truncation overtook it; damage, or a disk that does not
-    /// read. It stays where it was.
-    #[allow(clippy::should_implement_trait)] // lending: the frame borrows the buffer
-    pub fn next(&mut self) -> Result<Option<wal::Frame<'_>>, Error> {
-        match self.cursor.next() {
-            Ok(frame) => Ok(frame),
-            Err(error) => {
-                let error = Error::from(error);
-                self.health.met_again(&error);
-                Err(error)
-            }
-        }
-    }
-
-    /// The LSN of the frame that [`LogCursor::next`] hands out next.
-    #[must_use]
-    pub fn position(&self) -> Lsn {
-        self.cursor.position()
-    }
-}
-
 /// What stats show.
 #[derive(Default)]
 pub(crate) struct Figures {
@@ -168,17 +134,34 @@ impl Retain {
         ends.filter(|last| (inner.older + 1..=inner.newest).contains(last)).count() > 0
     }
 
-    fn hold(self: &Arc<Self>, name: &str, from: Lsn, wal: &wal::Wal) -> Result<Retention, Error> {
+    /// A holder of what is there from `from` on; `oldest` says from where on the log has
+    /// frames.
+    pub(crate) fn hold(
+        self: &Arc<Self>,
+        name: &str,
+        from: Lsn,
+        oldest: impl FnOnce() -> Lsn,
+    ) -> Result<Retention, Error> {
         let mut inner = self.inner.lock();
         // Under the lock: nothing is condemned between the look and the entry.
-        let oldest = wal.segments().first().map_or(1, |s| s.first_lsn).max(inner.oldest);
+        let oldest = oldest().max(inner.oldest);
         if from < oldest {
             return Err(WalError::Gone { wanted: from, oldest }.into());
         }
+        Ok(self.enter(&mut inner, name, from))
+    }
+
+    fn enter(self: &Arc<Self>, inner: &mut Inner, name: &str, from: Lsn) -> Retention {
         let from = AtomicU64::new(from.clamp(1, GONE - 1));
         let slot = Arc::new(Slot { name: name.to_owned(), from });
         inner.holders.push(Arc::clone(&slot));
-        Ok(Retention { slot, of: Arc::clone(self) })
+        Retention { slot, of: Arc::clone(self) }
+    }
+
+    /// A holder of frames that may be gone.
+    #[cfg(test)]
+    pub(crate) fn hold_anyway(self: &Arc<Self>, from: Lsn) -> Retention {
+        self.enter(&mut self.inner.lock(), "x", from)
     }
 
     /// Up to which frame the log may be cut, but for its newest `keep` bytes. Lets go
@@ -219,6 +202,16 @@ impl Retain {
         limit
     }
 
+    /// All of them, in the order they came.
+    pub(crate) fn holders(&self) -> Vec<Holder> {
+        let inner = self.inner.lock();
+        let holder = |slot: &Arc<Slot>| {
+            let from = slot.from.load(Acquire);
+            Holder { name: slot.name.clone(), from: (from != GONE).then_some(from) }
+        };
+        inner.holders.iter().map(holder).collect()
+    }
+
     pub(crate) fn figures(&self) -> Figures {
         let inner = self.inner.lock();
         let from = inner.holders.iter().map(|slot| slot.from.load(Acquire));
@@ -250,140 +243,4 @@ fn held_back(segments: &[SegmentInfo], from: Lsn, free: Lsn) -> u64 {
     let ends = segments.iter().skip(1).map(|next| next.first_lsn - 1);
     let held = segments.iter().zip(ends).filter(|(_, last)| (from..=free).contains(last));
     held.map(|(segment, _)| segment.bytes).sum()
-}
-
-impl Lsm {
-    /// Keeps the log's frames from `from` on for a reader, within
-    /// [`Options::wal_retain_bytes`](crate::Options), until the [`Retention`] is
-    /// dropped. `name` is for stats; it need not be one of a kind.
-    ///
-    /// # Errors
-    /// [`WalError::Gone`] if the log no longer has `from`; it says from where on it
-    /// has.
-    pub fn retain(&self, name: &str, from: Lsn) -> Result<Retention, Error> {
-        self.retain.hold(name, from, &self.wal)
-    }
-
-    /// The log's durable frames from `from` on, now and as they come. They stay
-    /// there only for who retains them: [`Lsm::retain`].
-    ///
-    /// # Errors
-    /// [`WalError::Gone`] if the log no longer has `from`.
-    pub fn frames(&self, from: Lsn) -> Result<LogCursor, Error> {
-        Ok(LogCursor { cursor: self.wal.cursor(from)?, health: Arc::clone(&self.health) })
-    }
-
-    /// Who keeps the log from being cut, in the order they came.
-    pub fn holders(&self) -> Vec<Holder> {
-        let inner = self.retain.inner.lock();
-        let holder = |slot: &Arc<Slot>| {
-            let from = slot.from.load(Acquire);
-            Holder { name: slot.name.clone(), from: (from != GONE).then_some(from) }
-        };
-        inner.holders.iter().map(holder).collect()
-    }
-
-    /// Up to which frame the log may be cut: the end of a segment.
-    pub(crate) fn trim_limit(&self) -> Lsn {
-        let segments = self.wal.segments();
-        let most = self.options.wal_retain_bytes;
-        let keep = self.options.wal_keep_bytes;
-        let limit = self.retain.limit(self.archiving.archived(), &segments, most, keep);
-        // What was condemned, not what the log may look like a moment later: a holder
-        // may be taken in from the first frame that stays here.
-        let stays = segments.iter().rev().find(|s| s.first_lsn <= limit + 1);
-        stays.map_or(0, |s| s.first_lsn - 1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Segments of 100 bytes and 10 frames each: 1 to 10, 11 to 20, ...
-    fn segments() -> Vec<SegmentInfo> {
-        let segment = |i: u64| {
-            let (first_lsn, last_lsn) = (i * 10 + 1, i * 10 + 10);
-            SegmentInfo { number: i + 1, first_lsn, last_lsn, bytes: 100, sealed: i < 5 }
-        };
-        (0..6).map(segment).collect()
-    }
-
-    fn hold(of: &Arc<Retain>, from: Lsn) -> Retention {
-        let slot = Arc::new(Slot { name: "x".into(), from: AtomicU64::new(from) });
-        of.inner.lock().holders.push(Arc::clone(&slot));
-        Retention { slot, of: Arc::clone(of) }
-    }
-
-    #[test]
-    fn the_lowest_of_all_is_the_limit() {
-        let of = Retain::new(30);
-        let segments = segments();
-        // Nothing goes before it is known what the older meta page has:
-        assert_eq!(of.limit(None, &segments, 1000, 0), 0);
-        assert!(of.older_holds(&segments));
-        of.committed(45);
-        assert_eq!(of.limit(None, &segments, 1000, 0), 30);
-        assert!(of.older_holds(&segments), "31 to 40");
-        of.committed(45);
-        assert_eq!(of.limit(None, &segments, 1000, 0), 45, "both meta pages have 45");
-        assert!(!of.older_holds(&segments));
-        of.committed(55);
-        assert_eq!(of.limit(None, &segments, 1000, 0), 45);
-        assert_eq!(of.limit(Some(40), &segments, 1000, 0), 40);
-        assert_eq!(of.limit(Some(0), &segments, 1000, 0), 0);
-        let one = hold(&of, 32);
-        let two = hold(&of, 60);
-        assert_eq!(of.limit(None, &segments, 1000, 0), 31);
-        one.advance(44).unwrap();
-        assert_eq!(of.limit(None, &segments, 1000, 0), 43);
-        one.advance(33).unwrap();
-        assert_eq!(of.limit(None, &segments, 1000, 0), 43, "never back");
-        drop(one);
-        assert_eq!(of.limit(None, &segments, 1000, 0), 45);
-        assert_eq!(
-            (two.from(), of.figures().oldest, of.figures().holders),
-            (Some(60), Some(60), 1)
-        );
-    }
-
-    #[test]
-    fn the_newest_bytes_are_kept_for_who_comes_back() {
-        let segments = segments();
-        for (keep, limit) in
-            [(0, 45), (1, 45), (100, 45), (101, 40), (200, 40), (201, 30), (600, 0), (601, 0)]
-        {
-            let of = Retain::new(45);
-            of.committed(60);
-            assert_eq!(of.limit(None, &segments, 1000, keep), limit, "{keep}");
-        }
-    }
-
-    #[test]
-    fn who_holds_back_too_much_is_let_go_and_told_where_the_log_begins() {
-        // Given two holders, all flushed up to 45,
-        let segments = segments();
-        let of = Retain::new(45);
-        of.committed(60);
-        let (far, near) = (hold(&of, 5), hold(&of, 25));
-        // 1..=10 to 31..=40 could go, were it not for them: 4 segments, and 2.
-        assert_eq!(of.limit(None, &segments, 400, 0), 4);
-        // when only 3 may be held back, then the further one goes,
-        assert_eq!(of.limit(None, &segments, 399, 0), 24);
-        assert_eq!(far.from(), None);
-        let error = far.advance(12).unwrap_err();
-        let Error::Wal(WalError::Gone { wanted, oldest }) = error else { panic!("{error}") };
-        assert_eq!((wanted, oldest), (12, 21));
-        // stays so, stays visible,
-        assert_eq!(of.limit(None, &segments, 1000, 0), 24);
-        assert_eq!((of.figures().holders, of.figures().let_go), (2, 1));
-        // and one that holds back nothing that could go is never let go.
-        near.advance(46).unwrap();
-        assert_eq!(of.limit(None, &segments, 0, 0), 45);
-        assert_eq!(near.from(), Some(46));
-        // Nor is one blamed for what the archive holds back.
-        let slow = hold(&of, 21);
-        assert_eq!(of.limit(Some(22), &segments, 0, 0), 20);
-        assert_eq!(slow.from(), Some(21));
-    }
 }

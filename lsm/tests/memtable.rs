@@ -1,6 +1,7 @@
 //! The memtable's own sources in nodes of three slots, so that small inputs make
-//! deep trees: against a map of versions, and with real threads against the
-//! writer's history.
+//! deep trees, and every entry and node in an allocation of its own, so that a
+//! sanitizer sees who leaves his (`scripts/sanitize`): against a map of versions, and
+//! with real threads against the writer's history.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,6 +11,7 @@ mod memtable {
     pub mod sync {
         pub(super) use std::sync::atomic::{AtomicPtr, AtomicU64};
         pub(super) const SLOTS: usize = 3;
+        pub(super) const APART: bool = true;
         pub(super) struct Mark;
         thread_local! {
             /// How often this thread has looked at an entry.

@@ -16,6 +16,7 @@
 mod error;
 mod garbage;
 mod log;
+mod prims;
 mod raw;
 mod reader;
 mod record;

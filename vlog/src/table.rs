@@ -8,14 +8,10 @@
 //! * readers write nothing that other readers read, but for a flag that is false
 //!   once between two looks of the eviction: they scale.
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use parking_lot::Mutex;
+use crate::prims::{ArcSwap, ArcSwapOption, AtomicBool, AtomicU64, Guard, MAX_OPEN_FILES, Mutex};
 use platform::{File, Mapped};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-/// Files kept open for reading.
-const MAX_OPEN_FILES: usize = 128;
+use std::sync::atomic::Ordering;
 
 /// All segments.
 pub(crate) struct Table {
@@ -60,7 +56,7 @@ impl Segment {
     }
 
     /// Its file, if it is open.
-    pub(crate) fn opened(&self) -> arc_swap::Guard<Option<Arc<Opened>>> {
+    pub(crate) fn opened(&self) -> Guard<Option<Arc<Opened>>> {
         // Storing only on change keeps the line shared between readers.
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
@@ -76,7 +72,7 @@ impl Table {
     }
 
     /// The table as it is now.
-    pub(crate) fn now(&self) -> arc_swap::Guard<Arc<Vec<Arc<Segment>>>> {
+    pub(crate) fn now(&self) -> Guard<Arc<Vec<Arc<Segment>>>> {
         self.list.load()
     }
 

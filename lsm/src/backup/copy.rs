@@ -178,11 +178,7 @@ impl Lsm {
         // From here on the backups' disk is asked: all that is held can be taken away.
         let most = self.options.max_backup_pinned_bytes;
         let source = Arc::new(Source::new(view, values, most));
-        let listed = snapshot.lease().list(&source);
-        if snapshot.is_expired() {
-            // Taken away before it was listed: then nobody will empty it.
-            return Err(source.taken());
-        }
+        let listed = snapshot.lease().list(&source).ok_or_else(|| source.taken())?;
         let known = known_pages(&**disk, dir, parent, live, &mut manifest)?;
         let name = |kind| format::part_name(number, kind, 0);
         let (pages, frames) = (name(Kind::Pages), name(Kind::Frames));

@@ -91,8 +91,7 @@ impl Lsm {
         walk.log = Some(log::Log::living(&self.wal, meta.flushed + 1));
         let cell = Arc::new(Cell(Mutex::new(walk)));
         let listed = snapshot.lease().list(&cell);
-        // Taken away before it was listed? Then nobody will empty it.
-        drop(snapshot.version()?);
+        let listed = listed.ok_or_else(|| lease::expired(snapshot.lsn()))?;
         Ok(Verify { cell, snapshot, _listed: listed })
     }
 }

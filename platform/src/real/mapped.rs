@@ -1,7 +1,7 @@
 //! Writes into the prepared part of a file by copying into a shared mapping: no
 //! system call for a small write, and what was copied survives the process.
 //!
-//! Must stay true (an `unsafe` module; the other one is `reading.rs`):
+//! Must stay true (an `unsafe` module, as are `reading.rs` and `hint.rs`):
 //! * **Memory safety.** [`Map::copy`] checks the range against the mapping's
 //!   length before it copies, and takes `&mut self`, so no two threads write
 //!   through one mapping at once. No reference into the mapped bytes is ever

@@ -1,7 +1,7 @@
 //! Reading a file by copying out of a shared mapping: no system call for bytes
 //! that are in memory, and a disk that fails is no signal that kills.
 //!
-//! Must stay true (an `unsafe` module; the other one is `mapped.rs`):
+//! Must stay true (an `unsafe` module, as are `mapped.rs` and `hint.rs`):
 //! * **Memory safety.** [`Reading::read`] checks the range against the mapping's
 //!   length before it copies, into memory the vector has reserved. No reference
 //!   into the mapped bytes is ever made: they may change under us (a write, another

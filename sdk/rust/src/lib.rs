@@ -53,14 +53,18 @@ macro_rules! export {
     ($handler:expr) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
+            // SAFETY: three names of the ABI, exported once in a guest: a second one of a
+            // name would not link.
             #[unsafe(no_mangle)]
             extern "C" fn planck_abi() -> i32 {
                 $crate::abi::VERSION
             }
+            // SAFETY: as above.
             #[unsafe(no_mangle)]
             extern "C" fn alloc(len: i32) -> i32 {
                 $crate::abi::alloc(len)
             }
+            // SAFETY: as above.
             #[unsafe(no_mangle)]
             extern "C" fn process(ptr: i32, len: i32) -> i64 {
                 $crate::abi::process(ptr, len, $handler)

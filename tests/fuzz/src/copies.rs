@@ -1,32 +1,36 @@
-//! What is kept elsewhere: the log's archive, and backups.
+//! The log's archive: a file with bytes changed, or cut, checksums right again.
 
-use crate::bytes::{Bytes, crc, edits};
-use lsm::{Batch, KeyspaceId, Lsm, Options, Restore};
-use platform::sim::{SimClock, SimDisk};
-use platform::{Disk, Open};
+use crate::bytes::{Bytes, crc, edits, number, number32, put_file, set};
+use crate::marks::reached;
+use platform::Disk;
+use platform::sim::SimDisk;
 use std::sync::Arc;
 use wal::Wal;
 use wal::archive::{Archive, Archiver, Progress, StoreId, Until};
 
 const STORE: StoreId = StoreId([7; 16]);
 /// Bytes of an archived file's header, of a block's, and of its end.
-const HEADER: usize = 128;
-const BLOCK: usize = 64;
-const FOOTER: usize = 32;
+pub(crate) const HEADER: usize = 128;
+pub(crate) const BLOCK: usize = 64;
+pub(crate) const FOOTER: usize = 32;
+/// Bits of the choice: what is made right (header, first block, end); and whether the
+/// first block is unpacked before bytes are changed.
+pub(crate) const ALL: u8 = 7;
+pub(crate) const UNPACKED: u8 = 8;
 
-/// Puts other bytes into a file, as it is or cut.
-fn put(disk: &SimDisk, path: &str, bytes: &[u8]) {
-    let file = disk.open(path, Open::Write).expect("the file is there");
-    file.write_at(bytes, 0).expect("the simulated disk takes it");
-    file.set_len(bytes.len() as u64).expect("the simulated disk takes it");
-}
-
-fn number(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
-}
-
-fn store_sum(bytes: &mut [u8], at: usize, sum: u64) {
-    bytes[at..at + 8].copy_from_slice(&sum.to_le_bytes());
+/// The file with its first block as it is, not packed.
+fn unpack(bytes: &[u8]) -> Vec<u8> {
+    let (packed, raw) = (number32(bytes, HEADER + 12), number32(bytes, HEADER + 8));
+    let body = HEADER + BLOCK;
+    let end = body + packed as usize;
+    let plain = match number32(bytes, HEADER + 4) {
+        0 => bytes[body..end].to_vec(),
+        _ => lz4_flex::block::decompress(&bytes[body..end], raw as usize).expect("it was packed"),
+    };
+    let mut file = [&bytes[..body], &plain, &bytes[end..]].concat();
+    file[HEADER + 4..HEADER + 8].fill(0);
+    file[HEADER + 12..HEADER + 16].copy_from_slice(&raw.to_le_bytes());
+    file
 }
 
 /// Makes the checksums right of an archived file that may still have its parts.
@@ -34,61 +38,111 @@ fn reseal(bytes: &mut [u8], which: u8) {
     if bytes.len() < HEADER + BLOCK + FOOTER {
         return;
     }
-    if which & 1 != 0 {
-        let sum = crc(&[&bytes[..HEADER - 8]]);
-        store_sum(bytes, HEADER - 8, sum);
-    }
     if which & 2 != 0 {
         let first = number(bytes, 32).to_le_bytes();
-        let stored = u32::from_le_bytes(bytes[HEADER + 12..HEADER + 16].try_into().expect("four"));
+        let stored = number32(bytes, HEADER + 12) as usize;
         let from = HEADER + BLOCK;
-        if let Some(stored) = bytes.get(from..from + stored as usize) {
+        if let Some(stored) = bytes.get(from..from + stored) {
             let sum = crc(&[stored]);
-            store_sum(bytes, HEADER + 40, sum);
+            set(bytes, HEADER + 40, sum);
+            if number32(bytes, HEADER + 4) == 0 {
+                // As it is: so its bytes are what the file holds.
+                set(bytes, HEADER + 32, sum);
+                set(bytes, HEADER - 16, sum);
+            }
         }
         let place = [&STORE.0[..], &first, &(HEADER as u64).to_le_bytes()].concat();
         let sum = crc(&[&place, &bytes[HEADER..from - 8]]);
-        store_sum(bytes, from - 8, sum);
+        set(bytes, from - 8, sum);
+    }
+    if which & 1 != 0 {
+        let sum = crc(&[&bytes[..HEADER - 8]]);
+        set(bytes, HEADER - 8, sum);
     }
     if which & 4 != 0 {
         let end = bytes.len() - FOOTER;
         let file_bytes = bytes.len() as u64;
-        store_sum(bytes, end + 8, file_bytes);
+        set(bytes, end + 8, file_bytes);
         let body = crc(&[&bytes[HEADER..end]]);
-        store_sum(bytes, end + 16, body);
+        set(bytes, end + 16, body);
         let whole = crc(&[&bytes[..HEADER], &bytes[end..end + 24]]);
-        store_sum(bytes, end + 24, whole);
+        set(bytes, end + 24, whole);
     }
 }
+
+/// A small log, archived: two files.
+pub(crate) struct Laid {
+    disk: Arc<SimDisk>,
+    payloads: Vec<Vec<u8>>,
+    /// The paths of the files.
+    pub(crate) files: Vec<String>,
+}
+
+impl Laid {
+    /// Of six frames with so many times three bytes.
+    pub(crate) fn new(sizes: [u8; 6]) -> Laid {
+        let (from, disk) = (SimDisk::new(0), SimDisk::new(1));
+        let options = wal::Options { segment_bytes: 4096, salt: 1, ..wal::Options::default() };
+        let log = Wal::open(from, "w", options, 1, 0, &mut |_| Ok(())).expect("an empty disk");
+        let mut payloads = Vec::new();
+        for (n, size) in (0..).zip(sizes) {
+            // Every other one cannot be packed.
+            let byte = |i: usize| if n % 2 == 0 { n } else { (i * 151 + usize::from(n)) as u8 };
+            let payload: Vec<u8> = (0..usize::from(size) * 3).map(byte).collect();
+            log.append(u64::from(n), &payload).expect("the simulated disk takes it");
+            payloads.push(payload);
+            if n % 3 == 2 {
+                log.sync().expect("the simulated disk syncs");
+                log.rotate_now().expect("the simulated disk takes it");
+            }
+        }
+        let to: Arc<dyn Disk> = disk.clone();
+        let mut archiver = Archiver::open(to, "a", STORE, &log).expect("an empty archive");
+        while archiver.step(&log, 1000).expect("the simulated disk takes it") != Progress::Idle {}
+        let files = disk.list("a").expect("it was made");
+        let files = files.iter().map(|file| format!("a/{file}")).collect();
+        Laid { disk, payloads, files }
+    }
+
+    /// The bytes of a file.
+    pub(crate) fn bytes(&self, file: usize) -> Vec<u8> {
+        self.disk.file_bytes(&self.files[file]).expect("a listed file is there")
+    }
+}
+
+/// Where the corpus comes to.
+pub(crate) const PLACES: &[&str] = &[
+    "a frame as it was",
+    "a changed frame",
+    "all verified",
+    "read to the end",
+    "has archive format 9",
+    "which is not what its name says",
+    "is of another store",
+    "it does not begin like an archived file",
+    "the header does not match its checksum",
+    "the header does not say what the file holds",
+    "the header makes no sense",
+    "no block starts here",
+    "a block's header makes no sense",
+    "a block cannot be unpacked",
+    "a block does not match its checksum",
+    "frames from 3 on; what follows is 1, up to 3",
+    "the file does not end as it should",
+];
 
 /// Archives a small log, changes or cuts a file, makes checksums right where the
 /// input says so, and reads: what was not made right again gives no wrong frame.
 pub fn archive(data: &[u8]) {
     let mut input = Bytes(data);
-    let (from, to) = (SimDisk::new(0), SimDisk::new(1));
-    let options = wal::Options { segment_bytes: 4096, salt: 1, ..wal::Options::default() };
-    let log = Wal::open(from, "w", options, 1, 0, &mut |_| Ok(())).expect("an empty disk");
-    let mut payloads = Vec::new();
-    for n in 0..6u8 {
-        // Every other one cannot be packed.
-        let byte = |i: usize| if n % 2 == 0 { n } else { (i * 151 + usize::from(n)) as u8 };
-        let payload: Vec<u8> = (0..usize::from(input.u8()) * 3).map(byte).collect();
-        log.append(u64::from(n), &payload).expect("the simulated disk takes it");
-        payloads.push(payload);
-        if n % 3 == 2 {
-            log.sync().expect("the simulated disk syncs");
-            log.rotate_now().expect("the simulated disk takes it");
-        }
+    let laid = Laid::new(std::array::from_fn(|_| input.u8()));
+    let file = usize::from(input.u8()) % laid.files.len();
+    let mut bytes = laid.bytes(file);
+    let choice = input.u8();
+    let resealed = choice & ALL;
+    if choice & UNPACKED != 0 {
+        bytes = unpack(&bytes);
     }
-    let disk: Arc<dyn Disk> = to.clone();
-    let mut archiver = Archiver::open(disk.clone(), "a", STORE, &log).expect("an empty archive");
-    while archiver.step(&log, 1000).expect("the simulated disk takes it") != Progress::Idle {}
-    drop((archiver, log));
-
-    let files: Vec<String> = to.list("a").expect("it was made");
-    let path = format!("a/{}", files[usize::from(input.u8()) % files.len()]);
-    let mut bytes = to.file_bytes(&path).expect("a listed file is there");
-    let resealed = input.u8() & 7;
     let cut = usize::from(input.u8());
     for (at, to) in edits(&mut input, bytes.len(), 16) {
         bytes[at] = to;
@@ -97,93 +151,33 @@ pub fn archive(data: &[u8]) {
         bytes.truncate(bytes.len() - cut.min(bytes.len()));
     }
     reseal(&mut bytes, resealed);
-    put(&to, &path, &bytes);
+    put_file(&laid.disk, &laid.files[file], &bytes);
 
-    let Ok(archive) = Archive::open(disk, "a") else { return };
-    let _ = archive.verify(Some(STORE), &mut |_, _, _| {});
-    let Ok(mut frames) = archive.frames(1, Until::End, Some(STORE)) else { return };
+    let archive = match Archive::open(laid.disk, "a") {
+        Ok(archive) => archive,
+        Err(error) => return reached(format_args!("opening: {error}")),
+    };
+    let faults = archive.verify(Some(STORE), &mut |_, _, _| {});
+    faults.iter().for_each(|fault| reached(format_args!("verifying: {fault}")));
+    if faults.is_empty() {
+        reached("all verified");
+    }
+    let mut frames = match archive.frames(1, Until::End, Some(STORE)) {
+        Ok(frames) => frames,
+        Err(error) => return reached(format_args!("reading: {error}")),
+    };
     let mut next = 1;
-    while let Ok(Some(frame)) = frames.next() {
+    loop {
+        let frame = match frames.next() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return reached("read to the end"),
+            Err(error) => return reached(format_args!("reading: {error}")),
+        };
         assert_eq!(frame.lsn, next, "LSNs are dense");
-        if resealed == 0 {
-            assert_eq!(frame.payload, payloads[next as usize - 1], "a frame as it was");
-        }
+        let was = laid.payloads.get(next as usize - 1);
+        let is_same = was.is_some_and(|was| frame.payload == *was);
+        assert!(is_same || resealed != 0, "a wrong frame");
+        reached(if is_same { "a frame as it was" } else { "a changed frame" });
         next += 1;
     }
-}
-
-const KS: KeyspaceId = KeyspaceId(1);
-
-fn options() -> Options {
-    Options {
-        memtable_bytes: 2 << 10,
-        wal_segment_bytes: 4 << 10,
-        vlog_segment_bytes: 8 << 10,
-        inline_max: 16,
-        ..Options::default()
-    }
-}
-
-/// Backs a small store up twice, changes bytes of one file (of a manifest with its
-/// checksum made right, if the input says so), and restores: a restore that is done
-/// has made a sound store, and without that checksum the very store.
-pub fn backup(data: &[u8]) {
-    let mut input = Bytes(data);
-    let (disk, clock) = (SimDisk::new(0), Arc::new(SimClock::new(1)));
-    let store = Lsm::open(disk, clock.clone(), options()).expect("an empty disk takes a store");
-    let to = SimDisk::new(1);
-    let copies: Arc<dyn Disk> = to.clone();
-    let value = |n: u32| vec![n as u8; n as usize * 7 % 120];
-    for n in 0..60u32 {
-        let mut batch = Batch::new();
-        batch.put(KS, &n.to_be_bytes(), &value(n));
-        store.commit(&batch).expect("the simulated disk takes it");
-        if n == 20 {
-            store.flush().expect("the simulated disk takes it");
-        }
-        if n % 30 == 29 {
-            let backup = store.backup(&copies, "b", Default::default()).expect("a sound store");
-            backup.run(&mut |_| ()).expect("the simulated disk takes it");
-        }
-    }
-    store.close().expect("the simulated disk syncs");
-
-    let files: Vec<String> = to.files().into_iter().filter(|f| !f.ends_with("LOCK")).collect();
-    let path = &files[usize::from(input.u8()) % files.len()];
-    let mut bytes = to.file_bytes(path).expect("a listed file is there");
-    let resealed = input.u8() & 1 != 0 && path.ends_with(".manifest");
-    for (at, to) in edits(&mut input, bytes.len(), 16) {
-        bytes[at] = to;
-    }
-    if resealed {
-        let end = bytes.len() - 8;
-        let sum = crc(&[&bytes[..end]]);
-        store_sum(&mut bytes, end, sum);
-    }
-    put(&to, path, &bytes);
-
-    let _ = lsm::check_backup(&*copies, "b", None, &mut |_, _| {});
-    let what = Restore {
-        disk: copies,
-        dir: "b".to_owned(),
-        number: None,
-        archive: None,
-        until: lsm::Until::Latest,
-    };
-    let target = SimDisk::new(2);
-    let made: Arc<dyn Disk> = target.clone();
-    if lsm::restore(&what, &made, &*clock, &options(), &mut |_, _| {}).is_err() {
-        return;
-    }
-    let store = Lsm::open(target, clock, options()).expect("a restored store opens");
-    let snapshot = store.snapshot().expect("one of few");
-    // The newest backup whose manifest is whole: of 60 keys, or of 30.
-    let keys = (0..60u32).take_while(|n| {
-        let found = snapshot.get(KS, &n.to_be_bytes()).expect("a restored store is sound");
-        let Some(found) = found else { return false };
-        assert_eq!(*found, value(*n)[..], "key {n}");
-        true
-    });
-    let keys = keys.count();
-    assert!(resealed || keys == 60 || keys == 30, "{keys} keys");
 }

@@ -196,7 +196,10 @@ impl FileReader {
             if self.found.last_lsn == 0 { self.said.first_lsn } else { self.found.last_lsn + 1 };
         let last = block.first_lsn.checked_add(u64::from(block.frames) - 1);
         if block.first_lsn != next || last.is_none_or(|last| last > self.said.last_lsn) {
-            let why = format!("the block begins at frame {}, it should at {next}", block.first_lsn);
+            let (from, count, end) = (block.first_lsn, block.frames, self.said.last_lsn);
+            let why = format!(
+                "the block has {count} frames from {from} on; what follows is {next}, up to {end}"
+            );
             return Err(self.corrupt(at, why));
         }
         if self.stored.capacity().max(self.raw.capacity()) > KEEP_BUFFER {

@@ -43,6 +43,7 @@ pub(super) use entry::Header;
 pub(super) use link::{Child, ChildLink, EntryLink, LeafLink};
 
 use super::node::{Inner, Leaf};
+use super::sync::APART;
 
 /// Bytes of the first chunk of each kind; each is twice the one before, up to
 /// [`LARGEST`]: a keyspace that is hardly written costs little.
@@ -138,6 +139,9 @@ impl Bump {
     #[inline]
     fn place(&mut self, node: bool, size: usize, align: usize, bytes: &AtomicUsize) -> *mut u8 {
         debug_assert!(align.is_power_of_two() && align <= ALIGN && size > 0);
+        if APART {
+            return self.chunk(size, bytes);
+        }
         let room = if node { &mut self.nodes } else { &mut self.entries };
         let skip = room.next.align_offset(align);
         if skip.saturating_add(size) <= room.left {
