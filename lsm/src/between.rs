@@ -78,6 +78,18 @@ impl Snapshot {
         let counted = version.count_range(keyspace, Range { low, high }, self.lsn());
         self.health().look(counted)
     }
+
+    /// Whether there is nothing of the keyspace anywhere, not even of what is no longer
+    /// there. `true` is certain. Costs no read.
+    ///
+    /// # Errors
+    /// [`Error::SnapshotExpired`].
+    pub fn is_vacant(&self, keyspace: KeyspaceId) -> Result<bool, Error> {
+        let version = self.version()?;
+        let written = version.sets().any(|set| set.with(keyspace.0, |_| ()).is_some());
+        let runs = version.runs.of(keyspace.0);
+        Ok(!written && runs.is_empty() && version.view.is_empty(keyspace.0))
+    }
 }
 
 impl Version {

@@ -18,6 +18,8 @@ pub(crate) const AHEAD: usize = 8;
 const ENOUGH: usize = 32 << 10;
 /// Values of memtables up to this long are copied for a cursor that may not ask.
 const SMALL: usize = 64;
+/// Bytes a key is thought to have.
+const KEY: usize = 40;
 /// More memory than this is not kept from one block to the next.
 const KEEP: usize = 256 << 10;
 
@@ -62,6 +64,12 @@ impl Block {
         self.values.shrink_to(KEEP);
         self.entries.clear();
         self.coming = 0;
+    }
+
+    /// So many entries come: the places for them are made at once.
+    pub(crate) fn reserve(&mut self, entries: usize) {
+        self.entries.reserve(entries);
+        self.keys.reserve(entries * KEY);
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -89,6 +89,12 @@ impl Cursor {
         })
     }
 
+    /// About so many entries will be asked for: as many are read at first, as far as a
+    /// block goes.
+    pub fn expect(&mut self, entries: u64) {
+        self.want = usize::try_from(entries).unwrap_or(MOST).clamp(FIRST, MOST);
+    }
+
     /// The snapshot it reads.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
@@ -184,6 +190,7 @@ impl Cursor {
         let mut cell = self.cell.0.lock();
         let merge = cell.as_mut().ok_or_else(|| lease::expired(self.snapshot.lsn()))?;
         let load = std::mem::replace(&mut self.wants_values, false);
+        self.block.reserve(self.want);
         let filled = merge.fill(self.want, load, &mut self.block);
         drop(cell);
         self.want = (self.want * GROWTH).min(MOST);

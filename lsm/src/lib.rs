@@ -82,6 +82,7 @@ pub use error::Error;
 pub use expect::{Expect, Unmet};
 pub use follow::LogCursor;
 pub use health::{Damage, State};
+pub use many::Values;
 pub use options::{MAX_INLINE, Options};
 pub use pace::Stepper;
 pub use retain::{Holder, Retention};

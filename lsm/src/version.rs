@@ -35,6 +35,7 @@ use vlog::Vlog;
 use crate::cursor::Cursor;
 use crate::health::Health;
 use crate::lease::{self, Held, Lease, OfBackup};
+use crate::many::Values;
 use crate::registry::Registration;
 use crate::runs::Runs;
 use crate::set::MemSet;
@@ -194,6 +195,24 @@ impl Snapshot {
     ) -> Result<Vec<Option<Value>>, Error> {
         let version = self.version()?;
         self.health().look(version.multi_get(keyspace, keys, self.lsn()))
+    }
+
+    /// As [`Snapshot::multi_get`], into `values`, which it replaces: of all keys, or of
+    /// the first whose values take about `enough` bytes of memory, and of one at least.
+    /// What lies in memory is lent, and takes none.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`], of any of them; `values` are empty then.
+    pub fn read_many<K: AsRef<[u8]>>(
+        &self,
+        keyspace: KeyspaceId,
+        keys: &[K],
+        enough: usize,
+        values: &mut Values,
+    ) -> Result<(), Error> {
+        let version = self.version()?;
+        let read = version.read_many(keyspace, keys, self.lsn(), enough, values);
+        self.health().look(read)
     }
 
     /// Whether the keyspace may have been written, or dropped, by a commit behind `lsn`

@@ -93,6 +93,20 @@ fn check(
         for (probe, got) in probes.iter().zip(got) {
             assert_eq!(got.as_deref(), model.get(*probe).map(Vec::as_slice), "many {probe:?}");
         }
+        // A few at a time, as many as are short enough together.
+        let (mut values, mut left) = (lsm::Values::default(), &probes[..]);
+        while let Some(first) = left.first() {
+            let enough = model.get(*first).map_or(0, Vec::len) + 100;
+            snapshot.read_many(*ks, left, enough, &mut values).unwrap();
+            assert!((1..=left.len()).contains(&values.len()), "some are read, and no others");
+            for (at, probe) in left[..values.len()].iter().enumerate() {
+                assert_eq!(values.get(at), model.get(*probe).map(Vec::as_slice), "{probe:?}");
+            }
+            left = &left[values.len()..];
+        }
+        if snapshot.is_vacant(*ks).unwrap() {
+            assert!(model.is_empty(), "what is vacant has nothing");
+        }
         for direction in [Direction::Forward, Direction::Reverse] {
             for prefix in seeks.iter().map(|key| &key[..1]).chain([&seeks[0][..], &[]]) {
                 let mut want: Vec<_> =

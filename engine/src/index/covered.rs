@@ -57,6 +57,12 @@ impl Index {
         walked.ok_or_else(|| damaged(self, entry))
     }
 
+    /// Where the fields of an entry end, if it is so short that none of them was cut.
+    pub(crate) fn short(&self, entry: &[u8]) -> Option<usize> {
+        let end = entry.len().checked_sub(KEY_BYTES)?;
+        (end < most(self.definition.fields.len())).then_some(end)
+    }
+
     /// Where the first `fields` fields end, and the first of those from number `from` on
     /// that may have been cut.
     ///

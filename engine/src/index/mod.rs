@@ -50,7 +50,7 @@ mod read;
 
 pub(crate) use build::{BUILDS, Progress, progress};
 pub(crate) use check::{Difference, Found, check};
-pub(crate) use covered::Covered;
+pub(crate) use covered::{Covered, Ends};
 pub(crate) use def::{Definition, Field, Index, Phase};
 pub(crate) use entry::{Entries, MAX_ENTRIES, TooMany};
 pub(crate) use keep::Kept;

@@ -100,6 +100,10 @@ impl Index {
     /// # Errors
     /// Pages that cannot be read; the snapshot expired.
     pub(crate) fn has_arrays(&self, snapshot: &Snapshot) -> Result<bool, Refusal> {
+        // Mostly there never was one.
+        if snapshot.is_vacant(self.arrays())? {
+            return Ok(false);
+        }
         let all = (Bound::Unbounded, Bound::Unbounded);
         let mut cursor = snapshot.range(self.arrays(), all.0, all.1, Direction::Forward)?;
         Ok(cursor.advance()?)

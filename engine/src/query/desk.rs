@@ -263,7 +263,10 @@ impl Desk {
         }
         let told = self.table.lock().get(id).map(|it| (it.who.name().to_owned(), it.text.clone()));
         let (user, text) = told.unwrap_or_default();
-        let plan = work.way().map(ToString::to_string).unwrap_or_default();
+        let mut plan = work.way().map(ToString::to_string).unwrap_or_default();
+        if work.has_turned() {
+            plan.push_str("; given up for another way");
+        }
         let ended = self.clock.wall_micros();
         let mut slow = self.slow.lock();
         let number = self.slow_count.fetch_add(1, Relaxed) + 1;

@@ -19,7 +19,10 @@
 //!   covered, reverse}`: the indexes that lead to the documents, by which conditions, on
 //!   how many of their fields, in how many ranges, and how many entries were expected
 //!   there; `way` is `fetch`, all entries first, or `walk`, one by one; whether the rows
-//!   come in the order asked for, and whether no document is read;
+//!   come in the order asked for, and whether no document is read. A walk that is given
+//!   up if the filter proves rare has besides `otherwise`, the way taken then (`scan`,
+//!   `fetch`, `keys`), `after`, the documents that are read until it is asked for, and
+//!   `turned`, whether it was taken;
 //! * `{step: "kept", store}`: the number of documents, which is kept.
 
 use std::fmt;
@@ -110,7 +113,7 @@ pub(crate) fn explain(
     let returned = rows.count(u64::MAX, scope.work)?;
     drop(rows);
     told(store, returned, scope.work, |steps| {
-        describe(steps, store, query, plan, (&choice, scope.lookups))
+        describe(steps, store, query, plan, (&choice, scope.lookups), scope.work.has_turned());
     })
 }
 
@@ -178,8 +181,10 @@ fn describe(
     query: &Select,
     plan: &SelectPlan,
     (choice, lookups): (&Choice, &[Foreign]),
+    turned: bool,
 ) {
     let reverse = choice.reverse(plan);
+    let other = choice.otherwise.as_ref();
     let index = |steps: &mut DocBuf, way: &str, parts: &[Part]| {
         step(steps, "index", |doc| {
             doc.push("store", store);
@@ -187,6 +192,10 @@ fn describe(
             doc.push("way", way);
             doc.push("ordered", choice.orders(plan)).push("covered", choice.covers());
             doc.push("reverse", reverse);
+            if let Some(other) = other {
+                doc.push("otherwise", other.to).push("after", number(other.after));
+                doc.push("turned", turned);
+            }
         });
     };
     match &choice.way {

@@ -126,17 +126,8 @@ impl Rows for Filter {
             let (key, doc) = self.input.row()?;
             let holds = match self.which {
                 Which::Having => condition.holds_for_group(doc, work)?,
-                Which::Filter if !self.settled.is_empty() => {
-                    let mut all = true;
-                    for (at, condition) in conditions(condition).iter().enumerate() {
-                        if !self.settled.contains(&at) && !condition.holds_for(key, doc, work)? {
-                            all = false;
-                            break;
-                        }
-                    }
-                    all
-                }
-                Which::Filter | Which::Joined => condition.holds_for(key, doc, work)?,
+                Which::Filter => meets_rest(condition, &self.settled, key, doc, work)?,
+                Which::Joined => condition.holds_for(key, doc, work)?,
             };
             if holds {
                 return Ok(true);
@@ -148,6 +139,22 @@ impl Rows for Filter {
     fn row(&mut self) -> Result<(Key, Doc<'_>), QueryError> {
         self.input.row()
     }
+}
+
+/// Whether a document meets the conditions of a filter whose numbers are not settled.
+pub(super) fn meets_rest(
+    filter: &Predicate,
+    settled: &[usize],
+    key: Key,
+    doc: Doc<'_>,
+    work: &Work,
+) -> Result<bool, QueryError> {
+    for (at, condition) in conditions(filter).iter().enumerate() {
+        if !settled.contains(&at) && !condition.holds_for(key, doc, work)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Leaves out the first rows, and ends after so many.

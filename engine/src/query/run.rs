@@ -75,7 +75,7 @@ pub(super) fn operators(
     let filter = |input, which, settled: &[usize]| -> Source {
         Box::new(Filter { input, plan: Arc::clone(plan), which, settled: settled.to_vec() })
     };
-    if choice.tests(plan) {
+    if choice.tests(plan) && !choice.has_tested() {
         rows = filter(rows, Which::Filter, &choice.settled);
     }
     for (number, foreign) in scope.lookups.iter().take(plan.lookups.len()).enumerate() {

@@ -64,8 +64,13 @@ pub struct Work {
     countdown: Cell<u32>,
     used: Cell<usize>,
     on_disk: Cell<u64>,
+    /// What is counted for each row, apart from the other figures.
+    examined: Cell<u64>,
+    entries: Cell<u64>,
     figures: Cell<Figures>,
     way: OnceCell<Way>,
+    /// The way was given up for another one.
+    turned: Cell<bool>,
 }
 
 /// Bytes that a query holds.
@@ -96,8 +101,11 @@ impl Work {
             countdown: Cell::new(PIECE),
             used: Cell::new(0),
             on_disk: Cell::new(0),
+            examined: Cell::new(0),
+            entries: Cell::new(0),
             figures: Cell::new(Figures::default()),
             way: OnceCell::new(),
+            turned: Cell::new(false),
         }
     }
 
@@ -109,6 +117,8 @@ impl Work {
         self.began.set(self.clock.monotonic_nanos());
         self.late.set(false);
         self.countdown.set(PIECE);
+        self.examined.set(0);
+        self.entries.set(0);
         self.figures.set(Figures { memory: self.used.get(), ..Figures::default() });
         self.check_cancelled()
     }
@@ -134,6 +144,16 @@ impl Work {
         self.way.get()
     }
 
+    /// The way is given up for another one.
+    pub(super) fn turns(&self) {
+        self.turned.set(true);
+    }
+
+    /// Whether it was.
+    pub(super) fn has_turned(&self) -> bool {
+        self.turned.get()
+    }
+
     /// The bounds.
     pub fn limits(&self) -> &Limits {
         &self.limits
@@ -142,7 +162,8 @@ impl Work {
     /// What was used until now.
     pub fn figures(&self) -> Figures {
         let micros = self.clock.monotonic_nanos().saturating_sub(self.began.get()) / 1000;
-        Figures { micros, ..self.figures.get() }
+        let (examined, entries) = (self.examined.get(), self.entries.get());
+        Figures { examined, entries, micros, ..self.figures.get() }
     }
 
     /// A row of so many bytes was read.
@@ -150,17 +171,14 @@ impl Work {
     /// # Errors
     /// The deadline has passed, or the query was cancelled.
     pub(crate) fn examined(&self, bytes: usize) -> Result<(), QueryError> {
-        let figures = self.figures.get();
-        self.figures.set(Figures { examined: figures.examined + 1, ..figures });
+        self.examined.set(self.examined.get() + 1);
         self.tick(bytes)
     }
 
     /// An entry of an index was read.
     pub(super) fn entry(&self) -> Result<(), QueryError> {
-        let figures = self.figures.get();
-        let (examined, entries) = (figures.examined + 1, figures.entries + 1);
-        self.figures.set(Figures { examined, entries, ..figures });
-        self.tick(0)
+        self.entries.set(self.entries.get() + 1);
+        self.examined(0)
     }
 
     /// A row of so many bytes was worked on.
@@ -197,7 +215,7 @@ impl Work {
                 "this took longer than the {} ms it may take, after {} documents: filter by key, \
                  ask for less at a time, or raise limits.query_time_ms in db.yaml",
                 micros / 1000,
-                self.figures.get().examined
+                self.examined.get()
             );
             return Err(QueryError::Refused(Status::Timeout, message));
         }

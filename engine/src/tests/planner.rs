@@ -140,6 +140,68 @@ fn a_walk_stops_at_the_limit() {
     }
     // With what is tested besides, as far as it must.
     assert!(examined("s.filter(u > 100 and n > 50).orderBy(u).limit(5)") < 160);
+    // Where the entries say all, no document is read that is not given: 40 of each.
+    for text in ["s.filter(u > 100).orderBy(u).limit(40)", "s.filter(g = 2).orderBy(u).limit(40)"] {
+        assert_eq!(examined(text), 80, "{text}");
+    }
+    // From the last on, the entry behind them says whether it is one of several equals.
+    assert_eq!(examined("s.filter(g = 2).orderBy(u desc).skip(3).limit(37)"), 81);
+}
+
+#[test]
+fn a_walk_whose_filter_is_rare_is_given_up() {
+    // Two documents of the first that match, and the last one.
+    let one = |n: usize| {
+        let rare = u8::from([3, 38, 998].contains(&n));
+        format!(r#"{{"u":{n},"k":{},"r":{rare}}}"#, n % 5)
+    };
+    let documents: Vec<String> = (0..1000).map(one).collect();
+    let both = Both::new(&documents, &[r#"{"fields":["u"]}"#, r#"{"fields":["k"]}"#]);
+    let turned = [WALK, r#""otherwise":"scan""#, r#""turned":true"#];
+    let not = [WALK, ORDERED, r#""otherwise":"scan""#, r#""turned":false"#];
+    both.ask_flushed(&[
+        // One is still asked for when the walk has cost what a scan does.
+        ("s.filter(r = 1).orderBy(u).limit(3)", &turned),
+        ("s.filter(r = 1).orderBy(u desc).limit(3)", &turned),
+        ("s.filter(r = 1).orderBy(u).skip(1).limit(2)", &turned),
+        ("s.filter(r = 1).orderBy(u).limit(3).pluck(u, key)", &turned),
+        ("s.filter(r = 7).orderBy(u).limit(1)", &turned),
+        ("s.filter(r = 1 and not x exists).orderBy(u).limit(20)", &turned),
+        ("s.filter(r = 1).orderBy(u).limit(2)", &not),
+        ("s.filter(r = 0).orderBy(u desc).limit(20)", &not),
+        // What another index leads to is what it is given up for.
+        (
+            "s.filter(k = 3 and r = 1).orderBy(u).limit(4)",
+            &[WALK, r#""otherwise":"fetch""#, r#""turned":true"#],
+        ),
+        // All that the range has costs less than a scan: there is nothing to give it up for.
+        ("s.filter(u >= 900 and r = 1).orderBy(u).limit(1)", &[WALK, ORDERED]),
+    ]);
+    let ranged = explained(&both.indexed, "s.filter(u >= 900 and r = 1).orderBy(u).limit(1)");
+    assert!(!ranged.contains("otherwise"), "{ranged}");
+    let examined = |text: &str| {
+        let told = explained(&both.indexed, text);
+        let number = told.split(r#""examined":"#).nth(1).unwrap().split(',').next().unwrap();
+        number.parse::<u64>().unwrap()
+    };
+    // Not the 1,000 entries and the 1,000 documents they lead to.
+    let rare = examined("s.filter(r = 1).orderBy(u).limit(3)");
+    assert!((1000..1700).contains(&rare), "{rare}");
+    let soon = examined("s.filter(r = 1).orderBy(u).limit(2)");
+    assert!(soon < 200, "{soon}");
+}
+
+#[test]
+fn long_documents_are_read_a_few_at_a_time() {
+    let note = "long ".repeat(20_000);
+    let one = |n: usize| format!(r#"{{"u":{},"g":{},"note":"{note}"}}"#, n * 7 % 30, n % 2);
+    let documents: Vec<String> = (0..30).map(one).collect();
+    let both = Both::new(&documents, &[r#"{"fields":["u"]}"#, r#"{"fields":["g"]}"#]);
+    both.ask_flushed(&[
+        ("s.filter(u > 2).orderBy(u).limit(9)", &[WALK, ORDERED]),
+        ("s.filter(u > 2 and g = 1).orderBy(u).limit(9)", &[]),
+        ("s.filter(u in [3, 4, 5])", &[FETCH]),
+    ]);
 }
 
 #[test]

@@ -263,7 +263,8 @@ fn every_way_gives_the_answer_of_a_scan() {
             let mut ways =
                 ["scan", "kept", "index"].map(|way| format!(r#""step":"{way}""#)).to_vec();
             ways.extend(["fetch", "walk"].map(|way| format!(r#""way":"{way}""#)));
-            ways.extend(["ordered", "covered", "reverse"].map(|way| format!(r#""{way}":true"#)));
+            let said = ["ordered", "covered", "reverse", "turned"];
+            ways.extend(said.map(|way| format!(r#""{way}":true"#)));
             for way in ways.into_iter().filter(|way| told.contains(way)) {
                 *taken.entry(way).or_default() += 1;
             }
@@ -273,6 +274,7 @@ fn every_way_gives_the_answer_of_a_scan() {
     for way in ["fetch", "walk"] {
         assert!(taken[&format!(r#""way":"{way}""#)] > 300, "{taken:#?}");
     }
+    assert!(taken[r#""turned":true"#] > 40, "{taken:#?}");
     for way in ["ordered", "covered", "reverse"] {
         assert!(taken[&format!(r#""{way}":true"#)] > 100, "{taken:#?}");
     }

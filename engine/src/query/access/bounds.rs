@@ -190,6 +190,9 @@ pub(super) fn is_empty(bounds: &Bounds) -> bool {
 /// In order, none empty, none overlapping another.
 pub(super) fn sorted(mut all: Vec<Bounds>) -> Vec<Bounds> {
     all.retain(|bounds| !is_empty(bounds));
+    if all.len() < 2 {
+        return all;
+    }
     let low = |bounds: &Bounds| match &bounds.low {
         Bound::Included(low) | Bound::Excluded(low) => low.clone(),
         Bound::Unbounded => Vec::new(),

@@ -61,6 +61,11 @@ pub(super) struct Facts {
     pub(super) wanted: Option<u64>,
 }
 
+/// How many documents of a walk cost so much.
+pub(super) fn documents(cost: u64) -> u64 {
+    cost / (ENTRY + GET)
+}
+
 /// The cost of a way.
 pub(super) fn cost(facts: &Facts) -> u64 {
     let Facts { kind, reads, within, ranges, ties, matching, sorts, wanted } = *facts;

@@ -6,14 +6,15 @@
 //! implied.rs  what follows from conditions     fetch.rs   keys first, then documents
 //! order.rs    which order entries give         walk.rs    entries one by one
 //! told.rs     conditions, for explain          ties.rs    those that are equal in the order
-//!                                              ranges.rs  entries between many bounds
+//! turn.rs    a walk given up for another way   ranges.rs  entries between many bounds
 //! ```
 //!
 //! What must stay true:
 //! * whatever way is taken, the rows are those of a scan with the whole filter, in the
 //!   order of the query; what a choice rests on besides is only a guess;
 //! * a wrong guess of how many entries there are costs a part of a scan: reading those
-//!   of a fetch ends at a bound, and the query is a scan then.
+//!   of a fetch ends at a bound, and the query is a scan then. One of how rare a filter
+//!   is costs a few times what the next best way does (`turn.rs`).
 
 mod bounds;
 mod choose;
@@ -24,6 +25,7 @@ mod order;
 mod ranges;
 mod ties;
 mod told;
+mod turn;
 mod walk;
 mod ways;
 #[cfg(test)]
@@ -49,7 +51,8 @@ use cost::Reads;
 use fetch::Fetch;
 use order::{Ordered, scan_sorts};
 use ties::Entries;
-use walk::Walk;
+use turn::Turn;
+use walk::{Asked, Walk};
 use ways::Choosing;
 
 /// Bounds that one index may be read between, and keys that a query may name.
@@ -102,12 +105,25 @@ pub(super) struct Choice {
     pub(super) settled: Vec<usize>,
     /// Whether the rows of a query without groups need to be sorted.
     pub(super) sorts: bool,
+    /// When a walk is given up, and what for.
+    pub(super) otherwise: Option<Otherwise>,
+}
+
+/// The way taken instead of a walk whose filter proves too rare.
+pub(super) struct Otherwise {
+    /// `None` once it is opened.
+    choice: Option<Box<Choice>>,
+    /// What it is called, for explain.
+    pub(super) to: &'static str,
+    /// So many documents of the walk cost what it costs.
+    pub(super) after: u64,
 }
 
 impl Choice {
     pub(super) fn scan(plan: &SelectPlan) -> Choice {
         let (way, settled) = (Way::Scan, Vec::new());
-        Choice { way, reads: Reads::Documents, settled, sorts: scan_sorts(plan) }
+        let (reads, sorts) = (Reads::Documents, scan_sorts(plan));
+        Choice { way, reads, settled, sorts, otherwise: None }
     }
 
     /// Whether rows must be tested for a condition of the filter.
@@ -131,6 +147,11 @@ impl Choice {
         }
     }
 
+    /// Whether its rows were tested already for what is left of the filter.
+    pub(super) fn has_tested(&self) -> bool {
+        self.otherwise.is_some()
+    }
+
     /// Whether the index gives the order asked for.
     pub(super) fn orders(&self, plan: &SelectPlan) -> bool {
         matches!(self.way, Way::Walk { order: Some(_), .. }) && scan_sorts(plan) && !self.sorts
@@ -149,9 +170,18 @@ impl Choice {
         }
     }
 
+    /// How many of its rows will be asked for.
+    fn asked(&self, plan: &SelectPlan) -> Asked {
+        match ends(plan).filter(|_| !self.sorts) {
+            None => Asked::All,
+            Some(rows) if self.tests(plan) => Asked::Tested(rows),
+            Some(rows) => Asked::Most(rows),
+        }
+    }
+
     /// The rows.
     pub(super) fn open(
-        self,
+        mut self,
         scope: Scope<'_>,
         plan: &Arc<SelectPlan>,
     ) -> Result<(Source, Choice), QueryError> {
@@ -170,12 +200,26 @@ impl Choice {
             }
             Way::Walk { part, order, wanted } => {
                 let values = self.reads == Reads::Entries;
-                let (index, order) = (&part.index, *order);
+                let asked = self.asked(plan);
+                // The entry behind the last one may say whether it is the last.
+                let expected = match asked {
+                    Asked::All => part.entries,
+                    Asked::Most(rows) | Asked::Tested(rows) => {
+                        part.entries.min(rows.saturating_add(1))
+                    }
+                };
                 let entries =
-                    Entries::open(snapshot, keyspace, plan, index, &part.bounds, order, values)?;
-                let wanted = wanted.clone();
-                let walk = Walk::new(snapshot, keyspace, index, entries, self.reads, wanted, range);
-                Some(Box::new(walk))
+                    Entries::open(snapshot, keyspace, plan, part, *order, values, expected)?;
+                let (index, reads, wanted) = (&part.index, self.reads, wanted.clone());
+                let walk = Walk::new(scope, index, entries, reads, wanted, range, asked);
+                let other = self.otherwise.as_mut();
+                let other = other.and_then(|other| Some((other.choice.take()?, other.after)));
+                Some(match other {
+                    Some((other, after)) => {
+                        Box::new(Turn::new(scope, plan, walk, &self.settled, other, after))
+                    }
+                    None => Box::new(walk),
+                })
             }
         };
         if let Some(rows) = rows {
@@ -185,6 +229,12 @@ impl Choice {
         let scan = Scan::open(snapshot, keyspace, range, direction, keys_only(plan))?;
         Ok((Box::new(scan), Choice::scan(plan)))
     }
+}
+
+/// After so many rows that meet its filter a query ends, if they need no sorting.
+fn ends(plan: &SelectPlan) -> Option<u64> {
+    let cut = plan.joined.is_none() && plan.shape.is_none();
+    plan.limit.filter(|_| cut).map(|limit| limit.saturating_add(plan.skip))
 }
 
 /// So many rows of which nothing is asked.
@@ -223,7 +273,8 @@ pub(super) fn choose(
     if counts && plan.filter.is_none() && plan.lookups.is_empty() && plan.shape.is_none() {
         if let Some(number) = snapshot.count_seen(keyspace)? {
             let (way, settled) = (Way::Kept(number), Vec::new());
-            return Ok(Choice { way, reads: Reads::Nothing, settled, sorts: false });
+            let (reads, sorts) = (Reads::Nothing, false);
+            return Ok(Choice { way, reads, settled, sorts, otherwise: None });
         }
         return Ok(Choice::scan(plan));
     }

@@ -22,18 +22,25 @@ pub(super) struct Ranges {
 }
 
 impl Ranges {
+    /// `expected`: about so many entries will be asked for.
     pub(super) fn open(
         snapshot: &Snapshot,
         index: &Index,
         bounds: &[Bounds],
         reverse: bool,
+        expected: u64,
     ) -> Result<Ranges, QueryError> {
         let cursor = match (bounds.first(), bounds.last()) {
             (Some(first), Some(last)) => {
                 let low = first.low.as_ref().map(Vec::as_slice);
                 let high = last.high.as_ref().map(Vec::as_slice);
                 let direction = if reverse { Direction::Reverse } else { Direction::Forward };
-                Some(snapshot.range(index.keyspace, low, high, direction)?)
+                let mut cursor = snapshot.range(index.keyspace, low, high, direction)?;
+                // Between many bounds most of a block would be passed over.
+                if bounds.len() == 1 {
+                    cursor.expect(expected);
+                }
+                Some(cursor)
             }
             _ => None,
         };
@@ -48,6 +55,10 @@ impl Ranges {
     pub(super) fn advance(&mut self) -> Result<bool, QueryError> {
         let Some(cursor) = &mut self.cursor else { return Ok(false) };
         while cursor.advance()? {
+            if self.bounds.len() == 1 {
+                // They are the cursor's.
+                return Ok(true);
+            }
             let key = cursor.key();
             let beyond = |bounds: &Bounds| match self.reverse {
                 false => above(key, bounds),

@@ -18,10 +18,11 @@ use super::super::rows::KeyText;
 use super::super::sort::sort_key;
 use super::super::work::Work;
 use super::super::{QueryError, SelectPlan};
+use super::Part;
 use super::bounds::narrower;
 use super::order::Ordered;
 use super::ranges::Ranges;
-use crate::index::{Bounds, Index, document_of};
+use crate::index::{Bounds, Ends, Index, document_of};
 
 /// Entries picked in the first pass; each one after it picks more.
 const PICK: usize = 64;
@@ -44,6 +45,8 @@ pub(super) struct Entries {
     ties: Option<Ties>,
     key: Vec<u8>,
     value: Vec<u8>,
+    /// Scratch: what entries that are equal to the one stood on begin with.
+    group: Vec<u8>,
 }
 
 /// Entries that are equal in the order, being given.
@@ -87,26 +90,29 @@ impl Entries {
         snapshot: &Snapshot,
         keyspace: KeyspaceId,
         plan: &Arc<SelectPlan>,
-        index: &Arc<Index>,
-        bounds: &[Bounds],
+        part: &Part,
         order: Option<Ordered>,
         values: bool,
+        expected: u64,
     ) -> Result<Entries, QueryError> {
+        let Part { index, bounds, .. } = part;
         let reverse = order.as_ref().is_some_and(|order| order.reverse);
-        // In an index of one field the entry alone says where that ends.
+        // Where the first fields end stands beside the entry.
         let several = index.definition.fields.len() > 1;
+        let parts = order.is_some_and(|order| !order.whole);
         Ok(Entries {
             snapshot: snapshot.clone(),
             keyspace,
             plan: Arc::clone(plan),
-            ranges: Ranges::open(snapshot, index, bounds, reverse)?,
+            ranges: Ranges::open(snapshot, index, bounds, reverse, expected)?,
             index: Arc::clone(index),
-            values: values || (order.is_some() && several),
+            values: values || (parts && several),
             order,
             ahead: false,
             ties: None,
             key: Vec::new(),
             value: Vec::new(),
+            group: Vec::new(),
         })
     }
 
@@ -140,6 +146,13 @@ impl Entries {
             counted += 1;
         }
         Ok(counted)
+    }
+
+    /// Nothing more is asked for: what is held is given back.
+    pub(super) fn leave(&mut self, work: &Work) {
+        if let Some(Ties::Picks(picks)) = self.ties.take() {
+            work.give_back(picks.picked.map(|pick| pick.size()).sum());
+        }
     }
 
     /// The entry stood on, and what stands beside it, if that is asked for.
@@ -182,12 +195,25 @@ impl Entries {
     /// Whether the entry stood on is one of several to settle; they are begun then.
     fn begin_ties(&mut self, work: &Work) -> Result<bool, QueryError> {
         let Some(order) = self.order else { return Ok(false) };
-        let ends = self.index.ends(&self.key, &self.value, order.from, order.shared);
-        let ends = ends.map_err(QueryError::from_refusal)?;
+        let short = if order.whole { self.index.short(&self.key) } else { None };
+        let ends = match short {
+            Some(end) => Ends { end, cut: None },
+            None => {
+                if !self.values
+                    && let Some(cursor) = self.ranges.cursor()
+                {
+                    self.value.clear();
+                    self.value.extend_from_slice(cursor.value()?);
+                }
+                let ends = self.index.ends(&self.key, &self.value, order.from, order.shared);
+                ends.map_err(QueryError::from_refusal)?
+            }
+        };
         if ends.cut.is_none() && order.whole && order.reverse == order.keys_down {
             return Ok(false);
         }
-        let group = self.key[..ends.cut.unwrap_or(ends.end)].to_vec();
+        self.group.clear();
+        self.group.extend_from_slice(&self.key[..ends.cut.unwrap_or(ends.end)]);
         if ends.cut.is_none() {
             // Alone, as most are?
             let number = self.ranges.number();
@@ -195,12 +221,12 @@ impl Entries {
             let Some(cursor) = self.ranges.cursor().filter(|_| self.ahead) else {
                 return Ok(false);
             };
-            if !cursor.key().starts_with(&group) || self.ranges.number() != number {
+            if !cursor.key().starts_with(&self.group) || self.ranges.number() != number {
                 return Ok(false);
             }
         }
         self.ahead = false;
-        let within = narrower(&Bounds::of(&group), self.ranges.within());
+        let within = narrower(&Bounds::of(&self.group), self.ranges.within());
         self.ranges.leave(&within)?;
         self.ties = Some(if order.whole && ends.cut.is_none() {
             Ties::Walk(self.apart(&within, order.keys_down)?)

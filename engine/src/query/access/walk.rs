@@ -2,9 +2,9 @@
 //!
 //! What must stay true: each document has one entry between the bounds, so each row
 //! comes once. A row made of an entry has, of the fields asked for, exactly what the
-//! document has; where the entry does not say it, the document is read.
+//! document has; where the entry does not say it, the document is read. No document is
+//! read ahead that nobody can ask for: none behind a limit, if all rows are given.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use lsm::{KeyspaceId, Snapshot};
@@ -14,14 +14,23 @@ use proto::doc::{Change, Doc, DocBuf, EMPTY, ValueBuf};
 use super::super::QueryError;
 use super::super::range::KeyRange;
 use super::super::rows::Rows;
+use super::super::run::Scope;
 use super::super::work::Work;
 use super::cost::Reads;
-use super::fetch::{CHUNK, documents};
-use super::ties::Entries;
+use super::fetch::{Ahead, CHUNK};
+use super::ties::{Entries, lost};
 use crate::index::{Covered, Index};
 
-/// Documents read at first; then twice as many.
-const FIRST: usize = 2;
+/// How many rows of a walk will be asked for.
+#[derive(Clone, Copy)]
+pub(super) enum Asked {
+    /// Mostly all.
+    All,
+    /// No more than these.
+    Most(u64),
+    /// As many as it takes until so many have met a filter.
+    Tested(u64),
+}
 
 /// See the module.
 pub(in super::super) struct Walk {
@@ -33,9 +42,10 @@ pub(in super::super) struct Walk {
     /// Of the index's fields, those that rows need.
     wanted: Vec<bool>,
     range: KeyRange,
-    /// Documents read ahead, and how many the next time.
-    ready: VecDeque<(Key, lsm::Value)>,
+    ahead: Ahead,
+    /// Documents to read ahead the next time, and how many more may be asked for.
     many: usize,
+    left: u64,
     key: Key,
     document: Option<lsm::Value>,
     row: Vec<u8>,
@@ -43,28 +53,40 @@ pub(in super::super) struct Walk {
 
 impl Walk {
     pub(super) fn new(
-        snapshot: &Snapshot,
-        keyspace: KeyspaceId,
+        scope: Scope<'_>,
         index: &Arc<Index>,
         entries: Entries,
         reads: Reads,
         wanted: Vec<bool>,
         range: KeyRange,
+        asked: Asked,
     ) -> Walk {
+        let (first, left) = match asked {
+            Asked::All => (u64::MAX, u64::MAX),
+            Asked::Most(rows) => (rows, rows),
+            // All but a few are read for nothing if the first ones meet the filter.
+            Asked::Tested(rows) => (rows, u64::MAX),
+        };
         Walk {
-            snapshot: snapshot.clone(),
-            keyspace,
+            snapshot: scope.snapshot.clone(),
+            keyspace: scope.keyspace,
             index: Arc::clone(index),
             entries,
             reads,
             wanted,
             range,
-            ready: VecDeque::new(),
-            many: FIRST,
+            ahead: Ahead::default(),
+            many: usize::try_from(first).unwrap_or(CHUNK).clamp(1, CHUNK),
+            left,
             key: Key::MIN,
             document: None,
             row: EMPTY.to_vec(),
         }
+    }
+
+    /// Nothing more is asked for: what is held is given back.
+    pub(super) fn leave(mut self, work: &Work) {
+        self.entries.leave(work);
     }
 
     /// Moves to the next entry of a document within the range of keys.
@@ -79,20 +101,21 @@ impl Walk {
     }
 
     fn next_document(&mut self, work: &Work) -> Result<bool, QueryError> {
-        if self.ready.is_empty() {
-            let mut keys = Vec::with_capacity(self.many);
-            while keys.len() < self.many && self.next_entry(work)? {
-                keys.push(self.key);
+        if self.ahead.is_spent() {
+            let left = usize::try_from(self.left).unwrap_or(usize::MAX).max(1);
+            for _ in self.ahead.waiting()..self.many.min(left) {
+                if !self.next_entry(work)? {
+                    break;
+                }
+                self.ahead.push(self.key);
             }
             self.many = (self.many * 2).min(CHUNK);
-            self.ready = documents(&self.snapshot, self.keyspace, &keys, false)?.into();
+            self.ahead.read(&self.snapshot, self.keyspace)?;
         }
-        let Some((key, document)) = self.ready.pop_front() else {
-            self.document = None;
-            return Ok(false);
-        };
-        work.examined(document.len())?;
-        (self.key, self.document) = (key, Some(document));
+        let Some((key, bytes)) = self.ahead.advance(false)? else { return Ok(false) };
+        self.left = self.left.saturating_sub(1);
+        self.key = key;
+        work.examined(bytes)?;
         Ok(true)
     }
 
@@ -120,7 +143,8 @@ impl Walk {
             }
         });
         seen.map_err(QueryError::from_refusal)?;
-        let row = row.finish();
+        // The fields of an index have different names, and no entry has a nested value.
+        let row = row.finish_flat();
         if !look && let Ok(row) = row {
             if nested.is_empty() {
                 self.row = row;
@@ -135,9 +159,12 @@ impl Walk {
                 return Ok(());
             }
         }
-        let found = documents(&self.snapshot, self.keyspace, &[self.key], false)?;
-        self.document = found.into_iter().next().map(|(_, document)| document);
-        work.examined(self.document.as_ref().map_or(0, |document| document.len()))
+        let Some(document) = self.snapshot.get(self.keyspace, &self.key.to_bytes())? else {
+            return Err(lost(self.key));
+        };
+        work.examined(document.len())?;
+        self.document = Some(document);
+        Ok(())
     }
 }
 
@@ -168,10 +195,12 @@ impl Rows for Walk {
     }
 
     fn row(&mut self) -> Result<(Key, Doc<'_>), QueryError> {
-        Ok(match (&self.document, self.reads) {
-            (Some(document), _) => (self.key, Doc::trusted(document)),
-            (None, Reads::Entries) => (self.key, Doc::trusted(&self.row)),
-            (None, _) => (self.key, Doc::empty()),
-        })
+        let document = match (&self.document, self.reads) {
+            (_, Reads::Documents) => self.ahead.document(),
+            (Some(document), _) => Doc::trusted(document),
+            (None, Reads::Entries) => Doc::trusted(&self.row),
+            (None, Reads::Nothing) => Doc::empty(),
+        };
+        Ok((self.key, document))
     }
 }

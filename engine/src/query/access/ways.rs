@@ -10,11 +10,11 @@ use super::super::predicate::Predicate;
 use super::super::rows::conditions;
 use super::super::{QueryError, SelectPlan};
 use super::choose::{Chooser, Draft, FEW, entries};
-use super::cost::{Facts, Kind, Reads, cost};
+use super::cost::{Facts, Kind, Reads, cost, documents};
 use super::order::{Ordered, Pin, Wants, covers, needed, ordered, scan_sorts, wants};
 #[cfg(test)]
 use super::whim;
-use super::{Access, Choice, Part, Way};
+use super::{Access, Choice, Otherwise, Part, Way, ends};
 use crate::index::Index;
 use proto::Key;
 
@@ -56,8 +56,6 @@ impl<'q> Choosing<'q> {
         plan: &'q SelectPlan,
         documents: u64,
     ) -> Choosing<'q> {
-        let cut = plan.joined.is_none() && plan.shape.is_none();
-        let wanted = plan.limit.filter(|_| cut).map(|limit| limit.saturating_add(plan.skip));
         let all = plan.filter.as_ref().map_or(&[][..], conditions);
         Choosing {
             chooser,
@@ -65,7 +63,7 @@ impl<'q> Choosing<'q> {
             all,
             documents,
             matching: documents,
-            wanted,
+            wanted: ends(plan),
             drafts: Vec::new(),
             unions: Vec::new(),
             named: None,
@@ -76,7 +74,8 @@ impl<'q> Choosing<'q> {
     pub(super) fn look(&mut self, named: Option<BTreeSet<Key>>) -> Result<(), QueryError> {
         self.named = named;
         for index in self.chooser.indexes {
-            let Some(draft) = self.chooser.draft(index, self.all, true)? else { continue };
+            let whole = self.is_of_use(index);
+            let Some(draft) = self.chooser.draft(index, self.all, whole)? else { continue };
             let few = draft.part.entries <= FEW && !draft.pins.is_empty();
             self.drafts.push(draft);
             if few {
@@ -102,6 +101,15 @@ impl<'q> Choosing<'q> {
         Ok(())
     }
 
+    /// Whether a walk over all entries of an index may give what no scan does.
+    fn is_of_use(&self, index: &Index) -> bool {
+        let ordered = match wants(self.plan) {
+            Wants::Order(by) if !by.is_empty() => ordered(index, &[], by, true, false).is_some(),
+            _ => false,
+        };
+        ordered || needed(self.plan, false).is_some_and(|needed| covers(index, &needed, &[]))
+    }
+
     fn facts(&self, kind: Kind, reads: Reads, within: u64, ranges: usize, sorts: bool) -> Facts {
         let (ranges, matching, wanted) = (ranges as u64, self.matching, self.wanted);
         Facts { kind, reads, within, ranges, ties: false, matching, sorts, wanted }
@@ -119,6 +127,8 @@ impl<'q> Choosing<'q> {
     pub(super) fn choose(mut self) -> Result<Choice, QueryError> {
         let sorts = scan_sorts(self.plan);
         let scan = self.facts(Kind::Scan, Reads::Documents, self.documents, 0, sorts);
+        // The best walk, and the best of the other ways.
+        let mut walked: Option<(u64, Choice)> = None;
         let mut best = (self.price(&scan), Choice::scan(self.plan));
         if let Some(named) = self.named.take() {
             let within = named.len() as u64;
@@ -126,25 +136,27 @@ impl<'q> Choosing<'q> {
             // Each is looked for once, there or not: that is never more than to look
             // through what lies between them.
             if named.len() < 2 || price < best.0 {
-                let (way, settled) = (Way::Keys(named), Vec::new());
-                best = (price, Choice { way, reads: Reads::Documents, settled, sorts });
+                let (way, reads, settled) = (Way::Keys(named), Reads::Documents, Vec::new());
+                best = (price, Choice { way, reads, settled, sorts, otherwise: None });
             }
         }
         for mut draft in std::mem::take(&mut self.drafts) {
             let walk = self.walk(&mut draft)?;
             let fetch = self.fetch(&draft);
             let (settled, part) = (draft.settled, draft.part);
+            let least = walked.as_ref().map_or(best.0, |(price, _)| best.0.min(*price));
             match (walk, fetch) {
-                (Some((price, Walked { reads, sorts, order })), fetch)
-                    if price < best.0 && fetch.is_none_or(|(fetch, _)| price <= fetch) =>
+                (Some((price, walk)), fetch)
+                    if price < least && fetch.is_none_or(|(fetch, _)| price <= fetch) =>
                 {
+                    let Walked { reads, sorts, order } = walk;
                     let wanted = self.wanted_fields(&part.index, &settled, reads, sorts);
                     let way = Way::Walk { part, order, wanted };
-                    best = (price, Choice { way, reads, settled, sorts });
+                    walked = Some((price, Choice { way, reads, settled, sorts, otherwise: None }));
                 }
                 (_, Some((price, reads))) if price < best.0 => {
                     let way = Way::Fetch(self.bounded(vec![part], reads));
-                    best = (price, Choice { way, reads, settled, sorts });
+                    best = (price, Choice { way, reads, settled, sorts, otherwise: None });
                 }
                 _ => {}
             }
@@ -157,10 +169,40 @@ impl<'q> Choosing<'q> {
             let price = self.price(&facts);
             if price < best.0 {
                 let way = Way::Fetch(self.bounded(access.parts, reads));
-                best = (price, Choice { way, reads, settled, sorts });
+                best = (price, Choice { way, reads, settled, sorts, otherwise: None });
             }
         }
-        Ok(best.1)
+        Ok(match walked {
+            Some((price, walk)) if price <= best.0 => self.with_other(walk, best),
+            _ => best.1,
+        })
+    }
+
+    /// A walk, to be given up for the other way if that proves the cheaper one: where its
+    /// order lets the query end early, but a filter says when.
+    fn with_other(&self, mut walk: Choice, (price, other): (u64, Choice)) -> Choice {
+        let Way::Walk { part, order: Some(_), .. } = &walk.way else { return walk };
+        let reads = walk.reads == Reads::Documents && !walk.sorts;
+        let after = self.patience(price);
+        if reads && self.wanted.is_some() && walk.tests(self.plan) && after < part.entries {
+            let to = match &other.way {
+                Way::Fetch(_) => "fetch",
+                Way::Keys(_) => "keys",
+                _ => "scan",
+            };
+            walk.otherwise = Some(Otherwise { choice: Some(Box::new(other)), to, after });
+        }
+        walk
+    }
+
+    /// How many documents a walk may read before it is asked whether a way of this price
+    /// is the better one.
+    fn patience(&self, price: u64) -> u64 {
+        #[cfg(test)]
+        if let Some(whim) = whim::next() {
+            return whim % 4;
+        }
+        documents(price).max(SOME)
     }
 
     /// The conditions that rows must still be tested for.
