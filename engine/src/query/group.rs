@@ -90,13 +90,9 @@ impl Groups {
     }
 
     fn fill(&mut self, mut input: Source, work: &Work) -> Result<(), QueryError> {
-        let plan = Arc::clone(&self.plan);
-        let (by, aggregates, _) = shape(&plan);
-        let wants_key = by.iter().any(Path::is_key)
-            || aggregates.iter().any(|a| a.path.as_ref().is_some_and(Path::is_key));
         while input.advance(work)? {
             let (key, doc) = input.row()?;
-            self.add(&plan, key, &KeyText::of(key, wants_key), doc, work)?;
+            self.add(key, doc, work)?;
         }
         if self.runs.is_empty() {
             self.out = Out::Memory(std::mem::take(&mut self.groups).into_iter());
@@ -109,16 +105,12 @@ impl Groups {
         Ok(())
     }
 
-    /// Adds a row; `text` is its key, where that is asked for.
-    fn add(
-        &mut self,
-        plan: &SelectPlan,
-        key: Key,
-        text: &KeyText,
-        doc: Doc<'_>,
-        work: &Work,
-    ) -> Result<(), QueryError> {
-        let (by, aggregates, distinct) = shape(plan);
+    fn add(&mut self, key: Key, doc: Doc<'_>, work: &Work) -> Result<(), QueryError> {
+        let plan = Arc::clone(&self.plan);
+        let (by, aggregates, distinct) = shape(&plan);
+        let wants_key = by.iter().any(Path::is_key)
+            || aggregates.iter().any(|a| a.path.as_ref().is_some_and(Path::is_key));
+        let text = KeyText::of(key, wants_key);
         self.scratch.clear();
         let mut there = false;
         for path in by {
@@ -134,25 +126,34 @@ impl Groups {
             let values = by.iter().map(value).collect::<Result<_, _>>();
             values.map_err(|e| QueryError::document(key, &e))
         };
-        // Mostly the group is known: it is looked for once, and nothing is copied.
-        if let Some(group) = self.groups.get_mut(&self.scratch) {
-            let mut grown = 0;
-            if key < group.first {
+        let mut grown = 0;
+        match self.groups.get_mut(&self.scratch) {
+            None => {
+                let values = values()?;
+                let mut size = OVERHEAD + self.scratch.len() + values_size(&values);
+                size += aggregates.len() * size_of::<Figure>();
+                self.make_room(size, work)?;
+                self.groups.insert(self.scratch.clone(), empty_group(aggregates, key, values));
+            }
+            Some(group) if key < group.first => {
                 let before = values_size(&group.values);
                 (group.first, group.values) = (key, values()?);
                 grown += values_size(&group.values).saturating_sub(before);
             }
-            grown += group.add(aggregates, text.get(), doc, key)?;
-            return if grown > 0 { self.make_room(grown, work) } else { Ok(()) };
+            Some(_) => {}
         }
-        let values = values()?;
-        let mut size = OVERHEAD + self.scratch.len() + values_size(&values);
-        size += aggregates.len() * size_of::<Figure>();
-        let mut group = empty_group(aggregates, key, values);
-        size += group.add(aggregates, text.get(), doc, key)?;
-        // Room is taken before the group is held: making it may move all groups to disk.
-        self.make_room(size, work)?;
-        self.groups.insert(self.scratch.clone(), group);
+        // Extremes may need room of their own; it is taken before the group is held,
+        // since making it may move all groups to disk.
+        let Some(group) = self.groups.get_mut(&self.scratch) else { return Ok(()) };
+        for (aggregate, figure) in aggregates.iter().zip(&mut group.figures) {
+            match &aggregate.path {
+                None => figure.count(),
+                Some(path) => grown += figure.add(field(path, text.get(), doc), key)?,
+            }
+        }
+        if grown > 0 {
+            self.make_room(grown, work)?;
+        }
         Ok(())
     }
 
@@ -264,24 +265,6 @@ fn decode_next(
 }
 
 impl Group {
-    /// Adds a document to the figures; returns how many bytes more they hold now.
-    fn add(
-        &mut self,
-        aggregates: &[Aggregate],
-        text: &str,
-        doc: Doc<'_>,
-        key: Key,
-    ) -> Result<usize, QueryError> {
-        let mut grown = 0;
-        for (aggregate, figure) in aggregates.iter().zip(&mut self.figures) {
-            match &aggregate.path {
-                None => figure.count(),
-                Some(path) => grown += figure.add(field(path, text, doc), key)?,
-            }
-        }
-        Ok(grown)
-    }
-
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), QueryError> {
         out.extend_from_slice(&self.first.to_bytes());
         let mut values = DocBuf::new();

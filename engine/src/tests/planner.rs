@@ -149,6 +149,35 @@ fn a_walk_stops_at_the_limit() {
 }
 
 #[test]
+fn what_is_sure_is_not_counted() {
+    let both = Both::new(&mixed(), &[r#"{"fields":["g","u"]}"#, r#"{"fields":["u"]}"#]);
+    both.indexed.flush().unwrap();
+    let looked = || {
+        let Said::Document(told) = done(&both.indexed, Request::Stats) else { panic!() };
+        let figure = |name: &str| {
+            let number = told.split(&format!(r#""{name}":"#)).nth(1).unwrap();
+            let digits = number.split(|c: char| !c.is_ascii_digit()).find(|part| !part.is_empty());
+            digits.unwrap().parse::<u64>().unwrap()
+        };
+        figure("cache_hits") + figure("cache_misses")
+    };
+    for text in ["s.filter(g = 3).orderBy(u).limit(1)", "s.filter(u > 7).orderBy(u desc).limit(1)"]
+    {
+        let before = looked();
+        done(&both.indexed, query(text));
+        let asked = looked() - before;
+        // What explain tells is counted for it.
+        let told = explained(&both.indexed, text);
+        let explained = looked() - before - asked;
+        assert!(told.contains(WALK) && told.contains(ORDERED), "{told}");
+        assert!(asked < explained, "{text}: {asked} pages, told: {explained}");
+    }
+    // The number told is that of the range, not of the limit.
+    let told = explained(&both.indexed, "s.filter(g = 3).orderBy(u).limit(1)");
+    assert!(told.contains(r#""expected":143"#), "{told}");
+}
+
+#[test]
 fn a_walk_whose_filter_is_rare_is_given_up() {
     // Two documents of the first that match, and the last one.
     let one = |n: usize| {

@@ -230,23 +230,9 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-/// Where the NUL is that ends the C string `bytes` starts with. Eight bytes at a time:
-/// every field of every document that is passed over comes here.
-#[inline]
+/// Where the NUL is that ends the C string `bytes` starts with.
 pub(super) fn cstring(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
-    const TOPS: u64 = ONES << 7;
-    let mut at = 0;
-    while let Some(eight) = bytes[at..].first_chunk() {
-        let word = u64::from_le_bytes(*eight);
-        // The top bit of the first byte that is zero, and perhaps of some behind it.
-        let zeros = word.wrapping_sub(ONES) & !word & TOPS;
-        if zeros != 0 {
-            return Some(at + (zeros.trailing_zeros() / 8) as usize);
-        }
-        at += 8;
-    }
-    bytes[at..].iter().position(|&b| b == 0).map(|n| at + n)
+    bytes.iter().position(|&b| b == 0)
 }
 
 /// How long the body of an element is, by its type and its first bytes; it may be
@@ -274,29 +260,4 @@ pub(super) fn body_len(tag: u8, bytes: &[u8]) -> Option<usize> {
         tag::DECIMAL128 => 16,
         _ => return None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Against the obvious way: each length around whole words, each place of the NUL,
-    /// and before and behind it the bytes that the arithmetic could confuse with one.
-    #[test]
-    fn the_end_of_a_c_string_is_its_first_nul() {
-        for filler in [1, 0x7F, 0x80, 0x81, 0xFF] {
-            for len in 0..40 {
-                let mut bytes = vec![filler; len];
-                assert_eq!(cstring(&bytes), None);
-                for at in (0..len).rev() {
-                    bytes[at] = 0;
-                    assert_eq!(cstring(&bytes), Some(at));
-                }
-                for at in 0..len {
-                    bytes[at] = 1;
-                    assert_eq!(cstring(&bytes), bytes.iter().position(|&b| b == 0));
-                }
-            }
-        }
-    }
 }

@@ -111,7 +111,9 @@ impl<'q> Chooser<'q> {
             let all = conditions(branch);
             let mut best: Option<(Vec<Part>, bool)> = None;
             for index in self.indexes {
-                if let Some(draft) = self.draft(index, all, false)? {
+                if let Some(mut draft) = self.draft(index, all, false)?
+                    && self.estimate(&mut draft)?
+                {
                     let settles = draft.settled.len() == all.len();
                     consider(&mut best, vec![draft.part], settles);
                 }
@@ -139,8 +141,8 @@ impl<'q> Chooser<'q> {
         Ok(Some((Access { parts, most: 0 }, exact)))
     }
 
-    /// What conditions, all of which must hold, leave of an index. With `whole` it may
-    /// be all of it.
+    /// What conditions, all of which must hold, leave of an index, its entries not yet
+    /// counted. With `whole` it may be all of it.
     pub(super) fn draft(
         &self,
         index: &Arc<Index>,
@@ -233,23 +235,20 @@ impl<'q> Chooser<'q> {
         settled.sort_unstable();
         settled.dedup();
         let bounds = sorted(bounds);
-        let Some((entries, counted)) = self.estimate(index, &bounds)? else { return Ok(None) };
         let on = if self.telling { told::conditions(all, &used) } else { String::new() };
-        let part =
-            Part { index: Arc::clone(index), bounds, fields: pins.len(), entries, counted, on };
+        let (index, fields) = (Arc::clone(index), pins.len());
+        let part = Part { index, bounds, fields, entries: u64::MAX, counted: false, on };
         Ok(Some(Draft { part, pins, settled, cut, single }))
     }
 
-    /// How many entries are expected within bounds, and whether they were counted.
-    fn estimate(
-        &self,
-        index: &Index,
-        bounds: &[Bounds],
-    ) -> Result<Option<(u64, bool)>, QueryError> {
+    /// Finds out how many entries are expected within the bounds of a draft, and whether
+    /// that is their number; `false`: too much was looked at already.
+    pub(super) fn estimate(&self, draft: &mut Draft) -> Result<bool, QueryError> {
+        let Part { index, bounds, .. } = &draft.part;
         let step = bounds.len().div_ceil(SAMPLE).max(1);
         let sample = bounds.iter().step_by(step);
         if !self.may_look(sample.len())? {
-            return Ok(None);
+            return Ok(false);
         }
         let (mut entries, mut counted) = (0u64, step == 1);
         let looked = sample.len().max(1) as u64;
@@ -262,7 +261,8 @@ impl<'q> Chooser<'q> {
         if step > 1 {
             entries = entries.saturating_mul(bounds.len() as u64).div_ceil(looked);
         }
-        Ok(Some((entries, counted)))
+        (draft.part.entries, draft.part.counted) = (entries, counted);
+        Ok(true)
     }
 }
 

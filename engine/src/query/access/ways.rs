@@ -22,6 +22,9 @@ use proto::Key;
 const PART: u64 = 4;
 /// Entries that may always be read before a query with a limit is a scan.
 const SOME: u64 = 128;
+/// A walk to the end of a query is sure to be the best way if it ends after one of so many
+/// documents.
+const SURE: u64 = 8;
 /// Of documents of which nothing is known, one of so many is thought to meet a filter.
 const GUESS: u64 = 10;
 
@@ -73,15 +76,22 @@ impl<'q> Choosing<'q> {
     /// Looks at what there is.
     pub(super) fn look(&mut self, named: Option<BTreeSet<Key>>) -> Result<(), QueryError> {
         self.named = named;
+        let mut drafts = Vec::new();
         for index in self.chooser.indexes {
             let whole = self.is_of_use(index);
-            let Some(draft) = self.chooser.draft(index, self.all, whole)? else { continue };
-            let few = draft.part.entries <= FEW && !draft.pins.is_empty();
-            self.drafts.push(draft);
-            if few {
+            let Some(mut draft) = self.chooser.draft(index, self.all, whole)? else { continue };
+            if self.is_sure(&mut draft)? {
+                self.matching = self.sure(&mut draft)?;
+                self.drafts = vec![draft];
+                return Ok(());
+            }
+            drafts.push(draft);
+            // Only with a limit may one of those behind be sure.
+            if self.wanted.is_none() && self.weigh(&mut drafts)? {
                 break;
             }
         }
+        self.weigh(&mut drafts)?;
         let few = |draft: &Draft| draft.part.entries <= FEW;
         if !self.drafts.last().is_some_and(few) {
             for (at, condition) in self.all.iter().enumerate() {
@@ -99,6 +109,46 @@ impl<'q> Choosing<'q> {
         let guess = if self.all.is_empty() { self.documents } else { self.documents / GUESS };
         self.matching = known.min().unwrap_or(guess).min(self.documents);
         Ok(())
+    }
+
+    /// Counts what drafts lead to, up to one that leads to few entries: `true`, then.
+    fn weigh(&mut self, drafts: &mut Vec<Draft>) -> Result<bool, QueryError> {
+        for mut draft in drafts.drain(..) {
+            if self.chooser.estimate(&mut draft)? {
+                let few = draft.part.entries <= FEW && !draft.pins.is_empty();
+                self.drafts.push(draft);
+                if few {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a walk gives just the rows of the query in their order, with no other one
+    /// between them, and so few that no way can be better: nothing is counted then.
+    fn is_sure(&self, draft: &mut Draft) -> Result<bool, QueryError> {
+        #[cfg(test)]
+        if whim::is_set() {
+            return Ok(false);
+        }
+        let few = self.wanted.is_some_and(|wanted| wanted <= self.documents / SURE);
+        if !few || draft.settled.len() < self.all.len() || draft.part.bounds.len() != 1 {
+            return Ok(false);
+        }
+        let Some(walked) = self.walked(draft, true) else { return Ok(false) };
+        let whole = walked.order.is_some_and(|order| order.whole);
+        Ok(whole && !walked.sorts && self.chooser.single(&draft.part.index, &mut draft.single)?)
+    }
+
+    /// Takes a sure draft for what is wanted of it; it is counted only to be told.
+    fn sure(&self, draft: &mut Draft) -> Result<u64, QueryError> {
+        let wanted = self.wanted.unwrap_or(u64::MAX);
+        if !self.chooser.telling || !self.chooser.estimate(draft)? {
+            draft.part.entries = wanted;
+        }
+        // All that lie there meet the filter.
+        Ok(draft.part.entries)
     }
 
     /// Whether a walk over all entries of an index may give what no scan does.

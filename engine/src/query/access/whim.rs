@@ -11,6 +11,11 @@ pub(crate) fn set(seed: Option<u64>) {
     SEED.set(seed);
 }
 
+/// Whether ways are chosen by whim.
+pub(super) fn is_set() -> bool {
+    SEED.get().is_some()
+}
+
 /// A random price, below that of a scan.
 pub(super) fn next() -> Option<u64> {
     let seed = SEED.get()?;
