@@ -267,7 +267,7 @@ mod tests {
         let snapshot = lsm.snapshot().unwrap();
         assert!(!snapshot.is_vacant(KS).unwrap(), "in the tree");
         let (mut values, keys) = (Values::default(), [[2u8], [9], [0], [3]]);
-        snapshot.read_many(KS, &keys, 1 << 20, &mut values).unwrap();
+        snapshot.read_many(KS, &keys, (1 << 20) + 64, &mut values).unwrap();
         // The first, and behind it what is not there.
         assert_eq!(values.len(), 2);
         assert_eq!(values.get(0), Some(&vec![2u8; 1 << 20][..]));
