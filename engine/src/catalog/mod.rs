@@ -13,8 +13,10 @@ mod draft;
 mod name;
 mod record;
 mod schema;
+mod users;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -33,6 +35,7 @@ pub(crate) use draft::{TTL_INDEX, unknown_index, unknown_sequence};
 pub(crate) use name::MAX_NAME;
 use record::Name;
 pub(crate) use schema::Schema;
+pub(crate) use users::UserChange;
 
 /// Where the catalog itself lies.
 const CATALOG: KeyspaceId = KeyspaceId(0);
@@ -93,13 +96,25 @@ impl Store {
 }
 
 /// A user. The key itself is nowhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct User {
     pub(crate) role: Role,
     /// A PHC string of argon2id.
     pub(crate) key_hash: String,
     /// Milliseconds since 1970.
     pub(crate) created_at: i64,
+    /// The generation that gave them this key; 0 if that was before this start, as no
+    /// session was. Not stored.
+    pub(crate) key_since: u64,
+    /// The session that did. Not stored.
+    pub(crate) key_by: Option<u64>,
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the hash: whatever is shown may be logged.
+        f.debug_struct("User").field("role", &self.role).finish_non_exhaustive()
+    }
 }
 
 /// All of it, as of one generation.
@@ -271,7 +286,7 @@ fn find(snapshot: &Snapshot, name: &str) -> Result<Option<Store>, Refusal> {
     Ok(Some(store))
 }
 
-fn unknown_store(name: &str) -> Refusal {
+pub(crate) fn unknown_store(name: &str) -> Refusal {
     let message = format!(
         "there is no store named {}: check the name against the list of stores, or create it \
          first",

@@ -3,6 +3,7 @@
 use proto::doc::{Doc, DocBuf, Value, checked_path};
 use proto::{Key, ReplyWriter, Status};
 
+use super::finished;
 use crate::catalog::{Schema, Ttl, unknown_index};
 use crate::document::KEY_FIELD;
 use crate::error::shown;
@@ -213,8 +214,4 @@ fn read_ttl(doc: Doc<'_>) -> Result<Ttl, Refusal> {
         return Err(bad(format!("ttl: seconds is {seconds}, it must be 0 to {MAX_TTL}")));
     }
     Ok(Ttl { field: field.to_owned(), seconds })
-}
-
-fn finished(doc: DocBuf) -> Vec<u8> {
-    doc.finish().expect("field names are constants without NUL, each given once")
 }

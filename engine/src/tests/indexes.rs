@@ -604,33 +604,6 @@ fn a_schema_that_names_itself_ends() {
 }
 
 #[test]
-fn numbers_of_a_sequence_are_given_once() {
-    let disk = SimDisk::new(1);
-    let engine = open_on(disk.clone(), options());
-    let create = |if_not_exists| Request::CreateSequence { sequence: "n", if_not_exists };
-    let next = |count| Request::NextNumbers { sequence: "n", count };
-    refused(&engine, next(1), Status::UnknownSequence, &["create it first"]);
-    done(&engine, create(false));
-    done(&engine, create(true));
-    refused(&engine, create(false), Status::SequenceExists, &["if_not_exists"]);
-    let said = |text: &str| Said::Document(text.to_owned());
-    assert_eq!(done(&engine, next(3)), said(r#"{"first":1,"count":3}"#));
-    refused(&engine, next(0), Status::BadChange, &["1 to 1000000"]);
-    let engine = open_on(disk.kill(), options());
-    assert_eq!(done(&engine, next(1)), said(r#"{"first":4,"count":1}"#));
-    let Said::Rows(rows, None) = done(&engine, Request::ListSequences) else { panic!() };
-    assert!(rows.len() == 1 && rows[0].starts_with(r#"{"name":"n""#), "{rows:?}");
-    let drop = |if_exists| Request::DropSequence { sequence: "n", if_exists };
-    done(&engine, drop(false));
-    refused(&engine, drop(false), Status::UnknownSequence, &["\"n\""]);
-    done(&engine, drop(true));
-    // Made again, it begins again.
-    done(&engine, create(false));
-    assert_eq!(done(&engine, next(1)), said(r#"{"first":1,"count":1}"#));
-    assert_eq!(engine.lsm.count(crate::catalog::COUNTERS), 0, "counters are not counted");
-}
-
-#[test]
 fn a_write_under_an_older_catalog_keeps_an_index_made_since() {
     let engine = with_store();
     let before = engine.catalogs.read();
