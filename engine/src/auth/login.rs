@@ -71,19 +71,17 @@ const MAX_KEY: usize = 1024;
 /// Whether a key can be chosen. A message never has the key in it, nor a part of it.
 fn check_chosen(key: &str) -> Result<(), Refusal> {
     let fault = if key.len() < MIN_KEY {
-        "too short"
+        "is too short"
     } else if key.len() > MAX_KEY {
-        "too long"
-    } else if key.chars().any(char::is_control) {
-        "holds a line break or another control character"
-    } else if key.trim() != key {
-        "begins or ends with space"
+        "is too long"
+    } else if key.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        "holds a space, a line break or another control character"
     } else {
         return Ok(());
     };
     let message = format!(
-        "the key {fault}: choose {MIN_KEY} to {MAX_KEY} bytes of text in one line without space at \
-         its ends, or leave it out and one of 256 random bits is made"
+        "the key {fault}: choose {MIN_KEY} to {MAX_KEY} bytes of text without space, or leave it out \
+         and one of 256 random bits is made"
     );
     Err(Refusal::new(Status::BadUser, message))
 }

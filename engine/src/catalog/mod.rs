@@ -25,6 +25,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use arc_swap::ArcSwap;
 use lsm::{Batch, Direction, KeyspaceId, Lsm, Snapshot};
 use parking_lot::Mutex;
+use platform::advice::RESTORE;
 use proto::Status;
 
 use crate::auth::Role;
@@ -266,8 +267,7 @@ fn find(snapshot: &Snapshot, name: &str) -> Result<Option<Store>, Refusal> {
     }
     let Some(bytes) = snapshot.get(CATALOG, &record::store_key(name))? else { return Ok(None) };
     let damaged = |what: String| {
-        let message =
-            format!("{what} cannot be read; stop planck and put back a copy of the data directory");
+        let message = format!("{what} cannot be read; {RESTORE}");
         Refusal::new(Status::Corrupt, message)
     };
     let store = record::decode_store(&bytes);

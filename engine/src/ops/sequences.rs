@@ -4,6 +4,7 @@
 //! `counter.rs`); at most it is skipped.
 
 use lsm::Snapshot;
+use platform::advice::RESTORE;
 use proto::doc::{Doc, DocBuf, Value};
 use proto::{Key, ReplyWriter, Status};
 
@@ -107,8 +108,7 @@ impl Engine {
 fn next_of(snapshot: &Snapshot, sequence: &Sequence) -> Result<u64, Refusal> {
     let Some(bytes) = snapshot.get(COUNTERS, &sequence.id.to_be_bytes())? else { return Ok(1) };
     let bytes: [u8; 8] = bytes[..].try_into().map_err(|_| {
-        let message = "the counter of a sequence has not 8 bytes: stop planck and see what else is \
-                       damaged with planck verify";
+        let message = format!("the counter of a sequence has not 8 bytes; {RESTORE}");
         Refusal::new(Status::Corrupt, message)
     })?;
     Ok(u64::from_le_bytes(bytes))

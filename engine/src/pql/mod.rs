@@ -15,6 +15,7 @@ mod steps;
 mod suggest;
 mod token;
 mod value;
+mod words;
 
 pub use error::PqlError;
 pub use format::format;
@@ -22,5 +23,7 @@ pub use highlight::{Class, Highlight, highlight};
 pub use parse::{MAX_NESTING, MAX_PARAMETERS, MAX_TEXT, parse};
 pub use steps::MAX_LOOKUPS;
 
+#[cfg(test)]
+mod grammar_tests;
 #[cfg(test)]
 mod tests;

@@ -371,7 +371,7 @@ fn every_word_is_coloured() {
 }
 
 /// Texts that mean all there is to say.
-fn queries() -> impl Strategy<Value = String> {
+pub(super) fn queries() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec!["a", "b.c", "`d e`", "in.`not`", "x.0.y", "key", "n"]);
     let literal = prop::sample::select(vec![
         "1",

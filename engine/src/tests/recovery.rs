@@ -123,7 +123,7 @@ fn people(disk: Arc<SimDisk>) -> usize {
     let clock = Arc::new(SimClock::new(NOW));
     let opened = Engine::open(disk, clock, Arc::new(SimEntropy::new(1)), options());
     let Ok(engine) = opened else { return 0 };
-    let user = |role: &str| doc(&format!(r#"{{"role": "{role}", "key": "twelve bytes"}}"#));
+    let user = |role: &str| doc(&format!(r#"{{"role": "{role}", "key": "twelve-bytes"}}"#));
     let (admin, reader) = (user("admin"), user("read_only"));
     let changed = doc(r#"{"role": "none"}"#);
     let create = |user, definition| Request::CreateUser { user, if_not_exists: false, definition };
@@ -307,7 +307,10 @@ fn a_catalog_that_cannot_be_read_is_not_opened() {
         (vec![(b"\x01s", store(16))], "missing or too low"),
     ] {
         let Err(error) = with_catalog(&records) else { panic!("opened: {words}") };
-        assert!(error.to_string().contains(words), "{error}");
+        let told = error.to_string();
+        assert!(told.contains(words), "{told}");
+        let damage = matches!(error, OpenError::Catalog(_));
+        assert_eq!(told.contains("`planck salvage --dir DIR --to NEW`"), damage, "{told}");
     }
 }
 

@@ -5,7 +5,7 @@ use proto::{Request, Status};
 use super::kit::*;
 use crate::{Engine, Principal, Role};
 
-const KEY: &str = "correct horse battery";
+const KEY: &str = "correct-horse-battery";
 
 fn try_user(engine: &Engine, name: &str, definition: &str, if_not_exists: bool) -> Said {
     let definition = doc(definition);
@@ -63,7 +63,7 @@ fn a_user_comes_in_with_the_key_given_or_made() {
     create_user(&engine, "ann", Role::ReadOnly);
     let who = engine.authenticate("ann", KEY).unwrap();
     assert_eq!((who.name(), who.role()), ("ann", Role::ReadOnly));
-    assert!(engine.authenticate("ann", "correct horse batter").is_err());
+    assert!(engine.authenticate("ann", "correct-horse-batter").is_err());
 
     let said = try_user(&engine, "bob", r#"{"role": "read_write", "key": null}"#, false);
     assert!(engine.authenticate("bob", &key_in(&said)).is_ok());
@@ -88,7 +88,7 @@ fn a_user_comes_in_with_the_key_given_or_made() {
 fn made_again_is_refused_or_done_already() {
     let engine = open();
     create_user(&engine, "ann", Role::ReadOnly);
-    let same = r#"{"role": "read_only", "key": "another key altogether"}"#;
+    let same = r#"{"role": "read_only", "key": "another-key-altogether"}"#;
     let there = Said::Document(r#"{"name":"ann","created":false}"#.to_owned());
     let lsn = engine.lsm.last_lsn();
     assert_eq!(try_user(&engine, "ann", same, true), there);
@@ -153,7 +153,7 @@ fn what_is_no_user_is_refused_and_no_key_is_told() {
             "ann",
             format!(r#"{{"role": "none", "key": " {secret}"}}"#),
             Status::BadUser,
-            "with space",
+            "holds a space",
         ),
         (
             "ann",
@@ -267,16 +267,16 @@ fn a_new_key_ends_the_other_sessions_and_everybody_may_give_themselves_one() {
     for role in Role::ALL {
         create_user(&engine, role.name(), role);
         let [first, second] = [0, 0].map(|_| engine.authenticate(role.name(), KEY).unwrap());
-        let said = alter_as(&engine, &first, role.name(), r#"{"key": "a key of my own choice"}"#);
+        let said = alter_as(&engine, &first, role.name(), r#"{"key": "a-key-of-my-own-choice"}"#);
         assert_eq!(said, Said::Document(format!(r#"{{"name":"{}"}}"#, role.name())));
         assert_eq!(ask_as(&engine, &first, Request::Ping), Said::Empty, "who changed it goes on");
         out(&ask_as(&engine, &second, Request::Ping), "was changed: connect again");
         assert!(engine.authenticate(role.name(), KEY).is_err());
-        let third = engine.authenticate(role.name(), "a key of my own choice").unwrap();
+        let third = engine.authenticate(role.name(), "a-key-of-my-own-choice").unwrap();
         let made = alter_as(&engine, &third, role.name(), r#"{"key": null}"#);
         assert!(engine.authenticate(role.name(), &key_in(&made)).is_ok());
         out(&ask_as(&engine, &first, Request::Ping), "was changed");
-        alter(&engine, role.name(), r#"{"key": "what the admin gave it"}"#);
+        alter(&engine, role.name(), r#"{"key": "what-the-admin-gave-it"}"#);
         out(&ask_as(&engine, &third, Request::Ping), "was changed");
     }
 }
@@ -287,8 +287,8 @@ fn of_others_and_of_roles_only_an_admin_decides() {
     create_user(&engine, "ann", Role::ReadWrite);
     put_user(&engine, "bob", Role::ReadOnly);
     let ann = engine.authenticate("ann", KEY).unwrap();
-    let key = doc(r#"{"key": "another key altogether"}"#);
-    let both = doc(r#"{"key": "another key altogether", "role": "admin"}"#);
+    let key = doc(r#"{"key": "another-key-altogether"}"#);
+    let both = doc(r#"{"key": "another-key-altogether", "role": "admin"}"#);
     let change = |user, change| Request::AlterUser { user, change };
     for request in [change("bob", &key), change("nobody", &key), change("ann", &both)] {
         refused_as(&engine, &ann, request, Status::Forbidden, &["manage users", "ask an admin"]);
@@ -306,9 +306,9 @@ fn the_number_of_users_is_bounded() {
     for n in 0..4096 {
         put_user(&engine, &format!("u{n}"), Role::None);
     }
-    let full = try_user(&engine, "more", r#"{"role": "none", "key": "long enough"}"#, false);
+    let full = try_user(&engine, "more", r#"{"role": "none", "key": "long-enough"}"#, false);
     assert!(matches!(full, Said::Refused(Status::BadUser, _)), "11 bytes: {full:?}");
-    let full = try_user(&engine, "more", r#"{"role": "none", "key": "long enough."}"#, false);
+    let full = try_user(&engine, "more", r#"{"role": "none", "key": "long-enough."}"#, false);
     let Said::Refused(Status::Busy, message) = full else { panic!("{full:?}") };
     assert!(message.contains("4096 users: drop some"), "{message}");
     done(&engine, drop_user("u7"));
