@@ -87,6 +87,12 @@ impl<'d> Fields<'d> {
         }
     }
 
+    /// "1 range", "2 ranges".
+    fn count(&mut self, name: &str, thing: &str) -> String {
+        let number = self.take(name).and_then(|n| u64::try_from(n.as_i64()?).ok());
+        count(number.unwrap_or(0), thing)
+    }
+
     fn number(&mut self, name: &str) -> String {
         match self.take(name) {
             Some(value) => match value.as_i64().and_then(|n| u64::try_from(n).ok()) {
@@ -115,9 +121,9 @@ fn told(name: &str, step: Doc<'_>) -> Vec<String> {
         "insert" => vec![format!("{} bytes into {}", f.number("bytes"), f.text("store"))],
         "filter" | "having" => vec![f.text("condition")],
         "lookup" => lookup(f),
-        "group" => match (f.text("by"), f.number("figures")) {
-            (by, figures) if by.is_empty() => vec![format!("all into one; {figures} figures")],
-            (by, figures) => vec![format!("by {by}; {figures} figures")],
+        "group" => match (f.text("by"), f.count("figures", "figure")) {
+            (by, figures) if by.is_empty() => vec![format!("all into one; {figures}")],
+            (by, figures) => vec![format!("by {by}; {figures}")],
         },
         "distinct" => vec![format!("by {}", f.text("by"))],
         "sort" => vec![format!("by {}", f.text("by"))],
@@ -168,24 +174,23 @@ fn index(f: &mut Fields<'_>) -> Vec<String> {
             let Value::Doc(part) = part else { continue };
             let mut p = Fields { left: part.iter().collect() };
             let (name, on) = (p.text("index"), p.text("on"));
-            let (fields, ranges) = (p.number("fields"), p.number("ranges"));
+            let (ranges, fields) = (p.count("ranges", "range"), p.count("fields", "field"));
             let expected = p.number("expected");
             lines.push(match on.is_empty() {
                 true => format!("{name}, all of it: {expected} entries expected"),
-                false => format!(
-                    "{name} for {on}: {expected} entries expected in {ranges} ranges of {fields} \
-                     of its fields"
-                ),
+                false => {
+                    format!("{name} for {on}: {ranges} of {fields}, {expected} entries expected")
+                }
             });
         }
     }
     let mut said = vec![match f.text("way").as_str() {
-        "walk" => "one entry after the other".to_owned(),
-        "fetch" => "all entries first, then their documents".to_owned(),
+        "walk" => "entry by entry".to_owned(),
+        "fetch" => "first all entries are read, then their documents".to_owned(),
         way => way.to_owned(),
     }];
-    said.push(format!("of {}", f.text("store")));
-    let mut said = vec![said.join(" ")];
+    // The store is that of the first line.
+    f.take("store");
     said.extend(f.flag("ordered", "in the order asked for"));
     said.extend(f.flag("covered", "no document is read"));
     lines.push(said.join(", "));
@@ -233,9 +238,9 @@ mod tests {
             {"step": "newer", "what": [1], "reverse": true, "done": false}"#;
         let expected = "\
 s: 1 row in 1,234.567 ms; 1,200 examined, 12 of them entries of indexes; 0 bytes of memory
-1. index     i for a = 1: 3,000 entries expected in 2 ranges of 1 of its fields
+1. index     i for a = 1: 2 ranges of 1 field, 3,000 entries expected
              j, all of it: 7 entries expected
-             one entry after the other of s, in the order asked for, no document is read, backwards
+             entry by entry, in the order asked for, no document is read, backwards
 2. filter    b > 2\\u{1b}
 3. lookup    the first one of t with a = b, as x; t is read into memory for it: an index would help
 4. group     all into one; 2 figures

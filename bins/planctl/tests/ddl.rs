@@ -171,3 +171,27 @@ fn a_query_is_formatted_and_not_run() {
     let ran = planctl(&["format", "-", "--dir", dir], long.as_bytes());
     ran.fails(7, "written in full the query has 75015 bytes, 65536 are allowed");
 }
+
+#[test]
+fn what_was_meant_is_said_when_an_option_is_mistaken() {
+    let real = start();
+    real.fill("flights", ["{\"a\":1}".to_owned()].into_iter());
+    real.run(&["index", "create", "flights", "a:down"])
+        .fails(2, "behind the colon stands asc or desc, not down");
+    real.run(&["store", "ttl", "flights", "a", "-5"]).fails(7, "seconds is -5, it must be 0 to");
+    real.run(&["query", "flight.count()"])
+        .fails(3, "no store named \"flight\"; did you mean `flights`? If not, create it first");
+    let schema = real.path("s.json");
+    let schema = schema.to_str().unwrap();
+    std::fs::write(schema, " \n").unwrap();
+    real.run(&["store", "schema", "flights", schema]).fails(7, "it is empty: give one such as");
+    std::fs::write(schema, "{\"type\": \"objekt\"}").unwrap();
+    real.run(&["store", "schema", "flights", schema]).fails(7, "mend it there and set it again");
+    let explained = real.run(&["query", "flights.filter(a = 1).explain()"]).ok();
+    let mut lines = explained.lines();
+    assert!(lines.next().unwrap().starts_with("flights: 1 row in "), "{explained}");
+    assert_eq!(lines.next(), Some("1. scan      all documents of flights"));
+    assert_eq!(lines.next(), Some("2. filter    a = 1"));
+    let json = real.run(&["query", "flights.explain()", "--json"]).ok();
+    assert!(json.starts_with("{\"store\":\"flights\",\"plan\":[{\"step\":\"scan\""), "{json}");
+}

@@ -63,7 +63,7 @@ impl Draft {
     /// is fine.
     pub(crate) fn drop_store(&mut self, name: &str, if_exists: bool) -> Result<bool, Refusal> {
         let Some(store) = self.catalog.stores.remove(name) else {
-            return if if_exists { Ok(false) } else { Err(unknown_store(name)) };
+            return if if_exists { Ok(false) } else { Err(unknown_store(name, &self.catalog)) };
         };
         self.batch.delete(CATALOG, &record::store_key(name));
         self.batch.drop_keyspace(store.keyspace);
@@ -276,7 +276,7 @@ impl Draft {
     }
 
     fn store(&self, name: &str) -> Result<Arc<Store>, Refusal> {
-        self.catalog.stores.get(name).cloned().ok_or_else(|| unknown_store(name))
+        self.catalog.stores.get(name).cloned().ok_or_else(|| unknown_store(name, &self.catalog))
     }
 
     /// The next `n` numbers, never given again; the first of them.

@@ -31,6 +31,7 @@ use proto::Status;
 use crate::auth::Role;
 use crate::error::shown;
 use crate::index::Index;
+use crate::pql::did_you_mean;
 use crate::{Engine, OpenError, Refusal};
 pub(crate) use draft::{TTL_INDEX, unknown_index, unknown_sequence};
 pub(crate) use name::MAX_NAME;
@@ -228,7 +229,7 @@ impl Catalogs {
         } else {
             find(snapshot, name)?.map(Arc::new)
         };
-        store.ok_or_else(|| unknown_store(name))
+        store.ok_or_else(|| unknown_store(name, catalog))
     }
 
     /// Makes a change: whole, in one commit, or not at all.
@@ -286,11 +287,16 @@ fn find(snapshot: &Snapshot, name: &str) -> Result<Option<Store>, Refusal> {
     Ok(Some(store))
 }
 
-pub(crate) fn unknown_store(name: &str) -> Refusal {
-    let message = format!(
-        "there is no store named {}: check the name against the list of stores, or create it \
-         first",
-        shown(name)
-    );
+pub(crate) fn unknown_store(name: &str, catalog: &Catalog) -> Refusal {
+    let known: Vec<&str> = catalog.stores.keys().map(String::as_str).collect();
+    let near = did_you_mean(name, &known);
+    let message = match near.is_empty() {
+        true => format!(
+            "there is no store named {}: check the name against the list of stores, or create it \
+             first",
+            shown(name)
+        ),
+        false => format!("there is no store named {}{near} If not, create it first", shown(name)),
+    };
     Refusal::new(Status::UnknownStore, message)
 }

@@ -13,7 +13,7 @@ impl Engine {
     /// `schema`, as it was set.
     pub(crate) fn describe_store(&self, name: &str, reply: ReplyWriter<'_>) -> Result<(), Refusal> {
         let catalog = self.catalogs.read();
-        let store = catalog.stores.get(name).ok_or_else(|| unknown_store(name))?;
+        let store = catalog.stores.get(name).ok_or_else(|| unknown_store(name, &catalog))?;
         let doc = self.describe(name, store, true)?;
         if doc.len() + MESSAGE_OVERHEAD > self.limits.max_message_size {
             let message = "the store with its schema does not fit a message: raise \

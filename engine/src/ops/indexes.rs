@@ -208,7 +208,10 @@ fn read_ttl(doc: Doc<'_>) -> Result<Ttl, Refusal> {
     };
     checked_path(field).map_err(|e| bad(format!("ttl: {e}")))?;
     if field == KEY_FIELD || field.len() > 256 {
-        return Err(bad(format!("ttl: documents cannot expire by {}", shown(field))));
+        return Err(bad(format!(
+            "ttl: documents cannot expire by {}: name a field that holds a date",
+            shown(field)
+        )));
     }
     if !(0..=MAX_TTL).contains(&seconds) {
         return Err(bad(format!("ttl: seconds is {seconds}, it must be 0 to {MAX_TTL}")));

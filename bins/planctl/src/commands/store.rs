@@ -69,6 +69,7 @@ pub(crate) enum Store {
         field: Option<String>,
         /// Seconds after it
         #[arg(required_unless_present = "none", conflicts_with = "none")]
+        #[arg(allow_negative_numbers = true)]
         seconds: Option<i64>,
         /// Keep all documents from now on
         #[arg(long)]
