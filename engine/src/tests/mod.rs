@@ -1,5 +1,6 @@
 //! The engine as its callers see it: packets in, packets out, on a simulated disk.
 
+mod altered;
 mod backup;
 mod cursors;
 mod dispatch;
