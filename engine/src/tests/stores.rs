@@ -149,6 +149,7 @@ fn a_store_is_described_with_its_schema_as_it_was_set() {
     let text = describe();
     assert!(text.contains(r#""schema":"{ \"required\" :[]}""#), "{text}");
     assert!(text.contains(r#""ttl":{"field":"at","seconds":60}"#), "{text}");
+    assert!(list(&engine)[0].contains(r#""schema":true,"#), "the list has its text for none");
     assert!(text.contains(r#""documents":1"#) && text.contains(r#""name":"_ttl""#), "{text}");
     refused(
         &engine,
