@@ -19,7 +19,7 @@ impl World {
     }
 
     /// The snapshot to read through: the slot's, or a new one.
-    pub(super) fn through(&mut self, slot: usize) -> Result<Option<Snapshot>, Failure> {
+    fn through(&mut self, slot: usize) -> Result<Option<Snapshot>, Failure> {
         if let Some((snapshot, flushed, collected)) = &self.slots[slot] {
             let (snapshot, flushed, collected) = (snapshot.clone(), *flushed, *collected);
             if collected < self.collected {
@@ -40,7 +40,7 @@ impl World {
     }
 
     /// An answer that was given must be the model's; a refusal needs a reason.
-    pub(super) fn answer(&mut self, what: &str, got: Result<(), Wrong>) -> Result<(), Failure> {
+    fn answer(&mut self, what: &str, got: Result<(), Wrong>) -> Result<(), Failure> {
         match got {
             Ok(()) => Ok(()),
             Err(Wrong::Answer(text)) => Err(format!("{what}: {text}")),
