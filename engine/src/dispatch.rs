@@ -3,7 +3,8 @@
 //! What must stay true:
 //! * each packet is answered with exactly one reply packet, of at most
 //!   `limits.max_message_size` bytes, whatever the bytes of the packet;
-//! * no operation starts before the caller's role allows it.
+//! * no operation starts before the caller's role allows it: the one that its user has
+//!   now, whatever it was when the session began.
 
 use proto::{Header, ReplyWriter, Request, Status};
 
@@ -34,9 +35,10 @@ impl Engine {
         let opcode = request.opcode();
         self.counters.request(opcode);
         let start = out.len();
-        let done = who
-            .check(Action::of(opcode), opcode.name())
-            .and_then(|()| self.carry_out(who, request, ReplyWriter::new(id, out)));
+        let done = self.standing(who).and_then(|who| {
+            who.check(Action::of(opcode), opcode.name())?;
+            self.carry_out(&who, request, ReplyWriter::new(id, out))
+        });
         if let Err(refusal) = done {
             out.truncate(start);
             self.refuse(id, &refusal, out);
@@ -143,6 +145,23 @@ impl Engine {
                 reply.document(&self.next_numbers(sequence, count)?);
             }
             Request::ListSequences => self.list_sequences(reply)?,
+            Request::CreateUser { user, if_not_exists, definition } => {
+                reply.document(&self.create_user(user, if_not_exists, definition)?);
+            }
+            Request::AlterUser { user, change } => {
+                reply.document(&self.alter_user(who, user, change)?);
+            }
+            Request::DropUser { user, if_exists } => {
+                self.drop_user(user, if_exists)?;
+                reply.empty();
+            }
+            Request::ListUsers => self.list_users(reply)?,
+            Request::DescribeStore { store } => self.describe_store(store, reply)?,
+            Request::AlterSequence { sequence, change } => {
+                self.alter_sequence(sequence, change)?;
+                reply.empty();
+            }
+            Request::FormatQuery { text } => self.format_query(text, reply)?,
             Request::Flush => {
                 self.flush()?;
                 reply.empty();

@@ -53,7 +53,7 @@ pub enum OpenError {
     #[error(transparent)]
     Storage(#[from] lsm::Error),
     /// The catalog cannot be read.
-    #[error("the catalog is damaged: {0}; put back a copy of the data directory")]
+    #[error("the catalog is damaged: {0}; {advice}", advice = platform::advice::RESTORE)]
     Catalog(String),
     /// A program from before the first release wrote the catalog.
     #[error(

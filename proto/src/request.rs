@@ -1,7 +1,7 @@
 //! Requests: what each operation carries, in the order it is written.
 //!
 //! ```text
-//! Ping Stats List Flush ListSequences RunningQueries   (nothing)
+//! Ping Stats List Flush ListSequences RunningQueries ListUsers   (nothing)
 //! Auth         user:str16  key:str16
 //! CreateStore  store:str16  if_not_exists:u8
 //! DropStore    store:str16  if_exists:u8
@@ -18,16 +18,24 @@
 //! CheckIndexes store:str16  index:str16 (empty: all of the store)
 //! CreateSequence  sequence:str16  if_not_exists:u8
 //! DropSequence    sequence:str16  if_exists:u8
+//! AlterSequence   sequence:str16  change: a document
 //! NextNumbers  sequence:str16  count:u32
 //! Query        text:bytes32  parameters: nothing, or one document {"1": .., "2": ..}
 //! Stream       rows:u32  bytes:u32  text:bytes32  parameters: as of Query
 //! Fetch CloseCursor   cursor:u64
 //! CancelQuery  query:u64
+//! CreateUser   user:str16  if_not_exists:u8  definition: a document
+//! AlterUser    user:str16  change: a document
+//! DropUser     user:str16  if_exists:u8
+//! DescribeStore  store:str16
+//! FormatQuery  text:bytes32
 //! ```
 //!
 //! The definition of an index: `{name?, fields: ["a.b", "-c"], unique?, sparse?,
 //! filter?: "a > 1"}`. The change of a store: `{rename?: name, schema?: text or
-//! null, ttl?: {field, seconds} or null}`.
+//! null, ttl?: {field, seconds} or null}`; of a sequence: `{rename?: name, next?: n}`. A
+//! user is `{role, key?: text}`; without a key one is made, and is in the reply. The change
+//! of a user: `{role?, key?: text, or null to have one made}`.
 //!
 //! `limit` 0 asks for as many rows as fit a reply; so do `rows` and `bytes` of a
 //! Stream, of each of its pages. Documents are BSON, checked by the engine, not here.
@@ -35,9 +43,12 @@
 //! Invariant: decoding borrows from the packet, copies nothing, and refuses a
 //! body with bytes left over.
 
+mod batch;
+
 use crate::codec::{DecodeError, Reader, Write};
 use crate::packet::{HEADER_BYTES, Header, Kind, Opcode};
 use crate::{Key, Status};
+pub use batch::{Batch, BatchBuf};
 
 /// One operation, borrowed from its packet.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,93 +83,13 @@ pub enum Request<'a> {
     DropSequence { sequence: &'a str, if_exists: bool },
     NextNumbers { sequence: &'a str, count: u32 },
     ListSequences,
-}
-
-/// The documents of a batch, checked to be framed well.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Batch<'a> {
-    count: u32,
-    items: &'a [u8],
-}
-
-impl<'a> Batch<'a> {
-    fn decode(body: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let count = body.u32("batch count")?;
-        let items = body.rest();
-        let mut walk = Reader::new(items);
-        for _ in 0..count {
-            walk.optional_key("batch key")?;
-            walk.document("batch document")?;
-        }
-        walk.done("batch")?;
-        Ok(Batch { count, items })
-    }
-
-    /// How many documents.
-    pub fn len(&self) -> usize {
-        self.count as usize
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// Each document with the key it asks for, if it does.
-    pub fn iter(&self) -> impl Iterator<Item = (Option<Key>, &'a [u8])> + use<'a> {
-        let mut walk = Reader::new(self.items);
-        (0..self.count).map_while(move |_| {
-            let key = walk.optional_key("batch key").ok()?;
-            Some((key, walk.document("batch document").ok()?))
-        })
-    }
-}
-
-/// Collects the documents of a [`Request::BatchInsert`].
-#[derive(Clone, Debug, Default)]
-pub struct BatchBuf {
-    count: u32,
-    items: Vec<u8>,
-}
-
-impl BatchBuf {
-    /// An empty batch.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a document (BSON bytes) under `key`, or under one the engine makes.
-    pub fn push(&mut self, key: Option<Key>, document: &[u8]) {
-        self.items.put_optional_key(key);
-        self.items.extend_from_slice(document);
-        self.count += 1;
-    }
-
-    /// Documents so far.
-    pub fn len(&self) -> usize {
-        self.count as usize
-    }
-
-    /// Whether there is none so far.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// Bytes so far.
-    pub fn bytes(&self) -> usize {
-        self.items.len()
-    }
-
-    /// Forgets all documents, keeps the memory.
-    pub fn clear(&mut self) {
-        self.count = 0;
-        self.items.clear();
-    }
-
-    /// For a request.
-    pub fn as_batch(&self) -> Batch<'_> {
-        Batch { count: self.count, items: &self.items }
-    }
+    CreateUser { user: &'a str, if_not_exists: bool, definition: &'a [u8] },
+    AlterUser { user: &'a str, change: &'a [u8] },
+    DropUser { user: &'a str, if_exists: bool },
+    ListUsers,
+    DescribeStore { store: &'a str },
+    AlterSequence { sequence: &'a str, change: &'a [u8] },
+    FormatQuery { text: &'a str },
 }
 
 impl<'a> Request<'a> {
@@ -194,6 +125,13 @@ impl<'a> Request<'a> {
             Request::DropSequence { .. } => Opcode::DropSequence,
             Request::NextNumbers { .. } => Opcode::NextNumbers,
             Request::ListSequences => Opcode::ListSequences,
+            Request::CreateUser { .. } => Opcode::CreateUser,
+            Request::AlterUser { .. } => Opcode::AlterUser,
+            Request::DropUser { .. } => Opcode::DropUser,
+            Request::ListUsers => Opcode::ListUsers,
+            Request::DescribeStore { .. } => Opcode::DescribeStore,
+            Request::AlterSequence { .. } => Opcode::AlterSequence,
+            Request::FormatQuery { .. } => Opcode::FormatQuery,
         }
     }
 
@@ -313,6 +251,24 @@ impl<'a> Request<'a> {
                 count: body.u32("count")?,
             },
             Opcode::ListSequences => Request::ListSequences,
+            Opcode::CreateUser => Request::CreateUser {
+                user: body.str16("user")?,
+                if_not_exists: body.flag("if_not_exists")?,
+                definition: body.document("definition of the user")?,
+            },
+            Opcode::AlterUser => {
+                Request::AlterUser { user: body.str16("user")?, change: body.document("change")? }
+            }
+            Opcode::DropUser => {
+                Request::DropUser { user: body.str16("user")?, if_exists: body.flag("if_exists")? }
+            }
+            Opcode::ListUsers => Request::ListUsers,
+            Opcode::DescribeStore => Request::DescribeStore { store: body.str16("store name")? },
+            Opcode::AlterSequence => Request::AlterSequence {
+                sequence: body.str16("sequence name")?,
+                change: body.document("change")?,
+            },
+            Opcode::FormatQuery => Request::FormatQuery { text: query_text(&mut body)? },
         };
         body.done("body")?;
         Ok(request)
@@ -333,8 +289,9 @@ impl<'a> Request<'a> {
     fn encode_body(&self, out: &mut Vec<u8>) {
         match *self {
             Request::Ping | Request::Stats | Request::List | Request::Flush => {}
-            Request::ListSequences | Request::RunningQueries => {}
-            Request::CreateIndex { store, if_not_exists, definition } => {
+            Request::ListSequences | Request::RunningQueries | Request::ListUsers => {}
+            Request::CreateIndex { store, if_not_exists, definition }
+            | Request::CreateUser { user: store, if_not_exists, definition } => {
                 out.put_str16(store);
                 out.push(u8::from(if_not_exists));
                 out.extend_from_slice(definition);
@@ -344,7 +301,9 @@ impl<'a> Request<'a> {
                 out.put_str16(index);
                 out.push(u8::from(if_exists));
             }
-            Request::AlterStore { store, change } => {
+            Request::AlterStore { store, change }
+            | Request::AlterUser { user: store, change }
+            | Request::AlterSequence { sequence: store, change } => {
                 out.put_str16(store);
                 out.extend_from_slice(change);
             }
@@ -367,7 +326,8 @@ impl<'a> Request<'a> {
             Request::CreateStore { store, if_not_exists: flag }
             | Request::DropStore { store, if_exists: flag }
             | Request::CreateSequence { sequence: store, if_not_exists: flag }
-            | Request::DropSequence { sequence: store, if_exists: flag } => {
+            | Request::DropSequence { sequence: store, if_exists: flag }
+            | Request::DropUser { user: store, if_exists: flag } => {
                 out.put_str16(store);
                 out.push(u8::from(flag));
             }
@@ -404,6 +364,8 @@ impl<'a> Request<'a> {
                 out.extend_from_slice(&to.to_bytes());
                 out.extend_from_slice(&limit.to_le_bytes());
             }
+            Request::DescribeStore { store } => out.put_str16(store),
+            Request::FormatQuery { text } => out.put_bytes32(text.as_bytes()),
             Request::Query { text, parameters } => {
                 out.put_bytes32(text.as_bytes());
                 out.extend_from_slice(parameters.unwrap_or_default());
@@ -425,141 +387,15 @@ impl<'a> Request<'a> {
 
 /// A query's text, and its parameters if there are any.
 fn query<'a>(body: &mut Reader<'a>) -> Result<(&'a str, Option<&'a [u8]>), DecodeError> {
-    let text = core::str::from_utf8(body.bytes32("query text")?)
-        .map_err(|_| DecodeError::new("query text", "is not UTF-8"))?;
+    let text = query_text(body)?;
     let parameters = if body.remaining() == 0 { None } else { Some(body.document("parameters")?) };
     Ok((text, parameters))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const DOC: &[u8] = &[12, 0, 0, 0, 0x10, b'a', 0, 7, 0, 0, 0, 0];
-
-    fn every_request(batch: &BatchBuf) -> Vec<Request<'_>> {
-        let (store, key) = ("flights", Key(0xfeed));
-        vec![
-            Request::Ping,
-            Request::Auth { user: "admin", key: "secret" },
-            Request::Stats,
-            Request::List,
-            Request::CreateStore { store, if_not_exists: true },
-            Request::DropStore { store, if_exists: false },
-            Request::Insert { store, key: Some(key), document: DOC },
-            Request::BatchInsert { store, batch: batch.as_batch() },
-            Request::Read { store, key },
-            Request::Update { store, key, document: DOC, upsert: true },
-            Request::Delete { store, key },
-            Request::Scan { store, after: Some(key), limit: 9, reverse: true },
-            Request::Range { store, from: Key::MIN, to: key, limit: 0, reverse: false },
-            Request::Query { text: "flights.count()", parameters: Some(DOC) },
-            Request::Flush,
-            Request::Backup { begin: true, full: false },
-            Request::CreateIndex { store, if_not_exists: true, definition: DOC },
-            Request::DropIndex { store, index: "i", if_exists: true },
-            Request::AlterStore { store, change: DOC },
-            Request::CheckIndexes { store, index: Some("i") },
-            Request::CreateSequence { sequence: "n", if_not_exists: false },
-            Request::DropSequence { sequence: "n", if_exists: true },
-            Request::NextNumbers { sequence: "n", count: 7 },
-            Request::ListSequences,
-            Request::Stream { rows: 9, bytes: 1 << 20, text: "flights", parameters: Some(DOC) },
-            Request::Fetch { cursor: 7 },
-            Request::CloseCursor { cursor: 7 },
-            Request::RunningQueries,
-            Request::CancelQuery { query: 7 },
-        ]
-    }
-
-    fn two_documents() -> BatchBuf {
-        let mut batch = BatchBuf::new();
-        batch.push(Some(Key(1)), DOC);
-        batch.push(None, DOC);
-        batch
-    }
-
-    #[test]
-    fn every_request_round_trips_and_no_prefix_of_it_does() {
-        let batch = two_documents();
-        let requests = every_request(&batch);
-        assert_eq!(requests.len(), Opcode::ALL.len(), "a new operation needs a line in this test");
-        for request in requests {
-            let mut packet = Vec::new();
-            request.encode(42, &mut packet);
-            assert_eq!(Request::decode(&packet), Ok((42, request)));
-            for cut in 0..packet.len() {
-                assert!(Request::decode(&packet[..cut]).is_err(), "{request:?} cut at {cut}");
-            }
-            packet.push(0);
-            assert!(Request::decode(&packet).is_err(), "{request:?} with a byte more");
-        }
-    }
-
-    #[test]
-    fn a_read_is_these_bytes() {
-        let mut packet = Vec::new();
-        Request::Read { store: "ab", key: Key(0x0102) }.encode(1, &mut packet);
-        assert_eq!(
-            packet[24..],
-            [2, 0, b'a', b'b', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]
-        );
-    }
-
-    fn body(request: Request<'_>) -> Vec<u8> {
-        let mut packet = Vec::new();
-        request.encode(1, &mut packet);
-        packet.split_off(HEADER_BYTES)
-    }
-
-    #[test]
-    fn requests_about_cursors_and_running_queries_are_these_bytes() {
-        let (rows, bytes, text) = (0x0102, 0x03, "s");
-        let head = [2, 1, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, b's'];
-        assert_eq!(body(Request::Stream { rows, bytes, text, parameters: None }), head);
-        let parameters = Some(DOC);
-        let stream = Request::Stream { rows, bytes, text, parameters };
-        assert_eq!(body(stream), [&head[..], DOC].concat());
-        let number = 0x0102_0304_0506_0708;
-        let eight = [8, 7, 6, 5, 4, 3, 2, 1];
-        assert_eq!(body(Request::Fetch { cursor: number }), eight);
-        assert_eq!(body(Request::CloseCursor { cursor: number }), eight);
-        assert_eq!(body(Request::CancelQuery { query: number }), eight);
-        assert!(body(Request::RunningQueries).is_empty());
-    }
-
-    #[test]
-    fn requests_about_indexes_are_these_bytes() {
-        let create = Request::CreateIndex { store: "s", if_not_exists: true, definition: DOC };
-        assert_eq!(body(create), [&[1, 0, b's', 1][..], DOC].concat());
-        let drop = Request::DropIndex { store: "s", index: "ab", if_exists: false };
-        assert_eq!(body(drop), [1, 0, b's', 2, 0, b'a', b'b', 0]);
-        let alter = Request::AlterStore { store: "s", change: DOC };
-        assert_eq!(body(alter), [&[1, 0, b's'][..], DOC].concat());
-        let all = Request::CheckIndexes { store: "s", index: None };
-        assert_eq!(body(all), [1, 0, b's', 0, 0]);
-        let next = Request::NextNumbers { sequence: "n", count: 0x0102 };
-        assert_eq!(body(next), [1, 0, b'n', 2, 1, 0, 0]);
-    }
-
-    #[test]
-    fn a_batch_gives_back_its_documents() {
-        let batch = two_documents();
-        let items: Vec<_> = batch.as_batch().iter().collect();
-        assert_eq!(items, [(Some(Key(1)), DOC), (None, DOC)]);
-    }
-
-    proptest! {
-        #[test]
-        fn bytes_of_a_stranger_never_panic(code in 0u16..40, body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let header = Header { kind: Kind::Request, code, id: 0, body: body.len() as u32 };
-            let packet = [&header.to_bytes()[..], &body].concat();
-            if let Ok((_, request)) = Request::decode(&packet) {
-                let mut again = Vec::new();
-                request.encode(0, &mut again);
-                prop_assert_eq!(again, packet);
-            }
-        }
-    }
+fn query_text<'a>(body: &mut Reader<'a>) -> Result<&'a str, DecodeError> {
+    core::str::from_utf8(body.bytes32("query text")?)
+        .map_err(|_| DecodeError::new("query text", "is not UTF-8"))
 }
+
+#[cfg(test)]
+mod tests;

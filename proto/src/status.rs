@@ -79,7 +79,11 @@ statuses! {
     1206 BadIndex        Invalid  400 "No such index can be made or dropped.";
     1207 UnknownSequence NotFound 404 "There is no sequence of that name.";
     1208 SequenceExists  Conflict 409 "There is a sequence of that name already.";
-    1209 BadChange       Invalid  400 "The store cannot be changed so.";
+    1209 BadChange       Invalid  400 "The store or sequence cannot be changed so.";
+    1210 UnknownUser     NotFound 404 "There is no user of that name.";
+    1211 UserExists      Conflict 409 "There is a user of that name already.";
+    1212 BadUser         Invalid  400 "No such user can be made, or changed so.";
+    1213 LastAdmin       Conflict 409 "The last admin cannot be dropped or given another role.";
     1301 NotFound        NotFound 404 "There is no document under that key.";
     1302 KeyExists       Conflict 409 "There is a document under that key already.";
     1303 NotUnique       Conflict 409 "Another document has the value, and the index is unique.";
@@ -90,7 +94,7 @@ statuses! {
     1404 QueryMemory     TooLarge 413 "The query needs more memory than it may use to sort or group.";
     1405 UnknownCursor   NotFound 404 "The session has no cursor of that number, or none any more.";
     1406 UnknownQuery    NotFound 404 "No query of that number runs.";
-    1501 NotAuthenticated Denied  401 "The session has not authenticated.";
+    1501 NotAuthenticated Denied  401 "The session has not authenticated, or its user is gone or has another key.";
     1502 BadCredentials  Denied   401 "The user or key is wrong.";
     1503 Forbidden       Denied   403 "The role of this user does not allow the operation.";
     1504 LockedOut       Denied   429 "Too many failed attempts; wait before the next.";

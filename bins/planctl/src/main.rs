@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod explained;
 mod failure;
 mod load;
 mod options;

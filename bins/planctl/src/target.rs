@@ -225,7 +225,7 @@ impl Settings {
     }
 }
 
-fn key(path: &Path) -> Result<String, Failure> {
+pub(crate) fn key(path: &Path) -> Result<String, Failure> {
     let Some(text) = read(path)? else {
         let message = format!(
             "the key file {} is not there; planck makes admin.key in its directory at its \

@@ -193,8 +193,10 @@ fn compressed_files_are_unpacked() {
     std::fs::write(&path, zstd).unwrap();
     service.run(&["import", "a", path.to_str().unwrap()]).ok();
     assert_eq!(service.documents("a").len(), 4);
-    let bad = service.file("bad.csv.gz", "a,b\n1,2\n");
-    service.run(&["import", "a", &bad]).fails(1, "bad.csv.gz");
+    let bad = service.file("bad.csv.gz", "a,b\n1,2\n3,4\n5,6\n");
+    service.run(&["import", "a", &bad]).fails(1, "bad.csv.gz: it is no gzip, or damaged");
+    let short = service.file("short.csv.gz", "a");
+    service.run(&["import", "a", &short]).fails(1, "short.csv.gz: it ends within gzip data");
 }
 
 #[cfg(not(feature = "parquet"))]

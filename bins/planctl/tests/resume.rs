@@ -6,7 +6,7 @@ mod common;
 
 use common::{Ran, Service, command};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
 const SLOW: Duration = Duration::from_millis(20);
@@ -244,29 +244,4 @@ fn an_export_that_was_killed_goes_on() {
         assert!(!service.path(&format!("{name}.planck-export")).exists());
     }
     service.run(&["export", "s", "--resume"]).fails(2, "--resume needs a file");
-}
-
-/// 240 MiB of rows through a process that may have 80 MiB of data.
-#[test]
-fn memory_is_bounded_however_long_the_file_is() {
-    const CELL: usize = 60 << 10;
-    const ROWS: usize = 4096;
-    let service = Service::start();
-    service.memory.lock().unwrap().forgets = true;
-    let limited = |file: &str| {
-        let limit = "ulimit -d 81920; exec \"$0\" \"$@\"";
-        let mut command = Command::new("bash");
-        command.args(["-c", limit, env!("CARGO_BIN_EXE_planctl"), "import", "s", file, "--create"]);
-        command.arg("--dir").arg(service.dir.path());
-        let out = command.stdin(Stdio::null()).output().unwrap();
-        (out.status.code(), String::from_utf8(out.stderr).unwrap())
-    };
-    let row = format!("1,{}\n", "x".repeat(CELL));
-    let file = service.file("long.csv", &format!("n,t\n{}", row.repeat(ROWS)));
-    let (code, told) = limited(&file);
-    assert_eq!(code, Some(0), "{told}");
-    assert_eq!(service.memory.lock().unwrap().batches.iter().sum::<usize>(), ROWS);
-    // The limit is one: a single row of the same length does not fit.
-    let file = service.file("wide.csv", &format!("n\n{}\n", "x".repeat(CELL * 1000)));
-    assert_ne!(limited(&file).0, Some(0));
 }

@@ -9,7 +9,6 @@ use parking_lot::{Condvar, Mutex};
 use platform::Entropy;
 use proto::Status;
 
-use crate::catalog::User;
 use crate::{Engine, Principal, Refusal, Role};
 
 /// KiB of memory of one hash.
@@ -56,6 +55,37 @@ fn argon2() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
 }
 
+/// The key that a user is to have.
+#[derive(Clone, Copy)]
+pub(crate) enum KeyWish<'a> {
+    /// This one.
+    Given(&'a str),
+    /// One that is made, and told once.
+    Made,
+}
+
+/// Bytes of the shortest key that can be chosen, and of the longest.
+const MIN_KEY: usize = 12;
+const MAX_KEY: usize = 1024;
+
+/// Whether a key can be chosen. A message never has the key in it, nor a part of it.
+fn check_chosen(key: &str) -> Result<(), Refusal> {
+    let fault = if key.len() < MIN_KEY {
+        "is too short"
+    } else if key.len() > MAX_KEY {
+        "is too long"
+    } else if key.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        "holds a space, a line break or another control character"
+    } else {
+        return Ok(());
+    };
+    let message = format!(
+        "the key {fault}: choose {MIN_KEY} to {MAX_KEY} bytes of text without space, or leave it out \
+         and one of 256 random bits is made"
+    );
+    Err(Refusal::new(Status::BadUser, message))
+}
+
 /// A PHC string for `key`, under a salt of its own.
 fn hash(key: &str, entropy: &dyn Entropy) -> Result<String, Refusal> {
     let mut salt = [0; 16];
@@ -83,6 +113,21 @@ fn new_key(entropy: &dyn Entropy) -> String {
 }
 
 impl Engine {
+    /// The hash of the key that is wished for; and the key, if it was made here.
+    pub(crate) fn hashed(&self, wish: KeyWish<'_>) -> Result<(String, Option<String>), Refusal> {
+        let hashed = |key: &str| self.slots.with(|| hash(key, &*self.entropy));
+        match wish {
+            KeyWish::Given(key) => {
+                check_chosen(key)?;
+                Ok((hashed(key)?, None))
+            }
+            KeyWish::Made => {
+                let key = new_key(&*self.entropy);
+                Ok((hashed(&key)?, Some(key)))
+            }
+        }
+    }
+
     /// The user of that name, if the key is theirs, in a session of its own: say
     /// [`Engine::end_session`] at its end. Takes tens of milliseconds and 19 MiB on
     /// purpose: never call it on an async thread.
@@ -96,9 +141,9 @@ impl Engine {
         let phc = known.map_or(DECOY, |user| &user.key_hash);
         let fits = self.slots.with(|| fits(key, phc));
         match known {
-            Some(known) if fits => {
-                Ok(Principal::new(user, known.role).in_session(self.begin_session()))
-            }
+            Some(known) if fits => Ok(Principal::new(user, known.role)
+                .in_session(self.begin_session())
+                .with_key_since(known.key_since)),
             _ => {
                 let message = "the user or the key is wrong: check both; the admin's key is in \
                                the file whose path was printed at first start";
@@ -146,9 +191,7 @@ impl Engine {
                 );
                 Refusal::new(Status::Io, message)
             })?;
-            let user = User { role: Role::Admin, key_hash, created_at: self.now_millis() };
-            draft.put_user(ADMIN, user);
-            Ok(true)
+            draft.create_user(ADMIN, Role::Admin, &key_hash, false, self.now_millis())
         })?;
         if made {
             self.sync()?;

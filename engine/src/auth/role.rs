@@ -56,6 +56,10 @@ pub enum Action {
     Alter,
     /// Makes the storage work.
     Maintain,
+    /// Makes, changes, removes and shows users.
+    Users,
+    /// Gives oneself another key.
+    ChangeKey,
 }
 
 impl Action {
@@ -78,6 +82,11 @@ impl Action {
             Opcode::ListSequences => Action::Read,
             Opcode::CheckIndexes => Action::Maintain,
             Opcode::Flush | Opcode::Backup => Action::Maintain,
+            Opcode::CreateUser | Opcode::DropUser | Opcode::ListUsers => Action::Users,
+            // Of other users, and of roles, an admin alone: see `ops/users.rs`.
+            Opcode::AlterUser => Action::ChangeKey,
+            Opcode::DescribeStore | Opcode::FormatQuery => Action::Read,
+            Opcode::AlterSequence => Action::Alter,
         }
     }
 
@@ -99,8 +108,10 @@ impl Action {
             Action::CreateStore => "create stores",
             Action::DropStore => "drop stores",
             Action::Define => "create indexes and sequences",
-            Action::Alter => "change stores and drop indexes and sequences",
+            Action::Alter => "change stores and sequences and drop indexes and sequences",
             Action::Maintain => "maintain the storage",
+            Action::Users => "manage users",
+            Action::ChangeKey => "have a key",
         }
     }
 }
@@ -108,11 +119,11 @@ impl Action {
 /// The table of permissions.
 pub fn allows(role: Role, action: Action) -> bool {
     let least = match action {
-        Action::Greet => Role::None,
+        Action::Greet | Action::ChangeKey => Role::None,
         Action::Read => Role::ReadOnly,
         Action::Write => Role::ReadWrite,
         Action::CreateStore | Action::DropStore | Action::Maintain => Role::Admin,
-        Action::Define | Action::Alter => Role::Admin,
+        Action::Define | Action::Alter | Action::Users => Role::Admin,
     };
     role >= least
 }
@@ -154,6 +165,13 @@ mod tests {
         (Opcode::CloseCursor, "-yyy y"),
         (Opcode::RunningQueries, "-yyy y"),
         (Opcode::CancelQuery, "-yyy y"),
+        (Opcode::CreateUser, "---y -"),
+        (Opcode::AlterUser, "yyyy -"),
+        (Opcode::DropUser, "---y -"),
+        (Opcode::ListUsers, "---y -"),
+        (Opcode::DescribeStore, "-yyy y"),
+        (Opcode::AlterSequence, "---y -"),
+        (Opcode::FormatQuery, "-yyy y"),
     ];
 
     fn row(action: Action) -> String {

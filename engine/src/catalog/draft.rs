@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lsm::KeyspaceId;
 use proto::Status;
 
-use super::{CATALOG, COUNTERS, Draft, MAX_STORES, Schema, Sequence, Store, Ttl, User};
+use super::{CATALOG, COUNTERS, Draft, MAX_STORES, Schema, Sequence, Store, Ttl};
 use super::{name, record, unknown_store};
 use crate::Refusal;
 use crate::error::shown;
@@ -32,7 +32,11 @@ impl Draft {
     ) -> Result<bool, Refusal> {
         name::check(name, "a store")?;
         if self.catalog.stores.contains_key(name) {
-            return if if_not_exists { Ok(false) } else { Err(store_exists(name)) };
+            return if if_not_exists {
+                Ok(false)
+            } else {
+                Err(store_exists(name, ", or say if_not_exists"))
+            };
         }
         let number = self.catalog.next_keyspace;
         if self.catalog.stores.len() >= MAX_STORES {
@@ -59,7 +63,7 @@ impl Draft {
     /// is fine.
     pub(crate) fn drop_store(&mut self, name: &str, if_exists: bool) -> Result<bool, Refusal> {
         let Some(store) = self.catalog.stores.remove(name) else {
-            return if if_exists { Ok(false) } else { Err(unknown_store(name)) };
+            return if if_exists { Ok(false) } else { Err(unknown_store(name, &self.catalog)) };
         };
         self.batch.delete(CATALOG, &record::store_key(name));
         self.batch.drop_keyspace(store.keyspace);
@@ -77,7 +81,7 @@ impl Draft {
             return Ok(());
         }
         if self.catalog.stores.contains_key(to) {
-            return Err(store_exists(to));
+            return Err(store_exists(to, ""));
         }
         self.catalog.stores.remove(from);
         self.batch.delete(CATALOG, &record::store_key(from));
@@ -224,13 +228,9 @@ impl Draft {
     ) -> Result<bool, Refusal> {
         name::check(name, "a sequence")?;
         if self.catalog.sequences.contains_key(name) {
-            let message = format!(
-                "there is a sequence named {} already: choose another name, or say if_not_exists",
-                shown(name)
-            );
             return match if_not_exists {
                 true => Ok(false),
-                false => Err(Refusal::new(Status::SequenceExists, message)),
+                false => Err(sequence_exists(name, ", or say if_not_exists")),
             };
         }
         if self.catalog.sequences.len() >= MAX_SEQUENCES {
@@ -255,19 +255,28 @@ impl Draft {
         Ok(true)
     }
 
-    /// Whether there is any user.
-    pub(crate) fn has_users(&self) -> bool {
-        !self.catalog.users.is_empty()
-    }
-
-    /// Adds a user, or replaces the one of that name.
-    pub(crate) fn put_user(&mut self, name: &str, user: User) {
-        self.batch.put(CATALOG, &record::user_key(name), &record::encode_user(&user));
-        self.catalog.users.insert(name.to_owned(), user);
+    /// Gives a sequence another name; its numbers go on.
+    pub(crate) fn rename_sequence(&mut self, from: &str, to: &str) -> Result<(), Refusal> {
+        name::check(to, "a sequence")?;
+        let Some(sequence) = self.catalog.sequences.get(from).copied() else {
+            return Err(unknown_sequence(from));
+        };
+        if from == to {
+            return Ok(());
+        }
+        if self.catalog.sequences.contains_key(to) {
+            return Err(sequence_exists(to, ""));
+        }
+        self.catalog.sequences.remove(from);
+        self.batch.delete(CATALOG, &record::sequence_key(from));
+        let record = record::encode_sequence(&sequence);
+        self.batch.put(CATALOG, &record::sequence_key(to), &record);
+        self.catalog.sequences.insert(to.to_owned(), sequence);
+        Ok(())
     }
 
     fn store(&self, name: &str) -> Result<Arc<Store>, Refusal> {
-        self.catalog.stores.get(name).cloned().ok_or_else(|| unknown_store(name))
+        self.catalog.stores.get(name).cloned().ok_or_else(|| unknown_store(name, &self.catalog))
     }
 
     /// The next `n` numbers, never given again; the first of them.
@@ -322,12 +331,16 @@ impl Draft {
     }
 }
 
-fn store_exists(name: &str) -> Refusal {
-    let message = format!(
-        "there is a store named {} already: choose another name, or say if_not_exists",
-        shown(name)
-    );
+fn store_exists(name: &str, or: &str) -> Refusal {
+    let name = shown(name);
+    let message = format!("there is a store named {name} already: choose another name{or}");
     Refusal::new(Status::StoreExists, message)
+}
+
+fn sequence_exists(name: &str, or: &str) -> Refusal {
+    let name = shown(name);
+    let message = format!("there is a sequence named {name} already: choose another name{or}");
+    Refusal::new(Status::SequenceExists, message)
 }
 
 pub(crate) fn unknown_index(of: &str, name: &str) -> Refusal {

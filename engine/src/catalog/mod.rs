@@ -13,8 +13,10 @@ mod draft;
 mod name;
 mod record;
 mod schema;
+mod users;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -23,16 +25,19 @@ use std::sync::atomic::Ordering::SeqCst;
 use arc_swap::ArcSwap;
 use lsm::{Batch, Direction, KeyspaceId, Lsm, Snapshot};
 use parking_lot::Mutex;
+use platform::advice::RESTORE;
 use proto::Status;
 
 use crate::auth::Role;
 use crate::error::shown;
 use crate::index::Index;
+use crate::pql::did_you_mean;
 use crate::{Engine, OpenError, Refusal};
 pub(crate) use draft::{TTL_INDEX, unknown_index, unknown_sequence};
 pub(crate) use name::MAX_NAME;
 use record::Name;
 pub(crate) use schema::Schema;
+pub(crate) use users::UserChange;
 
 /// Where the catalog itself lies.
 const CATALOG: KeyspaceId = KeyspaceId(0);
@@ -93,13 +98,25 @@ impl Store {
 }
 
 /// A user. The key itself is nowhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct User {
     pub(crate) role: Role,
     /// A PHC string of argon2id.
     pub(crate) key_hash: String,
     /// Milliseconds since 1970.
     pub(crate) created_at: i64,
+    /// The generation that gave them this key; 0 if that was before this start, as no
+    /// session was. Not stored.
+    pub(crate) key_since: u64,
+    /// The session that did. Not stored.
+    pub(crate) key_by: Option<u64>,
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the hash: whatever is shown may be logged.
+        f.debug_struct("User").field("role", &self.role).finish_non_exhaustive()
+    }
 }
 
 /// All of it, as of one generation.
@@ -212,7 +229,7 @@ impl Catalogs {
         } else {
             find(snapshot, name)?.map(Arc::new)
         };
-        store.ok_or_else(|| unknown_store(name))
+        store.ok_or_else(|| unknown_store(name, catalog))
     }
 
     /// Makes a change: whole, in one commit, or not at all.
@@ -251,8 +268,7 @@ fn find(snapshot: &Snapshot, name: &str) -> Result<Option<Store>, Refusal> {
     }
     let Some(bytes) = snapshot.get(CATALOG, &record::store_key(name))? else { return Ok(None) };
     let damaged = |what: String| {
-        let message =
-            format!("{what} cannot be read; stop planck and put back a copy of the data directory");
+        let message = format!("{what} cannot be read; {RESTORE}");
         Refusal::new(Status::Corrupt, message)
     };
     let store = record::decode_store(&bytes);
@@ -271,11 +287,16 @@ fn find(snapshot: &Snapshot, name: &str) -> Result<Option<Store>, Refusal> {
     Ok(Some(store))
 }
 
-fn unknown_store(name: &str) -> Refusal {
-    let message = format!(
-        "there is no store named {}: check the name against the list of stores, or create it \
-         first",
-        shown(name)
-    );
+pub(crate) fn unknown_store(name: &str, catalog: &Catalog) -> Refusal {
+    let known: Vec<&str> = catalog.stores.keys().map(String::as_str).collect();
+    let near = did_you_mean(name, &known);
+    let message = match near.is_empty() {
+        true => format!(
+            "there is no store named {}: check the name against the list of stores, or create it \
+             first",
+            shown(name)
+        ),
+        false => format!("there is no store named {}{near} If not, create it first", shown(name)),
+    };
     Refusal::new(Status::UnknownStore, message)
 }

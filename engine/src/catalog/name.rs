@@ -1,4 +1,4 @@
-//! Which names stores, indexes and sequences may have.
+//! Which names stores, indexes, sequences and users may have.
 
 use proto::Status;
 

@@ -228,6 +228,8 @@ pub(crate) fn decode_user(bytes: &[u8]) -> Option<User> {
         role: Role::from_name(doc.get("role")?.as_str()?)?,
         key_hash: doc.get("key_hash")?.as_str()?.to_owned(),
         created_at: datetime(doc)?,
+        key_since: 0,
+        key_by: None,
     })
 }
 
@@ -268,7 +270,13 @@ mod tests {
             \0";
         assert_eq!(encode_head(0x12), golden);
         assert_eq!(decode_head(golden), Some((2, 0x12)));
-        let user = User { role: Role::ReadOnly, key_hash: "h".to_owned(), created_at: 1 };
+        let user = User {
+            role: Role::ReadOnly,
+            key_hash: "h".to_owned(),
+            created_at: 1,
+            key_since: 0,
+            key_by: None,
+        };
         let golden = b"\x3d\0\0\0\
             \x02role\0\x0a\0\0\0read_only\0\
             \x02key_hash\0\x02\0\0\0h\0\

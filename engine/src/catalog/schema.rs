@@ -46,6 +46,9 @@ impl Schema {
             let bytes = text.len();
             return Err(bad(format!("it has {bytes} bytes, it may have {MAX_SCHEMA}: shorten it")));
         }
+        if text.trim().is_empty() {
+            return Err(bad("it is empty: give one such as {\"required\": [\"name\"]}".to_owned()));
+        }
         let json: Json =
             serde_json::from_str(text).map_err(|e| bad(format!("it is no JSON: {e}")))?;
         if !json.is_object() {
@@ -59,7 +62,11 @@ impl Schema {
             .build(&json)
             .map_err(|e| {
                 let place = e.instance_path().to_string();
-                bad(format!("{}{}", at(&place), short(&e.to_string())))
+                let fault = short(&e.to_string());
+                bad(format!(
+                    "{}{fault}; mend it there and set it again, nothing was changed",
+                    at(&place)
+                ))
             })?;
         Ok(Schema { text: text.to_owned(), validator })
     }

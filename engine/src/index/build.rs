@@ -24,6 +24,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use lsm::{Batch, Direction, KeyspaceId, Snapshot};
+use platform::advice::RESTORE;
 use proto::doc::Doc;
 use proto::{Key, Status};
 
@@ -216,8 +217,7 @@ fn piece(
     progress.all = true;
     while let Some((key, document)) = cursor.next()? {
         let key: [u8; 16] = key.try_into().map_err(|_| {
-            let message = "a key that has not 16 bytes stands among documents; stop planck and \
-                           put back a copy of the data directory";
+            let message = format!("a key that has not 16 bytes stands among documents; {RESTORE}");
             Refusal::new(Status::Corrupt, message)
         })?;
         let key = Key::from_bytes(key);

@@ -3,6 +3,7 @@
 use proto::doc::{Doc, DocBuf, Value, checked_path};
 use proto::{Key, ReplyWriter, Status};
 
+use super::finished;
 use crate::catalog::{Schema, Ttl, unknown_index};
 use crate::document::KEY_FIELD;
 use crate::error::shown;
@@ -207,14 +208,13 @@ fn read_ttl(doc: Doc<'_>) -> Result<Ttl, Refusal> {
     };
     checked_path(field).map_err(|e| bad(format!("ttl: {e}")))?;
     if field == KEY_FIELD || field.len() > 256 {
-        return Err(bad(format!("ttl: documents cannot expire by {}", shown(field))));
+        return Err(bad(format!(
+            "ttl: documents cannot expire by {}: name a field that holds a date",
+            shown(field)
+        )));
     }
     if !(0..=MAX_TTL).contains(&seconds) {
         return Err(bad(format!("ttl: seconds is {seconds}, it must be 0 to {MAX_TTL}")));
     }
     Ok(Ttl { field: field.to_owned(), seconds })
-}
-
-fn finished(doc: DocBuf) -> Vec<u8> {
-    doc.finish().expect("field names are constants without NUL, each given once")
 }

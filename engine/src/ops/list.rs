@@ -1,10 +1,7 @@
 //! List: the stores, by name, with their indexes.
 
-use proto::doc::{DocBuf, Value};
 use proto::{Key, ReplyWriter, RowsWriter, Status};
 
-use crate::catalog::Store;
-use crate::index::{Phase, progress};
 use crate::{Engine, Limits, Refusal};
 
 impl Engine {
@@ -16,60 +13,13 @@ impl Engine {
         let catalog = self.catalogs.read();
         let mut rows = reply.rows(false);
         for (name, store) in &catalog.stores {
-            let doc = self.describe(name, store)?;
+            let doc = self.describe(name, store, false)?;
             fits(&rows, &doc, &self.limits)?;
             rows.push(Key::MIN, &doc);
         }
         rows.finish(None);
         Ok(())
     }
-
-    fn describe(&self, name: &str, store: &Store) -> Result<Vec<u8>, Refusal> {
-        let mut built = Vec::new();
-        if store.indexes.iter().any(|index| index.phase == Phase::Building) {
-            let snapshot = self.lsm.snapshot()?;
-            for index in &store.indexes {
-                built.push(figure(progress(&snapshot, index)?.documents));
-            }
-        }
-        let mut doc = DocBuf::new();
-        doc.push("name", name).push("created_at", Value::DateTime(store.created_at));
-        doc.push("documents", figure(store.documents_now(self)));
-        if store.schema.is_some() {
-            doc.push("schema", true);
-        }
-        if let Some(ttl) = &store.ttl {
-            doc.doc("ttl", |doc| {
-                doc.push("field", &ttl.field).push("seconds", ttl.seconds);
-            });
-        }
-        if !store.indexes.is_empty() {
-            doc.array("indexes", |list| {
-                for (at, index) in store.indexes.iter().enumerate() {
-                    list.item_doc(|doc| {
-                        doc.push("name", &index.name);
-                        index.definition.describe(doc);
-                        doc.push("state", index.phase.name());
-                        doc.push("entries", figure(index.entries_now(self)));
-                        match &index.phase {
-                            Phase::Building => {
-                                doc.push("built", built[at]);
-                            }
-                            Phase::Failed(reason) => {
-                                doc.push("reason", reason);
-                            }
-                            Phase::Ready => {}
-                        }
-                    });
-                }
-            });
-        }
-        doc.finish().map_err(|e| Refusal::new(Status::Internal, format!("{e}; please report this")))
-    }
-}
-
-fn figure(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Refuses a row too many for a reply.

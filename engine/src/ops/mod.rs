@@ -9,7 +9,9 @@
 mod batch_insert;
 mod change;
 mod delete;
+mod describe;
 mod expire;
+mod format;
 mod indexes;
 mod insert;
 mod list;
@@ -24,11 +26,13 @@ mod sequences;
 mod stats;
 mod stores;
 mod update;
+mod users;
 mod verify;
 
 use std::sync::Arc;
 
 use lsm::{KeyspaceId, Snapshot};
+use proto::doc::DocBuf;
 use proto::status::Class;
 use proto::{Key, Status};
 
@@ -84,6 +88,10 @@ impl Engine {
             _ => refusal,
         }
     }
+}
+
+fn finished(doc: DocBuf) -> Vec<u8> {
+    doc.finish().expect("field names are constants without NUL, each given once")
 }
 
 fn not_found(key: Key) -> Refusal {

@@ -3,6 +3,7 @@
 use std::ops::Bound;
 
 use lsm::{Cursor, Direction};
+use platform::advice::RESTORE;
 use proto::{Key, ReplyWriter, RowsWriter, Status};
 
 use super::View;
@@ -89,8 +90,7 @@ fn key_of(cursor: &Cursor) -> Result<Key, Refusal> {
     let bytes = cursor.key();
     let bytes = bytes.try_into().map_err(|_| {
         let message = format!(
-            "a key of {} bytes stands among documents, whose keys have 16; stop planck and \
-             put back a copy of the data directory",
+            "a key of {} bytes stands among documents, whose keys have 16; {RESTORE}",
             bytes.len()
         );
         Refusal::new(Status::Corrupt, message)

@@ -40,8 +40,8 @@ impl Engine {
         }
         let whose = if who.role() == Role::Admin { "" } else { " of yours" };
         let message = format!(
-            "no query {id}{whose} runs or waits: it may have ended; RunningQueries lists those that \
-             do"
+            "no query {id}{whose} runs or waits: it may have ended; `planctl queries` shows those \
+             that do"
         );
         Err(Refusal::new(Status::UnknownQuery, message))
     }

@@ -71,6 +71,10 @@ impl Parser<'_> {
             Token::NotEqual => Comparison::NotEqual,
             Token::Greater => Comparison::Greater,
             Token::GreaterOrEqual => Comparison::GreaterOrEqual,
+            Token::Less if self.peek() == Some(Token::Greater) && self.here().start == span.end => {
+                let both = span.start..self.here().end;
+                return Err(self.error(both, "`<>` is no operator: write `!=`"));
+            }
             Token::Less => Comparison::Less,
             Token::LessOrEqual => Comparison::LessOrEqual,
             Token::Tilde => {
@@ -113,7 +117,7 @@ impl Parser<'_> {
 
     fn unknown_operator(&self, span: Range<usize>) -> PqlError {
         let word = &self.text[span.clone()];
-        let known = [&WORDED[..], &["and", "or", "~"]].concat();
+        let known = [&WORDED[..], &["and", "or", "~", "="]].concat();
         let message = format!(
             "`{word}` is no operator; expected =, !=, >, >=, <, <=, ~, in, between, contains, \
              startsWith or exists{}",

@@ -30,6 +30,9 @@ impl PqlError {
 
 impl fmt::Display for PqlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.text.is_empty() {
+            return f.write_str(&self.message); // There is nothing to show.
+        }
         let (line, column) = self.position();
         let shown = self.text.lines().nth(line - 1).unwrap_or_default();
         let line_start = self.text[..self.span.start].rfind('\n').map_or(0, |at| at + 1);

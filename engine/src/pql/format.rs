@@ -7,6 +7,8 @@ use super::ast::{
     Edit, Expr, Image, KeyOperand, Lookup, Mutation, Operand, Output, Path, Query, Select, Shape,
     Verb,
 };
+use super::condition::WORDED;
+use super::words::{CONSTANTS, JOINING, NAMING, ORDERS};
 use proto::doc::{Binary, Doc, Value};
 use proto::json;
 use std::fmt::Write;
@@ -175,23 +177,8 @@ fn name(of: &str) -> String {
     let mut chars = of.chars();
     let plain = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_');
-    let word = matches!(
-        of,
-        "not"
-            | "and"
-            | "or"
-            | "in"
-            | "between"
-            | "contains"
-            | "startsWith"
-            | "exists"
-            | "asc"
-            | "desc"
-            | "as"
-            | "true"
-            | "false"
-            | "null"
-    );
+    let words = [&JOINING[..], &WORDED, &ORDERS, &NAMING, &CONSTANTS];
+    let word = words.iter().any(|words| words.contains(&of));
     if plain && !word { of.to_owned() } else { format!("`{of}`") }
 }
 

@@ -8,6 +8,7 @@ use super::condition::WORDED;
 use super::steps::{STEPS, TELLING};
 use super::token::Token;
 use super::value::FUNCTIONS;
+use super::words::{CONSTANTS, IMAGES, JOINING, NAMING, ORDERS};
 use logos::Logos;
 use std::ops::Range;
 
@@ -70,15 +71,7 @@ pub fn highlight(text: &str) -> Vec<Highlight> {
             Some(Token::String) => Class::String,
             Some(Token::Integer | Token::Float) => Class::Number,
             Some(Token::Parameter) => Class::Parameter,
-            Some(
-                Token::Equal
-                | Token::NotEqual
-                | Token::Greater
-                | Token::GreaterOrEqual
-                | Token::Less
-                | Token::LessOrEqual
-                | Token::Tilde,
-            ) => Class::Operator,
+            Some(token) if compares(token) => Class::Operator,
             Some(Token::OpenParen | Token::OpenBracket | Token::OpenBrace) => {
                 depth += 1;
                 Class::Punctuation
@@ -87,7 +80,8 @@ pub fn highlight(text: &str) -> Vec<Highlight> {
                 depth = depth.saturating_sub(1);
                 Class::Punctuation
             }
-            Some(Token::Comma | Token::Colon | Token::Dot) => Class::Punctuation,
+            // Comma, colon and dot are left.
+            Some(_) => Class::Punctuation,
         };
         match found.last_mut() {
             // The rest of a broken word comes a character at a time.
@@ -139,17 +133,38 @@ fn named(word: &str, place: &Place) -> Class {
                 | Token::OpenBrace
         )
     );
+    // What is compared, or gets a value, is a field or an alias, whatever word it is.
+    if place.after.is_some_and(|after| compares(after) || after == Token::Colon) {
+        return Class::Name;
+    }
+    let is = |words: &[&str]| words.contains(&word);
     match word {
-        "true" | "false" | "null" if place.after != Some(Token::Colon) => Class::Constant,
-        "not" | "and" | "or" if value_follows => Class::Keyword,
-        "exists" | "asc" | "desc" if !value_follows && place.before != Some(Token::OpenParen) => {
+        _ if is(&CONSTANTS) => Class::Constant,
+        _ if is(&JOINING) && value_follows => Class::Keyword,
+        _ if (is(&ORDERS) || word == "exists")
+            && !value_follows
+            && place.before != Some(Token::OpenParen) =>
+        {
             Class::Keyword
         }
-        "as" | "before" | "after" if place.depth > 0 => Class::Keyword,
+        _ if (is(&NAMING) || is(&IMAGES)) && place.depth > 0 => Class::Keyword,
         _ if WORDED.contains(&word) && value_follows => Class::Keyword,
         _ if called && (FUNCTIONS.contains(&word) || is_aggregate(word)) => Class::Function,
         _ => Class::Name,
     }
+}
+
+fn compares(token: Token) -> bool {
+    matches!(
+        token,
+        Token::Equal
+            | Token::NotEqual
+            | Token::Greater
+            | Token::GreaterOrEqual
+            | Token::Less
+            | Token::LessOrEqual
+            | Token::Tilde
+    )
 }
 
 fn is_aggregate(word: &str) -> bool {

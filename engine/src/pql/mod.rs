@@ -15,12 +15,16 @@ mod steps;
 mod suggest;
 mod token;
 mod value;
+mod words;
 
 pub use error::PqlError;
 pub use format::format;
 pub use highlight::{Class, Highlight, highlight};
 pub use parse::{MAX_NESTING, MAX_PARAMETERS, MAX_TEXT, parse};
 pub use steps::MAX_LOOKUPS;
+pub(crate) use suggest::did_you_mean;
 
+#[cfg(test)]
+mod grammar_tests;
 #[cfg(test)]
 mod tests;

@@ -49,11 +49,30 @@ pub fn parse(text: &str) -> Result<Query, PqlError> {
         );
         return Err(PqlError::new("", 0..0, message));
     }
+    if let Some(word) = of_sql(text) {
+        let message = "PQL is no SQL: begin with a store and go on with steps, such as \
+                       flights.filter(delay > 10).pluck(carrier, delay)";
+        return Err(PqlError::new(text, word, message));
+    }
     let tokens = split(text)?;
+    if tokens.is_empty() {
+        let message = "the query is empty: begin with a store, such as flights.count()";
+        return Err(PqlError::new("", 0..0, message));
+    }
     let mut parser = Parser { text, tokens, at: 0, depth: 0, parameters: 0 };
     let (store, _) = parser.name("the name of a store")?;
     let (verb, explain) = parser.steps()?;
     Ok(Query { store, verb, explain, parameters: parser.parameters })
+}
+
+/// The first word, if a statement of SQL begins with it and another word follows.
+fn of_sql(text: &str) -> Option<Range<usize>> {
+    let start = text.len() - text.trim_start().len();
+    let (word, rest) = text[start..].split_once(|c: char| c.is_ascii_whitespace())?;
+    let known = ["select", "insert", "update", "delete", "with"];
+    let sql = known.iter().any(|known| known.eq_ignore_ascii_case(word));
+    let goes_on = rest.trim_start().starts_with(|c: char| c.is_alphanumeric() || "*\"".contains(c));
+    (sql && goes_on).then_some(start..start + word.len())
 }
 
 pub(super) struct Parser<'a> {

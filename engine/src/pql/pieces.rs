@@ -28,7 +28,11 @@ impl<'a> Parser<'a> {
     }
 
     pub(super) fn aggregate(&mut self) -> Result<Aggregate, PqlError> {
-        let (alias, _) = self.name("a name for the figure, such as `total: sum(price)`")?;
+        let (alias, span) = self.name("a name for the figure, such as `total: sum(price)`")?;
+        if self.peek() == Some(Token::OpenParen) {
+            let message = format!("a figure needs a name: write `name: {alias}(..)`");
+            return Err(self.error(span, message));
+        }
         self.expect(Token::Colon, "`:`")?;
         let (name, span) = self.name("count, sum, avg, min or max")?;
         let known = Function::ALL.map(|(name, _)| name);

@@ -9,6 +9,7 @@ use super::error::PqlError;
 use super::parse::Parser;
 use super::suggest::did_you_mean;
 use super::token::Token;
+use super::words::IMAGES;
 use std::ops::Range;
 
 /// Every step, in the order in which they act.
@@ -331,7 +332,7 @@ impl Parser<'_> {
             (word, _) if word == "before" => Ok(Image::Before),
             (word, _) if word == "after" => Ok(Image::After),
             (word, span) => {
-                let near = did_you_mean(&word, &["before", "after"]);
+                let near = did_you_mean(&word, &IMAGES);
                 Err(self.error(span, format!("expected before or after, found `{word}`{near}")))
             }
         }

@@ -28,7 +28,7 @@ fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
 /// The known word nearest to `word`, if one is near enough to be meant. Words of
 /// other languages that mean the same are known too.
 pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    const SYNONYMS: [(&str, &str); 22] = [
+    const SYNONYMS: [(&str, &str); 24] = [
         ("where", "filter"),
         ("find", "filter"),
         ("match", "filter"),
@@ -50,6 +50,8 @@ pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
         ("average", "avg"),
         ("mean", "avg"),
         ("like", "~"),
+        ("is", "="),
+        ("equals", "="),
         ("unique", "distinct"),
     ];
     let lower = word.to_lowercase();
@@ -67,7 +69,7 @@ pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
 }
 
 /// `; did you mean ..?`, or nothing.
-pub(super) fn did_you_mean(word: &str, known: &[&str]) -> String {
+pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> String {
     nearest(word, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"))
 }
 

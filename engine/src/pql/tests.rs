@@ -208,7 +208,23 @@ fn an_error_shows_its_place_and_what_was_expected() {
 #[test]
 fn nothing_is_skipped() {
     for (text, expected) in [
-        ("", "expected the name of a store, found the end of the query"),
+        ("", "the query is empty: begin with a store, such as flights.count()"),
+        (" \n", "the query is empty"),
+        ("(", "expected the name of a store, found `(`"),
+        ("SELECT * FROM flights", "PQL is no SQL: begin with a store"),
+        ("update s set a = 1", "column 1: PQL is no SQL"),
+        ("select .fliter()", "did you mean `filter`"),
+        ("s.filter(a <> 1)", "column 12: `<>` is no operator: write `!=`"),
+        (
+            "s.filter(a is null)",
+            "`is` is no operator; expected =, !=, >, >=, <, <=, ~, in, between",
+        ),
+        ("s.filter(a is null)", "did you mean `=`?"),
+        ("s.filter(a = 1 && b = 2)", "`&` is no part of PQL: write `and`"),
+        ("s.filter(a = 1 || b = 2)", "`|` is no part of PQL: write `or`"),
+        ("s.filter(!a exists)", "`!` is no part of PQL: write `not`"),
+        ("s // all", "`/` is no part of PQL, which has no comments"),
+        ("s.aggregate(avg(a))", "column 13: a figure needs a name: write `name: avg(..)`"),
         ("s.filter()", "expected a field, found `)`"),
         ("s.filter(a)", "`)` is no operator"),
         ("s.filter(a like 'x')", "`like` is no operator"),
@@ -279,7 +295,10 @@ fn nothing_is_skipped() {
         ("s.filter(a = 1).insert({})", "insert() stands alone"),
         ("s.drop()", "`drop` is no step"),
         ("s filter(a = 1)", "expected `.` and a step"),
-        ("s.filter(a = 1); t", "`;` is no part of PQL"),
+        (
+            "s.filter(a = 1); t",
+            "`;` is no part of PQL: one query is one chain, and nothing ends it",
+        ),
     ] {
         let shown = error(text);
         assert!(shown.contains(expected), "{text}\n{shown}");
@@ -371,7 +390,7 @@ fn every_word_is_coloured() {
 }
 
 /// Texts that mean all there is to say.
-fn queries() -> impl Strategy<Value = String> {
+pub(super) fn queries() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec!["a", "b.c", "`d e`", "in.`not`", "x.0.y", "key", "n"]);
     let literal = prop::sample::select(vec![
         "1",

@@ -69,6 +69,24 @@ impl Token {
     }
 }
 
+/// What to write instead of the signs of other languages.
+fn meant(rest: &str) -> &'static str {
+    for (sign, advice) in [
+        ("&", ": write `and`"),
+        ("|", ": write `or`"),
+        ("!", ": write `not`"),
+        ("//", ", which has no comments"),
+        ("/*", ", which has no comments"),
+        ("#", ", which has no comments"),
+        (";", ": one query is one chain, and nothing ends it"),
+    ] {
+        if rest.starts_with(sign) {
+            return advice;
+        }
+    }
+    ""
+}
+
 /// A word and where it stands.
 pub(super) type Spanned = (Token, Range<usize>);
 
@@ -84,7 +102,7 @@ pub(super) fn split(text: &str) -> Result<Vec<Spanned>, PqlError> {
                     '"' | '\'' => "this string has no end: close it with the same quote".to_owned(),
                     '`' => "this name has no end: close it with another `".to_owned(),
                     '$' => "a parameter is $ and a number, such as $1".to_owned(),
-                    other => format!("`{other}` is no part of PQL"),
+                    other => format!("`{other}` is no part of PQL{}", meant(&text[span.start..])),
                 };
                 return Err(PqlError::new(text, span, message));
             }

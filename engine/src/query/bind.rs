@@ -4,6 +4,7 @@
 //! that fits its place, and was used. A plan is bounded: [`MAX_VALUES_BYTES`]. Its
 //! conditions have the one form of `normal.rs`.
 
+use crate::error::shown;
 use crate::pql::ast::{
     self, Comparison, Expr, Image, KeyOperand, Lookup, Mutation, Operand, Order, Output, Path,
     Query, Select, Shape, Verb,
@@ -125,7 +126,11 @@ impl Given<'_> {
 
     fn value(&self, n: u16) -> Result<Value<'_>, String> {
         let value = self.parameters.as_ref().and_then(|doc| doc.get(&n.to_string()));
-        value.ok_or_else(|| format!("parameter ${n} is not given: give values for $1 to ${n}"))
+        value.ok_or_else(|| {
+            format!(
+                "parameter ${n} is not given: give its value beside the query (planctl: --param)"
+            )
+        })
     }
 
     fn take(&self, bytes: usize) -> Result<(), String> {
@@ -254,12 +259,21 @@ impl Given<'_> {
                 let pattern = self.text(operand, "~")?;
                 self.take(MAX_PATTERN_BYTES)?;
                 let regex = compiled(&pattern);
-                let regex = regex.map_err(|e| format!("~ takes a regular expression: {e}"))?;
+                let regex = regex.map_err(|e| no_pattern(&pattern, &e.to_string()))?;
                 test(path, Test::Matches(regex))
             }
             Expr::Exists(path) => test(path, Test::Exists),
         })
     }
+}
+
+/// What is wrong with a pattern; of what its parser draws, the last line says it.
+fn no_pattern(pattern: &str, fault: &str) -> String {
+    let fault = fault.rsplit("error: ").next().unwrap_or_default().trim_end_matches('.');
+    format!(
+        "~: {} is no regular expression that can be taken: {fault}; a sign that stands for itself has a \\ before it",
+        shown(pattern)
+    )
 }
 
 /// Bytes a copy of a value takes, about.

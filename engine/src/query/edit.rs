@@ -38,7 +38,10 @@ pub fn apply(edits: &[Edit], doc: Doc<'_>) -> Result<Vec<u8>, String> {
                         }
                         Some(other) => {
                             let kind = other.type_name();
-                            return Err(format!("inc {path}: the field holds a {kind}, no number"));
+                            return Err(format!(
+                                "inc {path}: the field holds a {kind}, no number: leave such documents out with \
+                                 filter(..), or set the field first"
+                            ));
                         }
                     };
                     made.push((path, ValueBuf::new(sum).map_err(|e| e.to_string())?));
@@ -79,7 +82,10 @@ fn pushed(path: &str, held: Option<Value<'_>>, item: Value<'_>) -> Result<ValueB
         }
         Some(other) => {
             let kind = other.type_name();
-            return Err(format!("push {path}: the field holds a {kind}, no array"));
+            return Err(format!(
+                "push {path}: the field holds a {kind}, no array: leave such documents out with \
+                 filter(..), or set the field first"
+            ));
         }
     }
     array.item(item).end();

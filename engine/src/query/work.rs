@@ -250,7 +250,10 @@ impl Work {
                 "group by fields of fewer values, filter first, or let it spill to disk \
                         (limits.query_spill)"
             }
-            "look up" => "look up fewer documents for each row, or in a smaller store",
+            "look up" => {
+                "make an index of the field that is looked up in the other store, or look up \
+                 fewer documents for each row"
+            }
             "sort" => {
                 "add a limit(n), pluck fewer fields, filter first, or let it spill to disk \
                        (limits.query_spill)"

@@ -235,7 +235,6 @@ fn a_cursor_is_found_by_its_user_and_session_alone() {
         ann.in_session(engine.begin_session()),
         ann.in_session(0),
         Principal::new("bob", Role::ReadOnly).in_session(1),
-        Principal::new("ann", Role::Admin).in_session(1),
         Principal::service("ann").in_session(1),
     ] {
         unknown(&engine, &other, cursor);

@@ -49,9 +49,11 @@ fn a_session_authenticates_once() {
 
 /// For each operation, a request that would be carried out if the role allowed it.
 fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Request<'a>> {
-    static DDL: LazyLock<(Vec<u8>, Vec<u8>)> =
-        LazyLock::new(|| (doc(r#"{"fields": ["a"]}"#), doc(r#"{"ttl": null}"#)));
-    let (definition, change) = &*DDL;
+    static DDL: LazyLock<[Vec<u8>; 4]> = LazyLock::new(|| {
+        [r#"{"fields": ["a"]}"#, r#"{"ttl": null}"#, r#"{"role": "read_only"}"#, r#"{"next": 7}"#]
+            .map(doc)
+    });
+    let [definition, change, user, sequence] = &*DDL;
     let (store, key) = ("s", proto::Key(1));
     vec![
         Request::Ping,
@@ -85,6 +87,13 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         Request::CloseCursor { cursor: 1 },
         Request::RunningQueries,
         Request::CancelQuery { query: 1 },
+        Request::CreateUser { user: "ann", if_not_exists: true, definition: user },
+        Request::AlterUser { user: "bob", change: user },
+        Request::DropUser { user: "ann", if_exists: true },
+        Request::ListUsers,
+        Request::DescribeStore { store },
+        Request::AlterSequence { sequence: "q", change: sequence },
+        Request::FormatQuery { text: "s" },
     ]
 }
 
@@ -93,17 +102,18 @@ fn every_role_does_what_it_may_and_nothing_else() {
     let (batch, document) = (batch(&[(None, "{}")]), doc("{}"));
     let requests = each(&batch, &document);
     for (who, expected) in [
-        (Principal::new("u", Role::None), "y------------------------------"),
-        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy------------yyyyyy"),
-        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--------yyyyyyy"),
-        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yyyyyyy"),
-        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
+        (Principal::new("u", Role::None), "y-------------------------------------"),
+        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy------------yyyyyy----y-y"),
+        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--------yyyyyyy----y-y"),
+        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yyyyyyy----y-y"),
+        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
     ] {
         let mut found = String::new();
         for request in &requests {
             let engine = with_backups();
             insert(&engine, 1, r#"{"a": 1}"#);
             done(&engine, Request::CreateSequence { sequence: "q", if_not_exists: false });
+            put_user(&engine, "bob", Role::ReadWrite);
             // Cursor 1, if it may have one.
             let stream = Request::Stream { rows: 1, bytes: 0, text: "s", parameters: None };
             ask_as(&engine, &who, stream);

@@ -1,5 +1,6 @@
 //! The engine as its callers see it: packets in, packets out, on a simulated disk.
 
+mod altered;
 mod backup;
 mod cursors;
 mod dispatch;
@@ -15,7 +16,9 @@ mod planner_model;
 mod query;
 mod recovery;
 mod running;
+mod sequences;
 mod statistics;
 mod stores;
 mod tending;
+mod users;
 mod verify;

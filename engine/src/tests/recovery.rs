@@ -117,6 +117,50 @@ fn a_power_cut_at_any_call_loses_no_acknowledged_step() {
     }
 }
 
+/// Users made, changed and dropped, in async mode; returns how many of the changes were
+/// acknowledged.
+fn people(disk: Arc<SimDisk>) -> usize {
+    let clock = Arc::new(SimClock::new(NOW));
+    let opened = Engine::open(disk, clock, Arc::new(SimEntropy::new(1)), options());
+    let Ok(engine) = opened else { return 0 };
+    let user = |role: &str| doc(&format!(r#"{{"role": "{role}", "key": "twelve-bytes"}}"#));
+    let (admin, reader) = (user("admin"), user("read_only"));
+    let changed = doc(r#"{"role": "none"}"#);
+    let create = |user, definition| Request::CreateUser { user, if_not_exists: false, definition };
+    let steps = [
+        create("ann", &admin),
+        create("bob", &reader),
+        Request::AlterUser { user: "bob", change: &changed },
+        Request::DropUser { user: "bob", if_exists: false },
+    ];
+    let done = |step: &Request<'_>| !matches!(ask(&engine, *step), Said::Refused(..));
+    steps.iter().take_while(|step| done(step)).count()
+}
+
+#[test]
+fn a_power_cut_at_any_call_loses_no_acknowledged_change_of_a_user_in_async_mode_either() {
+    let states: [&[(&str, &str)]; 5] = [
+        &[],
+        &[("ann", "admin")],
+        &[("ann", "admin"), ("bob", "read_only")],
+        &[("ann", "admin"), ("bob", "none")],
+        &[("ann", "admin")],
+    ];
+    let whole = SimDisk::new(9);
+    assert_eq!(people(whole.clone()), 4);
+    for cut in 1..=whole.calls() {
+        let disk = SimDisk::new(cut);
+        disk.crash_after(cut);
+        let acknowledged = people(disk.clone());
+        let engine = open_on(disk.restart_worst(), options());
+        let catalog = engine.catalogs.read();
+        let found: Vec<_> =
+            catalog.users.iter().map(|(name, user)| (name.as_str(), user.role.name())).collect();
+        let possible = states.get(acknowledged..(acknowledged + 2).min(5)).unwrap();
+        assert!(possible.contains(&&found[..]), "cut {cut}, after {acknowledged}: {found:?}");
+    }
+}
+
 #[test]
 fn a_failed_sync_refuses_writes_and_reads_go_on() {
     let disk = SimDisk::new(1);
@@ -263,7 +307,10 @@ fn a_catalog_that_cannot_be_read_is_not_opened() {
         (vec![(b"\x01s", store(16))], "missing or too low"),
     ] {
         let Err(error) = with_catalog(&records) else { panic!("opened: {words}") };
-        assert!(error.to_string().contains(words), "{error}");
+        let told = error.to_string();
+        assert!(told.contains(words), "{told}");
+        let damage = matches!(error, OpenError::Catalog(_));
+        assert_eq!(told.contains("`planck salvage --dir DIR --to NEW`"), damage, "{told}");
     }
 }
 

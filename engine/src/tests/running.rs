@@ -31,7 +31,7 @@ fn queries_are_listed_and_cancelled_by_their_users_and_by_admins() {
     assert_eq!(list(&bob), [of_bob]);
     assert_eq!(list(&Principal::service("ann")), Vec::<String>::new());
     let cancel = |query| Request::CancelQuery { query };
-    let words = &["no query 1 of yours", "RunningQueries"];
+    let words = &["no query 1 of yours", "`planctl queries` shows"];
     refused_as(&engine, &bob, cancel(first), Status::UnknownQuery, words);
     assert_eq!(ask_as(&engine, &user("ann", 9), cancel(first)), Said::Empty);
     unknown(&engine, &ann, first);

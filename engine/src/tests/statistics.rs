@@ -145,7 +145,7 @@ fn a_lookup_by_an_index_finds_what_one_without_finds() {
 fn a_store_too_large_for_memory_is_looked_into_by_an_index() {
     let engine = two(Limits { query_memory: 30_000, ..Limits::default() });
     let text = "s.lookup(t, c = code).pluck(c, t.0.n)";
-    refused(&engine, query(text), Status::QueryMemory, &["look up", "smaller store"]);
+    refused(&engine, query(text), Status::QueryMemory, &["look up", "make an index of the field"]);
     index(&engine, "t", r#"{"name":"i","fields":["code"]}"#);
     assert_eq!(rows(&engine, text).len(), 13);
     // However many rows there are, and however often the same is found.

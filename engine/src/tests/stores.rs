@@ -132,3 +132,46 @@ fn the_number_of_stores_is_bounded() {
     done(&engine, drop_store("s17"));
     done(&engine, create("more"));
 }
+
+#[test]
+fn a_store_is_described_with_its_schema_as_it_was_set() {
+    let engine = with_store();
+    insert(&engine, 1, "{}");
+    let alter = |change: &str| {
+        done(&engine, Request::AlterStore { store: "s", change: &doc(change) });
+    };
+    let describe = || match done(&engine, Request::DescribeStore { store: "s" }) {
+        Said::Document(text) => text,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(vec![describe()], list(&engine), "without a schema it is the row of the list");
+    alter(r#"{"schema": "{ \"required\" :[]}", "ttl": {"field": "at", "seconds": 60}}"#);
+    let text = describe();
+    assert!(text.contains(r#""schema":"{ \"required\" :[]}""#), "{text}");
+    assert!(text.contains(r#""ttl":{"field":"at","seconds":60}"#), "{text}");
+    assert!(list(&engine)[0].contains(r#""schema":true,"#), "the list has its text for none");
+    assert!(text.contains(r#""documents":1"#) && text.contains(r#""name":"_ttl""#), "{text}");
+    refused(
+        &engine,
+        Request::DescribeStore { store: "t" },
+        Status::UnknownStore,
+        &["\"t\"", "create it"],
+    );
+
+    // The longest schema does not fit the shortest message.
+    let limits = crate::Limits {
+        max_message_size: 64 << 10,
+        max_document_size: 1 << 10,
+        max_batch_size: 10,
+        ..crate::Limits::default()
+    };
+    let engine = open_with(limits);
+    let schema = format!(r#"{{"title":"{}"}}"#, "x".repeat((64 << 10) - 12));
+    let set = |draft: &mut crate::catalog::Draft| {
+        draft.set_schema("s", Some(crate::catalog::Schema::parse(&schema)?))
+    };
+    engine.catalogs.change(&engine.lsm, set).unwrap();
+    let words = &["raise limits.max_message_size"];
+    let describe = Request::DescribeStore { store: "s" };
+    refused(&engine, describe, Status::ResultTooLarge, words);
+}

@@ -2,7 +2,7 @@
 //!
 //! What must stay true: replies leave in the order of their requests. At most
 //! one batch of whole requests is at work; its replies are written before more is
-//! read. Memory for a large request is taken from the budget all sessions share
+//! read. A session whose user is gone is told so and ends. Memory for a large request is taken from the budget all sessions share
 //! before its bytes are received. A session that ends, however it ends, gives
 //! back its place.
 
@@ -211,14 +211,15 @@ fn one<H: WireHandler>(
     }
     let done = catch_unwind(AssertUnwindSafe(|| handler.handle(session, packet, out)));
     let reply = out.get(start..).unwrap_or_default();
-    let fit = Header::split(reply).is_ok_and(|(h, _)| h.kind == Kind::Reply && h.id == header.id);
-    if done.is_err() || !fit {
+    let fits = |h: &Header| h.kind == Kind::Reply && h.id == header.id;
+    let head = Header::split(reply).ok().map(|(head, _)| head).filter(fits);
+    let (Ok(()), Some(head)) = (done, head) else {
         tracing::error!(code = header.code, "a request got no whole reply from the engine");
         out.truncate(start);
         let message = "the request could not be carried out; see the server's log";
         ReplyWriter::new(header.id, out).error(Status::Internal, message);
         return false;
-    }
+    };
     let bytes = reply.len();
     if bytes > limit {
         out.truncate(start);
@@ -227,7 +228,8 @@ fn one<H: WireHandler>(
         );
         ReplyWriter::new(header.id, out).error(Status::ResultTooLarge, &message);
     }
-    true
+    // Whoever the session was for is gone: it gives its place back.
+    head.code != Status::NotAuthenticated as u16
 }
 
 /// Writes and flushes within `patience` and what 16 KiB/s take on top.

@@ -85,3 +85,21 @@ async fn draining_cuts_off_what_does_not_finish() {
     soon(house.server.drain()).await;
     assert!(matches!(soon(asking).await.unwrap(), Err(ClientError::Lost(_))));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_user_is_gone_is_told_so_and_gives_its_place_back() {
+    let house = plain(WireOptions { max_sessions: 1, idle_timeout: LONG, ..options() }).await;
+    let mut stream = authenticated(&house).await;
+    // What was sent behind it is not carried out.
+    let asked: Vec<u8> = ["who", "gone", "who"]
+        .iter()
+        .flat_map(|text| encoded(Request::Query { text, parameters: None }))
+        .collect();
+    stream.write_all(&asked).await.unwrap();
+    let replies = until_closed(&mut stream).await;
+    let first = HEADER_BYTES + "ann".len();
+    let gone = Reply::Error { status: Status::NotAuthenticated, message: "the user was dropped" };
+    assert_eq!(Reply::decode(&replies[first..]).unwrap().1, gone);
+    assert_eq!(house.echo.handled.load(Ordering::SeqCst), 2);
+    house.client_eventually().await;
+}

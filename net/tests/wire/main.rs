@@ -89,6 +89,7 @@ impl WireHandler for Handler {
             ("number", n) => reply.count(n.parse().unwrap()),
             ("bytes", n) => reply.error(Status::NotFound, &"x".repeat(n.parse().unwrap())),
             ("who", _) => reply.error(Status::NotFound, session),
+            ("gone", _) => reply.error(Status::NotAuthenticated, "the user was dropped"),
             ("panic", _) => panic!("asked to"),
             ("wait", _) => {
                 let mut gate = self.0.gate.lock().unwrap();

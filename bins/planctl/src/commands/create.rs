@@ -4,6 +4,7 @@ use super::open;
 use crate::failure::Failure;
 use crate::options::Global;
 use crate::output;
+use crate::table::visible;
 use clap::Subcommand;
 use proto::Request;
 
@@ -14,7 +15,7 @@ pub(crate) enum Create {
         after_help = "Example:\n  planctl create store flights --if-not-exists --dir ./service"
     )]
     Store {
-        /// A letter or _, then letters, digits and _
+        /// A letter, then letters, digits and _
         name: String,
         /// Do nothing, and succeed, if there is one of that name
         #[arg(long)]
@@ -27,15 +28,15 @@ impl Create {
         let Create::Store { name, if_not_exists } = self;
         let request = Request::CreateStore { store: name, if_not_exists: *if_not_exists };
         open(global)?.ask(&request)?.reply()?;
-        done(global, name, "created")
+        done(global, "store", name, "created")
     }
 }
 
-/// Says that a store was made or removed.
-pub(super) fn done(global: &Global, name: &str, what: &str) -> Result<(), Failure> {
+/// Says what was done to something, such as a store.
+pub(super) fn done(global: &Global, kind: &str, name: &str, what: &str) -> Result<(), Failure> {
     if global.json {
-        return output::print(&output::object(&[("store", name.into()), ("done", what.into())]));
+        return output::print(&output::object(&[(kind, name.into()), ("done", what.into())]));
     }
-    output::note(&format!("store {name} is {what}"));
+    output::note(&format!("{kind} {} is {what}", visible(name)));
     Ok(())
 }

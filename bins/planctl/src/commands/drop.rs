@@ -33,7 +33,7 @@ impl Drop {
         }
         let request = Request::DropStore { store: name, if_exists: *if_exists };
         open(global)?.ask(&request)?.reply()?;
-        done(global, name, "removed")
+        done(global, "store", name, "removed")
     }
 }
 

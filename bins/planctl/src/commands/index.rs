@@ -151,13 +151,9 @@ impl Index {
         if let Some(name) = name {
             doc.push("name", name);
         }
+        let fields = fields.iter().map(|field| ordered(field)).collect::<Result<Vec<_>, _>>()?;
         doc.array("fields", |list| {
-            for field in fields {
-                let (path, descending) = match field.rsplit_once(':') {
-                    Some((path, "desc")) => (path, true),
-                    Some((path, "asc")) => (path, false),
-                    _ => (field.as_str(), false),
-                };
+            for (path, descending) in fields {
                 list.item_doc(|doc| {
                     doc.push("path", path).push("descending", descending);
                 });
@@ -168,6 +164,21 @@ impl Index {
             doc.push("filter", filter);
         }
         doc.finish().map_err(|e| Failure::usage(e.to_string()))
+    }
+}
+
+/// A field, and whether it sorts downwards.
+fn ordered(field: &str) -> Result<(&str, bool), Failure> {
+    match field.rsplit_once(':') {
+        None => Ok((field, false)),
+        Some((path, "asc")) => Ok((path, false)),
+        Some((path, "desc")) => Ok((path, true)),
+        Some((_, other)) => Err(Failure::usage(format!(
+            "{}: behind the colon stands asc or desc, not {}; a field with a colon in its name is \
+             written with :asc behind it",
+            visible(field),
+            visible(other)
+        ))),
     }
 }
 

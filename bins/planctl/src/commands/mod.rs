@@ -6,14 +6,17 @@ mod create;
 mod drop;
 mod explain;
 mod export;
+mod format;
 mod import;
 mod index;
 mod list;
 mod ping;
 mod queries;
 mod query;
+mod sequence;
 mod stats;
 mod store;
+mod user;
 
 use crate::failure::Failure;
 use crate::options::Global;
@@ -54,9 +57,16 @@ enum Command {
     /// Make, remove, show and prove indexes
     #[command(subcommand)]
     Index(index::Index),
-    /// Change a store: its name, what documents must look like, when they expire
+    /// Show a store, change its name, what documents must look like, when they expire
     #[command(subcommand)]
     Store(store::Store),
+    /// Make, change, remove and show sequences, and take numbers of them
+    #[command(subcommand)]
+    Sequence(sequence::Sequence),
+    /// Make, change, remove and show users
+    #[command(subcommand)]
+    User(user::User),
+    Format(format::Format),
     Backup(backup::Backup),
     Ping(ping::Ping),
     Queries(queries::Queries),
@@ -79,6 +89,9 @@ impl Cli {
             Command::Backup(command) => command.run(global),
             Command::Index(command) => command.run(global),
             Command::Store(command) => command.run(global),
+            Command::Sequence(command) => command.run(global),
+            Command::User(command) => command.run(global),
+            Command::Format(command) => command.run(global),
             Command::Ping(command) => command.run(global),
             Command::Queries(command) => command.run(global),
             Command::Cancel(command) => command.run(global),

@@ -4,6 +4,7 @@
 //! result is.
 
 use super::open;
+use crate::explained;
 use crate::failure::Failure;
 use crate::options::Global;
 use crate::output::{self, Out};
@@ -24,7 +25,8 @@ const PAGE: (u32, u32) = (1000, 1 << 20);
     planctl query 'flights.filter(carrier = $1).orderBy(dep_delay, desc).limit(5)' --param UA\n  \
     planctl query 'flights.groupBy(origin).aggregate(n: count())' --json | jq .n\n\n\
     Rows come as a table, of long results as one after the other, a count as a bare number;\n\
-    with --json as one object a line. All rows are of the moment the query was asked.")]
+    with --json as one object a line; explain() tells its steps, with --json all there is to\n\
+    them. All rows are of the moment the query was asked.")]
 pub(crate) struct Query {
     /// The query, in quotes that keep the shell out
     text: String,
@@ -109,7 +111,9 @@ fn show_page(out: &mut Out, reply: &Reply<'_>, json: bool) -> Result<Option<u64>
         Reply::Key(key) => show_key(out, *key, json)?,
         Reply::Keys(keys) => keys.iter().try_for_each(|key| show_key(out, key, json))?,
         Reply::Document(bytes) => {
-            out.line(&to_json(Doc::parse(bytes).map_err(|_| unexpected())?))?;
+            let doc = Doc::parse(bytes).map_err(|_| unexpected())?;
+            let explained = if json { None } else { explained::render(doc) };
+            out.line(&explained.unwrap_or_else(|| to_json(doc)))?;
         }
         Reply::Empty if json => out.line("{}")?,
         Reply::Empty => output::note("done"),

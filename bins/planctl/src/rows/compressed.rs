@@ -37,13 +37,34 @@ impl Compression {
             Compression::None => source,
             Compression::Gzip => {
                 let source = BufReader::with_capacity(BUFFER, source);
-                Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(source)))
+                let text = Gzip(MultiGzDecoder::new(source));
+                Box::new(BufReader::with_capacity(BUFFER, text))
             }
             Compression::Zstd => Box::new(Frames {
                 source: Some(BufReader::with_capacity(BUFFER, source)),
                 frame: None,
             }),
         }
+    }
+}
+
+/// Gzip that says what to do when it is none.
+struct Gzip(MultiGzDecoder<BufReader<Box<dyn Read>>>);
+
+impl Read for Gzip {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        self.0.read(buffer).map_err(|error| match error.kind() {
+            UnexpectedEof => io::Error::new(
+                UnexpectedEof,
+                "it ends within gzip data: was it cut off, or is it no gzip?",
+            ),
+            InvalidData | InvalidInput => {
+                let text = format!("it is no gzip, or damaged: {error}; is it packed at all?");
+                io::Error::new(InvalidData, text)
+            }
+            _ => error,
+        })
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! What must stay true: an empty cell, or one that says what `--null` says, leaves
 //! its field out; all others are kept, typed by [`super::infer`]. A quote that is
-//! never closed does not read the file into memory.
+//! never closed does not read the file into memory, and the row it is in is a bad one:
+//! behind the end of a file a row is put that is swallowed only by an open quote.
 
 use super::infer::infer;
 use super::manifest::{Declared, Other, undeclared};
@@ -14,6 +15,10 @@ use std::cell::Cell;
 use std::io::Read;
 use std::rc::Rc;
 
+/// The row behind the end of a file; no file has it, as it holds NULs.
+const END: &[u8] = b"\0planck: the end\0";
+/// What is put there: the end of the last line, and a line of its own.
+const BEHIND: [&[u8]; 3] = [b"\n", END, b"\n"];
 /// What the reader may have read ahead of the row it gives.
 const READ_AHEAD: usize = 128 << 10;
 
@@ -34,8 +39,20 @@ pub(super) struct CsvRows<R: Read> {
     dialect: Dialect,
     /// Where this reader began.
     start: Place,
+    watch: Rc<Watch>,
+    /// Where the file ends, once all of it was given.
+    end: Option<Place>,
+}
+
+/// What the source tells who reads its rows.
+#[derive(Debug, Default)]
+struct Watch {
     /// Bytes read since the last row.
-    since: Rc<Cell<usize>>,
+    since: Cell<usize>,
+    /// Bytes read in all.
+    all: Cell<u64>,
+    /// Whether that is all of the source.
+    ended: Cell<bool>,
 }
 
 /// The columns of a file, and what becomes of each.
@@ -67,10 +84,10 @@ impl<R: Read> CsvRows<R> {
     pub(super) fn new(source: R, shape: &Shape, dialect: Dialect) -> Result<CsvRows<R>, Stop> {
         let headless = shape.manifest.as_ref().filter(|manifest| manifest.headless);
         let named = headless.is_none();
-        let (mut reader, since) = reader(source, dialect, named);
+        let (mut reader, watch) = reader(source, dialect, named);
         let header: csv::ByteRecord = match headless {
             Some(manifest) => manifest.fields.iter().map(|field| field.column.as_str()).collect(),
-            None => reader.byte_headers().map_err(stop)?.clone(),
+            None => header(reader.byte_headers().map_err(stop)?)?,
         };
         let all = columns(&header, shape).map_err(|what| Stop::Broken(BadRow::new(1, what)))?;
         Ok(CsvRows {
@@ -80,14 +97,15 @@ impl<R: Read> CsvRows<R> {
             shape: shape.clone(),
             dialect,
             start: Place::default(),
-            since,
+            watch,
+            end: None,
         })
     }
 
     /// The same columns, over a source that begins at `start`.
     pub(super) fn from(self, source: R, start: Place) -> CsvRows<R> {
-        let (reader, since) = reader(source, self.dialect, false);
-        CsvRows { reader, since, start, ..self }
+        let (reader, watch) = reader(source, self.dialect, false);
+        CsvRows { reader, watch, start, end: None, ..self }
     }
 
     fn row(&self, line: u64) -> Next {
@@ -138,9 +156,9 @@ fn reader<R: Read>(
     source: R,
     dialect: Dialect,
     named: bool,
-) -> (csv::Reader<Limited<R>>, Rc<Cell<usize>>) {
-    let since = Rc::new(Cell::new(0));
-    let limited = Limited { inner: source, since: since.clone() };
+) -> (csv::Reader<Limited<R>>, Rc<Watch>) {
+    let watch = Rc::new(Watch::default());
+    let limited = Limited { inner: source, watch: watch.clone() };
     let reader = csv::ReaderBuilder::new()
         .buffer_capacity(READ_AHEAD)
         .delimiter(dialect.separator)
@@ -150,7 +168,30 @@ fn reader<R: Read>(
         // first row of a reader that goes on somewhere is no header.
         .flexible(true)
         .from_reader(limited);
-    (reader, since)
+    (reader, watch)
+}
+
+/// The names in the first line.
+fn header(record: &csv::ByteRecord) -> Result<csv::ByteRecord, Stop> {
+    if record.len() == 1 && record.get(0) == Some(END) {
+        return Ok(csv::ByteRecord::new());
+    }
+    match closed(record) {
+        Ok(()) => Ok(record.clone()),
+        Err(_) => Err(Stop::Broken(BadRow::new(1, UNCLOSED))),
+    }
+}
+
+/// What is wrong with a row whose last cell goes on to the end of the file.
+const UNCLOSED: &str = "a quote in it is never closed: close it, or write the quote twice if it is \
+                        meant as one; was the file cut off?";
+
+/// Whether no quote was left open; else the row without what is behind the file.
+fn closed(record: &csv::ByteRecord) -> Result<(), csv::ByteRecord> {
+    let whole = |cell| <[u8]>::strip_suffix(cell, b"\n").and_then(|cell| cell.strip_suffix(END));
+    let Some(last) = record.iter().next_back().and_then(whole) else { return Ok(()) };
+    let last = last.strip_suffix(b"\n").unwrap_or(last);
+    Err(record.iter().take(record.len() - 1).chain([last]).collect())
 }
 
 /// The columns a header names; or what is wrong with it.
@@ -228,9 +269,24 @@ fn becomes(name: &str, shape: &Shape) -> Result<Becomes, String> {
 
 impl<R: Read> Rows for CsvRows<R> {
     fn next(&mut self) -> Result<Option<Next>, Stop> {
-        self.since.set(0);
+        if self.end.is_some() {
+            return Ok(None);
+        }
+        self.watch.since.set(0);
+        let before = self.place();
         let read = self.reader.read_byte_record(&mut self.record);
         let line = self.line(self.record.position().map_or(0, csv::Position::line));
+        if self.watch.ended.get() && matches!(read, Ok(true)) {
+            if self.record.len() == 1 && self.record.get(0) == Some(END) {
+                self.end = Some(before);
+                return Ok(None);
+            }
+            if let Err(whole) = closed(&self.record) {
+                self.end = Some(self.place());
+                self.record = whole;
+                return Ok(Some(Err(BadRow::new(line, UNCLOSED))));
+            }
+        }
         match read {
             Ok(false) => Ok(None),
             Ok(true) if self.record.len() != self.columns.all.len() => {
@@ -248,10 +304,20 @@ impl<R: Read> Rows for CsvRows<R> {
     }
 
     fn place(&self) -> Place {
+        if let Some(end) = self.end {
+            return end;
+        }
         let position = self.reader.position();
+        let (byte, all) = (position.byte(), self.watch.all.get());
+        // The lines of what is behind the file are none of it.
+        let behind = match byte.saturating_sub(all) {
+            0 => 0,
+            1 => 1,
+            _ => 2,
+        };
         Place {
-            offset: self.start.offset + position.byte(),
-            lines: self.start.lines + position.line().saturating_sub(1),
+            offset: self.start.offset + byte.min(all),
+            lines: self.start.lines + position.line().saturating_sub(1 + behind),
             ..Place::default()
         }
     }
@@ -304,135 +370,29 @@ fn stop_at(error: csv::Error, line: u64) -> Stop {
 /// Refuses to read on when no row has ended for too long.
 struct Limited<R> {
     inner: R,
-    since: Rc<Cell<usize>>,
+    watch: Rc<Watch>,
 }
 
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.since.get() > MAX_ROW_TEXT {
+        let Watch { since, all, ended } = &*self.watch;
+        if since.get() > MAX_ROW_TEXT {
             return Err(std::io::ErrorKind::FileTooLarge.into());
         }
         let read = self.inner.read(buffer)?;
-        self.since.set(self.since.get() + read);
-        Ok(read)
+        since.set(since.get() + read);
+        all.set(all.get() + read as u64);
+        if read > 0 || ended.get() {
+            return Ok(read);
+        }
+        let behind = BEHIND.concat();
+        // The reader's buffer is far longer.
+        let Some(place) = buffer.get_mut(..behind.len()) else { return Ok(0) };
+        place.copy_from_slice(&behind);
+        ended.set(true);
+        Ok(behind.len())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proto::json::to_json;
-
-    const PLAIN: Dialect = Dialect { separator: b',', comments: false };
-
-    fn read_with(text: &[u8], shape: &Shape) -> Result<Vec<String>, String> {
-        let told = |stop| match stop {
-            Stop::Broken(bad) => format!("{}: {}", bad.line, bad.what),
-            Stop::Io(error) => error.to_string(),
-        };
-        let mut rows = CsvRows::new(text, shape, PLAIN).map_err(told)?;
-        let mut all = Vec::new();
-        while let Some(next) = rows.next().map_err(told)? {
-            all.push(match next {
-                Ok(row) => {
-                    let key = row.key.map_or("-".to_owned(), |key| key.to_string());
-                    format!("{} {key} {}", row.line, to_json(Doc::parse(&row.document).unwrap()))
-                }
-                Err(bad) => format!("{}: {}", bad.line, bad.what),
-            });
-        }
-        Ok(all)
-    }
-
-    fn read(text: &str) -> Vec<String> {
-        read_with(text.as_bytes(), &Shape::default()).unwrap()
-    }
-
-    #[test]
-    fn cells_are_typed_one_by_one_and_empty_ones_left_out() {
-        let text =
-            "\u{feff}n,x,t,b\n1,2.5,\"a, \"\"b\"\"\",true\n,,,\n007,1.0,\"two\nlines\",x\n8,,,\n";
-        assert_eq!(
-            read(text),
-            [
-                r#"2 - {"n":1,"x":2.5,"t":"a, \"b\"","b":true}"#,
-                "3 - {}",
-                r#"4 - {"n":"007","x":1.0,"t":"two\nlines","b":"x"}"#,
-                r#"6 - {"n":8}"#,
-            ]
-        );
-    }
-
-    #[test]
-    fn nulls_are_left_out_and_text_columns_stay_text() {
-        let shape = Shape {
-            nulls: vec!["NA".into(), "-".into()],
-            text: vec!["code".into()],
-            ..Shape::default()
-        };
-        let text = "code,n\n12,NA\nNA,-\n,5\ntrue,NAN\n";
-        assert_eq!(
-            read_with(text.as_bytes(), &shape).unwrap(),
-            [
-                r#"2 - {"code":"12"}"#,
-                "3 - {}",
-                r#"4 - {"n":5}"#,
-                r#"5 - {"code":"true","n":"NAN"}"#,
-            ]
-        );
-    }
-
-    #[test]
-    fn keys_come_from_fields_or_from_the_column_key() {
-        let shape = Shape { key: Some("y:u16,c:t2".parse().unwrap()), ..Shape::default() };
-        let text = "c,y\n12,2013\n9E,\n";
-        let rows = read_with(text.as_bytes(), &shape).unwrap();
-        assert_eq!(rows[0], r#"2 07dd3132000000000000000000000000 {"c":"12","y":2013}"#);
-        assert!(rows[1].starts_with("3: it has no `y`"), "{}", rows[1]);
-
-        let key = "000102030405060708090a0b0c0d0e0f";
-        let rows = read(&format!("key,a\n{key},1\n,2\n12,3\n"));
-        assert_eq!(rows[..2], [format!("2 {key} {{\"a\":1}}"), "3 - {\"a\":2}".to_owned()]);
-        assert!(rows[2].contains("32 hexadecimal digits"), "{}", rows[2]);
-    }
-
-    #[test]
-    fn a_row_that_does_not_fit_the_header_or_is_no_text_is_bad_and_the_next_is_read() {
-        let rows = read_with(b"a,b\n1\n1,2,3\n\xff,1\n3,4\n", &Shape::default()).unwrap();
-        assert_eq!(
-            rows,
-            [
-                "2: it has 1 cell, and the first line names 2 columns",
-                "3: it has 3 cells, and the first line names 2 columns",
-                "4: column `a` is not UTF-8; convert the file",
-                r#"5 - {"a":3,"b":4}"#,
-            ]
-        );
-    }
-
-    #[test]
-    fn a_header_that_cannot_be_used_is_refused() {
-        let keyed = Shape { key: Some("year:u16".parse().unwrap()), ..Shape::default() };
-        let text = Shape { text: vec!["zip".into()], ..Shape::default() };
-        for (csv, shape, says) in [
-            ("", &Shape::default(), "1: the file is empty"),
-            ("a,,b\n", &Shape::default(), "1: column 2 has no name"),
-            ("a,b,a\n", &Shape::default(), "\"a\" occurs twice"),
-            ("a,b\n", &keyed, "--key names `year`, and the columns are a, b"),
-            ("a,b\n", &text, "--text names `zip`"),
-            ("key,year\n", &keyed, "leave that option out"),
-        ] {
-            let error = read_with(csv.as_bytes(), shape).unwrap_err();
-            assert!(error.contains(says), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_quote_that_is_never_closed_does_not_read_the_file_into_memory() {
-        let endless = b"a,b\n1,2\n3,\"".chain(std::io::repeat(b'x'));
-        let mut rows = CsvRows::new(endless, &Shape::default(), PLAIN).unwrap();
-        assert!(matches!(rows.next(), Ok(Some(Ok(_)))));
-        let Err(Stop::Broken(bad)) = rows.next() else { panic!("an endless row") };
-        assert!(bad.what.contains("is a quote not closed?"), "{}", bad.what);
-    }
-}
+mod tests;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// Rows of a page of Scan, whatever is asked for.
 pub(crate) const PAGE: usize = 70;
+/// Bytes of the text in a row of the store `endless`.
+pub(crate) const CELL: usize = 60 << 10;
 /// The error this engine's one bad query gets.
 pub(crate) const CARET: &str = "line 1, column 9: expected a step, found `nonsense`\n  \
                                 flights.nonsense()\n          ^^^^^^^^";
@@ -26,6 +28,8 @@ pub(crate) struct Memory {
     pub(crate) slow: Duration,
     /// Whether documents are counted in `batches` and forgotten.
     pub(crate) forgets: bool,
+    /// How many rows of [`CELL`] bytes the store `endless` has; they are nowhere.
+    pub(crate) endless: u128,
     /// What was asked of indexes and stores, in order.
     pub(crate) asked: Vec<String>,
     next: u128,
@@ -170,6 +174,17 @@ impl Memory {
                 Self::check(document)?;
                 self.store(store)?.insert(key, document.to_vec());
                 reply.key(key);
+            }
+            Request::Scan { store: "endless", after, limit, reverse: false } => {
+                let first = after.map_or(1, |after| after.0 + 1);
+                let last = (first + PAGE.min(limit as usize) as u128 - 1).min(self.endless);
+                let mut rows = reply.rows(true);
+                for key in first..=last {
+                    let mut doc = DocBuf::new();
+                    doc.push("n", key as i64).push("t", "x".repeat(CELL).as_str());
+                    rows.push(Key(key), &doc.finish().unwrap());
+                }
+                rows.finish((last < self.endless).then_some(Key(last)));
             }
             Request::Scan { store, after, limit, reverse: false } => {
                 std::thread::sleep(self.slow);

@@ -43,11 +43,14 @@ impl WireHandler for Handler {
         key: &str,
         _: SocketAddr,
     ) -> Result<Caller, (Status, String)> {
-        if key != SECRET {
-            return Err((Status::BadCredentials, "the user or the key is wrong".to_owned()));
-        }
-        let session = self.engine.begin_session();
-        let who = Principal::new(user, Role::Admin).in_session(session);
+        // The admin's hash would cost every test its time.
+        let who = match key == SECRET {
+            true => Principal::new(user, Role::Admin).in_session(self.engine.begin_session()),
+            false => {
+                let known = self.engine.authenticate(user, key);
+                known.map_err(|refusal| (refusal.status, refusal.message))?
+            }
+        };
         Ok(Caller(self.engine.clone(), who))
     }
 

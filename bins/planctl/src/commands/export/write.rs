@@ -46,7 +46,8 @@ impl Writer {
         for (at, name) in fields.iter().enumerate() {
             if name.is_empty() || fields[..at].contains(name) {
                 return Err(Failure::usage(format!(
-                    "--fields: the name {name:?} is empty or given twice"
+                    "--fields: the name {name:?} is empty or given twice: name each field once, with \
+                     a comma between two"
                 )));
             }
         }

@@ -51,7 +51,7 @@ impl Kind {
             "uuid" => Kind::Uuid,
             "binary" => Kind::Binary,
             "json" => Kind::Json,
-            _ => return Err(format!("the type `{name}` is none: {NAMES}")),
+            _ => return Err(format!("there is no type `{name}`: say one of {NAMES}")),
         };
         match format {
             Some(_) => Err("only date has a format".to_owned()),

@@ -123,7 +123,7 @@ impl Manifest {
             None => None,
             Some(name) => {
                 Some(<Format as clap::ValueEnum>::from_str(name, true).map_err(|_| {
-                    format!("format: {name:?} is none: json, ndjson, csv, bson or parquet")
+                    format!("format: there is no {name:?}: say json, ndjson, csv, bson or parquet")
                 })?)
             }
         };
@@ -342,13 +342,13 @@ fields:
         for (text, says) in [
             ("feilds: []", "unknown field `feilds`"),
             ("fields: [{name: a, typ: int32}]", "unknown field `typ`"),
-            ("fields: [{name: a, type: int}]", "field `a`: the type `int` is none"),
+            ("fields: [{name: a, type: int}]", "field `a`: there is no type `int`: say one of"),
             ("fields: [{name: a, type: int32, format: \"%Y\"}]", "only date"),
             ("fields: [{name: a, type: date, format: \"%Q\"}]", "field `a`: %Q"),
             ("fields: [{name: a}, {name: a, column: b}]", "declared twice"),
             ("fields: [{name: a}, {name: b, column: a}]", "take the column `a`"),
             ("separator: ab", "separator: one"),
-            ("format: xml", "format: \"xml\""),
+            ("format: xml", "format: there is no \"xml\": say json"),
             ("header: false", "needs fields"),
             ("key: a", "key: `a`"),
             ("fields: [", "line "),

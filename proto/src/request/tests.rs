@@ -1,0 +1,149 @@
+//! Each request as bytes and back, and bytes of a stranger.
+
+use super::*;
+use proptest::prelude::*;
+
+const DOC: &[u8] = &[12, 0, 0, 0, 0x10, b'a', 0, 7, 0, 0, 0, 0];
+
+fn every_request(batch: &BatchBuf) -> Vec<Request<'_>> {
+    let (store, key) = ("flights", Key(0xfeed));
+    vec![
+        Request::Ping,
+        Request::Auth { user: "admin", key: "secret" },
+        Request::Stats,
+        Request::List,
+        Request::CreateStore { store, if_not_exists: true },
+        Request::DropStore { store, if_exists: false },
+        Request::Insert { store, key: Some(key), document: DOC },
+        Request::BatchInsert { store, batch: batch.as_batch() },
+        Request::Read { store, key },
+        Request::Update { store, key, document: DOC, upsert: true },
+        Request::Delete { store, key },
+        Request::Scan { store, after: Some(key), limit: 9, reverse: true },
+        Request::Range { store, from: Key::MIN, to: key, limit: 0, reverse: false },
+        Request::Query { text: "flights.count()", parameters: Some(DOC) },
+        Request::Flush,
+        Request::Backup { begin: true, full: false },
+        Request::CreateIndex { store, if_not_exists: true, definition: DOC },
+        Request::DropIndex { store, index: "i", if_exists: true },
+        Request::AlterStore { store, change: DOC },
+        Request::CheckIndexes { store, index: Some("i") },
+        Request::CreateSequence { sequence: "n", if_not_exists: false },
+        Request::DropSequence { sequence: "n", if_exists: true },
+        Request::NextNumbers { sequence: "n", count: 7 },
+        Request::ListSequences,
+        Request::Stream { rows: 9, bytes: 1 << 20, text: "flights", parameters: Some(DOC) },
+        Request::Fetch { cursor: 7 },
+        Request::CloseCursor { cursor: 7 },
+        Request::RunningQueries,
+        Request::CancelQuery { query: 7 },
+        Request::CreateUser { user: "ann", if_not_exists: true, definition: DOC },
+        Request::AlterUser { user: "ann", change: DOC },
+        Request::DropUser { user: "ann", if_exists: true },
+        Request::ListUsers,
+        Request::DescribeStore { store },
+        Request::AlterSequence { sequence: "n", change: DOC },
+        Request::FormatQuery { text: "flights.count( )" },
+    ]
+}
+
+fn two_documents() -> BatchBuf {
+    let mut batch = BatchBuf::new();
+    batch.push(Some(Key(1)), DOC);
+    batch.push(None, DOC);
+    batch
+}
+
+#[test]
+fn every_request_round_trips_and_no_prefix_of_it_does() {
+    let batch = two_documents();
+    let requests = every_request(&batch);
+    assert_eq!(requests.len(), Opcode::ALL.len(), "a new operation needs a line in this test");
+    for request in requests {
+        let mut packet = Vec::new();
+        request.encode(42, &mut packet);
+        assert_eq!(Request::decode(&packet), Ok((42, request)));
+        for cut in 0..packet.len() {
+            assert!(Request::decode(&packet[..cut]).is_err(), "{request:?} cut at {cut}");
+        }
+        packet.push(0);
+        assert!(Request::decode(&packet).is_err(), "{request:?} with a byte more");
+    }
+}
+
+#[test]
+fn a_read_is_these_bytes() {
+    let mut packet = Vec::new();
+    Request::Read { store: "ab", key: Key(0x0102) }.encode(1, &mut packet);
+    assert_eq!(packet[24..], [2, 0, b'a', b'b', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+}
+
+fn body(request: Request<'_>) -> Vec<u8> {
+    let mut packet = Vec::new();
+    request.encode(1, &mut packet);
+    packet.split_off(HEADER_BYTES)
+}
+
+#[test]
+fn requests_about_cursors_and_running_queries_are_these_bytes() {
+    let (rows, bytes, text) = (0x0102, 0x03, "s");
+    let head = [2, 1, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, b's'];
+    assert_eq!(body(Request::Stream { rows, bytes, text, parameters: None }), head);
+    let parameters = Some(DOC);
+    let stream = Request::Stream { rows, bytes, text, parameters };
+    assert_eq!(body(stream), [&head[..], DOC].concat());
+    let number = 0x0102_0304_0506_0708;
+    let eight = [8, 7, 6, 5, 4, 3, 2, 1];
+    assert_eq!(body(Request::Fetch { cursor: number }), eight);
+    assert_eq!(body(Request::CloseCursor { cursor: number }), eight);
+    assert_eq!(body(Request::CancelQuery { query: number }), eight);
+    assert!(body(Request::RunningQueries).is_empty());
+}
+
+#[test]
+fn requests_about_indexes_are_these_bytes() {
+    let create = Request::CreateIndex { store: "s", if_not_exists: true, definition: DOC };
+    assert_eq!(body(create), [&[1, 0, b's', 1][..], DOC].concat());
+    let drop = Request::DropIndex { store: "s", index: "ab", if_exists: false };
+    assert_eq!(body(drop), [1, 0, b's', 2, 0, b'a', b'b', 0]);
+    let alter = Request::AlterStore { store: "s", change: DOC };
+    assert_eq!(body(alter), [&[1, 0, b's'][..], DOC].concat());
+    let all = Request::CheckIndexes { store: "s", index: None };
+    assert_eq!(body(all), [1, 0, b's', 0, 0]);
+    let next = Request::NextNumbers { sequence: "n", count: 0x0102 };
+    assert_eq!(body(next), [1, 0, b'n', 2, 1, 0, 0]);
+}
+
+#[test]
+fn requests_about_users_and_what_came_with_them_are_these_bytes() {
+    let create = Request::CreateUser { user: "u", if_not_exists: true, definition: DOC };
+    assert_eq!(body(create), [&[1, 0, b'u', 1][..], DOC].concat());
+    let alter = Request::AlterUser { user: "u", change: DOC };
+    assert_eq!(body(alter), [&[1, 0, b'u'][..], DOC].concat());
+    assert_eq!(body(Request::DropUser { user: "u", if_exists: true }), [1, 0, b'u', 1]);
+    assert!(body(Request::ListUsers).is_empty());
+    assert_eq!(body(Request::DescribeStore { store: "s" }), [1, 0, b's']);
+    let alter = Request::AlterSequence { sequence: "n", change: DOC };
+    assert_eq!(body(alter), [&[1, 0, b'n'][..], DOC].concat());
+    assert_eq!(body(Request::FormatQuery { text: "s" }), [1, 0, 0, 0, b's']);
+}
+
+#[test]
+fn a_batch_gives_back_its_documents() {
+    let batch = two_documents();
+    let items: Vec<_> = batch.as_batch().iter().collect();
+    assert_eq!(items, [(Some(Key(1)), DOC), (None, DOC)]);
+}
+
+proptest! {
+    #[test]
+    fn bytes_of_a_stranger_never_panic(code in 0u16..48, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let header = Header { kind: Kind::Request, code, id: 0, body: body.len() as u32 };
+        let packet = [&header.to_bytes()[..], &body].concat();
+        if let Ok((_, request)) = Request::decode(&packet) {
+            let mut again = Vec::new();
+            request.encode(0, &mut again);
+            prop_assert_eq!(again, packet);
+        }
+    }
+}
