@@ -146,13 +146,13 @@ impl Engine {
             }
             Request::ListSequences => self.list_sequences(reply)?,
             Request::CreateUser { user, if_not_exists, definition } => {
-                reply.document(&self.create_user(user, if_not_exists, definition)?);
+                reply.document(&self.create_user(who, user, if_not_exists, definition)?);
             }
             Request::AlterUser { user, change } => {
                 reply.document(&self.alter_user(who, user, change)?);
             }
             Request::DropUser { user, if_exists } => {
-                self.drop_user(user, if_exists)?;
+                self.drop_user(who, user, if_exists)?;
                 reply.empty();
             }
             Request::ListUsers => self.list_users(reply)?,

@@ -473,12 +473,14 @@ impl Lsm {
             self.commit_again(flusher)?;
             return Ok(Some(Step::Trimmed(self.trim(flusher)?)));
         }
-        let mut gone = self.wal.keep_spares(0)? as u64;
+        let gone = self.wal.keep_spares(0)? as u64;
         let flushed = self.flushed_lsn() == self.applied.load(Acquire);
-        if gone == 0 && flushed && self.wal.segments().len() == 1 {
+        let sound = self.wal.poisoned().is_none();
+        if gone == 0 && flushed && sound && self.wal.segments().len() == 1 {
             // Its file may have been used before, and be as long as a segment ever is.
             match self.wal.rotate_now().map_err(Error::from) {
-                Ok(true) => gone = self.trim(flusher)?,
+                // It goes now, or once the older meta page does not need it.
+                Ok(true) => return Ok(Some(Step::Trimmed(self.trim(flusher)?))),
                 Ok(false) => {}
                 Err(error) if error.shortage().is_some() => {}
                 Err(error) => return Err(error),

@@ -91,7 +91,8 @@ impl Version {
     }
 
     /// As [`Version::multi_get`], into `values`: of all keys, or of the first whose
-    /// records are not longer than `enough` together, and of one at least.
+    /// records are not longer than `enough` together, and of one at least; and of none
+    /// from one on whose record cannot be read.
     pub(crate) fn read_many<K: AsRef<[u8]>>(
         &self,
         keyspace: KeyspaceId,
@@ -110,15 +111,34 @@ impl Version {
         let Values { held, records: bytes } = values;
         held.extend(shared.into_iter().map(|value| value.map(Held::Shared)));
         bytes.reserve(records.iter().map(|(_, at)| at.len as usize).sum());
-        let read = self.records(&records, |reader, i, at| {
-            let len = reader.append_of(at, keyspace.0, keys[i].as_ref(), bytes)?;
-            held[i] = Some(Held::Record(bytes.len() - len..bytes.len()));
+        // A record that cannot be read is told to who comes to it, not to who is content
+        // with those before.
+        let mut bad: Option<(usize, Error)> = None;
+        self.records(&records, |reader, i, at| {
+            if bad.as_ref().is_some_and(|(first, _)| i > *first) {
+                return Ok(());
+            }
+            let start = bytes.len();
+            match reader.append_of(at, keyspace.0, keys[i].as_ref(), bytes) {
+                Ok(len) => held[i] = Some(Held::Record(bytes.len() - len..bytes.len())),
+                Err(error) => {
+                    bytes.truncate(start);
+                    bad = Some((i, error.into()));
+                }
+            }
             Ok(())
-        });
-        if read.is_err() {
-            values.clear();
+        })?;
+        match bad {
+            Some((0, error)) => {
+                values.clear();
+                Err(error)
+            }
+            Some((first, _)) => {
+                held.truncate(first);
+                Ok(())
+            }
+            None => Ok(()),
         }
-        read
     }
 
     fn locate<K: AsRef<[u8]>>(
@@ -255,7 +275,7 @@ mod tests {
     fn long_values_come_one_by_one_and_their_memory_goes() {
         const KS: KeyspaceId = KeyspaceId(3);
         let disk = SimDisk::new(1);
-        let lsm = Lsm::open(disk, Arc::new(SimClock::new(0)), Options::default()).unwrap();
+        let lsm = Lsm::open(disk.clone(), Arc::new(SimClock::new(0)), Options::default()).unwrap();
         assert!(lsm.snapshot().unwrap().is_vacant(KS).unwrap());
         let mut batch = Batch::new();
         for key in 0..4u8 {
@@ -274,6 +294,18 @@ mod tests {
         assert_eq!((values.get(1), values.get(2)), (None, None));
         values.clear();
         assert!(values.is_empty() && values.records.capacity() <= KEEP);
+        // A record that is damaged keeps those before it from nobody.
+        let file = disk.files().into_iter().find(|file| file.starts_with("vlog/")).unwrap();
+        let bytes = disk.file_bytes(&file).unwrap();
+        let at = bytes.windows(64).position(|w| w == [1u8; 64]).unwrap() as u64;
+        disk.corrupt(&file, at + 7, 1).unwrap();
+        let keys = [[3u8], [0], [1], [2]];
+        snapshot.read_many(KS, &keys, usize::MAX, &mut values).unwrap();
+        assert_eq!(values.len(), 2);
+        assert_eq!(values.get(1), Some(&vec![0u8; 1 << 20][..]));
+        let error = snapshot.read_many(KS, &keys[2..], usize::MAX, &mut values).unwrap_err();
+        assert!(error.is_damage() && values.is_empty(), "{error}");
+        disk.corrupt(&file, at + 7, 1).unwrap();
         // A cursor that is told how much is asked for gives no more and no less.
         for expected in [0, 1, 3, u64::MAX] {
             let all = Bound::Unbounded;

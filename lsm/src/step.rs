@@ -176,11 +176,13 @@ impl Lsm {
             Ok(Some(step)) => return Ok(step),
             Err(error) => {
                 // Less room may be enough to free some.
-                if reclaims
-                    && error.shortage().is_some()
-                    && let Ok(Some(step)) = self.reclaim(flusher, bar, idle)
-                {
-                    return Ok(step);
+                if error.shortage().is_some() {
+                    if reclaims && let Ok(Some(step)) = self.reclaim(flusher, bar, idle) {
+                        return Ok(step);
+                    }
+                    if let Ok(Some(step)) = self.pass_retired(flusher) {
+                        return Ok(step);
+                    }
                 }
                 return Err(error);
             }

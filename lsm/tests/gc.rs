@@ -410,3 +410,49 @@ fn a_reader_that_holds_too_many_segments_expires() {
     assert_all(&lsm.snapshot().unwrap(), KS, KEYS, 1);
     assert_exact(&disk, lsm);
 }
+
+#[test]
+fn what_was_written_anew_is_named_when_there_is_no_room_for_more() {
+    // Given half of everything dead, and little room: less than what lives in all the
+    // segments worth collecting before the trees would name it,
+    const ROOM: u64 = 24 << 10;
+    let disk = SimDisk::new(9);
+    let larger = Options {
+        memtable_bytes: 4 << 20,
+        vlog_segment_bytes: 16 << 10,
+        gc_step_bytes: 2 << 10,
+        ..options()
+    };
+    let open = |gc_dead_ratio| {
+        let options = Options { gc_dead_ratio, ..larger.clone() };
+        Lsm::open(Arc::clone(&disk) as _, Arc::new(SimClock::new(0)), options).unwrap()
+    };
+    let lsm = open(100);
+    (0..KEYS).for_each(|n| put(&lsm, KS, n, 0));
+    lsm.flush().unwrap();
+    (0..KEYS).step_by(2).for_each(|n| put(&lsm, KS, n, 1));
+    // (pages freed by a commit can be used again two later)
+    for _ in 0..3 {
+        lsm.flush().unwrap();
+        put(&lsm, KS, 0, 1);
+    }
+    lsm.flush().unwrap();
+    drop(lsm);
+    let lsm = open(30);
+    let before = bytes_of(&disk, "vlog/");
+    assert_eq!(lsm.stats().unwrap().gc_moved_bytes, 0);
+    let pages = |file: &String| disk.file_bytes(file).unwrap().len().div_ceil(4096) as u64;
+    let used: u64 = disk.files().iter().map(|file| pages(file) * 4096).sum();
+    disk.set_capacity(Some(used + ROOM));
+    // when it collects,
+    for _ in 0..2000 {
+        drop(lsm.step());
+    }
+    // then it does so with what room there is, and comes to its end.
+    let stats = lsm.stats().unwrap();
+    assert!(bytes_of(&disk, "vlog/") * 4 < before * 3, "{before}, {stats:?}");
+    assert_eq!((stats.gc_waiting_bytes, stats.gc_skipped.len()), (0, 0), "{stats:?}");
+    disk.set_capacity(None);
+    settle(&lsm);
+    assert_exact(&disk, lsm);
+}

@@ -50,6 +50,12 @@ fn users_are_made_changed_listed_and_dropped() {
     real.run(&["user", "create", "ann", "--role", "none", "--save-key", &left])
         .fails(5, "PLK-1211");
     assert!(!real.path("left.key").exists());
+    // There already, and whoever wanted the key has none.
+    let mut role = ["user", "create", "ann", "--role", "read_only", "--if-not-exists"].to_vec();
+    real.run(&role).ok();
+    role.extend(["--save-key", &left]);
+    real.run(&role).fails(1, "user alter ann --new-key --save-key");
+    assert!(!real.path("left.key").exists());
 
     std::fs::write(&chosen, "chosen-by-bob\n").unwrap();
     real.run(&["user", "create", "bob", "--role", "read_write", "--use-key", &chosen]).ok();

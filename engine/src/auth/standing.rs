@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use proto::Status;
 
 use super::{Principal, Role};
-use crate::catalog::User;
+use crate::catalog::{Catalog, User};
 use crate::error::shown;
 use crate::{Engine, Refusal};
 
@@ -28,6 +28,31 @@ impl Principal {
         self.session
     }
 
+    /// The caller as it is by this catalog.
+    ///
+    /// # Errors
+    /// Its user is gone, or has another key.
+    pub(crate) fn as_of(&self, catalog: &Catalog) -> Result<Cow<'_, Self>, Refusal> {
+        let Some(since) = self.key_since else { return Ok(Cow::Borrowed(self)) };
+        let valid = |user: &&User| user.key_since == since || user.key_by == Some(self.session);
+        let known = catalog.users.get(self.name());
+        if let Some(user) = known.filter(valid) {
+            return Ok(match user.role == self.role {
+                true => Cow::Borrowed(self),
+                false => Cow::Owned(self.with_role(user.role)),
+            });
+        }
+        let name = shown(self.name());
+        // A user of that name that was made since is another.
+        let message = match known {
+            Some(_) => {
+                format!("the key of user {name} was changed: connect again with the new one")
+            }
+            None => format!("user {name} was dropped: connect as another user, or ask an admin"),
+        };
+        Err(Refusal::new(Status::NotAuthenticated, message))
+    }
+
     fn with_role(&self, role: Role) -> Self {
         Principal { role, ..self.clone() }
     }
@@ -37,27 +62,12 @@ impl Engine {
     /// The caller as it is now.
     ///
     /// # Errors
-    /// Its user is gone, or has another key. Its cursors are let go of.
+    /// As [`Principal::as_of`]. Its cursors are let go of then.
     pub(crate) fn standing<'p>(&self, who: &'p Principal) -> Result<Cow<'p, Principal>, Refusal> {
-        let Some(since) = who.key_since else { return Ok(Cow::Borrowed(who)) };
-        let catalog = self.catalogs.read();
-        let valid = |user: &&User| user.key_since == since || user.key_by == Some(who.session);
-        let known = catalog.users.get(who.name());
-        if let Some(user) = known.filter(valid) {
-            return Ok(match user.role == who.role {
-                true => Cow::Borrowed(who),
-                false => Cow::Owned(who.with_role(user.role)),
-            });
+        let standing = who.as_of(&self.catalogs.read());
+        if standing.is_err() {
+            self.queries.end_session(who);
         }
-        self.queries.end_session(who);
-        let name = shown(who.name());
-        // A user of that name that was made since is another.
-        let message = match known {
-            Some(_) => {
-                format!("the key of user {name} was changed: connect again with the new one")
-            }
-            None => format!("user {name} was dropped: connect as another user, or ask an admin"),
-        };
-        Err(Refusal::new(Status::NotAuthenticated, message))
+        standing
     }
 }

@@ -139,7 +139,7 @@ pub(crate) struct Catalogs {
 
 /// A change being made: the catalog as it will be, and the batch that says so.
 pub(crate) struct Draft {
-    catalog: Catalog,
+    pub(crate) catalog: Catalog,
     batch: Batch,
 }
 

@@ -2,7 +2,9 @@
 //!
 //! What must stay true: no reply and no message has a key in it, but the reply that
 //! gives out one that was made; none has a hash. A change is durable when it is
-//! answered, in async mode too: who was shut out stays shut out.
+//! answered, in async mode too: who was shut out stays shut out. So the caller is asked
+//! about once more in the change itself: hashing a key takes long, and who was shut out
+//! meanwhile must not undo that.
 
 use proto::doc::{Doc, DocBuf, Value};
 use proto::{Key, ReplyWriter, Status};
@@ -23,6 +25,7 @@ impl Engine {
     /// created, key?}`, the key only if it was made here.
     pub(crate) fn create_user(
         &self,
+        who: &Principal,
         name: &str,
         if_not_exists: bool,
         definition: &[u8],
@@ -35,6 +38,7 @@ impl Engine {
         let (key_hash, made) = self.hashed(said.key.unwrap_or(KeyWish::Made))?;
         let now = self.now_millis();
         let created = self.catalogs.change(&self.lsm, |draft| {
+            who.as_of(&draft.catalog)?.check(Action::Users, "a new user")?;
             draft.create_user(name, role, &key_hash, if_not_exists, now)
         })?;
         self.sync()?;
@@ -55,9 +59,11 @@ impl Engine {
         change: &[u8],
     ) -> Result<Vec<u8>, Refusal> {
         let said = read(change, "{role: \"read_only\", key: \"text\" or null}, one or both")?;
-        if said.role.is_some() || !who.is_user(name) {
-            who.check(Action::Users, "a change of a role, or of another user,")?;
-        }
+        let check = |who: &Principal| match said.role.is_some() || !who.is_user(name) {
+            true => who.check(Action::Users, "a change of a role, or of another user,"),
+            false => Ok(()),
+        };
+        check(who)?;
         if said.role.is_none() && said.key.is_none() {
             return Err(bad("the change is empty: say role or key".to_owned()));
         }
@@ -66,7 +72,10 @@ impl Engine {
             None => (None, None),
         };
         let change = UserChange { role: said.role, key_hash, by: who.session() };
-        self.catalogs.change(&self.lsm, |draft| draft.alter_user(name, change))?;
+        self.catalogs.change(&self.lsm, |draft| {
+            who.as_of(&draft.catalog).and_then(|who| check(&who))?;
+            draft.alter_user(name, change)
+        })?;
         self.sync()?;
         let mut reply = DocBuf::new();
         reply.push("name", name);
@@ -75,10 +84,18 @@ impl Engine {
     }
 
     /// Removes a user; with `if_exists` it need not be there.
-    pub(crate) fn drop_user(&self, name: &str, if_exists: bool) -> Result<(), Refusal> {
-        if self.catalogs.change(&self.lsm, |draft| draft.drop_user(name, if_exists))? {
-            self.sync()?;
-        }
+    pub(crate) fn drop_user(
+        &self,
+        who: &Principal,
+        name: &str,
+        if_exists: bool,
+    ) -> Result<(), Refusal> {
+        self.catalogs.change(&self.lsm, |draft| {
+            who.as_of(&draft.catalog)?.check(Action::Users, "to drop a user")?;
+            draft.drop_user(name, if_exists)
+        })?;
+        // If it was gone already, that may not be durable yet.
+        self.sync()?;
         Ok(())
     }
 

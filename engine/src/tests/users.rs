@@ -324,3 +324,35 @@ fn nothing_shown_of_a_user_has_its_hash() {
     let shown = format!("{catalog:?} {:?}", engine.authenticate("ann", KEY).unwrap());
     assert!(shown.contains("ReadOnly") && !shown.contains("argon2"), "{shown}");
 }
+
+#[test]
+fn who_was_shut_out_while_a_request_was_on_its_way_changes_nothing() {
+    // Given sessions whose requests have passed the door and wait to be carried out,
+    let engine = with_store();
+    create_user(&engine, "ann", Role::ReadOnly);
+    create_user(&engine, "bob", Role::Admin);
+    create_user(&engine, "root", Role::Admin);
+    let enter = |name| engine.authenticate(name, KEY).unwrap();
+    let (ann, bob) = (enter("ann"), enter("bob"));
+    // when one gets another key, and the other another role,
+    alter(&engine, "ann", r#"{"key": "another-key-for-ann"}"#);
+    alter(&engine, "bob", r#"{"role": "read_only"}"#);
+    // then what they asked for is refused,
+    let key = doc(r#"{"key": "the-key-of-a-stranger"}"#);
+    let refused = engine.alter_user(&ann, "ann", &key).unwrap_err();
+    assert_eq!(refused.status, Status::NotAuthenticated, "{}", refused.message);
+    let user = doc(r#"{"role": "admin"}"#);
+    for refused in [
+        engine.create_user(&bob, "eve", false, &user).unwrap_err(),
+        engine.alter_user(&bob, "bob", &user).unwrap_err(),
+        engine.drop_user(&bob, "ann", false).unwrap_err(),
+    ] {
+        assert_eq!(refused.status, Status::Forbidden, "{}", refused.message);
+    }
+    // and a user made anew is not the one that was dropped.
+    done(&engine, drop_user("ann"));
+    create_user(&engine, "ann", Role::ReadOnly);
+    let refused = engine.alter_user(&ann, "ann", &key).unwrap_err();
+    assert_eq!(refused.status, Status::NotAuthenticated, "{}", refused.message);
+    assert_eq!(users(&engine).len(), 3, "{:?}", users(&engine));
+}

@@ -139,7 +139,13 @@ impl Lsm {
             };
             // An error shows again in the next step, which is where it is told.
             if !matches!(step, Ok(Some(_))) {
-                return;
+                break;
+            }
+        }
+        // Nobody else names what is left, and a store that is closed begins it again.
+        while !self.pace.attended() && !flusher.gc.moves.is_empty() {
+            if self.name_moves(flusher).is_err() {
+                break;
             }
         }
     }
@@ -178,13 +184,16 @@ impl Lsm {
         bar: Bar,
         idle: bool,
     ) -> Result<Option<Step>, Error> {
+        // Nothing that is written anew could be named.
+        if self.pages.poisoned().is_some() {
+            return Ok(None);
+        }
         if flusher.gc.moves_are_due(&self.options) {
             return self.name_moves(flusher).map(Some);
         }
         let bound = flusher.bound();
-        let mut job = match flusher.gc.job.take() {
-            // Chosen for want of other work, which there is now.
-            Some(job) if job.idle && !idle => return Ok(None),
+        // One chosen at rest is left when that is over.
+        let mut job = match flusher.gc.job.take().filter(|job| idle || !job.idle) {
             Some(job) => job,
             None => {
                 let Some(segment) = flusher.gc.victim(bar, bound) else {
@@ -209,8 +218,15 @@ impl Lsm {
         let gc = &mut flusher.gc;
         gc.debt = gc.debt.saturating_sub(piece.dead);
         let segment = job.segment;
-        if piece.ended || job.bytes.len() >= 2 * most {
-            self.write_anew(flusher, &mut job, piece.ended)?;
+        if (piece.ended || job.bytes.len() >= 2 * most)
+            && let Err(error) = self.write_anew(flusher, &mut job, piece.ended)
+        {
+            // Naming what is written takes less room, and frees what it empties.
+            if error.shortage().is_some() && !flusher.gc.moves.is_empty() {
+                flusher.gc.moves.begin();
+                return self.name_moves(flusher).map(Some);
+            }
+            return Err(error);
         }
         if !piece.ended {
             flusher.gc.job = Some(job);
@@ -238,7 +254,7 @@ impl Lsm {
         }
         self.values.sync()?;
         flusher.gc.moves.add(moves, job.segment, job.scan.offset(), ended);
-        self.gc.waiting.store(flusher.gc.moves.bytes(), Relaxed);
+        self.gc.waiting.store(flusher.gc.moves.waiting(), Relaxed);
         job.batch.clear();
         job.bytes.clear();
         Ok(())

@@ -46,6 +46,13 @@ pub(super) struct Move {
 /// Bytes of pages that a move costs, about: what bounds a step.
 const MOVE_BYTES: usize = 128;
 
+/// So many are named at a time at least.
+const LEAST: usize = 2;
+
+/// However large a store is, no more bytes of records than this wait to be named: they
+/// are there twice, and a store that is closed begins them again.
+const MOST: u64 = 256 << 20;
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Moves {
@@ -53,6 +60,8 @@ pub(super) struct Moves {
     moves: Vec<Move>,
     /// How many of them are named, once that has begun.
     named: Option<usize>,
+    /// How many are named at a time, if there was no room for more.
+    fewer: Option<usize>,
     /// Bytes of their records, and of memory.
     bytes: u64,
     memory: usize,
@@ -82,8 +91,8 @@ impl Moves {
         }
     }
 
-    /// Bytes of records that are not all named yet.
-    pub(super) fn bytes(&self) -> u64 {
+    /// Bytes of records, those already named among them.
+    pub(super) fn waiting(&self) -> u64 {
         self.bytes
     }
 
@@ -92,8 +101,21 @@ impl Moves {
         self.ended.contains(&victim)
     }
 
+    /// Leaves out what is named and what this victim has: it is begun again.
+    fn forget(&mut self, victim: u32) {
+        let named = self.named.take().unwrap_or(0);
+        self.moves.drain(..named);
+        self.moves.retain(|m| m.from.segment != victim);
+        self.cleared.remove(&victim);
+        self.ended.remove(&victim);
+        self.named = Some(0);
+        if self.cleared.is_empty() {
+            *self = Moves::default();
+        }
+    }
+
     /// Begins naming, or goes on with it: where.
-    fn begin(&mut self) -> usize {
+    pub(super) fn begin(&mut self) -> usize {
         if self.named.is_none() {
             self.moves
                 .sort_by(|a, b| (a.keyspace, a.key.as_ref()).cmp(&(b.keyspace, b.key.as_ref())));
@@ -121,6 +143,11 @@ fn settle<'a>(moves: &'a [Move], version: &Version) -> Result<Vec<(u32, &'a Move
     Ok(living)
 }
 
+/// Whether it is about what a tree holds, and would be met again.
+fn blames(error: &Error) -> bool {
+    error.is_damage() || matches!(error, Error::Pages(btree::Error::Refused { .. }))
+}
+
 impl Collector {
     /// Where to begin with a victim.
     pub(super) fn looked_through(&self, segment: u32) -> u64 {
@@ -138,57 +165,74 @@ impl Collector {
         let moves = &self.moves;
         let step = options.gc_step_bytes as u64;
         moves.named.is_some()
-            || moves.bytes >= (self.totals().0 / SHARE).max(2 * step)
+            || moves.bytes >= (self.totals().0 / SHARE).min(MOST).max(2 * step)
             || moves.memory >= options.memtable_bytes
             || self.singly && !moves.ended.is_empty()
     }
 }
 
 impl Lsm {
-    /// The trees name a piece of the new places. If they cannot, what was written anew
-    /// is dead, and the victims are to be begun again where they had cleared.
+    /// The trees name a piece of the new places.
+    ///
+    /// # Errors
+    /// Room or the disk may come back: nothing is lost, and it goes on where it was. (Of
+    /// damage the victim is left alone, if it is known which; else what was written anew
+    /// is dead, and victims go one by one.)
     pub(super) fn name_moves(&self, flusher: &mut Flusher) -> Result<Step, Error> {
-        let job = flusher.gc.job.take();
         let mut moves = std::mem::take(&mut flusher.gc.moves);
-        self.gc.waiting.store(0, Relaxed);
         let version = self.version.load_full();
         let segment = *moves.cleared.keys().next().expect("called only if there are some");
         let from = moves.begin();
-        let most = (self.options.gc_step_bytes / MOVE_BYTES).max(2);
+        let most = moves.fewer.unwrap_or((self.options.gc_step_bytes / MOVE_BYTES).max(LEAST));
         let to = (from + most).min(moves.moves.len());
-        let living = match settle(&moves.moves[from..to], &version) {
-            Ok(living) => living,
-            Err((victim, error)) if error.is_damage() => {
-                return Ok(self.skip(flusher, victim, &error));
-            }
-            // Room or the disk may come back.
-            Err((_, error)) => return Err(error),
-        };
         let ended = to == moves.moves.len();
         let cleared = if ended { Some(&moves.cleared) } else { None };
-        if let Err(error) = self.commit_moves(flusher, &version, &living, cleared) {
-            if !error.is_damage() {
-                return Err(error);
+        let moved_bytes = match settle(&moves.moves[from..to], &version) {
+            Ok(living) => self
+                .commit_moves(flusher, &version, &living, cleared)
+                .map(|()| living.iter().map(|(_, m)| u64::from(m.from.len)).sum::<u64>())
+                .map_err(|error| ((moves.cleared.len() == 1).then_some(segment), error)),
+            Err((victim, error)) => Err((Some(victim), error)),
+        };
+        let moved_bytes = match moved_bytes {
+            Ok(bytes) => bytes,
+            Err((_, error)) if !blames(&error) => {
+                // The page file keeps some free pages for a full disk: enough for a few.
+                let fewer = error.shortage().is_some() && most > LEAST;
+                moves.fewer = if fewer { Some((most / 8).max(LEAST)) } else { moves.fewer };
+                flusher.gc.moves = moves;
+                let step = Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 };
+                return if fewer { Ok(step) } else { Err(error) };
             }
-            if moves.cleared.len() == 1 {
-                return Ok(self.skip(flusher, segment, &error));
+            Err((victim, error)) => {
+                // A victim half looked through is begun again, with the others.
+                flusher.gc.job = None;
+                let step = match victim {
+                    Some(victim) => {
+                        moves.forget(victim);
+                        flusher.gc.moves = moves;
+                        self.skip(flusher, victim, &error)
+                    }
+                    // Which of them has records there?
+                    None => {
+                        flusher.gc.singly = true;
+                        Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 }
+                    }
+                };
+                self.gc.waiting.store(flusher.gc.moves.waiting(), Relaxed);
+                return Ok(step);
             }
-            // Which of the victims has records there? They go one by one from now on.
-            flusher.gc.singly = true;
-            return Ok(Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 });
-        }
-        let moved_bytes = living.iter().map(|(_, m)| u64::from(m.from.len)).sum();
+        };
         self.gc.moved.fetch_add(moved_bytes, Relaxed);
-        flusher.gc.job = job;
         if ended {
             for victim in moves.ended {
                 self.check_emptied(flusher, victim);
             }
         } else {
             moves.named = Some(to);
-            self.gc.waiting.store(moves.bytes, Relaxed);
             flusher.gc.moves = moves;
         }
+        self.gc.waiting.store(flusher.gc.moves.waiting(), Relaxed);
         Ok(Step::Collected { segment, moved_bytes, freed_bytes: 0 })
     }
 

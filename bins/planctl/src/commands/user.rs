@@ -196,7 +196,19 @@ fn ask(
             done(global, "user", name, &format!("{what}; this is the key, told only now:"))?;
             output::print(key)
         }
-        (None, _) => done(global, "user", name, what),
+        // Whoever asked for the key must not go on without it.
+        (None, Some(file)) => {
+            let file = visible(&file.path.display().to_string()).to_string();
+            Err(Failure::new(
+                Exit::Failure,
+                format!(
+                    "{name} is there already, and its key is told to nobody: have another made, \
+                     planctl user alter {name} --new-key --save-key {file}, or go on with the file \
+                     that has it"
+                ),
+            ))
+        }
+        (None, None) => done(global, "user", name, what),
     }
 }
 
@@ -215,7 +227,11 @@ impl<'p> Saved<'p> {
     }
 
     fn end(mut self, name: &str, key: &str) -> Result<(), Failure> {
-        let written = writeln!(self.file, "{key}").and_then(|()| self.file.sync_all());
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        // The name too: it is the only copy.
+        let written = writeln!(self.file, "{key}")
+            .and_then(|()| self.file.sync_all())
+            .and_then(|()| File::open(parent.unwrap_or(Path::new(".")))?.sync_all());
         self.kept = written.is_ok();
         written.map_err(|e| {
             Failure::new(
