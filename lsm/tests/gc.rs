@@ -456,3 +456,35 @@ fn what_was_written_anew_is_named_when_there_is_no_room_for_more() {
     settle(&lsm);
     assert_exact(&disk, lsm);
 }
+
+#[test]
+fn places_are_named_a_few_at_a_time_when_there_is_no_room_for_more() {
+    // Given half of everything dead, and a disk that takes hardly more than two leaves and the
+    // moment on when something waits to be named,
+    let disk = SimDisk::new(10);
+    let open = |gc_dead_ratio| {
+        let larger = Options { memtable_bytes: 4 << 20, gc_step_bytes: 256 << 10, ..options() };
+        let options = Options { gc_dead_ratio, ..larger };
+        Lsm::open(Arc::clone(&disk) as _, Arc::new(SimClock::new(0)), options).unwrap()
+    };
+    let lsm = open(100);
+    (0..KEYS).for_each(|n| put(&lsm, KS, n, 0));
+    lsm.flush().unwrap();
+    (0..KEYS).step_by(2).for_each(|n| put(&lsm, KS, n, 1));
+    lsm.flush().unwrap();
+    drop(lsm);
+    let lsm = open(30);
+    // when it collects,
+    let mut failed = 0;
+    for _ in 0..2000 {
+        let waits = lsm.stats().unwrap().gc_waiting_bytes > 0;
+        disk.set_budget(waits.then_some(48 << 10));
+        failed += u32::from(lsm.step().is_err());
+    }
+    disk.set_budget(None);
+    // then all that waited was named all the same.
+    let stats = lsm.stats().unwrap();
+    assert!(stats.gc_moved_bytes > 0 && stats.gc_waiting_bytes == 0, "{failed}, {stats:?}");
+    println!("{failed} failed, {} moved", stats.gc_moved_bytes);
+    assert_exact(&disk, lsm);
+}
