@@ -216,9 +216,11 @@ fn writers_and_a_stepper_at_full_speed_lose_nothing_and_never_hang() {
     let store = open(disk, 2);
     let done = AtomicBool::new(false);
     let highest = AtomicU64::new(0);
+    // (before anybody writes: its thread may come late)
+    let stepper = store.lsm.stepper();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let stepper = store.lsm.stepper();
+        let (store, done) = (&store, &done);
+        scope.spawn(move || {
             while !done.load(Ordering::SeqCst) {
                 // (no time-out is needed: it is called whenever there is work)
                 stepper.rest(Duration::from_secs(60));
@@ -227,7 +229,7 @@ fn writers_and_a_stepper_at_full_speed_lose_nothing_and_never_hang() {
         });
         let writers: Vec<_> = (0..4u64)
             .map(|writer| {
-                let (store, highest) = (&store, &highest);
+                let highest = &highest;
                 scope.spawn(move || {
                     for n in 0..1500 {
                         store.put(n * 4 + writer).unwrap();
@@ -241,8 +243,9 @@ fn writers_and_a_stepper_at_full_speed_lose_nothing_and_never_hang() {
         for writer in writers {
             writer.join().unwrap();
         }
-        assert_eq!(store.stats().commits_that_flushed, 0);
+        // First: the scope waits for the stepper however this ends.
         done.store(true, Ordering::SeqCst);
+        assert_eq!(store.stats().commits_that_flushed, 0);
         // One more set for the stepper to come round.
         store.lsm.flush().unwrap();
         for n in 6000..6400 {
