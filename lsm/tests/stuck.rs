@@ -255,7 +255,9 @@ fn a_cut_of_the_log_that_ended_early_is_made_good() {
     // Given a log of two segments in async mode, all of the first flushed, and the
     // second not durable yet,
     let disk = SimDisk::new(5);
-    let lsm = open_with(&disk, Options { wal_segment_bytes: 4 << 10, ..options() });
+    // (at rest it would begin a new segment)
+    let rest_after = Duration::from_secs(3600);
+    let lsm = open_with(&disk, Options { wal_segment_bytes: 4 << 10, rest_after, ..options() });
     let log = || disk.files().into_iter().filter(|file| file.ends_with(".wal")).count();
     let mut n = 0;
     loop {
