@@ -255,16 +255,13 @@ fn a_cut_of_the_log_that_ended_early_is_made_good() {
     // Given a log of two segments in async mode, all of the first flushed, and the
     // second not durable yet,
     let disk = SimDisk::new(5);
-    // (at rest it would begin a new segment)
-    let rest_after = Duration::from_secs(3600);
-    let lsm = open_with(&disk, Options { wal_segment_bytes: 4 << 10, rest_after, ..options() });
+    let lsm = open_with(&disk, Options { wal_segment_bytes: 4 << 10, ..options() });
     let log = || disk.files().into_iter().filter(|file| file.ends_with(".wal")).count();
     let mut n = 0;
     loop {
         put(&lsm, n, 0).unwrap();
         lsm.flush().unwrap();
         n += 1;
-        settle(&lsm);
         // The next one begins a segment.
         if lsm.stats().unwrap().wal_bytes + 300 > 4 << 10 {
             break;
