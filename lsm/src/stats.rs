@@ -79,7 +79,7 @@ pub struct Stats {
     pub gc_moved_bytes: u64,
     /// Bytes of living records that collecting has written again and the trees do not
     /// all name yet: there twice for the moment, at most a sixteenth of the value log
-    /// or two steps of collecting, and a step more.
+    /// and 256 MiB, or two steps of collecting, and a step more.
     pub gc_waiting_bytes: u64,
     /// Bytes of records in the segments removed since then.
     pub gc_freed_bytes: u64,

@@ -26,8 +26,9 @@
 //! between step 1 and 3 no longer stands in the tree of step 3, where each is
 //! looked up again, and step 3 asserts that what it replaces is the old place.
 //! What is newer and still in memory is not the trees' concern: it goes over the
-//! new place as it would have gone over the old one. If step 3 fails, what step 2
-//! has written is dead; the next commit of anything counts it so.
+//! new place as it would have gone over the old one. If step 3 fails for
+//! want of room, or of a disk that works, it is tried again; what it gives up on is dead,
+//! and the next commit of anything counts it so.
 //!
 //! A crash in the middle resumes: `Row::cleared` is moved by the commits of step
 //! 3; what was moved is dead, and dead records stay dead.

@@ -1,5 +1,5 @@
 //! Steps 3 and 4: the trees name the records written anew, those of many pieces and
-//! victims in one commit.
+//! victims together.
 //!
 //! Why many: survivors lie anywhere among the keys, so naming a few thousand of them
 //! writes as many leaves. It waits until they are a sixteenth of the store, or their
