@@ -128,16 +128,5 @@ impl Parser<'_> {
 }
 
 fn starts_condition(token: Token) -> bool {
-    matches!(
-        token,
-        Token::Equal
-            | Token::NotEqual
-            | Token::Greater
-            | Token::GreaterOrEqual
-            | Token::Less
-            | Token::LessOrEqual
-            | Token::Tilde
-            | Token::Name
-            | Token::Dot
-    )
+    token.compares() || matches!(token, Token::Name | Token::Dot)
 }

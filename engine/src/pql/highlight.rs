@@ -71,7 +71,7 @@ pub fn highlight(text: &str) -> Vec<Highlight> {
             Some(Token::String) => Class::String,
             Some(Token::Integer | Token::Float) => Class::Number,
             Some(Token::Parameter) => Class::Parameter,
-            Some(token) if compares(token) => Class::Operator,
+            Some(token) if token.compares() => Class::Operator,
             Some(Token::OpenParen | Token::OpenBracket | Token::OpenBrace) => {
                 depth += 1;
                 Class::Punctuation
@@ -134,7 +134,7 @@ fn named(word: &str, place: &Place) -> Class {
         )
     );
     // What is compared, or gets a value, is a field or an alias, whatever word it is.
-    if place.after.is_some_and(|after| compares(after) || after == Token::Colon) {
+    if place.after.is_some_and(|after| after.compares() || after == Token::Colon) {
         return Class::Name;
     }
     let is = |words: &[&str]| words.contains(&word);
@@ -152,19 +152,6 @@ fn named(word: &str, place: &Place) -> Class {
         _ if called && (FUNCTIONS.contains(&word) || is_aggregate(word)) => Class::Function,
         _ => Class::Name,
     }
-}
-
-fn compares(token: Token) -> bool {
-    matches!(
-        token,
-        Token::Equal
-            | Token::NotEqual
-            | Token::Greater
-            | Token::GreaterOrEqual
-            | Token::Less
-            | Token::LessOrEqual
-            | Token::Tilde
-    )
 }
 
 fn is_aggregate(word: &str) -> bool {

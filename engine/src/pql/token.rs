@@ -59,6 +59,20 @@ pub(super) enum Token {
 }
 
 impl Token {
+    /// Whether it stands between a field and what it is compared with.
+    pub(super) fn compares(self) -> bool {
+        matches!(
+            self,
+            Token::Equal
+                | Token::NotEqual
+                | Token::Greater
+                | Token::GreaterOrEqual
+                | Token::Less
+                | Token::LessOrEqual
+                | Token::Tilde
+        )
+    }
+
     /// How a message names it.
     pub(super) fn describe(self, text: &str) -> String {
         match self {
