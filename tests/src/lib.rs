@@ -71,7 +71,15 @@ impl Planck {
     /// # Errors
     /// All it printed, if it ends instead.
     pub fn start(dir: &Path) -> Result<Planck, String> {
-        Planck::run(Command::new(program("planck")).arg("--dir").arg(dir), dir)
+        Planck::start_program(&program("planck"), dir)
+    }
+
+    /// [`Planck::start`] with a `planck` built elsewhere.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_program(planck: &Path, dir: &Path) -> Result<Planck, String> {
+        Planck::run(Command::new(planck).arg("--dir").arg(dir), dir)
     }
 
     /// [`Planck::start`] with at most so many open files.
