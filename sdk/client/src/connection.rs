@@ -1,0 +1,442 @@
+//! One session: connect, authenticate, ask.
+//!
+//! What must stay true: a key leaves this machine only after the server has
+//! shown what is pinned (or the caller chose [`Security::Plaintext`] by name).
+//! Replies come back in the order of their requests. A call that ended half-way (an
+//! error, a timeout, a dropped future) leaves the connection broken and says so,
+//! rather than pairing later replies with the wrong requests. Sending never
+//! deadlocks: what the server answers meanwhile is read, up to a bound.
+
+mod greeting;
+mod pages;
+
+pub use greeting::Greeting;
+pub use pages::Pages;
+
+use crate::options::{ConnectOptions, Security};
+use crate::transport::{self, Channel};
+use crate::{Error, Fate, Result, tls};
+use bytes::{Buf, BufMut, BytesMut};
+use proto::packet::Header;
+use proto::wire::{BadReply, Replies};
+use proto::{Reply, Request};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
+use tokio::time::timeout;
+
+/// [`Connection::send`] begins to write once so many bytes wait.
+const SEND_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 64 << 10;
+/// A buffer that has grown beyond is given back rather than kept.
+const KEEP_BYTES: usize = 256 << 10;
+/// No message is longer, whatever the limits say: its length is written in 32 bits.
+const MOST_BYTES: usize = 1 << 31;
+
+/// One authenticated session.
+#[derive(Debug)]
+pub struct Connection {
+    reader: ReadHalf<Channel>,
+    writer: WriteHalf<Channel>,
+    replies: Replies,
+    outbox: BytesMut,
+    /// Whether nothing written waits inside TLS.
+    flushed: bool,
+    next_id: u64,
+    broken: bool,
+    options: ConnectOptions,
+    greeting: Greeting,
+}
+
+impl Connection {
+    /// Connects to `address` (`host:port`) and authenticates as `user`.
+    ///
+    /// # Errors
+    /// There is no session.
+    pub async fn connect(
+        address: &str,
+        security: Security,
+        user: &str,
+        key: &str,
+        options: ConnectOptions,
+    ) -> Result<Connection> {
+        let limit = options.connect_timeout;
+        let connecting = async {
+            let channel = transport::open(address, security, &options).await?;
+            let (reader, writer) = tokio::io::split(channel);
+            let mut connection = Connection {
+                reader,
+                writer,
+                replies: Replies::new(options.max_message_size),
+                outbox: BytesMut::new(),
+                flushed: true,
+                next_id: 1,
+                broken: false,
+                options,
+                greeting: Greeting::default(),
+            };
+            let reply = match connection.call(&Request::Auth { user, key }).await {
+                Ok(reply) => reply,
+                // A TLS server answers plain bytes with an alert, which is no packet.
+                Err(_)
+                    if security == Security::Plaintext
+                        && connection.replies.received().starts_with(&[0x15, 3]) =>
+                {
+                    return Err(Error::NeedsTls { address: address.to_owned() });
+                }
+                // Nothing was asked yet: whatever was lost, it was no request.
+                Err(Error::Lost { source, .. }) if tls::is_of_tls(&source) => {
+                    return Err(Error::Handshake { address: address.to_owned(), source });
+                }
+                Err(Error::Lost { source, .. }) => {
+                    return Err(Error::Lost { source, fate: Fate::NotDone });
+                }
+                Err(Error::Timeout { what, limit, .. }) => {
+                    return Err(Error::Timeout { what, limit, fate: Fate::NotDone });
+                }
+                Err(error) => return Err(error),
+            };
+            match Reply::decode(&reply)?.1 {
+                Reply::Error { status, message } => {
+                    Err(Error::Refused { status, message: message.to_owned() })
+                }
+                reply => {
+                    connection.greeting = Greeting::read(&reply)?;
+                    Ok(connection)
+                }
+            }
+        };
+        let late = Error::Timeout { what: "connecting", limit, fate: Fate::NotDone };
+        timeout(limit, connecting).await.unwrap_or(Err(late))
+    }
+
+    /// What the server said of itself and of this session.
+    pub fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    /// Asks and waits: the whole reply packet, for [`proto::Reply::decode`].
+    ///
+    /// # Errors
+    /// There is no answer, or there are requests in flight: [`Connection::receive`] their
+    /// replies first. What the server refuses is an answer: see [`proto::Reply::Error`].
+    pub async fn call(&mut self, request: &Request<'_>) -> Result<Vec<u8>> {
+        if self.in_flight() > 0 && !self.broken {
+            return Err(Error::invalid("there are replies to earlier requests to receive first"));
+        }
+        // Nothing is before it: when the client gives up, the server may, too.
+        self.send_within(request, self.options.call_timeout).await?;
+        self.receive().await
+    }
+
+    /// Queues a request; gives its id. Its reply is had by [`Connection::receive`], in
+    /// order. Writes when enough has gathered, reading replies that come meanwhile:
+    /// those wait in memory, up to [`ConnectOptions::max_unread`].
+    ///
+    /// # Errors
+    /// The connection is broken, or a bound is met: then nothing was queued.
+    pub async fn send(&mut self, request: &Request<'_>) -> Result<u64> {
+        self.send_within(request, Duration::MAX).await
+    }
+
+    /// As [`Connection::send`], of a request that is not wanted any more so long after it
+    /// has arrived: then the server answers [`proto::Status::Timeout`], unless it is done.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn send_within(&mut self, request: &Request<'_>, patience: Duration) -> Result<u64> {
+        if self.broken {
+            return Err(Error::Broken);
+        }
+        self.check_room()?;
+        let (id, limit) = (self.next_id, self.message_limit());
+        let mut packet = Vec::new();
+        // Compared before it is written too: what is far too long is not copied.
+        let known = bytes(request);
+        if known <= limit {
+            request.encode_with_patience(id, millis(patience), &mut packet);
+        }
+        if known.max(packet.len()) > limit {
+            let bytes = known.max(packet.len());
+            return Err(Error::Invalid(format!(
+                "the request has {bytes} bytes, the limit is {limit}: send less at a time"
+            )));
+        }
+        self.next_id += 1;
+        self.outbox.extend_from_slice(&packet);
+        self.replies.expect(id);
+        if self.outbox.len() >= SEND_BYTES {
+            self.exchange(|client| client.outbox.len() < SEND_BYTES, "sending").await?;
+        }
+        Ok(id)
+    }
+
+    /// Asks the server to give up a request in flight, by the id that
+    /// [`Connection::send`] gave. It is answered all the same, and its reply is to be
+    /// received: its result, if it was faster, or [`proto::Status::Cancelled`], and then
+    /// nothing has changed.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub async fn cancel(&mut self, id: u64) -> Result<()> {
+        if self.broken {
+            return Err(Error::Broken);
+        }
+        self.outbox.extend_from_slice(&Header::cancel(id).to_bytes());
+        self.flush().await
+    }
+
+    /// Writes what is queued, without waiting for its replies.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub async fn flush(&mut self) -> Result<()> {
+        self.exchange(|client| client.outbox.is_empty() && client.flushed, "sending").await
+    }
+
+    /// The reply to the oldest request in flight: a whole packet.
+    ///
+    /// # Errors
+    /// There is no answer, or no request in flight.
+    pub async fn receive(&mut self) -> Result<Vec<u8>> {
+        if self.in_flight() == 0 {
+            return Err(Error::invalid("no request is in flight"));
+        }
+        self.exchange(|client| client.replies.has_next(), "a reply").await?;
+        let packet = match self.replies.next_reply() {
+            Ok(packet) => packet.map(<[u8]>::to_vec),
+            Err(bad) => {
+                self.broken = true;
+                return Err(bad.into());
+            }
+        };
+        self.replies.shrink(KEEP_BYTES);
+        packet.ok_or_else(|| Error::BadReply("it is not whole".to_owned()))
+    }
+
+    /// Requests sent whose replies have not been received.
+    pub fn in_flight(&self) -> usize {
+        self.replies.in_flight()
+    }
+
+    /// Says goodbye. Dropping the connection is as good, but for the server's log.
+    pub async fn close(mut self) {
+        timeout(Duration::from_secs(1), self.writer.shutdown()).await.ok();
+    }
+
+    /// Whether another call can be made on it, as if it were new.
+    pub(crate) fn is_idle(&self) -> bool {
+        let empty =
+            self.in_flight() == 0 && self.replies.received().is_empty() && self.outbox.is_empty();
+        empty && !self.broken
+    }
+
+    /// Whether an idle connection has ended, as far as is known without asking: it was
+    /// closed, or there are bytes that nobody asked for.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let mut byte = [0];
+        let mut context = Context::from_waker(Waker::noop());
+        let reading =
+            Pin::new(&mut self.reader).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
+        reading.is_ready()
+    }
+
+    /// Whether another request may be queued.
+    fn check_room(&self) -> Result<()> {
+        let ConnectOptions { max_in_flight, max_unread, .. } = self.options;
+        if self.in_flight() >= max_in_flight {
+            let message = format!(
+                "{max_in_flight} requests are in flight, as many as connect.max_in_flight \
+                 allows: receive their replies first"
+            );
+            return Err(Error::Invalid(message));
+        }
+        let bytes = self.replies.received().len();
+        if bytes > max_unread {
+            return Err(Error::Invalid(unread(bytes, max_unread)));
+        }
+        Ok(())
+    }
+
+    /// Bytes of a request: the client's own limit, or the server's if that is lower.
+    fn message_limit(&self) -> usize {
+        let own = self.options.max_message_size.min(MOST_BYTES);
+        match usize::try_from(self.greeting.max_message_size) {
+            Ok(servers) if servers > 0 => servers.min(own),
+            _ => own,
+        }
+    }
+
+    /// What became of the requests in flight if the connection ends now. Only of a single
+    /// one it is known that the server cannot have it: some of its bytes are still here.
+    fn fate(&self) -> Fate {
+        match self.in_flight() {
+            0 => Fate::NotDone,
+            1 if !self.outbox.is_empty() => Fate::NotDone,
+            _ => Fate::Unknown,
+        }
+    }
+
+    fn lost(&self, source: io::Error) -> Error {
+        Error::Lost { source, fate: self.fate() }
+    }
+
+    /// Writes what is queued and reads what comes, until `done`.
+    async fn exchange(
+        &mut self,
+        done: impl Fn(&Connection) -> bool,
+        what: &'static str,
+    ) -> Result<()> {
+        if self.broken {
+            return Err(Error::Broken);
+        }
+        self.broken = true; // Until this ends well.
+        let limit = self.options.call_timeout;
+        let result = match timeout(limit, self.carry(done)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout { what, limit, fate: self.fate() }),
+        };
+        self.broken = result.is_err();
+        result
+    }
+
+    async fn carry(&mut self, done: impl Fn(&Connection) -> bool) -> Result<()> {
+        while !done(self) {
+            self.check_unread()?;
+            if self.outbox.is_empty() && self.flushed {
+                let read = receive(&mut self.reader, &mut self.replies).await;
+                self.ended(read)?;
+            } else {
+                self.write_or_read().await?;
+            }
+            // Before anything is made of it: a reply that came whole is bounded too.
+            self.replies.check()?;
+        }
+        Ok(())
+    }
+
+    /// Writes some of what is queued, unless something can be read first.
+    async fn write_or_read(&mut self) -> Result<()> {
+        let reading = receive(&mut self.reader, &mut self.replies);
+        // Cancelled when bytes arrive first: what is written must be taken off the outbox
+        // in the same breath.
+        let writing = async {
+            if self.outbox.is_empty() {
+                self.writer.flush().await?;
+                self.flushed = true;
+            } else {
+                let written = self.writer.write(&self.outbox).await?;
+                self.outbox.advance(written);
+                self.flushed = false;
+            }
+            io::Result::Ok(())
+        };
+        tokio::select! {
+            read = reading => self.ended(read),
+            written = writing => match written {
+                Ok(()) => Ok(()),
+                // The server may have said why before it closed.
+                Err(error) => self.last_words(error).await,
+            },
+        }
+    }
+
+    /// After a failed write: reads to the end. Fine if a whole packet came.
+    async fn last_words(&mut self, error: io::Error) -> Result<()> {
+        let fate = self.fate();
+        self.outbox.clear();
+        self.flushed = true;
+        while !self.replies.has_next() {
+            match receive(&mut self.reader, &mut self.replies).await {
+                Err(said) if tls::is_of_tls(&said) => {
+                    return Err(Error::Lost { source: said, fate });
+                }
+                Ok(0) | Err(_) => return Err(Error::Lost { source: error, fate }),
+                Ok(_) => {}
+            }
+        }
+        Ok(self.replies.check()?)
+    }
+
+    /// Bounds the replies that came while a request was sent. A single one is bounded by
+    /// its own limit.
+    fn check_unread(&self) -> Result<()> {
+        let (bytes, limit) = (self.replies.received().len(), self.options.max_unread);
+        if bytes > limit && self.replies.has_next() {
+            return Err(Error::BadReply(unread(bytes, limit)));
+        }
+        Ok(())
+    }
+
+    fn ended(&self, read: io::Result<usize>) -> Result<()> {
+        match read {
+            Ok(0) => {
+                Err(self.lost(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it")))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.lost(error)),
+        }
+    }
+}
+
+/// Patience as a header has it; 0: no bound.
+fn millis(patience: Duration) -> u32 {
+    match u32::try_from(patience.as_millis()) {
+        Ok(millis) => millis.max(1),
+        Err(_) => 0,
+    }
+}
+
+/// Reads what comes, as far as there is room for it.
+async fn receive(reader: &mut ReadHalf<Channel>, replies: &mut Replies) -> io::Result<usize> {
+    let (tail, room) = replies.tail();
+    if room == 0 {
+        // What has come is to be received first.
+        return std::future::pending().await;
+    }
+    tail.reserve(room.min(READ_BYTES));
+    reader.read_buf(&mut tail.limit(room)).await
+}
+
+impl From<BadReply> for Error {
+    fn from(bad: BadReply) -> Error {
+        match bad {
+            BadReply::Protocol(error) => Error::Protocol(error),
+            BadReply::LastWord { status, message } => Error::Refused { status, message },
+            other => Error::BadReply(other.to_string()),
+        }
+    }
+}
+
+fn unread(bytes: usize, limit: usize) -> String {
+    format!(
+        "{bytes} bytes of replies wait to be received, connect.max_unread is {limit}: receive \
+         them first"
+    )
+}
+
+/// What a caller gives in bytes; the rest of a request is small.
+fn bytes(request: &Request<'_>) -> usize {
+    match *request {
+        Request::Insert { document, .. } | Request::Update { document, .. } => document.len(),
+        Request::BatchInsert { batch, .. } => batch.bytes(),
+        Request::Query { text, parameters } | Request::Stream { text, parameters, .. } => {
+            text.len() + parameters.map_or(0, <[u8]>::len)
+        }
+        Request::CreateIndex { definition, .. } | Request::CreateUser { definition, .. } => {
+            definition.len()
+        }
+        Request::AlterStore { change, .. }
+        | Request::AlterUser { change, .. }
+        | Request::AlterSequence { change, .. } => change.len(),
+        Request::FormatQuery { text } => text.len(),
+        _ => 0,
+    }
+}
+
+const _: fn() = || {
+    fn may_move_between_tasks<T: Send>() {}
+    may_move_between_tasks::<Connection>();
+};
