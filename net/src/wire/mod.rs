@@ -22,6 +22,7 @@ mod quic;
 mod session;
 
 use crate::lockout::Lockout;
+use crate::refusal::Refusals;
 use crate::server::{Accepted, Closing, accept_on, bind};
 use crate::{AddressRange, ListenError, LockoutOptions, Security, Server};
 use proto::{Opcode, Status};
@@ -65,6 +66,14 @@ pub trait WireHandler: Send + Sync + 'static {
     fn welcome(&self, _session: &Self::Session) -> Welcome {
         Welcome::default()
     }
+
+    /// An address has been locked out for so long: it failed too often, as `user` the
+    /// last time. For who keeps account of such things; must be brief.
+    fn locked_out(&self, _user: &str, _peer: SocketAddr, _seconds: u64) {}
+
+    /// So many attempts at `user` have failed, from wherever, the last from `peer`, that
+    /// strangers must wait between attempts from now on. As [`WireHandler::locked_out`].
+    fn account_guarded(&self, _user: &str, _peer: SocketAddr) {}
 
     /// Carries out one whole request packet and appends one whole reply packet to
     /// `out`. May block: it runs where that holds up nobody else.
@@ -136,7 +145,7 @@ pub struct WireOptions {
     pub max_concurrent_auth: usize,
     /// How long the answer to a wrong key is held back.
     pub failed_auth_delay: Duration,
-    /// When an address has failed too often.
+    /// When an address, or all that try one account, have failed too often.
     pub lockout: LockoutOptions,
 }
 
@@ -176,9 +185,28 @@ struct Shared<H> {
     /// Requests that came over QUIC and are at work on blocking threads.
     quic_work: Arc<Semaphore>,
     began: Instant,
+    refusals: Refusals,
 }
 
 impl<H> Shared<H> {
+    fn new(security: Security, options: WireOptions, handler: H) -> Shared<H> {
+        let semaphore = |n: usize| Arc::new(Semaphore::new(n.clamp(1, Semaphore::MAX_PERMITS)));
+        let buffered = options.max_buffered_bytes.max(options.max_message_size);
+        Shared {
+            handler,
+            security,
+            sessions: semaphore(options.max_sessions),
+            auth: semaphore(options.max_concurrent_auth),
+            buffers: semaphore(buffered.div_ceil(1024)),
+            lockout: Mutex::new(Lockout::new(options.lockout)),
+            unauthenticated: Mutex::new(BTreeMap::new()),
+            refusals: Refusals::default(),
+            quic_work: semaphore(quic::WORK),
+            began: Instant::now(),
+            options,
+        }
+    }
+
     fn lockout(&self) -> std::sync::MutexGuard<'_, Lockout> {
         // Nothing is left half-done in the table if a holder panicked.
         self.lockout.lock().unwrap_or_else(PoisonError::into_inner)
@@ -207,19 +235,7 @@ pub async fn serve<H: WireHandler>(
         _ => None,
     };
     let (listener, udp, address) = sockets(address, tls.is_some()).await?;
-    let semaphore = |n: usize| Arc::new(Semaphore::new(n.clamp(1, Semaphore::MAX_PERMITS)));
-    let shared = Arc::new(Shared {
-        handler,
-        security,
-        sessions: semaphore(options.max_sessions),
-        auth: semaphore(options.max_concurrent_auth),
-        buffers: semaphore(options.max_buffered_bytes.max(options.max_message_size).div_ceil(1024)),
-        lockout: Mutex::new(Lockout::new(options.lockout)),
-        unauthenticated: Mutex::new(BTreeMap::new()),
-        quic_work: semaphore(quic::WORK),
-        began: Instant::now(),
-        options,
-    });
+    let shared = Arc::new(Shared::new(security, options, handler));
     let (sender, closing) = Closing::new();
     let mut accepting = Vec::new();
     if let (Some(tls), Some(udp)) = (tls, udp) {
@@ -266,8 +282,7 @@ fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
 async fn connection<H: WireHandler>(shared: Arc<Shared<H>>, accepted: Accepted) {
     let Accepted { stream, peer, place, mut closing } = accepted;
     if !AddressRange::allows(&shared.options.allowed_ips, peer.ip()) {
-        tracing::warn!(%peer, "refused a connection: the address is not in allowed_ips");
-        return;
+        return shared.refusals.say(peer, "the address is not in allowed_ips");
     }
     if let Err(error) = keep_alive(&stream) {
         // It works without; what is lost is that a peer that vanished is noticed.
@@ -275,8 +290,7 @@ async fn connection<H: WireHandler>(shared: Arc<Shared<H>>, accepted: Accepted) 
     }
     let Some(turn) = admission::Turn::take(&shared.unauthenticated, peer.ip(), places(&shared))
     else {
-        tracing::warn!(%peer, "refused a connection: too many unauthenticated from its address");
-        return;
+        return shared.refusals.say(peer, "too many unauthenticated from its address");
     };
     let admitted = tokio::select! {
         biased;

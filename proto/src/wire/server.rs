@@ -219,6 +219,11 @@ impl Server {
         self.fault.clone()
     }
 
+    /// What has come and was not taken.
+    pub fn rest(&self) -> &[u8] {
+        &self.bytes[self.seen..]
+    }
+
     /// Bytes that are kept.
     pub fn kept(&self) -> usize {
         self.bytes.len()
