@@ -221,7 +221,9 @@ impl Settings {
         let certificate = CertificateDer::from_pem_slice(text.as_bytes()).map_err(|_| {
             Failure::invalid(format!("{} holds no PEM certificate", path.display()))
         })?;
-        Ok(Fingerprint::of(&certificate))
+        Fingerprint::of(&certificate).map_err(|error| {
+            Failure::invalid(format!("{} holds no usable certificate: {error}", path.display()))
+        })
     }
 }
 

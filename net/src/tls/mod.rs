@@ -1,19 +1,27 @@
-//! TLS 1.3 with the ring provider, and certificates pinned by fingerprint.
+//! TLS 1.3 with the ring provider, and servers pinned by fingerprint.
 //!
 //! What must stay true: every configuration names its provider and TLS 1.3
 //! itself, so neither a second provider in the build nor a process default can
-//! change what is spoken. A client accepts exactly one certificate: the one whose
-//! SHA-256 it was given. The handshake's signature is still checked, so holding
-//! the certificate without its key is of no use.
+//! change what is spoken. A client accepts exactly one public key: the one whose
+//! SHA-256 it was given. The handshake's signature is still checked, so showing
+//! the certificate without its key is of no use. Whom a server asks for a
+//! certificate is asked in every handshake: no session is resumed past it.
 
+mod certificates;
+mod clients;
 mod identity;
+mod validity;
 
-pub use identity::{Identity, TlsError, VALID_DAYS};
+pub use certificates::{Certificates, Change, Source};
+pub use identity::{Identity, RENEW_DAYS, TlsError, VALID_DAYS};
 
+use certificates::Served;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError,
     ServerConfig, SignatureScheme,
@@ -25,6 +33,8 @@ use std::sync::Arc;
 
 /// What the two sides of the wire agree to speak inside TLS.
 pub const ALPN_WIRE: &[u8] = b"planck/1";
+/// What is spoken to browsers, the better first.
+const ALPN_HTTP: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Makes ring the provider of this process, for code that takes the default.
 /// Harmless if one is set already; nothing in this crate depends on it.
@@ -37,15 +47,20 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// SHA-256 of a certificate's DER bytes: what clients pin. Shown as 64 hex
-/// digits; read with or without colons, in either case.
+/// SHA-256 of a certificate's public key (its SubjectPublicKeyInfo in DER): what
+/// clients pin. A certificate that is made anew for the same key has the same. Shown
+/// as 64 hex digits; read with or without colons, in either case.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(pub [u8; 32]);
 
 impl Fingerprint {
     /// Of a certificate.
-    pub fn of(certificate: &CertificateDer<'_>) -> Fingerprint {
-        Fingerprint(Sha256::digest(certificate.as_ref()).into())
+    ///
+    /// # Errors
+    /// The bytes are no certificate.
+    pub fn of(certificate: &CertificateDer<'_>) -> Result<Fingerprint, rustls::Error> {
+        let key = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
+        Ok(Fingerprint(Sha256::digest(key.as_ref()).into()))
     }
 }
 
@@ -90,26 +105,36 @@ impl FromStr for Fingerprint {
     }
 }
 
-impl Identity {
-    /// A server's configuration: TLS 1.3, this certificate, these protocols.
-    pub(crate) fn server_config(&self, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(TlsError::Refused)?
-            .with_no_client_auth()
-            .with_single_cert(self.chain.clone(), self.key.clone_key())
-            .map_err(TlsError::Refused)?;
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        Ok(Arc::new(config))
-    }
+/// A server's configuration: TLS 1.3, what `served` gives, these protocols; whom
+/// `clients` does not know is refused. QUIC can be built over the same.
+fn server_config(
+    served: Arc<dyn ResolvesServerCert>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(TlsError::Refused)?;
+    let mut config = match clients {
+        None => builder.with_no_client_auth().with_cert_resolver(served),
+        Some(clients) => {
+            let mut config = builder.with_client_cert_verifier(clients).with_cert_resolver(served);
+            // A resumed session would skip the client's certificate.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+            config
+        }
+    };
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    Ok(Arc::new(config))
 }
 
-/// A client's configuration: TLS 1.3, exactly the certificate pinned, the wire.
+/// A client's configuration: TLS 1.3, exactly the key pinned, the wire.
 pub(crate) fn client_config(pin: Fingerprint) -> Arc<ClientConfig> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("ring has cipher suites of TLS 1.3")
-        .dangerous() // rustls' word; one certificate is narrower than any authority.
+        .dangerous() // rustls' word; one key is narrower than any authority.
         .with_custom_certificate_verifier(Arc::new(Pinned { pin, provider: provider() }))
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN_WIRE.to_vec()];
@@ -118,15 +143,15 @@ pub(crate) fn client_config(pin: Fingerprint) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// The server presented another certificate than the one pinned.
+/// The server presented the certificate of another key than the one pinned.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("expected certificate {expected}, was given {found}")]
+#[error("expected the key {expected}, was given {found}")]
 pub(crate) struct PinMismatch {
     pub(crate) expected: Fingerprint,
     pub(crate) found: Fingerprint,
 }
 
-/// Accepts one certificate.
+/// Accepts the certificates of one key.
 #[derive(Debug)]
 struct Pinned {
     pin: Fingerprint,
@@ -142,7 +167,7 @@ impl ServerCertVerifier for Pinned {
         _ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let found = Fingerprint::of(certificate);
+        let found = Fingerprint::of(certificate)?;
         if found == self.pin {
             return Ok(ServerCertVerified::assertion());
         }
