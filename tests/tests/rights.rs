@@ -109,6 +109,7 @@ fn everybody_does_what_they_may_over_the_wire_and_from_a_guest() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let mut service = Process { planck, runtime: Arc::new(runtime) };
     cases::make_users(&mut *service.caller("admin").unwrap());
+    cases::ask_what_is_shown(&mut service);
     let (asked, opcodes) = cases::ask_all(&mut service);
     println!("{asked} cases");
     assert!(asked > 2_000, "{asked}");

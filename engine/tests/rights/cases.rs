@@ -10,7 +10,7 @@
 //! the documents of one store, upwards or downwards, and gives nothing else. A service is
 //! read_write everywhere, and makes stores, indexes and sequences.
 
-use proto::doc::DocBuf;
+use proto::doc::{Doc, DocBuf};
 use proto::request::BatchBuf;
 use proto::{Key, Opcode, Reply, Request, Status, json};
 
@@ -269,7 +269,7 @@ fn prepare(admin: &mut dyn Caller) {
     }
     let grants = grants.finish().expect("names of stores");
     let mut change = DocBuf::new();
-    change.push("grants", proto::doc::Doc::trusted(&grants));
+    change.push("grants", Doc::trusted(&grants));
     let change = change.finish().expect("one field");
     for user in &CALLERS[..3] {
         ask(&Request::AlterUser { user, change: &change });
@@ -345,14 +345,48 @@ pub fn ask_all(service: &mut dyn Service) -> (usize, Vec<Opcode>) {
 }
 
 /// The stores that a caller is to be shown.
-pub fn visible(caller: &str) -> Vec<&'static str> {
+fn visible(caller: &str) -> Vec<&'static str> {
     let row = DOCUMENTS.iter().find(|(name, _)| *name == caller).expect("a caller").1;
-    let mut seen: Vec<&str> = STORES[..4]
-        .iter()
-        .zip(row.bytes())
-        .filter(|(_, right)| *right != b'-')
-        .map(|((store, _), _)| *store)
-        .collect();
+    let there = STORES[..4].iter().zip(row.bytes()).filter(|(_, right)| *right != b'-');
+    let mut seen: Vec<&str> = there.map(|((store, _), _)| *store).collect();
     seen.sort_unstable();
     seen
+}
+
+/// Every caller is shown the stores they may read, and told of no other.
+pub fn ask_what_is_shown(service: &mut dyn Service) {
+    for name in CALLERS {
+        let Some(mut caller) = service.caller(name) else { continue };
+        let visible = visible(name);
+        let list = caller.ask(&packet(&Request::List));
+        let stats = caller.ask(&packet(&Request::Stats));
+        match (Reply::decode(&list).expect("a reply").1, Reply::decode(&stats).expect("a reply").1)
+        {
+            (Reply::Rows(rows), Reply::Document(stats)) => {
+                let listed: Vec<&str> = rows.iter().filter_map(|(_, doc)| named(doc)).collect();
+                assert_eq!(listed, visible, "{name}");
+                let stores = Doc::trusted(stats).get("stores").and_then(|n| n.as_i64());
+                assert_eq!(stores, i64::try_from(visible.len()).ok(), "{name}");
+            }
+            (Reply::Error { .. }, Reply::Error { .. }) => assert!(visible.is_empty(), "{name}"),
+            other => panic!("{name}: {other:?}"),
+        }
+        // A store that is not there is not explained by one that they may not know of.
+        for (store, near) in
+            [("up", "upp"), ("between", "betwee"), ("down", "dow"), ("plain", "plai")]
+        {
+            let scan = Request::Scan { store: near, after: None, limit: 1, reverse: false };
+            let reply = caller.ask(&packet(&scan));
+            let Reply::Error { message, status } = Reply::decode(&reply).expect("a reply").1 else {
+                panic!("{name}: {near} is there")
+            };
+            let told = message.contains(&format!("did you mean `{store}`"));
+            let tells = visible.contains(&store) && status == Status::UnknownStore;
+            assert_eq!(told, tells, "{name}: {message}");
+        }
+    }
+}
+
+fn named(doc: &[u8]) -> Option<&str> {
+    Doc::trusted(doc).get("name").and_then(|name| name.as_str())
 }

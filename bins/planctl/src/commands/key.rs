@@ -31,7 +31,8 @@ pub(crate) enum Key {
     )]
     Create {
         /// The user
-        user: String,
+        #[arg(value_name = "USER")]
+        of: String,
         /// What the key is called: a letter, then letters, digits and _
         name: String,
         /// When it expires, such as 2027-01-31T00:00:00Z; it never does if nothing is said
@@ -48,7 +49,8 @@ pub(crate) enum Key {
     #[command(after_help = "Example:\n  planctl user key revoke ann ci --dir ./service")]
     Revoke {
         /// The user
-        user: String,
+        #[arg(value_name = "USER")]
+        of: String,
         /// The key's name
         name: String,
         /// Do nothing, and succeed, if they have none of that name
@@ -60,7 +62,7 @@ pub(crate) enum Key {
 impl Key {
     pub(crate) fn run(&self, global: &Global) -> Result<(), Failure> {
         match self {
-            Key::Create { user, name, expires, days, save_key } => {
+            Key::Create { of, name, expires, days, save_key } => {
                 let expires = match expires {
                     Some(text) => Some(date_time_from_text(text).ok_or_else(|| {
                         Failure::usage(format!(
@@ -75,10 +77,10 @@ impl Key {
                 let definition = doc.finish().map_err(|e| Failure::usage(e.to_string()))?;
                 // A file that cannot be made must not cost a key.
                 let saved = save_key.as_deref().map(Saved::begin).transpose()?;
-                ask(global, user, &Request::CreateKey { user, definition: &definition }, saved)
+                ask(global, of, &Request::CreateKey { user: of, definition: &definition }, saved)
             }
-            Key::Revoke { user, name, if_exists } => {
-                let request = Request::RevokeKey { user, key: name, if_exists: *if_exists };
+            Key::Revoke { of, name, if_exists } => {
+                let request = Request::RevokeKey { user: of, key: name, if_exists: *if_exists };
                 open(global)?.ask(&request)?.reply()?;
                 done(global, "key", name, "revoked")
             }
