@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use proto::{Request, Status};
+use proto::{Opcode, Request, Status};
 use serde_json::Value;
 
 use super::line::{Event, Who, clipped};
@@ -130,18 +130,18 @@ impl Engine {
 
 /// Whether a request needs more than a right to documents, or changes a key.
 fn is_privileged(request: &Request<'_>) -> bool {
-    match request {
-        Request::CreateStore { .. } | Request::DropStore { .. } | Request::AlterStore { .. } => {
-            true
-        }
-        Request::CreateIndex { .. } | Request::DropIndex { .. } => true,
-        Request::CreateSequence { .. }
-        | Request::DropSequence { .. }
-        | Request::AlterSequence { .. } => true,
-        Request::CreateUser { .. } | Request::AlterUser { .. } | Request::DropUser { .. } => true,
-        Request::CreateKey { .. } | Request::RevokeKey { .. } => true,
-        Request::Flush | Request::Backup { begin: true, .. } => true,
-        _ => false,
+    use Opcode as O;
+    match request.opcode() {
+        O::CreateStore | O::DropStore | O::AlterStore | O::CreateIndex | O::DropIndex => true,
+        O::CreateSequence | O::DropSequence | O::AlterSequence => true,
+        O::CreateUser | O::AlterUser | O::DropUser | O::CreateKey | O::RevokeKey => true,
+        O::Flush => true,
+        O::Backup => matches!(request, Request::Backup { begin: true, .. }),
+        O::Ping | O::Auth | O::Stats | O::List | O::DescribeStore | O::FormatQuery => false,
+        O::Insert | O::BatchInsert | O::Read | O::Update | O::Delete | O::Scan | O::Range => false,
+        O::Query | O::Stream | O::Fetch | O::CloseCursor => false,
+        O::RunningQueries | O::CancelQuery | O::CheckIndexes => false,
+        O::NextNumbers | O::ListSequences | O::ListUsers => false,
     }
 }
 

@@ -190,7 +190,7 @@ impl Engine {
                 Err(Refusal::new(Status::BadCredentials, message))
             }
             (Some(known), Some(key)) if fits => {
-                Ok(Principal::entered(user, known, key, self.begin_session()).from_address(address))
+                Ok(Principal::entered(user, known, key, self.begin_session()).calling_from(address))
             }
             _ => {
                 let message = "the user or the key is wrong: check both; the admin's key is in \

@@ -28,7 +28,7 @@ impl Principal {
         }
     }
 
-    pub(super) fn from_address(self, address: Option<&str>) -> Principal {
+    pub(super) fn calling_from(self, address: Option<&str>) -> Principal {
         Principal { address: address.map(Arc::from), ..self }
     }
 
