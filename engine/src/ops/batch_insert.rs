@@ -8,6 +8,7 @@ use proto::request::Batch;
 use proto::{Key, Status};
 
 use super::{Change, key_exists};
+use crate::auth::Wanted;
 use crate::patience::Patience;
 use crate::{Engine, Refusal, document};
 
@@ -18,7 +19,7 @@ impl Engine {
     /// Adds the documents of a batch; returns their keys in its order.
     pub(crate) fn batch_insert(
         &self,
-        store: &str,
+        store: Wanted<'_>,
         batch: Batch<'_>,
         patience: &Patience,
     ) -> Result<Vec<Key>, Refusal> {

@@ -3,6 +3,7 @@
 use proto::Key;
 
 use super::key_exists;
+use crate::auth::Wanted;
 use crate::patience::Patience;
 use crate::{Engine, Refusal, document};
 
@@ -10,7 +11,7 @@ impl Engine {
     /// Adds a document under `key`, or under one made for it; returns the key.
     pub(crate) fn insert(
         &self,
-        store: &str,
+        store: Wanted<'_>,
         key: Option<Key>,
         document: &[u8],
         patience: &Patience,

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use proto::{Key, ReplyWriter, Status};
 
 use super::page::Page;
+use crate::auth::Wanted;
 use crate::patience::Patience;
 use crate::{Engine, Refusal};
 
@@ -13,7 +14,7 @@ impl Engine {
     /// last one on if `reverse`.
     pub(crate) fn range(
         &self,
-        store: &str,
+        store: Wanted<'_>,
         (from, to): (Key, Key),
         limit: u32,
         reverse: bool,

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use proto::{Key, ReplyWriter};
 
 use super::page::Page;
+use crate::auth::Wanted;
 use crate::patience::Patience;
 use crate::{Engine, Refusal};
 
@@ -12,7 +13,7 @@ impl Engine {
     /// Answers with the documents behind `after` in the direction of the scan.
     pub(crate) fn scan(
         &self,
-        store: &str,
+        store: Wanted<'_>,
         after: Option<Key>,
         limit: u32,
         reverse: bool,

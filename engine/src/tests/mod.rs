@@ -1,10 +1,12 @@
 //! The engine as its callers see it: packets in, packets out, on a simulated disk.
 
 mod altered;
+mod audit;
 mod backup;
 mod cursors;
 mod dispatch;
 mod documents;
+mod grants;
 mod index_model;
 mod indexes;
 mod kit;
@@ -22,5 +24,6 @@ mod statistics;
 mod stores;
 mod tending;
 mod turns;
+mod user_keys;
 mod users;
 mod verify;

@@ -8,8 +8,8 @@
 use super::clients::{Clients, authorities};
 use super::identity::{Identity, TlsError, WARN_DAYS, make, read};
 use super::{ALPN_HTTP, ALPN_WIRE, server_config};
-use proto::Fingerprint;
 use crate::Security;
+use proto::Fingerprint;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;

@@ -187,8 +187,7 @@ impl Identity {
             path: key_file.to_owned(),
         })?;
         let unusable = |reason: String| TlsError::Unusable { path: certificate.to_owned(), reason };
-        let fingerprint =
-            fingerprint(&chain[0]).map_err(|error| unusable(error.to_string()))?;
+        let fingerprint = fingerprint(&chain[0]).map_err(|error| unusable(error.to_string()))?;
         let validity = Validity::of(&chain[0])
             .ok_or_else(|| unusable("it does not say how long it is valid".to_owned()))?;
         let warnings = readable_by_others(key_file)?.into_iter().collect();
