@@ -121,7 +121,7 @@ class Peer:
                 self.reply(number, Empty() if op is Op.CLOSE_CURSOR else answer(op, fields))
 
 
-Script = Callable[[Peer], None]
+Script = Callable[[Peer], object]
 
 
 class FakeServer:
@@ -192,6 +192,18 @@ def serving(*scripts: Script, context: ssl.SSLContext | None = None) -> Iterator
         yield server
     finally:
         server.close()
+
+
+def after(event: threading.Event, work: Callable[[], object]) -> threading.Thread:
+    """Does something in another thread when the event has come."""
+
+    def run() -> None:
+        if event.wait(PATIENCE):
+            work()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
 
 
 def client_of(server: FakeServer, **options: Any) -> Client:

@@ -11,7 +11,7 @@ import unittest
 from collections.abc import Callable
 from typing import Any
 
-from support import FINGERPRINT, KEY, CERTIFICATES, PATIENCE, Peer, client_of, serving
+from support import CERTIFICATES, FINGERPRINT, KEY, PATIENCE, Peer, after, client_of, serving
 
 from planck import (
     BusyError,
@@ -266,7 +266,7 @@ class Breaking(unittest.TestCase):
             self.assertEqual(client.query("a.filter(x = 1)").all(), [ROW])
 
     def test_what_may_not_be_repeated_is_not(self) -> None:
-        for work in (
+        works: list[Callable[[Client], Any]] = [
             lambda c: c.store("a").insert({}),
             lambda c: c.store("a").insert_many([(KEY, {}), {}]),
             lambda c: c.sequence("a").next(),
@@ -277,7 +277,8 @@ class Breaking(unittest.TestCase):
             lambda c: c.alter_user("bob", new_key=True),
             lambda c: c.backup(),
             lambda c: c.store("a").rename("b"),
-        ):
+        ]
+        for work in works:
             with serving(cut, answering(Empty())) as server, client_of(server) as client:
                 with self.assertRaises(ConnectionLost) as caught:
                     work(client)
@@ -433,8 +434,7 @@ class Cancelling(unittest.TestCase):
         begun = threading.Event()
         cancel = Cancellation()
         with serving(script) as server, client_of(server) as client:
-            thread = threading.Thread(target=lambda: begun.wait(PATIENCE) and cancel.cancel())
-            thread.start()
+            thread = after(begun, cancel.cancel)
             with self.assertRaises(CancelledError):
                 client.query("a.all()", cancel=cancel)
             thread.join()
@@ -489,7 +489,12 @@ class Pools(unittest.TestCase):
             return Empty()
 
         with serving(answering(slow)) as server, client_of(server, max_connections=3) as client:
-            threads = [threading.Thread(target=lambda: [client.ping() for _ in range(5)]) for _ in range(8)]
+
+            def work() -> None:
+                for _ in range(5):
+                    client.ping()
+
+            threads = [threading.Thread(target=work) for _ in range(8)]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -525,7 +530,7 @@ class Pools(unittest.TestCase):
             return Empty()
 
         with serving(answering(silent)) as server, client_of(server) as client:
-            threading.Thread(target=lambda: begun.wait(PATIENCE) and client.close()).start()
+            after(begun, client.close)
             start = time.monotonic()
             with self.assertRaises((ConnectionLost, UsageError)):
                 client.ping()

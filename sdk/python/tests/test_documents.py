@@ -8,12 +8,13 @@ import random
 import struct
 import unittest
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import support  # noqa: F401  (finds the package)
 
 from planck import Binary, DateTime, Decimal128, DocumentError, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
-from planck import UsageError, decode, encode
+from planck import Key, UsageError, decode, encode
 from planck.documents import MAX_DEPTH
 
 UTC = datetime.timezone.utc
@@ -38,7 +39,7 @@ def random_value(rng: random.Random, depth: int) -> Any:
         return random_document(rng, depth - 1)
     if kind == 17:
         return [random_value(rng, depth - 1) for _ in range(rng.randrange(12))]
-    makers = [
+    makers: list[Callable[[], Any]] = [
         lambda: None,
         lambda: rng.random() < 0.5,
         lambda: rng.choice([0, 1, -1, (1 << 31) - 1, -(1 << 31), rng.randint(-(1 << 31), (1 << 31) - 1)]),
@@ -241,18 +242,18 @@ class Values(unittest.TestCase):
     def test_keys(self) -> None:
         key = support.KEY
         self.assertEqual(str(key), "0190b0c2a1d07e3f8c4d5e6f708192a3")
-        self.assertEqual(support.Key.of(str(key).upper()), key)
-        self.assertEqual(support.Key.of(uuid.UUID(bytes=key.raw)), key)
-        self.assertEqual(support.Key.of(key.raw), key)
+        self.assertEqual(Key.of(str(key).upper()), key)
+        self.assertEqual(Key.of(uuid.UUID(bytes=key.raw)), key)
+        self.assertEqual(Key.of(key.raw), key)
         for bad in ("", "0" * 31, "0" * 33, "g" * 32, "0x" + "0" * 30, " " + "0" * 31, b"1", 5, None):
             with self.subTest(repr(bad)), self.assertRaises(UsageError):
-                support.Key.of(bad)  # type: ignore[arg-type]
-        self.assertIsNone(support.Key(b"\xff" * 16).successor())
-        self.assertIsNone(support.Key(bytes(16)).predecessor())
+                Key.of(bad)  # type: ignore[arg-type]
+        self.assertIsNone(Key(b"\xff" * 16).successor())
+        self.assertIsNone(Key(bytes(16)).predecessor())
         self.assertEqual(key.successor().predecessor(), key)  # type: ignore[union-attr]
 
     def test_new_keys_are_uuids_of_version_7(self) -> None:
-        made = [support.Key.new() for _ in range(100)]
+        made = [Key.new() for _ in range(100)]
         self.assertEqual(len(set(made)), 100)
         for key in made:
             value = uuid.UUID(bytes=key.raw)

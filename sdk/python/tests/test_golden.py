@@ -7,11 +7,13 @@ import re
 import struct
 import unittest
 import uuid
+from typing import Any
 
 from support import KEY, golden_packets, protocol_document
 
 from planck import Binary, Decimal128, Int64, Key, MaxKey, MinKey, ObjectId, ProtocolError, Regex, Timestamp
 from planck import calls, result
+from planck.connection import Call
 from planck.errors import class_of, name_of
 from planck.packets import (
     FIELDS,
@@ -58,7 +60,7 @@ EVERY_KIND = {
 }
 
 # What each request of the annex is, made as a user of the client makes it.
-REQUESTS = {
+REQUESTS: dict[str, Call[Any]] = {
     "ping": calls.ping(),
     "ping-with-patience": calls.ping(),
     "insert": calls.insert("flights", D, None),
@@ -97,7 +99,7 @@ REQUESTS = {
     "flush": calls.flush(),
     "backup": calls.backup(True, False),
 }
-FIELDS_ONLY = {
+FIELDS_ONLY: dict[str, tuple[Op, dict[str, Any]]] = {
     "auth": (Op.AUTH, {"user": "ann", "key": "correct horse battery"}),
     "fetch": (Op.FETCH, {"cursor": 42}),
     "close-cursor": (Op.CLOSE_CURSOR, {"cursor": 42}),

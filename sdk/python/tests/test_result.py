@@ -8,7 +8,7 @@ import time
 import unittest
 from typing import Any
 
-from support import KEY, PATIENCE, Peer, client_of, serving
+from support import KEY, PATIENCE, Peer, after, client_of, serving
 
 from planck import (
     Cancellation,
@@ -18,6 +18,7 @@ from planck import (
     InvalidError,
     NotFoundError,
     ProtocolError,
+    ServerTimeout,
     UsageError,
 )
 from planck import calls
@@ -222,7 +223,7 @@ class Streams(unittest.TestCase):
         with serving(script) as server, client_of(server) as client:
             result = client.query("a.all()", cancel=cancel)
             next(result)
-            threading.Thread(target=lambda: fetching.wait(PATIENCE) and cancel.cancel()).start()
+            after(fetching, cancel.cancel)
             with self.assertRaises(CancelledError):
                 next(result)
             client.ping()
@@ -230,6 +231,7 @@ class Streams(unittest.TestCase):
     def test_cursors_are_spread_over_connections(self) -> None:
         with serving(Pages(1000)) as server, client_of(server, max_connections=2) as client:
             results = [client.query("a.all()", ahead=False) for _ in range(17)]
+            self.assertEqual(len(server.peers), 2)
             self.assertEqual(sorted(c.cursors for c in client._pool._idle), [1, 16])
             for result in results:
                 result.close()
@@ -326,6 +328,26 @@ class Pipelines(unittest.TestCase):
             with client.pipeline() as pipe:
                 pending = [pipe.query("a.filter(x = $1)", [bytes(500_000)]) for _ in range(30)]
             self.assertEqual({len(one.result().all()) for one in pending}, {1})
+
+    def test_a_request_behind_a_slow_one_is_waited_for(self) -> None:
+        """Its reply cannot come before that of the slow one, whatever its own time was."""
+
+        def script(peer: Peer) -> None:
+            peer.accept_auth()
+            first, second = peer.request()[2], peer.request()[2]
+            time.sleep(0.4)
+            peer.reply(first, Count(1))
+            peer.reply(second, Failure(1602, "too late"))
+            peer.serve(lambda op, fields: Empty())
+
+        with serving(script) as server, client_of(server, grace=0.1) as client:
+            with client.pipeline() as pipe:
+                slow, late = pipe.query("a.count()"), pipe.send(calls.ping(), timeout=0.05)
+                with self.assertRaises(ServerTimeout):
+                    late.result()
+            self.assertEqual(slow.result().count, 1)
+            client.ping()
+            self.assertEqual(len(server.peers), 1)
 
     def test_an_error_that_nobody_looked_at_is_raised(self) -> None:
         def answer(op: Op, fields: dict[str, Any]) -> Reply:

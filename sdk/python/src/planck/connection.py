@@ -65,12 +65,17 @@ class Call(Generic[T]):
 
 
 class Exchange:
-    """A request that was sent, and its reply when it has come."""
+    """A request that was sent, and its reply when it has come.
 
-    def __init__(self, connection: Connection, deadline: Deadline) -> None:
+    Replies come in the order of the requests, so one cannot come before those ahead of it: `answer_by` is
+    the latest of the deadlines of all of them. Only when that is over is a silent server taken for lost.
+    """
+
+    def __init__(self, connection: Connection, op: Op, deadline: Deadline) -> None:
         self.connection = connection
+        self.brief = op is Op.CLOSE_CURSOR
         self.id = 0
-        self._deadline = deadline
+        self.answer_by = deadline
         self._done = threading.Event()
         self._packet: Packet | None = None
         self._error: Callable[[], PlanckError] | None = None
@@ -97,7 +102,7 @@ class Exchange:
     def wait(self) -> Reply:
         """The reply of status 0; else its error is raised."""
         grace = self.connection.options.grace
-        if not self._done.wait(self._deadline.remaining(grace)):
+        if not self._done.wait(self.answer_by.remaining(grace)):
             self.connection.close("no answer in time")
             if not self._done.is_set() or self._packet is None:
                 raise DeadlineExceeded(
@@ -128,6 +133,8 @@ class Connection:
         self._session = session
         self._exchanges: dict[int, Exchange] = {}
         self._reserved = 0
+        self._busy = 0
+        self._answer_by = Deadline(None)
         self._reason: str | None = None
         self._lock = threading.Lock()
         self._slots = threading.Condition(self._lock)
@@ -178,6 +185,11 @@ class Connection:
         """Whether requests may be sent."""
         return self._reason is None and self._session.state is State.READY
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing that takes time is in flight, so that a request need not wait behind another."""
+        return not self._busy
+
     def call(self, call: Call[T], deadline: Deadline, cancel: Cancellation | None = None) -> T:
         """Sends a request, waits for its reply, and gives what is made of it."""
         exchange = self.submit(call, deadline, cancel)
@@ -222,7 +234,7 @@ class Connection:
 
     def _send(self, op: Op, body: bytes, deadline: Deadline) -> Exchange:
         """Sends a request for which a slot was reserved."""
-        exchange = Exchange(self, deadline)
+        exchange = Exchange(self, op, deadline)
         try:
             if not self._writing.acquire(timeout=_seconds(deadline)):
                 raise DeadlineExceeded("another request was being sent for too long; nothing was sent")
@@ -234,7 +246,11 @@ class Connection:
                 with self._lock:
                     self._check_alive()
                     exchange.id, data = self._session.request(op, body, deadline.patience())
+                    if self._exchanges:
+                        exchange.answer_by = deadline.later(self._answer_by)
+                    self._answer_by = exchange.answer_by
                     self._exchanges[exchange.id] = exchange
+                    self._busy += not exchange.brief
             except BaseException:
                 self._give_back()
                 raise
@@ -301,8 +317,10 @@ class Connection:
             while data := self._transport.receive(Deadline(None)):
                 with self._slots:
                     for packet in self._session.receive(data):
-                        self._exchanges.pop(packet.id).resolve(packet)
+                        exchange = self._exchanges.pop(packet.id)
                         self._reserved -= 1
+                        self._busy -= not exchange.brief
+                        exchange.resolve(packet)
                     self._slots.notify_all()
                 if self._session.state is State.CLOSED:
                     reason = "the server ended the session"

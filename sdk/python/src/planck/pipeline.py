@@ -17,7 +17,7 @@ from .errors import PlanckError, UsageError
 from .packets import Row
 from .result import Parameters, Result
 from .values import Key, KeyLike
-from .waiting import Cancellation, Deadline
+from .waiting import DEFAULT, Cancellation, Deadline, Timeout, _Default
 
 T = TypeVar("T")
 
@@ -77,15 +77,19 @@ class Pipeline:
         self._failed: list[Pending[Any]] = []
         self._open = True
 
-    def send(self, call: Call[T]) -> Pending[T]:
-        """Sends a request of `planck.calls`. Waits only while as many are in flight as may be."""
+    def send(self, call: Call[T], *, timeout: Timeout = DEFAULT) -> Pending[T]:
+        """Sends a request of `planck.calls`. Waits only while as many are in flight as may be.
+
+        The time that it waits behind the others counts: `timeout` is from sending it to its answer.
+        """
         if not self._open:
             raise UsageError("the pipeline has ended")
         while self._sent and self._sent[0].done:
             self._look(self._sent.popleft())
         if len(self._failed) >= _MAX_FAILED:
             self._raise_unseen()
-        exchange = self._connection.submit(call, Deadline(self._timeout), self._cancel)
+        deadline = Deadline(self._timeout if isinstance(timeout, _Default) else timeout)
+        exchange = self._connection.submit(call, deadline, self._cancel)
         pending = Pending(self._connection, call, exchange)
         self._sent.append(pending)
         if self._cancel is not None and self._cancel.cancelled:

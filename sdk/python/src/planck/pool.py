@@ -2,7 +2,7 @@
 
 What must stay true: never more connections than allowed, those being opened counted; whoever waits for one
 wakes when one is free, when the time is over, when cancelled, and when the pool is closed; a connection with
-a fault is not given out.
+a fault is not given out; one on which a page was asked for ahead is, but only if no other may be opened.
 """
 
 from __future__ import annotations
@@ -72,10 +72,11 @@ class Pool:
 
     def _choose(self, cursor: bool) -> Connection | None:
         self._idle = [connection for connection in self._idle if connection.alive]
-        full = len(self._idle) + len(self._lent) + self._opening >= self._size
         for at in range(len(self._idle) - 1, -1, -1):
-            if not cursor or self._idle[at].cursors < _CURSORS:
+            connection = self._idle[at]
+            if connection.quiet and not (cursor and connection.cursors >= _CURSORS):
                 return self._idle.pop(at)
+        full = len(self._idle) + len(self._lent) + self._opening >= self._size
         return self._idle.pop() if full and self._idle else None
 
     def _open(self, deadline: Deadline) -> Connection:

@@ -154,18 +154,21 @@ class Result:
         try:
             if exchange is None:
                 exchange = self._ask()
-            mark = self._cancel.attach(exchange.cancel) if self._cancel is not None else 0
-            try:
-                rows = self._connection.finish(self._fetch_call(), exchange)
-            finally:
-                if self._cancel is not None:
-                    self._cancel.detach(mark)
         except Exception:
-            # A Fetch that failed ended its cursor; one that was not sent did not.
-            self._page = iter(())
+            # It was not sent, so the cursor is there still.
             if self._drop():
                 self._connection.close_dropped()
             raise
+        mark = self._cancel.attach(exchange.cancel) if self._cancel is not None else 0
+        try:
+            rows = self._connection.finish(self._fetch_call(), exchange)
+        except Exception:
+            # An error of a Fetch ends the cursor, and so does the end of the connection.
+            self._forget()
+            raise
+        finally:
+            if self._cancel is not None:
+                self._cancel.detach(mark)
         self._take(rows)
 
     def _forget(self) -> None:

@@ -199,15 +199,13 @@ class Decimal128:
                 value = decimal.Decimal(value)
             except (decimal.InvalidOperation, ValueError, TypeError) as error:
                 raise UsageError("this is no decimal number") from error
-        sign, digits, exponent = value.as_tuple()
+        sign, digits, power = value.as_tuple()
         top = sign << 127
-        if exponent == "F":
-            return cls._of_bits(top | 0x78 << 120)
-        if exponent in ("n", "N"):
-            if digits not in ((), (0,)):
+        if not isinstance(power, int):
+            if power != "F" and digits not in ((), (0,)):
                 raise UsageError("a NaN with a payload cannot be stored")
-            return cls._of_bits(top | (0x7E if exponent == "N" else 0x7C) << 120)
-        assert isinstance(exponent, int)
+            return cls._of_bits(top | {"F": 0x78, "n": 0x7C, "N": 0x7E}[power] << 120)
+        exponent: int = power
         if len(digits) > _DIGITS and not any(digits[_DIGITS:]):
             digits, exponent = digits[:_DIGITS], exponent + len(digits) - _DIGITS
         while exponent > _EXPONENTS[-1] and digits != (0,) and len(digits) < _DIGITS:
@@ -229,11 +227,12 @@ class Decimal128:
         """The same number as Python's decimal, exactly, whatever the context is."""
         bits = int.from_bytes(self.raw, "little")
         sign = bits >> 127
+        minus = "-" * sign
         kind = bits >> 122 & 0x1F
         if kind == 0x1F:
-            return decimal.Decimal((sign, (), "N" if bits >> 121 & 1 else "n"))
+            return decimal.Decimal(f"{minus}{'s' if bits >> 121 & 1 else ''}NaN")
         if kind == 0x1E:
-            return decimal.Decimal((sign, (0,), "F"))
+            return decimal.Decimal(f"{minus}Infinity")
         if kind >> 3 == 0b11:
             # The long form has coefficients of more than 34 digits only: by IEEE 754 they are zero.
             exponent, coefficient = bits >> 111 & 0x3FFF, 0

@@ -51,6 +51,10 @@ class Deadline:
         left = self.remaining()
         return 0 if left is None else max(1, math.ceil(left * 1000))
 
+    def later(self, other: Deadline) -> Deadline:
+        """The later of the two; one without a bound is the latest."""
+        return self if self._end is None or (other._end is not None and other._end <= self._end) else other
+
     def at_most(self, seconds: float | None) -> Deadline:
         """The earlier of this and so many seconds from now."""
         left = self.remaining()
