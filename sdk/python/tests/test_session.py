@@ -90,6 +90,13 @@ class Bodies(unittest.TestCase):
             with self.subTest(op.name), self.assertRaises(UsageError):
                 encode_request(op, fields)
 
+    def test_flags_and_keys_that_are_not_there(self) -> None:
+        body = bytearray(encode_request(Op.SCAN, {"store": "a", "reverse": False, "after": None, "limit": 5}))
+        for at, value in ((3, 2), (4, 2), (20, 1)):
+            broken = body[:at] + bytes([value]) + body[at + 1 :]
+            with self.subTest(at), self.assertRaises(ProtocolError):
+                decode_request(Op.SCAN, bytes(broken))
+
     def test_replies_that_are_none(self) -> None:
         rows = b"\5\0\0" + bytes(16)
         for name, body in {

@@ -144,7 +144,7 @@ class Transport:
         while view:
             with self._lock:
                 try:
-                    # One record at most: OpenSSL says how much of it was taken.
+                    # OpenSSL may take less, and says how much.
                     taken = self._tls.write(view[:_PIECE])
                 except ssl.SSLError as error:
                     raise ConnectionLost(f"the TLS connection broke: {error}", sent) from error
