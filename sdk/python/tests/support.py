@@ -29,6 +29,7 @@ from planck.packets import (  # noqa: E402
     Op,
     Packet,
     Reply,
+    Row,
     decode_request,
     encode_packet,
     encode_reply,
@@ -221,3 +222,38 @@ def server_context(name: str = "server", alpn: str | None = "planck/1") -> ssl.S
     if alpn is not None:
         context.set_alpn_protocols([alpn])
     return context
+
+
+ROW = Row(KEY, {"a": 7})
+
+
+def answering(answer: Callable[[Op, dict[str, Any]], Reply] | Reply, **session: Any) -> Callable[[Peer], None]:
+    """A script: yes to the Auth, and this answer to all."""
+
+    def script(peer: Peer) -> None:
+        peer.accept_auth(**session)
+        peer.serve(answer if callable(answer) else lambda op, fields: answer)
+
+    return script
+
+
+def raw_reply(data: bytes) -> Callable[[Peer], None]:
+    """A script: yes to the Auth, and these bytes to the first request."""
+
+    def script(peer: Peer) -> None:
+        peer.accept_auth()
+        peer.request()
+        peer.sock.sendall(data)
+        peer.packet()
+
+    return script
+
+
+def cut(peer: Peer) -> None:
+    """A script: the connection ends when the first request has come."""
+    peer.accept_auth()
+    peer.request()
+
+
+def asked(server: Any) -> list[Op]:
+    return [Op(p.code) for peer in server.peers for p in peer.seen if p.kind is Kind.REQUEST and p.code != Op.AUTH]

@@ -11,10 +11,24 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import support  # noqa: F401  (finds the package)
+import support
 
-from planck import Binary, DateTime, Decimal128, DocumentError, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
-from planck import Key, UsageError, decode, encode
+from planck import (
+    Binary,
+    DateTime,
+    Decimal128,
+    DocumentError,
+    Int64,
+    Key,
+    MaxKey,
+    MinKey,
+    ObjectId,
+    Regex,
+    Timestamp,
+    UsageError,
+    decode,
+    encode,
+)
 from planck.documents import MAX_DEPTH
 
 UTC = datetime.timezone.utc

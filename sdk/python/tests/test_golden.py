@@ -11,8 +11,20 @@ from typing import Any
 
 from support import KEY, golden_packets, protocol_document
 
-from planck import Binary, Decimal128, Int64, Key, MaxKey, MinKey, ObjectId, ProtocolError, Regex, Timestamp
-from planck import calls, result
+from planck import (
+    Binary,
+    Decimal128,
+    Int64,
+    Key,
+    MaxKey,
+    MinKey,
+    ObjectId,
+    ProtocolError,
+    Regex,
+    Timestamp,
+    calls,
+    result,
+)
 from planck.connection import Call
 from planck.errors import class_of, name_of
 from planck.packets import (

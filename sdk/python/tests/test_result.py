@@ -20,8 +20,8 @@ from planck import (
     ProtocolError,
     ServerTimeout,
     UsageError,
+    calls,
 )
-from planck import calls
 from planck.packets import Count, Empty, Failure, Kind, OneKey, Op, Reply, Row, Rows
 from planck.result import only_reads, parameters_of
 
@@ -248,7 +248,7 @@ class Texts(unittest.TestCase):
             "a.filter(a = 1 and (b > 2 or not (c in [1]))).orderBy(f, desc).limit(3).pluck(a, b)",
             'a.filter(x = ".delete()").count()',
             "a.filter(x = 'it\\'s .delete()').count()",
-            "a.filter(day >= date(\"2013-01-01\")).aggregate(n: count(), m: max(x)).having((n > 1))",
+            'a.filter(day >= date("2013-01-01")).aggregate(n: count(), m: max(x)).having((n > 1))',
             "a.lookupOne(b, x = y as z).get(0190b0c2a1d07e3f8c4d5e6f708192a3)",
         ):
             with self.subTest(text):
@@ -260,8 +260,8 @@ class Texts(unittest.TestCase):
             "a.insert({})",
             "a.filter(x = 1) . set ({a: 1})",
             "a.filter(x = 1).delete\n\t()",
-            "a.filter(`a\"b` = 1).delete().filter(x = \"\")",
-            "a.filter(x = \"\\\\\").delete().filter(x = \"\")",
+            'a.filter(`a"b` = 1).delete().filter(x = "")',
+            'a.filter(x = "\\\\").delete().filter(x = "")',
             "a.all().`delete`()",
             "a.all().purge()",
             "a.all().delete\u200b()",

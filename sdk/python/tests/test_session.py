@@ -55,7 +55,8 @@ class Bodies(unittest.TestCase):
             encode_request(Op.PING, {"store": "a"})
 
     def test_each_request_cut_or_longer_is_refused(self) -> None:
-        samples: dict[str, Any] = {"document": {"a": 1}, "definition": {}, "change": {}, "items": [(KEY, {}), (None, {})]}
+        samples: dict[str, Any] = {"document": {"a": 1}, "definition": {}, "change": {}}
+        samples["items"] = [(KEY, {}), (None, {})]
         samples |= {"parameters": {"1": 1}, "limit": 5, "count": 5, "rows": 5, "bytes": 5, "cursor": 5, "query": 5}
         samples |= {"key": KEY, "from": KEY, "to": KEY, "after": KEY}
         for op, shapes in FIELDS.items():

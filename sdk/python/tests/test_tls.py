@@ -8,8 +8,15 @@ import unittest
 
 from support import CERTIFICATES, FINGERPRINT, OTHER_FINGERPRINT, Peer, client_of, server_context, serving
 
-from planck import Client, ClientCertificate, ConnectFailed, FingerprintMismatch, ProtocolError
-from planck import UsageError, fingerprint_of_pem
+from planck import (
+    Client,
+    ClientCertificate,
+    ConnectFailed,
+    FingerprintMismatch,
+    ProtocolError,
+    UsageError,
+    fingerprint_of_pem,
+)
 from planck.packets import Empty
 from planck.tls import fingerprint_of, parse_fingerprint, public_key_info
 

@@ -227,9 +227,7 @@ def create_index(
     if_not_exists: bool,
 ) -> Call[Document]:
     """Makes an index, which is built while writes go on."""
-    definition = _some(
-        name=name, fields=list(fields), unique=unique or None, sparse=sparse or None, filter=where
-    )
+    definition = _some(name=name, fields=list(fields), unique=unique or None, sparse=sparse or None, filter=where)
     return _call(
         Op.CREATE_INDEX,
         if_not_exists,

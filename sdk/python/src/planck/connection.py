@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from .errors import (
-    BusyError,
     ConnectFailed,
     ConnectionLost,
     DeadlineExceeded,
@@ -146,9 +145,7 @@ class Connection:
     def open(cls, options: Options, deadline: Deadline) -> Connection:
         """Connects, checks the server's key, and only then says who the user is."""
         deadline = deadline.at_most(options.connect_timeout)
-        transport = Transport.connect(
-            options.host, options.port, options.context, options.fingerprint, deadline
-        )
+        transport = Transport.connect(options.host, options.port, options.context, options.fingerprint, deadline)
         session = Session(options.max_reply_bytes, options.max_in_flight)
         try:
             transport.send(session.auth(options.user, options.key), deadline)
@@ -216,7 +213,7 @@ class Connection:
 
     def submit(self, call: Call[T], deadline: Deadline, cancel: Cancellation | None = None) -> Exchange:
         """Sends a request, and does not wait for its reply. Waits while too many are in flight."""
-        self._close_dropped()
+        self.close_dropped()
         check(cancel)
         with self._slots:
             if not self._slots.wait_for(self._has_slot, deadline.remaining()):
@@ -307,7 +304,7 @@ class Connection:
 
     def close_dropped(self) -> None:
         """Closes the cursors that were dropped now, and does not wait for that."""
-        with contextlib.suppress(ConnectionLost, DeadlineExceeded, BusyError):
+        with contextlib.suppress(ConnectionLost, DeadlineExceeded):
             self._close_dropped()
 
     def _read(self) -> None:
@@ -344,12 +341,12 @@ class Connection:
             self._exchanges.clear()
             self._reserved -= len(waiting)
             self._slots.notify_all()
+
+        def error() -> PlanckError:
+            return ConnectionLost(lost) if failure is None else type(failure)(*failure.args)
+
         for exchange in waiting:
-            if failure is not None:
-                kind, arguments = type(failure), failure.args
-                exchange.fail(lambda: kind(*arguments))
-            else:
-                exchange.fail(lambda: ConnectionLost(lost))
+            exchange.fail(error)
         self._transport.close()
 
     def close(self, reason: str = "the connection was closed") -> None:

@@ -105,9 +105,7 @@ class Packet:
 
 def encode_packet(packet: Packet) -> bytes:
     """The bytes of a packet."""
-    head = _HEADER.pack(
-        MAGIC, VERSION, packet.kind, packet.code, packet.id, len(packet.body), packet.patience
-    )
+    head = _HEADER.pack(MAGIC, VERSION, packet.kind, packet.code, packet.id, len(packet.body), packet.patience)
     return head + packet.body
 
 

@@ -57,9 +57,7 @@ class Store:
         """Adds all documents or none, in one commit. Each is a document, or a key and a document."""
         return self._client.run(calls.insert_many(self.name, documents), timeout, cancel)
 
-    def get(
-        self, key: KeyLike, *, timeout: Timeout = DEFAULT, cancel: Cancellation | None = None
-    ) -> Document | None:
+    def get(self, key: KeyLike, *, timeout: Timeout = DEFAULT, cancel: Cancellation | None = None) -> Document | None:
         """The document under a key; None if there is none."""
         return self._client.run(calls.get(self.name, key), timeout, cancel)
 

@@ -120,9 +120,7 @@ def make_context(client_certificate: ClientCertificate | None = None) -> ssl.SSL
     if client_certificate is not None:
         password = client_certificate.password
         try:
-            context.load_cert_chain(
-                client_certificate.cert_file, client_certificate.key_file, lambda: password or ""
-            )
+            context.load_cert_chain(client_certificate.cert_file, client_certificate.key_file, lambda: password or "")
         except (OSError, ValueError) as error:
             raise UsageError(f"the client's certificate cannot be used: {error}") from error
     return context

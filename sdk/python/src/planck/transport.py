@@ -26,7 +26,7 @@ _STALL_SECONDS = 60.0
 class Transport:
     """A connection that carries bytes. TLS if a context and a fingerprint are given."""
 
-    def __init__(self, sock: socket.socket, host: str, context: ssl.SSLContext | None) -> None:
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
         self._sock = sock
         self._shut = False
         self._lock = threading.Lock()
@@ -34,7 +34,8 @@ class Transport:
         self._outgoing = ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
         if context is not None:
-            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+            # The server looks at no name, so it is told none that the network could read.
+            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
         sock.setblocking(False)
         self._readable = selectors.DefaultSelector()
         self._readable.register(sock, selectors.EVENT_READ)
@@ -54,7 +55,7 @@ class Transport:
             sock = socket.create_connection((host, port), timeout=None if left is None else max(left, 0.001))
         except (OSError, UnicodeError) as error:
             raise ConnectFailed(f"cannot connect to {host} port {port}: {error}") from error
-        transport = cls(sock, host, context)
+        transport = cls(sock, context)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _keep_alive(sock)
