@@ -1,0 +1,104 @@
+"""The client of Planck, a document database.
+
+>>> from planck import Client
+>>> with Client("db.example:24010", user="ann", key=key, fingerprint=fingerprint) as client:
+...     key = client.store("flights").insert({"carrier": "UA", "delay": 12})
+...     for row in client.query("flights.filter(carrier = $1)", ["UA"]):
+...         print(row.key, row["delay"])
+"""
+
+from .client import Client, parse_address
+from .documents import Document, decode, encode
+from .errors import (
+    BusyError,
+    CancelledError,
+    ConflictError,
+    ConnectFailed,
+    ConnectionLost,
+    DeadlineExceeded,
+    DeniedError,
+    DocumentError,
+    FailedError,
+    FingerprintMismatch,
+    InvalidError,
+    NotFoundError,
+    PlanckError,
+    PoolTimeout,
+    ProtocolError,
+    ServerError,
+    ServerTimeout,
+    Status,
+    StatusClass,
+    TooLargeError,
+    UsageError,
+)
+from .packets import Row
+from .pipeline import Pending, Pipeline
+from .result import Result
+from .store import Sequence, Store
+from .tls import ClientCertificate, fingerprint_of_pem
+from .values import (
+    Binary,
+    DateTime,
+    Decimal128,
+    Int64,
+    Key,
+    KeyLike,
+    MaxKey,
+    MinKey,
+    ObjectId,
+    Regex,
+    Timestamp,
+)
+from .waiting import Cancellation
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Binary",
+    "BusyError",
+    "Cancellation",
+    "CancelledError",
+    "Client",
+    "ClientCertificate",
+    "ConflictError",
+    "ConnectFailed",
+    "ConnectionLost",
+    "DateTime",
+    "DeadlineExceeded",
+    "Decimal128",
+    "DeniedError",
+    "Document",
+    "DocumentError",
+    "FailedError",
+    "FingerprintMismatch",
+    "Int64",
+    "InvalidError",
+    "Key",
+    "KeyLike",
+    "MaxKey",
+    "MinKey",
+    "NotFoundError",
+    "ObjectId",
+    "Pending",
+    "Pipeline",
+    "PlanckError",
+    "PoolTimeout",
+    "ProtocolError",
+    "Regex",
+    "Result",
+    "Row",
+    "Sequence",
+    "ServerError",
+    "ServerTimeout",
+    "Status",
+    "StatusClass",
+    "Store",
+    "Timestamp",
+    "TooLargeError",
+    "UsageError",
+    "decode",
+    "encode",
+    "fingerprint_of_pem",
+    "parse_address",
+]

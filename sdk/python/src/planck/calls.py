@@ -1,0 +1,325 @@
+"""Requests and what is made of their replies, one function for each operation.
+
+What must stay true: `repeatable` is said only of what the protocol lists as safe to ask again after a
+connection broke. What it does not list is not repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar, Union
+
+from .connection import Call, Connection
+from .documents import Document
+from .errors import ProtocolError, ServerError, Status
+from .packets import Answer, Count, Empty, Keys, OneKey, Op, Reply, Row, Rows, encode_request
+from .values import Key, KeyLike
+
+T = TypeVar("T")
+
+IndexField = Union[str, Mapping[str, Any]]
+"""`"a.b"`, `"-c"` for a descending one, or `{"path": "-d", "descending": True}`."""
+
+
+Item = Union[Mapping[str, Any], tuple[Union[KeyLike, None], Mapping[str, Any]]]
+"""A document to insert, or a key and a document."""
+
+
+def _call(op: Op, repeatable: bool, convert: Callable[[Reply], T], **fields: Any) -> Call[T]:
+    # `from` is a word of Python, so it is passed as `from_`.
+    named = {name.rstrip("_"): value for name, value in fields.items()}
+
+    def take(reply: Reply, connection: Connection) -> T:
+        return convert(reply)
+
+    return Call(op, encode_request(op, named), repeatable, take)
+
+
+def _wrong(reply: Reply) -> ProtocolError:
+    return ProtocolError(f"the server answered with {type(reply).__name__}, which is no answer to this request")
+
+
+def nothing(reply: Reply) -> None:
+    """Takes an Empty."""
+    if not isinstance(reply, Empty):
+        raise _wrong(reply)
+
+
+def key_of(reply: Reply) -> Key:
+    """Takes a Key."""
+    if not isinstance(reply, OneKey):
+        raise _wrong(reply)
+    return reply.key
+
+
+def count_of(reply: Reply) -> int:
+    """Takes a Count."""
+    if not isinstance(reply, Count):
+        raise _wrong(reply)
+    return reply.count
+
+
+def document_of(reply: Reply) -> Document:
+    """Takes a Document."""
+    if not isinstance(reply, Answer):
+        raise _wrong(reply)
+    return reply.document
+
+
+def _text_of(reply: Reply) -> str:
+    text = document_of(reply).get("text")
+    if not isinstance(text, str):
+        raise ProtocolError("the server's answer has no `text`")
+    return text
+
+
+def _numbers_of(reply: Reply) -> range:
+    document = document_of(reply)
+    first, count = document.get("first"), document.get("count")
+    if not isinstance(first, int) or not isinstance(count, int) or count < 1:
+        raise ProtocolError("the server's answer has no `first` and `count`")
+    return range(first, first + count)
+
+
+def rows_of(reply: Reply) -> Rows:
+    """Takes Rows."""
+    if not isinstance(reply, Rows):
+        raise _wrong(reply)
+    return reply
+
+
+def _list_of(reply: Reply) -> list[Document]:
+    rows = rows_of(reply)
+    if rows.more is not None:
+        raise ProtocolError("the server says that a list goes on, and there is no way to ask for the rest")
+    return [row.document for row in rows.rows]
+
+
+def _keyed_of(reply: Reply) -> Rows:
+    rows = rows_of(reply)
+    if not rows.keyed or isinstance(rows.more, int) or (rows.more is not None and not rows.rows):
+        raise _wrong(reply)
+    return rows
+
+
+def _row_of(reply: Reply) -> Row:
+    rows = _keyed_of(reply).rows
+    if len(rows) != 1:
+        raise _wrong(reply)
+    return rows[0]
+
+
+def _keys_of(count: int) -> Callable[[Reply], list[Key]]:
+    def take(reply: Reply) -> list[Key]:
+        if not isinstance(reply, Keys) or len(reply.keys) != count:
+            raise _wrong(reply)
+        return list(reply.keys)
+
+    return take
+
+
+def _some(**fields: Any) -> Document:
+    """A definition of the fields that are given: those that are None are left out."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def ping() -> Call[None]:
+    """Does nothing, and keeps a session from being idle."""
+    return _call(Op.PING, True, nothing)
+
+
+def stats() -> Call[Document]:
+    """Figures of the server."""
+    return _call(Op.STATS, True, document_of)
+
+
+def list_stores() -> Call[list[Document]]:
+    """A document about each store."""
+    return _call(Op.LIST, True, _list_of)
+
+
+def create_store(store: str, if_not_exists: bool) -> Call[None]:
+    """Makes a store."""
+    return _call(Op.CREATE_STORE, if_not_exists, nothing, store=store, if_not_exists=if_not_exists)
+
+
+def drop_store(store: str, if_exists: bool) -> Call[None]:
+    """Removes a store and all in it."""
+    return _call(Op.DROP_STORE, if_exists, nothing, store=store, if_exists=if_exists)
+
+
+def insert(store: str, document: Mapping[str, Any], key: KeyLike | None) -> Call[Key]:
+    """Adds a document."""
+    return _call(Op.INSERT, key is not None, key_of, store=store, key=key, document=document)
+
+
+def insert_many(store: str, documents: Iterable[Item]) -> Call[list[Key]]:
+    """Adds all documents or none."""
+    items = [item if isinstance(item, tuple) else (None, item) for item in documents]
+    keyed = all(key is not None for key, _ in items)
+    return _call(Op.BATCH_INSERT, keyed, _keys_of(len(items)), store=store, items=items)
+
+
+def read(store: str, key: KeyLike) -> Call[Row]:
+    """One document."""
+    return _call(Op.READ, True, _row_of, store=store, key=key)
+
+
+def update(store: str, key: KeyLike, document: Mapping[str, Any], upsert: bool) -> Call[Key]:
+    """Puts a document in the place of another."""
+    return _call(Op.UPDATE, True, key_of, store=store, upsert=upsert, key=key, document=document)
+
+
+def delete(store: str, key: KeyLike, missing_ok: bool) -> Call[bool]:
+    """Removes a document; says whether there was one."""
+    call = _call(Op.DELETE, True, lambda reply: count_of(reply) > 0, store=store, key=key)
+    return replace(call, recover=_missing(False)) if missing_ok else call
+
+
+def get(store: str, key: KeyLike) -> Call[Document | None]:
+    """One document, or None."""
+
+    def take(reply: Reply) -> Document | None:
+        return _row_of(reply).document
+
+    return replace(_call(Op.READ, True, take, store=store, key=key), recover=_missing(None))
+
+
+def _missing(value: T) -> Callable[[ServerError], T]:
+    """Takes `PLK-1301`, no document under that key, for a value. Other errors stay errors."""
+
+    def take(error: ServerError) -> T:
+        if error.status != Status.NOT_FOUND:
+            raise error
+        return value
+
+    return take
+
+
+def scan(store: str, reverse: bool, after: KeyLike | None, limit: int) -> Call[Rows]:
+    """A page of documents in the order of keys."""
+    return _call(Op.SCAN, True, _keyed_of, store=store, reverse=reverse, after=after, limit=limit)
+
+
+def key_range(store: str, reverse: bool, first: KeyLike, last: KeyLike, limit: int) -> Call[Rows]:
+    """A page of documents between two keys, both included."""
+    return _call(Op.RANGE, True, _keyed_of, store=store, reverse=reverse, from_=first, to=last, limit=limit)
+
+
+def describe_store(store: str) -> Call[Document]:
+    """All there is to say of a store."""
+    return _call(Op.DESCRIBE_STORE, True, document_of, store=store)
+
+
+def alter_store(store: str, change: Mapping[str, Any]) -> Call[None]:
+    """Changes a store."""
+    return _call(Op.ALTER_STORE, False, nothing, store=store, change=change)
+
+
+def create_index(
+    store: str,
+    fields: Iterable[IndexField],
+    name: str | None,
+    unique: bool,
+    sparse: bool,
+    where: str | None,
+    if_not_exists: bool,
+) -> Call[Document]:
+    """Makes an index, which is built while writes go on."""
+    definition = _some(name=name, fields=list(fields), unique=unique or None, sparse=sparse or None, filter=where)
+    return _call(
+        Op.CREATE_INDEX,
+        if_not_exists,
+        document_of,
+        store=store,
+        if_not_exists=if_not_exists,
+        definition=definition,
+    )
+
+
+def drop_index(store: str, index: str, if_exists: bool) -> Call[None]:
+    """Removes an index."""
+    return _call(Op.DROP_INDEX, if_exists, nothing, store=store, index=index, if_exists=if_exists)
+
+
+def check_indexes(store: str, index: str) -> Call[list[Document]]:
+    """Compares indexes with documents."""
+    return _call(Op.CHECK_INDEXES, True, _list_of, store=store, index=index)
+
+
+def create_sequence(sequence: str, if_not_exists: bool) -> Call[None]:
+    """Makes a sequence."""
+    return _call(Op.CREATE_SEQUENCE, if_not_exists, nothing, sequence=sequence, if_not_exists=if_not_exists)
+
+
+def drop_sequence(sequence: str, if_exists: bool) -> Call[None]:
+    """Removes a sequence."""
+    return _call(Op.DROP_SEQUENCE, if_exists, nothing, sequence=sequence, if_exists=if_exists)
+
+
+def next_numbers(sequence: str, count: int) -> Call[range]:
+    """Takes numbers of a sequence."""
+    return _call(Op.NEXT_NUMBERS, False, _numbers_of, sequence=sequence, count=count)
+
+
+def list_sequences() -> Call[list[Document]]:
+    """A document about each sequence."""
+    return _call(Op.LIST_SEQUENCES, True, _list_of)
+
+
+def alter_sequence(sequence: str, change: Mapping[str, Any]) -> Call[None]:
+    """Changes a sequence: one of `rename` and `next`, which is an int64."""
+    return _call(Op.ALTER_SEQUENCE, False, nothing, sequence=sequence, change=change)
+
+
+def running_queries() -> Call[list[Document]]:
+    """A document about each query that runs or waits."""
+    return _call(Op.RUNNING_QUERIES, True, _list_of)
+
+
+def cancel_query(query: int) -> Call[None]:
+    """Ends a query of any session."""
+    return _call(Op.CANCEL_QUERY, False, nothing, query=query)
+
+
+def format_query(text: str) -> Call[str]:
+    """A query in its canonical form."""
+    return _call(Op.FORMAT_QUERY, True, _text_of, text=text)
+
+
+def flush() -> Call[None]:
+    """Moves what is in memory to the trees."""
+    return _call(Op.FLUSH, True, nothing)
+
+
+def backup(begin: bool, full: bool) -> Call[Document]:
+    """Asks for a backup, or how the last one goes."""
+    return _call(Op.BACKUP, not begin, document_of, begin=begin, full=full)
+
+
+def create_user(user: str, role: str, key: str | None, if_not_exists: bool) -> Call[Document]:
+    """Makes a user. Without a key the answer has the one that was made, so it is not asked for twice."""
+    return _call(
+        Op.CREATE_USER,
+        if_not_exists and key is not None,
+        document_of,
+        user=user,
+        if_not_exists=if_not_exists,
+        definition=_some(role=role, key=key),
+    )
+
+
+def alter_user(user: str, change: Mapping[str, Any]) -> Call[Document]:
+    """Changes a user's role or key."""
+    return _call(Op.ALTER_USER, False, document_of, user=user, change=change)
+
+
+def drop_user(user: str, if_exists: bool) -> Call[None]:
+    """Removes a user, and ends their sessions."""
+    return _call(Op.DROP_USER, if_exists, nothing, user=user, if_exists=if_exists)
+
+
+def list_users() -> Call[list[Document]]:
+    """A document about each user."""
+    return _call(Op.LIST_USERS, True, _list_of)
