@@ -1,20 +1,20 @@
-//! Every operation, by every caller, in every store, over the wire and from a guest: the
-//! table and the requests of `engine/tests/rights`, through the real service.
-//!
-//! QUIC: a `Service` whose callers speak it takes its place beside [`Process`], with the
-//! same [`cases::ask_all`].
+//! Every operation, by every caller, in every store, over TCP, over QUIC and from a guest:
+//! the table and the requests of `engine/tests/rights`, through the real service.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 #[path = "../../engine/tests/rights/cases.rs"]
 mod cases;
+#[path = "rights/quic.rs"]
+mod quic;
 
 use cases::{Caller, KEY, Service};
-use net::client::{Client, ClientOptions, Security};
+use planck_client::{ConnectOptions, Connection, Security};
 use proto::{Opcode, Request};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use tests::{Planck, service_dir};
 use tokio::runtime::Runtime;
@@ -44,7 +44,7 @@ const GUEST: &str = r#"
 "#;
 
 /// A session of the wire.
-struct OverWire(Arc<Runtime>, Client);
+struct OverWire(Arc<Runtime>, Connection);
 
 impl Caller for OverWire {
     fn ask(&mut self, packet: &[u8]) -> Vec<u8> {
@@ -84,11 +84,11 @@ impl Service for Process {
             return Some(Box::new(FromGuest(self.planck.http.unwrap())));
         }
         let key = match name {
-            "admin" => fs::read_to_string(self.planck.dir.join("admin.key")).unwrap(),
+            "admin" => key_of(&self.planck.dir),
             _ => KEY.to_owned(),
         };
-        let (address, options) = (self.planck.wire.to_string(), ClientOptions::default());
-        let client = Client::connect(&address, Security::Plaintext, name, key.trim(), options);
+        let (address, options) = (self.planck.wire.to_string(), ConnectOptions::default());
+        let client = Connection::connect(&address, Security::Plaintext, name, &key, options);
         let client = self.runtime.block_on(client).unwrap();
         Some(Box::new(OverWire(Arc::clone(&self.runtime), client)))
     }
@@ -96,6 +96,43 @@ impl Service for Process {
     fn lsn(&mut self) -> Option<u64> {
         None
     }
+}
+
+fn key_of(dir: &Path) -> String {
+    fs::read_to_string(dir.join("admin.key")).unwrap().trim().to_owned()
+}
+
+fn runtime() -> Arc<Runtime> {
+    Arc::new(tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap())
+}
+
+/// Asks everything of everybody.
+fn ask(service: &mut impl Service, least: usize) {
+    cases::make_users(&mut *service.caller("admin").unwrap());
+    cases::ask_what_is_shown(service);
+    let (asked, opcodes) = cases::ask_all(service);
+    println!("{asked} cases");
+    assert!(asked > least, "{asked}");
+    assert_eq!(opcodes.len(), Opcode::ALL.len() - 1, "all but Auth");
+}
+
+/// What was done is in the audit log of `dir`, whole.
+fn check_audit(planck: Planck) {
+    let dir = planck.dir.clone();
+    assert_eq!(planck.stop().0, Some(0));
+    let planck = std::process::Command::new(tests::program("planck"));
+    let checked = { planck }.args(["audit", "verify", "--dir"]).arg(dir).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success() && said.contains("the chain is whole"), "{said}");
+}
+
+#[test]
+fn everybody_does_what_they_may_over_quic() {
+    let dir = service_dir("port: 0\n", None);
+    let planck = Planck::start(dir.path()).unwrap_or_else(|said| panic!("{said}"));
+    let mut service = quic::Process { planck, runtime: runtime() };
+    ask(&mut service, 2_000);
+    check_audit(service.planck);
 }
 
 #[test]
@@ -106,19 +143,7 @@ fn everybody_does_what_they_may_over_the_wire_and_from_a_guest() {
     fs::create_dir(dir.path().join("wasm")).unwrap();
     fs::write(dir.path().join("wasm/planck.service.wasm"), wat::parse_str(GUEST).unwrap()).unwrap();
     let planck = Planck::start(dir.path()).unwrap_or_else(|said| panic!("{said}"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let mut service = Process { planck, runtime: Arc::new(runtime) };
-    cases::make_users(&mut *service.caller("admin").unwrap());
-    cases::ask_what_is_shown(&mut service);
-    let (asked, opcodes) = cases::ask_all(&mut service);
-    println!("{asked} cases");
-    assert!(asked > 2_000, "{asked}");
-    assert_eq!(opcodes.len(), Opcode::ALL.len() - 1, "all but Auth");
-
-    // What was done is in the audit log, whole.
-    assert_eq!(service.planck.stop().0, Some(0));
-    let planck = std::process::Command::new(tests::program("planck"));
-    let checked = { planck }.args(["audit", "verify", "--dir"]).arg(dir.path()).output().unwrap();
-    let said = String::from_utf8_lossy(&checked.stdout);
-    assert!(checked.status.success() && said.contains("the chain is whole"), "{said}");
+    let mut service = Process { planck, runtime: runtime() };
+    ask(&mut service, 2_000);
+    check_audit(service.planck);
 }

@@ -112,15 +112,6 @@ impl Replies {
         taken
     }
 
-    /// Gives memory beyond `keep` bytes back, if nothing is in it.
-    pub fn shrink(&mut self, keep: usize) {
-        if self.received().is_empty() {
-            self.bytes.clear();
-            self.done = 0;
-            self.bytes.shrink_to(keep);
-        }
-    }
-
     /// What was received and not given out.
     pub fn received(&self) -> &[u8] {
         &self.bytes[self.done..]

@@ -30,6 +30,8 @@ use tokio::time::timeout;
 /// [`Connection::send`] begins to write once so many bytes wait.
 const SEND_BYTES: usize = 256 << 10;
 const READ_BYTES: usize = 64 << 10;
+/// How much longer than the patience that was sent an answer is waited for.
+const GRACE: Duration = Duration::from_secs(5);
 /// A buffer that has grown beyond is given back rather than kept.
 const KEEP_BYTES: usize = 256 << 10;
 /// No message is longer, whatever the limits say: its length is written in 32 bits.
@@ -42,6 +44,8 @@ pub struct Connection {
     writer: WriteHalf<Channel>,
     replies: Replies,
     outbox: BytesMut,
+    /// Bytes of the outbox that belong to requests; behind them are Cancels.
+    unsent: usize,
     /// Whether nothing written waits inside TLS.
     flushed: bool,
     next_id: u64,
@@ -71,6 +75,7 @@ impl Connection {
                 writer,
                 replies: Replies::new(options.max_message_size),
                 outbox: BytesMut::new(),
+                unsent: 0,
                 flushed: true,
                 next_id: 1,
                 broken: false,
@@ -123,12 +128,28 @@ impl Connection {
     /// There is no answer, or there are requests in flight: [`Connection::receive`] their
     /// replies first. What the server refuses is an answer: see [`proto::Reply::Error`].
     pub async fn call(&mut self, request: &Request<'_>) -> Result<Vec<u8>> {
+        self.call_within(request, Duration::ZERO).await
+    }
+
+    /// As [`Connection::call`]; the answer is not wanted any more after `patience`, unless
+    /// that is zero: the server gives the request up then, and says `PLK-1602`.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub async fn call_within(
+        &mut self,
+        request: &Request<'_>,
+        patience: Duration,
+    ) -> Result<Vec<u8>> {
         if self.in_flight() > 0 && !self.broken {
             return Err(Error::invalid("there are replies to earlier requests to receive first"));
         }
-        // Nothing is before it: when the client gives up, the server may, too.
-        self.send_within(request, self.options.call_timeout).await?;
-        self.receive().await
+        self.send_within(request, patience).await?;
+        let limit = match patience {
+            Duration::ZERO => self.options.call_timeout,
+            some => self.options.call_timeout.min(some.saturating_add(GRACE)),
+        };
+        self.receive_for(limit).await
     }
 
     /// Queues a request; gives its id. Its reply is had by [`Connection::receive`], in
@@ -138,14 +159,14 @@ impl Connection {
     /// # Errors
     /// The connection is broken, or a bound is met: then nothing was queued.
     pub async fn send(&mut self, request: &Request<'_>) -> Result<u64> {
-        self.send_within(request, Duration::MAX).await
+        self.send_within(request, Duration::ZERO).await
     }
 
-    /// As [`Connection::send`], of a request that is not wanted any more so long after it
-    /// has arrived: then the server answers [`proto::Status::Timeout`], unless it is done.
+    /// As [`Connection::send`]; the answer is not wanted any more so long after the
+    /// request has come to the server, unless `patience` is zero.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Connection::send`].
     pub async fn send_within(&mut self, request: &Request<'_>, patience: Duration) -> Result<u64> {
         if self.broken {
             return Err(Error::Broken);
@@ -166,17 +187,18 @@ impl Connection {
         }
         self.next_id += 1;
         self.outbox.extend_from_slice(&packet);
+        self.unsent = self.outbox.len();
         self.replies.expect(id);
         if self.outbox.len() >= SEND_BYTES {
-            self.exchange(|client| client.outbox.len() < SEND_BYTES, "sending").await?;
+            let limit = self.options.call_timeout;
+            self.exchange(|client| client.outbox.len() < SEND_BYTES, "sending", limit).await?;
         }
         Ok(id)
     }
 
-    /// Asks the server to give up a request in flight, by the id that
-    /// [`Connection::send`] gave. It is answered all the same, and its reply is to be
-    /// received: its result, if it was faster, or [`proto::Status::Cancelled`], and then
-    /// nothing has changed.
+    /// Says that the answer to a request in flight is not wanted any more. It is answered
+    /// all the same: with its result, or with `PLK-1603 Cancelled`, and then nothing has
+    /// changed. A request that was answered already is none of the server's business.
     ///
     /// # Errors
     /// The connection is broken.
@@ -193,7 +215,8 @@ impl Connection {
     /// # Errors
     /// The connection is broken.
     pub async fn flush(&mut self) -> Result<()> {
-        self.exchange(|client| client.outbox.is_empty() && client.flushed, "sending").await
+        let limit = self.options.call_timeout;
+        self.exchange(|client| client.outbox.is_empty() && client.flushed, "sending", limit).await
     }
 
     /// The reply to the oldest request in flight: a whole packet.
@@ -201,19 +224,27 @@ impl Connection {
     /// # Errors
     /// There is no answer, or no request in flight.
     pub async fn receive(&mut self) -> Result<Vec<u8>> {
+        self.receive_for(self.options.call_timeout).await
+    }
+
+    async fn receive_for(&mut self, limit: Duration) -> Result<Vec<u8>> {
         if self.in_flight() == 0 {
             return Err(Error::invalid("no request is in flight"));
         }
-        self.exchange(|client| client.replies.has_next(), "a reply").await?;
+        self.exchange(|client| client.replies.has_next(), "a reply", limit).await?;
         let packet = match self.replies.next_reply() {
-            Ok(packet) => packet.map(<[u8]>::to_vec),
+            Ok(Some(packet)) => packet.to_vec(),
+            Ok(None) => return Err(Error::BadReply("it is not whole".to_owned())),
             Err(bad) => {
                 self.broken = true;
                 return Err(bad.into());
             }
         };
-        self.replies.shrink(KEEP_BYTES);
-        packet.ok_or_else(|| Error::BadReply("it is not whole".to_owned()))
+        if packet.len() > KEEP_BYTES && self.in_flight() == 0 && self.replies.received().is_empty()
+        {
+            self.replies = Replies::new(self.options.max_message_size);
+        }
+        Ok(packet)
     }
 
     /// Requests sent whose replies have not been received.
@@ -228,9 +259,8 @@ impl Connection {
 
     /// Whether another call can be made on it, as if it were new.
     pub(crate) fn is_idle(&self) -> bool {
-        let empty =
-            self.in_flight() == 0 && self.replies.received().is_empty() && self.outbox.is_empty();
-        empty && !self.broken
+        let empty = self.in_flight() == 0 && self.replies.received().is_empty();
+        empty && self.outbox.is_empty() && !self.broken
     }
 
     /// Whether an idle connection has ended, as far as is known without asking: it was
@@ -274,7 +304,7 @@ impl Connection {
     fn fate(&self) -> Fate {
         match self.in_flight() {
             0 => Fate::NotDone,
-            1 if !self.outbox.is_empty() => Fate::NotDone,
+            1 if self.unsent > 0 => Fate::NotDone,
             _ => Fate::Unknown,
         }
     }
@@ -288,12 +318,12 @@ impl Connection {
         &mut self,
         done: impl Fn(&Connection) -> bool,
         what: &'static str,
+        limit: Duration,
     ) -> Result<()> {
         if self.broken {
             return Err(Error::Broken);
         }
         self.broken = true; // Until this ends well.
-        let limit = self.options.call_timeout;
         let result = match timeout(limit, self.carry(done)).await {
             Ok(result) => result,
             Err(_) => Err(Error::Timeout { what, limit, fate: self.fate() }),
@@ -305,21 +335,28 @@ impl Connection {
     async fn carry(&mut self, done: impl Fn(&Connection) -> bool) -> Result<()> {
         while !done(self) {
             self.check_unread()?;
-            if self.outbox.is_empty() && self.flushed {
-                let read = receive(&mut self.reader, &mut self.replies).await;
-                self.ended(read)?;
-            } else {
-                self.write_or_read().await?;
-            }
-            // Before anything is made of it: a reply that came whole is bounded too.
             self.replies.check()?;
+            self.write_or_read().await?;
         }
         Ok(())
     }
 
     /// Writes some of what is queued, unless something can be read first.
     async fn write_or_read(&mut self) -> Result<()> {
-        let reading = receive(&mut self.reader, &mut self.replies);
+        let (tail, room) = self.replies.tail();
+        tail.reserve(room.min(READ_BYTES));
+        let mut tail = tail.limit(room);
+        let reading = async {
+            // What has come is to be received before there is room for more.
+            match room {
+                0 => std::future::pending().await,
+                _ => self.reader.read_buf(&mut tail).await,
+            }
+        };
+        if self.outbox.is_empty() && self.flushed {
+            let read = reading.await;
+            return self.ended(read);
+        }
         // Cancelled when bytes arrive first: what is written must be taken off the outbox
         // in the same breath.
         let writing = async {
@@ -329,6 +366,7 @@ impl Connection {
             } else {
                 let written = self.writer.write(&self.outbox).await?;
                 self.outbox.advance(written);
+                self.unsent = self.unsent.saturating_sub(written);
                 self.flushed = false;
             }
             io::Result::Ok(())
@@ -349,7 +387,9 @@ impl Connection {
         self.outbox.clear();
         self.flushed = true;
         while !self.replies.has_next() {
-            match receive(&mut self.reader, &mut self.replies).await {
+            let (tail, room) = self.replies.tail();
+            tail.reserve(room.min(READ_BYTES));
+            match self.reader.read_buf(&mut tail.limit(room)).await {
                 Err(said) if tls::is_of_tls(&said) => {
                     return Err(Error::Lost { source: said, fate });
                 }
@@ -357,7 +397,7 @@ impl Connection {
                 Ok(_) => {}
             }
         }
-        Ok(self.replies.check()?)
+        Ok(())
     }
 
     /// Bounds the replies that came while a request was sent. A single one is bounded by
@@ -381,23 +421,11 @@ impl Connection {
     }
 }
 
-/// Patience as a header has it; 0: no bound.
-fn millis(patience: Duration) -> u32 {
-    match u32::try_from(patience.as_millis()) {
-        Ok(millis) => millis.max(1),
-        Err(_) => 0,
-    }
-}
-
-/// Reads what comes, as far as there is room for it.
-async fn receive(reader: &mut ReadHalf<Channel>, replies: &mut Replies) -> io::Result<usize> {
-    let (tail, room) = replies.tail();
-    if room == 0 {
-        // What has come is to be received first.
-        return std::future::pending().await;
-    }
-    tail.reserve(room.min(READ_BYTES));
-    reader.read_buf(&mut tail.limit(room)).await
+fn unread(bytes: usize, limit: usize) -> String {
+    format!(
+        "{bytes} bytes of replies wait to be received, connect.max_unread is {limit}: receive \
+         them first"
+    )
 }
 
 impl From<BadReply> for Error {
@@ -410,11 +438,12 @@ impl From<BadReply> for Error {
     }
 }
 
-fn unread(bytes: usize, limit: usize) -> String {
-    format!(
-        "{bytes} bytes of replies wait to be received, connect.max_unread is {limit}: receive \
-         them first"
-    )
+/// As it is sent: 0 is none, and what is shorter than a millisecond is one.
+fn millis(patience: Duration) -> u32 {
+    match patience {
+        Duration::ZERO => 0,
+        some => u32::try_from(some.as_millis()).unwrap_or(u32::MAX).max(1),
+    }
 }
 
 /// What a caller gives in bytes; the rest of a request is small.

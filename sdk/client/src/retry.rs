@@ -55,11 +55,14 @@ pub(crate) fn kind(request: &Request<'_>) -> Kind {
         | Request::DropSequence { .. }
         | Request::AlterSequence { .. }
         | Request::DropUser { .. }
+        | Request::RevokeKey { .. }
         | Request::Flush
         | Request::CancelQuery { .. } => Kind::Repeatable,
         Request::BatchInsert { batch, .. } if batch.iter().all(|(key, _)| key.is_some()) => {
             Kind::Repeatable
         }
+        // It is refused the second time, and a key that was made would be lost.
+        Request::CreateKey { .. } => Kind::Once,
         // A user without a key is given one, and a second time another.
         Request::CreateUser { definition: told, .. } => match field(told, "key") {
             Some(Value::String(_)) => Kind::Repeatable,

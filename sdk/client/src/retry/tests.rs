@@ -77,6 +77,8 @@ fn with_all(mut each: impl FnMut(&str, &Request<'_>)) {
         ("ListUsers", Request::ListUsers),
         ("DescribeStore", Request::DescribeStore { store }),
         ("FormatQuery", Request::FormatQuery { text: reading }),
+        ("CreateKey", Request::CreateKey { user: "u", definition: document }),
+        ("RevokeKey", Request::RevokeKey { user: "u", key: "k", if_exists: true }),
     ] {
         each(name, &request);
     }
