@@ -31,6 +31,8 @@ use tokio::net::TcpStream;
 
 const KEY: &str = "the right key";
 const SHORT: Duration = Duration::from_millis(60);
+/// A little longer than [`soon`] waits.
+const HELD: Duration = Duration::from_secs(25);
 /// Beyond the patience of the tests: what ends sooner was ended by what is tested.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -110,11 +112,12 @@ impl WireHandler for Handler {
                 }
                 reply.count(1);
             }
-            // Until it is cancelled, or the test opens.
+            // Until it is cancelled, the test opens, or it has failed long ago.
             ("hold", _) => {
                 self.0.gate.lock().unwrap().0 = true;
                 let flag = call.cancelled.clone().expect("what may block can be cancelled");
-                while !self.0.gate.lock().unwrap().1 {
+                let began = std::time::Instant::now();
+                while !self.0.gate.lock().unwrap().1 && began.elapsed() < HELD {
                     if flag.load(Ordering::SeqCst) {
                         self.0.given_up.fetch_add(1, Ordering::SeqCst);
                         return reply.error(Status::Cancelled, "held long enough");
