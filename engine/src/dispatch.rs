@@ -91,6 +91,9 @@ impl Engine {
         what: &str,
         store: &str,
     ) -> Result<(), Refusal> {
+        if !who.has_grants() {
+            return who.check(action, what);
+        }
         let found = self.catalogs.read().stores.get(store).map(|store| store.keyspace);
         who.check_in(action, what, found)
     }

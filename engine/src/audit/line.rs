@@ -9,8 +9,9 @@
 //! prev     the hash of the line before; of line 1: 64 times 0                 always
 //! time     wall time                                                          always
 //! what     an operation, or Start, Stop, LogIn, LockedOut, Lost, Unsaid       always
-//! who      a user; "service": true beside it if it is a guest's;              if known
-//!          none: planck itself
+//! who      a user; "service": true beside it if it is a guest's; none:        if known
+//!          planck itself, or with "unknown_user": true a name that is no
+//!          user's, which may be a key
 //! session  its number                                                         if there is one
 //! address  where they called from                                             if known
 //! object   the store, index (store.index), sequence or user it is about       if there is one

@@ -188,9 +188,18 @@ impl Engine {
     /// user from wherever. For the wire, whose part that is.
     pub fn audit_lockout(&self, user: Option<&str>, address: Option<&str>, seconds: u64) {
         let Some(audit) = &self.audit else { return };
-        let more = [("seconds", Value::from(seconds))];
+        let (user, unknown) = self.known(user);
+        let more = [Some(("seconds", Value::from(seconds))), unknown];
+        let more: Vec<_> = more.into_iter().flatten().collect();
         let who = Who::Stranger { user, address };
         audit.note(Kind::LockedOut, "", &Event { who, more: &more, ..own("LockedOut") });
+    }
+
+    /// The name of a user that is there, or the word that it is none: what people type as
+    /// a name may be a key.
+    fn known<'n>(&self, user: Option<&'n str>) -> (Option<&'n str>, Option<(&'static str, Value)>) {
+        let known = user.filter(|user| self.catalogs.read().users.contains_key(*user));
+        (known, (known != user).then(|| ("unknown_user", true.into())))
     }
 
     /// Writes into the audit log who came in, or did not.
@@ -209,9 +218,10 @@ impl Engine {
                 audit.note(Kind::LogIn, user, &event);
             }
             Err(refusal) => {
-                let (who, status) =
-                    (Who::Stranger { user: Some(user), address }, refusal.status.to_string());
-                let event = Event { who, outcome: &status, ..own("LogIn") };
+                let ((user, unknown), status) =
+                    (self.known(Some(user)), refusal.status.to_string());
+                let (who, more) = (Who::Stranger { user, address }, Vec::from_iter(unknown));
+                let event = Event { who, outcome: &status, more: &more, ..own("LogIn") };
                 audit.note(Kind::FailedLogIn, "", &event);
             }
         }

@@ -97,6 +97,11 @@ impl Principal {
         Wanted { name, who: Some(self), action }
     }
 
+    /// Whether its rights are not the same in all stores.
+    pub(crate) fn has_grants(&self) -> bool {
+        self.grants.is_some()
+    }
+
     /// Whether it may read the documents of a store, and so know of it.
     pub(crate) fn may_see(&self, store: KeyspaceId) -> bool {
         self.may_in(Action::Read, Some(store))

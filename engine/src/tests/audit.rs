@@ -161,8 +161,14 @@ fn the_first_admin_log_ins_refusals_and_lockouts_are_told_and_nothing_secret_is(
     assert_eq!((&all[8]["who"], &all[8]["address"]), (&"ann".into(), &"::1".into()));
     assert_eq!(all[9]["seconds"], 900);
     assert_eq!(all[11]["session"], ann.session());
+    // A key that was typed as a name is not written down.
+    assert!(engine.authenticate("typed-as-name", KEY).is_err());
+    engine.audit_lockout(Some("typed-as-name"), None, 1);
+    for line in &lines(&disk)[14..] {
+        assert_eq!((&line["who"], &line["unknown_user"]), (&Value::Null, &true.into()), "{line}");
+    }
     let text = String::from_utf8(disk.file_bytes(FIRST).unwrap()).unwrap();
-    for secret in [KEY, &key[16..], "wrong-key", "a-word", "argon2"] {
+    for secret in [KEY, &key[16..], "wrong-key", "typed", "a-word", "argon2"] {
         assert!(!text.contains(secret), "{secret}");
     }
     whole(&disk);

@@ -5,8 +5,12 @@ use platform::sim::SimDisk;
 use proto::{Key, Request, Status};
 
 use super::kit::*;
+<<<<<<< ours
 use crate::patience::Patience;
 use crate::{Engine, Principal};
+=======
+use crate::{Action, Engine, Principal};
+>>>>>>> theirs
 
 const KEY: &str = "correct-horse-battery";
 
@@ -266,4 +270,32 @@ fn who_is_made_anew_sees_no_query_of_the_one_before() {
     // It was told to end when its user was dropped.
     let refusal: crate::Refusal = running.wait(rows, size, stores).unwrap_err().into();
     assert!(refusal.message.contains("cancelled"), "{refusal}");
+}
+
+#[test]
+fn the_store_that_is_found_is_asked_about_not_only_its_name() {
+    let engine = with_store();
+    done(&engine, create("hidden"));
+    let ann = user(&engine, "ann", r#"{"role": "none", "grants": {"s": "read_write"}}"#);
+    // Given a request that passed the door,
+    let passed = engine.standing(&ann).unwrap().into_owned();
+    engine.allow_in(&passed, Action::Read, "Scan", "s").unwrap();
+    // when its store goes and another takes the name,
+    let rename = |to: &str| doc(&format!(r#"{{"rename": "{to}"}}"#));
+    done(&engine, Request::AlterStore { store: "s", change: &rename("old") });
+    done(&engine, Request::AlterStore { store: "hidden", change: &rename("s") });
+    // then nothing of that one is read or written.
+    let mut out = Vec::new();
+    let reply = proto::ReplyWriter::new(1, &mut out);
+    let wanted = passed.wants(Action::Read, "s");
+    let refusal = engine.scan(wanted, None, 1, false, reply).unwrap_err();
+    assert_eq!(refusal.status, Status::Forbidden, "{}", refusal.message);
+    let wanted = passed.wants(Action::Write, "s");
+    let refusal = engine.insert(wanted, None, &doc("{}")).unwrap_err();
+    assert_eq!(refusal.status, Status::Forbidden, "{}", refusal.message);
+    assert!(
+        refusal.message.starts_with("the store \"s\" needs a role that may write"),
+        "{refusal}"
+    );
+    assert!(engine.insert(passed.wants(Action::Write, "old"), None, &doc("{}")).is_ok());
 }

@@ -111,4 +111,11 @@ fn slow_queries_are_numbered_with_their_user_and_way() {
     assert!(slow[0].figures.examined > 0 && slow[1].figures.examined == 0);
     assert_eq!(engine.slow_queries_after(4).len(), 2);
     assert!(engine.slow_queries_after(6).is_empty());
+    // The stats tell of them to who asked them, and to admins.
+    let told = |who: &Principal| {
+        let Said::Document(text) = ask_as(&engine, who, Request::Stats) else { panic!() };
+        text.contains("last_slow_queries")
+    };
+    assert!(told(&ann) && told(&admin()));
+    assert!(!told(&Principal::new("bob", Role::ReadWrite)) && !told(&Principal::service("ann")));
 }
