@@ -1,4 +1,5 @@
-//! The edge: TLS, TCP wire, HTTP listener, client. Async lives here and in bins only.
+//! The edge: TLS, TCP wire, HTTP listener. Async lives here, in the client of the
+//! wire (`planck_client`) and in bins only.
 //!
 //! What must stay true: this crate knows bytes, sockets and limits; it knows
 //! neither the engine nor the runtimes. `bins` implement [`wire::WireHandler`]
@@ -8,11 +9,9 @@
 //! * [`tls`]: the certificate, its fingerprint, TLS 1.3 and nothing else.
 //! * [`wire`]: packets over TCP, for clients with a key.
 //! * [`http`]: HTTP/1.1 and HTTP/2, for the guests, and static files.
-//! * [`client`]: the other end of the wire.
 #![forbid(unsafe_code)]
 
 mod address;
-pub mod client;
 pub mod http;
 mod lockout;
 mod server;

@@ -3,7 +3,7 @@
 //! Everything that crosses a boundary of Planck is laid out here and nowhere
 //! else: wire packets ([`packet`], [`request`], [`reply`]), what a guest is
 //! given and gives back for an HTTP request ([`http`]), keys and statuses,
-//! documents ([`doc`]) with their order ([`order`]), their text ([`json`]) and
+//! what a server is known by ([`fingerprint`]), documents ([`doc`]) with their order ([`order`]), their text ([`json`]) and
 //! their Rust types ([`bridge`]).
 //! The crate builds for wasm32, so the server, its clients and the guests read
 //! the same lines. All integers are little-endian, but keys, whose bytes sort.
@@ -12,6 +12,7 @@
 pub mod bridge;
 pub mod codec;
 pub mod doc;
+pub mod fingerprint;
 pub mod http;
 pub mod json;
 pub mod key;
@@ -22,6 +23,7 @@ pub mod reply;
 pub mod request;
 pub mod status;
 
+pub use fingerprint::{BadFingerprint, Fingerprint};
 pub use key::Key;
 pub use keyparts::{KeyPartError, KeyParts};
 pub use packet::{Header, Kind, Opcode};

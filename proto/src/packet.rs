@@ -21,6 +21,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub const MAGIC: [u8; 4] = *b"PLNK";
 /// The version of the protocol this crate speaks.
 pub const VERSION: u8 = 1;
+/// What the two sides of the wire agree to speak inside TLS.
+pub const ALPN: &[u8] = b"planck/1";
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 24;
 

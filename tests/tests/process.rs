@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
-use net::client::{Client, ClientError, ClientOptions, Security};
+use planck_client::{ConnectOptions, Connection, Error, Security};
 use proto::doc::{Doc, DocBuf, Value};
 use proto::{Key, Reply, Request, Status};
 use std::fs;
@@ -29,12 +29,12 @@ fn pin(dir: &Path) -> Security {
     Security::Pinned(identity.unwrap().fingerprint)
 }
 
-async fn connect(planck: &Planck, user: &str, key: &str) -> Result<Client, ClientError> {
+async fn connect(planck: &Planck, user: &str, key: &str) -> Result<Connection, Error> {
     let address = planck.wire.to_string();
-    Client::connect(&address, pin(&planck.dir), user, key, ClientOptions::default()).await
+    Connection::connect(&address, pin(&planck.dir), user, key, ConnectOptions::default()).await
 }
 
-async fn admin(planck: &Planck) -> Client {
+async fn admin(planck: &Planck) -> Connection {
     connect(planck, "admin", &key_of(&planck.dir)).await.unwrap()
 }
 

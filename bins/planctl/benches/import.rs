@@ -7,9 +7,9 @@
 #![allow(clippy::unwrap_used)] // a measurement that cannot go on fails
 
 use engine::{Engine, Options, Principal, Step};
-use net::client::{Client, ClientOptions};
 use net::tls::Identity;
 use net::wire::{WireHandler, WireOptions};
+use planck_client::{ConnectOptions, Connection, Security};
 use platform::real::{RealClock, RealDisk, RealEntropy};
 use proto::request::BatchBuf;
 use proto::{Reply, Request, Status};
@@ -79,7 +79,7 @@ fn csv(rows: usize) -> String {
 }
 
 /// All rows of a store, as batches.
-async fn batches(client: &mut Client, store: &str) -> Vec<BatchBuf> {
+async fn batches(client: &mut Connection, store: &str) -> Vec<BatchBuf> {
     let mut all: Vec<BatchBuf> = vec![BatchBuf::new()];
     let mut after = None;
     loop {
@@ -100,7 +100,7 @@ async fn batches(client: &mut Client, store: &str) -> Vec<BatchBuf> {
 }
 
 /// Sends batches as planctl does; how long it takes.
-async fn raw(client: &mut Client, store: &str, batches: &[BatchBuf]) -> Duration {
+async fn raw(client: &mut Connection, store: &str, batches: &[BatchBuf]) -> Duration {
     client.call(&Request::CreateStore { store, if_not_exists: false }).await.unwrap();
     let began = Instant::now();
     for batch in batches {
@@ -115,7 +115,7 @@ async fn raw(client: &mut Client, store: &str, batches: &[BatchBuf]) -> Duration
     began.elapsed()
 }
 
-async fn acknowledged(client: &mut Client) {
+async fn acknowledged(client: &mut Connection) {
     let packet = client.receive().await.unwrap();
     assert!(matches!(Reply::decode(&packet).unwrap().1, Reply::Keys(_)), "a batch was refused");
 }
@@ -170,8 +170,8 @@ fn main() {
     let fingerprint = identity.fingerprint.to_string();
 
     import(dir.path(), &address, &fingerprint, "warm");
-    let pin = net::client::Security::Pinned(identity.fingerprint);
-    let connecting = Client::connect(&address, pin, USER, &key, ClientOptions::default());
+    let pin = Security::Pinned(identity.fingerprint);
+    let connecting = Connection::connect(&address, pin, USER, &key, ConnectOptions::default());
     let mut client = runtime.block_on(connecting).unwrap();
     let batches = runtime.block_on(batches(&mut client, "warm"));
     let mut ratios = Vec::new();

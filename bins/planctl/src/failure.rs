@@ -3,7 +3,7 @@
 //! What must stay true: scripts decide by the code, people by the sentence. The
 //! code of what a server refused follows from [`Status::class`] alone.
 
-use net::client::ClientError;
+use planck_client::Error;
 use proto::{Class, Status};
 use std::io;
 use std::process::ExitCode;
@@ -118,18 +118,23 @@ impl Failure {
     }
 }
 
-impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Failure {
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
         let exit = match &error {
-            ClientError::Unreachable { .. }
-            | ClientError::Timeout { .. }
-            | ClientError::Handshake { .. }
-            | ClientError::Lost(_)
-            | ClientError::Broken => Exit::Unreachable,
-            ClientError::WrongCertificate { .. } => Exit::Denied,
-            ClientError::NeedsTls { .. } => Exit::Usage,
-            ClientError::Refused { status, .. } => Exit::of(*status),
-            ClientError::Protocol(_) | ClientError::BadReply(_) => Exit::Failure,
+            Error::Unreachable { .. }
+            | Error::Timeout { .. }
+            | Error::Handshake { .. }
+            | Error::Lost { .. }
+            | Error::Broken
+            | Error::Exhausted { .. } => Exit::Unreachable,
+            Error::WrongCertificate { .. } => Exit::Denied,
+            Error::NeedsTls { .. } => Exit::Usage,
+            Error::Refused { status, .. } => Exit::of(*status),
+            Error::Invalid(_) | Error::NoDocument(_) | Error::TooManyRows(_) => Exit::Invalid,
+            Error::Protocol(_)
+            | Error::BadReply(_)
+            | Error::WrongType { .. }
+            | Error::WrongAnswer { .. } => Exit::Failure,
         };
         Failure::new(exit, error.to_string())
     }
@@ -138,6 +143,7 @@ impl From<ClientError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use planck_client::Fate;
 
     #[test]
     fn the_exit_code_follows_from_the_class() {
@@ -161,15 +167,15 @@ mod tests {
 
     #[test]
     fn a_client_that_cannot_connect_says_6_and_one_that_was_refused_why() {
-        let code = |error: ClientError| match Failure::from(error) {
+        let code = |error: Error| match Failure::from(error) {
             Failure::Told { exit, .. } => exit as u8,
             Failure::PipeClosed => 0,
         };
         let io = || io::Error::other("no");
-        assert_eq!(code(ClientError::Unreachable { address: "x:1".into(), source: io() }), 6);
-        assert_eq!(code(ClientError::Lost(io())), 6);
-        assert_eq!(code(ClientError::NeedsTls { address: "x:1".into() }), 2);
-        let refused = |status| ClientError::Refused { status, message: String::new() };
+        assert_eq!(code(Error::Unreachable { address: "x:1".into(), source: io() }), 6);
+        assert_eq!(code(Error::Lost { source: io(), fate: Fate::Unknown }), 6);
+        assert_eq!(code(Error::NeedsTls { address: "x:1".into() }), 2);
+        let refused = |status| Error::Refused { status, message: String::new() };
         assert_eq!(code(refused(Status::BadCredentials)), 4);
         assert_eq!(code(refused(Status::Busy)), 6);
     }

@@ -2,7 +2,7 @@
 
 use crate::failure::{Exit, Failure};
 use crate::target::Target;
-use net::client::{Client, ClientOptions, Pages};
+use planck_client::{ConnectOptions, Connection, Pages};
 use proto::{Reply, Request, Status};
 use tokio::runtime::{Builder, Runtime};
 
@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 #[derive(Debug)]
 pub(crate) struct Session {
     runtime: Runtime,
-    client: Client,
+    connection: Connection,
 }
 
 /// The pages of a query, one at a time.
@@ -31,20 +31,20 @@ impl Session {
             .enable_all()
             .build()
             .map_err(|e| Failure::new(Exit::Failure, format!("cannot start: {e}")))?;
-        let connecting = Client::connect(
+        let connecting = Connection::connect(
             &target.address,
             target.security,
             &target.user,
             &target.key,
-            ClientOptions::default(),
+            ConnectOptions::default(),
         );
-        let client = runtime.block_on(connecting)?;
-        Ok(Session { runtime, client })
+        let connection = runtime.block_on(connecting)?;
+        Ok(Session { runtime, connection })
     }
 
     /// Asks and waits.
     pub(crate) fn ask(&mut self, request: &Request<'_>) -> Result<Answer, Failure> {
-        Ok(Answer(self.runtime.block_on(self.client.call(request))?))
+        Ok(Answer(self.runtime.block_on(self.connection.call(request))?))
     }
 
     /// Asks a query, whose rows come in pages of at most so many rows and bytes.
@@ -54,19 +54,19 @@ impl Session {
         parameters: Option<&[u8]>,
         size: (u32, u32),
     ) -> Result<Stream<'_>, Failure> {
-        let pages = self.runtime.block_on(self.client.stream(text, parameters, size))?;
+        let pages = self.runtime.block_on(self.connection.stream(text, parameters, size))?;
         Ok(Stream { runtime: &self.runtime, pages })
     }
 
     /// Asks without waiting; the answers come in order from [`Session::receive`].
     pub(crate) fn send(&mut self, request: &Request<'_>) -> Result<(), Failure> {
-        self.runtime.block_on(self.client.send(request))?;
+        self.runtime.block_on(self.connection.send(request))?;
         Ok(())
     }
 
     /// The answer to the oldest request sent.
     pub(crate) fn receive(&mut self) -> Result<Answer, Failure> {
-        Ok(Answer(self.runtime.block_on(self.client.receive())?))
+        Ok(Answer(self.runtime.block_on(self.connection.receive())?))
     }
 }
 

@@ -8,10 +8,7 @@
 
 use crate::failure::{Exit, Failure};
 use crate::options::Global;
-use net::client::Security;
-use net::tls::Fingerprint;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use planck_client::{Fingerprint, Security, fingerprint_of_pem};
 use serde::Deserialize;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -218,10 +215,8 @@ impl Settings {
             );
             return Err(Failure::new(Exit::NotFound, message));
         };
-        let certificate = CertificateDer::from_pem_slice(text.as_bytes()).map_err(|_| {
-            Failure::invalid(format!("{} holds no PEM certificate", path.display()))
-        })?;
-        Ok(Fingerprint::of(&certificate))
+        fingerprint_of_pem(text.as_bytes())
+            .map_err(|_| Failure::invalid(format!("{} holds no PEM certificate", path.display())))
     }
 }
 

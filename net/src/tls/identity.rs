@@ -5,8 +5,9 @@
 //! renamed into place last, so it is there only if the key that fits it is: a
 //! crash in between leaves no certificate, and the next start makes a new pair.
 
-use super::{ALPN_WIRE, Fingerprint};
+use super::{ALPN_WIRE, fingerprint};
 use crate::Security;
+use proto::Fingerprint;
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256,
@@ -124,7 +125,7 @@ impl Identity {
                 path: key_file.to_owned(),
             })?;
         let warnings = readable_by_others(key_file)?.into_iter().collect();
-        let fingerprint = Fingerprint::of(&chain[0]);
+        let fingerprint = fingerprint(&chain[0]);
         let identity = Identity { chain, key, fingerprint, created: false, warnings };
         identity.server_config(&[]).map_err(|error| match error {
             TlsError::Refused(error) => TlsError::Mismatch {

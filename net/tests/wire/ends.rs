@@ -83,7 +83,7 @@ async fn draining_cuts_off_what_does_not_finish() {
     .await;
     let _opens = Opens(house.echo.clone());
     soon(house.server.drain()).await;
-    assert!(matches!(soon(asking).await.unwrap(), Err(ClientError::Lost(_))));
+    assert!(matches!(soon(asking).await.unwrap(), Err(ClientError::Lost { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

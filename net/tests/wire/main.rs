@@ -11,12 +11,13 @@ mod ends;
 mod pages;
 
 use common::*;
-use net::client::{Client, ClientError, ClientOptions, Security as Trust};
-use net::tls::Fingerprint;
 use net::wire::{WireHandler, WireOptions, serve};
 use net::{LockoutOptions, Security, Server};
+use planck_client::{
+    ConnectOptions as ClientOptions, Connection as Client, Error as ClientError, Security as Trust,
+};
 use proto::packet::HEADER_BYTES;
-use proto::{Reply, ReplyWriter, Request, Status};
+use proto::{Fingerprint, Reply, ReplyWriter, Request, Status};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -35,6 +35,11 @@ impl<'a> Batch<'a> {
         self.count == 0
     }
 
+    /// Bytes of its documents and keys, as they are sent.
+    pub fn bytes(&self) -> usize {
+        self.items.len()
+    }
+
     /// Each document with the key it asks for, if it does.
     pub fn iter(&self) -> impl Iterator<Item = (Option<Key>, &'a [u8])> + use<'a> {
         let mut walk = Reader::new(self.items);

@@ -1,147 +1,45 @@
-//! The other end of the wire: connect, authenticate, ask.
+//! One session: connect, authenticate, ask.
 //!
 //! What must stay true: a key leaves this machine only after the server has
-//! shown the certificate pinned (or the caller chose [`Security::Plaintext`] by
-//! name). Replies come back in the order of their requests. A call that ended
-//! half-way (an error, a timeout, a dropped future) leaves the connection broken
-//! and says so, rather than pairing later replies with the wrong requests.
-//! Sending never deadlocks: what the server answers meanwhile is read.
+//! shown what is pinned (or the caller chose [`Security::Plaintext`] by name).
+//! Replies come back in the order of their requests. A call that ended half-way (an
+//! error, a timeout, a dropped future) leaves the connection broken and says so,
+//! rather than pairing later replies with the wrong requests. Sending never
+//! deadlocks: what the server answers meanwhile is read, up to a bound.
 
+mod greeting;
 mod pages;
 
+pub use greeting::Greeting;
 pub use pages::Pages;
 
-use crate::stream::Stream;
-use crate::tls::{self, ALPN_WIRE, Fingerprint};
+use crate::options::{ConnectOptions, Security};
+use crate::transport::{self, Channel};
+use crate::{Error, Fate, Result, tls};
 use bytes::{Buf, BytesMut};
-use proto::codec::DecodeError;
 use proto::packet::{HEADER_BYTES, Header};
-use proto::{Reply, Request, Status};
-use rustls::pki_types::ServerName;
+use proto::{Reply, Request};
 use std::collections::VecDeque;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
-/// [`Client::send`] begins to write once so many bytes wait.
+/// [`Connection::send`] begins to write once so many bytes wait.
 const SEND_BYTES: usize = 256 << 10;
 const READ_BYTES: usize = 64 << 10;
-
-/// Whom a client trusts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Security {
-    /// TLS 1.3, and the server whose certificate has this fingerprint.
-    Pinned(Fingerprint),
-    /// Nobody in between is kept out: for `tls.enabled: false`.
-    Plaintext,
-}
-
-/// Limits of a client.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientOptions {
-    /// For the connection, the handshake and Auth together.
-    pub connect_timeout: Duration,
-    /// For one reply to arrive.
-    pub call_timeout: Duration,
-    /// Bytes of one reply.
-    pub max_message_size: usize,
-}
-
-impl Default for ClientOptions {
-    fn default() -> Self {
-        ClientOptions {
-            connect_timeout: Duration::from_secs(15),
-            call_timeout: Duration::from_secs(120),
-            max_message_size: 64 << 20,
-        }
-    }
-}
-
-/// Why there is no answer. A request the server refused is an answer: see
-/// [`proto::Reply::Error`].
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// Nobody listens there, or the way is blocked.
-    #[error(
-        "cannot reach {address}: {source}; is planck running, and is this the address it \
-         printed when it started?"
-    )]
-    Unreachable {
-        /// Host and port.
-        address: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Something took too long.
-    #[error(
-        "{what} took longer than {seconds} s; the server may be overloaded or the network slow"
-    )]
-    Timeout {
-        /// What was waited for.
-        what: &'static str,
-        /// How long.
-        seconds: u64,
-    },
-    /// Another certificate than the one pinned.
-    #[error(
-        "the server's certificate is not the one pinned: expected {expected}, was given {found}; \
-         compare with the fingerprint planck prints when it starts. If nobody replaced the \
-         certificate, somebody may be between you and the server; the key was not sent"
-    )]
-    WrongCertificate {
-        /// The pin.
-        expected: Fingerprint,
-        /// What the server showed.
-        found: Fingerprint,
-    },
-    /// The handshake failed for another reason.
-    #[error(
-        "the TLS handshake with {address} failed: {source}; is this the port of planck's wire, \
-         and has it TLS on? (for a server with tls.enabled: false, connect without a fingerprint)"
-    )]
-    Handshake {
-        /// Host and port.
-        address: String,
-        /// What TLS said.
-        source: io::Error,
-    },
-    /// The server speaks TLS, the client was told not to.
-    #[error("{address} speaks TLS: give the fingerprint planck prints when it starts")]
-    NeedsTls {
-        /// Host and port.
-        address: String,
-    },
-    /// The server refused the connection or the credentials.
-    #[error("{status}: {message}")]
-    Refused {
-        /// `BadCredentials`, `LockedOut`, `Busy`, ...
-        status: Status,
-        /// The server's words.
-        message: String,
-    },
-    /// What came is not the protocol.
-    #[error("the server answered with something else than a reply: {0}")]
-    Protocol(#[from] DecodeError),
-    /// A reply over [`ClientOptions::max_message_size`], or out of order.
-    #[error("the server's reply cannot be used: {0}")]
-    BadReply(String),
-    /// The connection ended.
-    #[error(
-        "the connection to the server was lost: {0}; what was asked last may or may not be done"
-    )]
-    Lost(io::Error),
-    /// A call before ended half-way.
-    #[error("this connection broke off in an earlier call; connect again")]
-    Broken,
-}
+/// A buffer that has grown beyond is given back rather than kept.
+const KEEP_BYTES: usize = 256 << 10;
+/// No message is longer, whatever the limits say: its length is written in 32 bits.
+const MOST_BYTES: usize = 1 << 31;
 
 /// One authenticated session.
 #[derive(Debug)]
-pub struct Client {
-    reader: ReadHalf<Stream>,
-    writer: WriteHalf<Stream>,
+pub struct Connection {
+    reader: ReadHalf<Channel>,
+    writer: WriteHalf<Channel>,
     inbox: BytesMut,
     outbox: BytesMut,
     /// Whether nothing written waits inside TLS.
@@ -150,23 +48,27 @@ pub struct Client {
     waiting: VecDeque<u64>,
     next_id: u64,
     broken: bool,
-    options: ClientOptions,
+    options: ConnectOptions,
+    greeting: Greeting,
 }
 
-impl Client {
+impl Connection {
     /// Connects to `address` (`host:port`) and authenticates as `user`.
+    ///
+    /// # Errors
+    /// There is no session.
     pub async fn connect(
         address: &str,
         security: Security,
         user: &str,
         key: &str,
-        options: ClientOptions,
-    ) -> Result<Client, ClientError> {
+        options: ConnectOptions,
+    ) -> Result<Connection> {
         let limit = options.connect_timeout;
         let connecting = async {
-            let stream = open(address, security).await?;
-            let (reader, writer) = tokio::io::split(stream);
-            let mut client = Client {
+            let channel = transport::open(address, security, &options).await?;
+            let (reader, writer) = tokio::io::split(channel);
+            let mut connection = Connection {
                 reader,
                 writer,
                 inbox: BytesMut::new(),
@@ -176,52 +78,86 @@ impl Client {
                 next_id: 1,
                 broken: false,
                 options,
+                greeting: Greeting::default(),
             };
-            let reply = match client.call(&Request::Auth { user, key }).await {
+            let reply = match connection.call(&Request::Auth { user, key }).await {
                 Ok(reply) => reply,
                 // A TLS server answers plain bytes with an alert, which is no packet.
                 Err(_)
-                    if security == Security::Plaintext && client.inbox.starts_with(&[0x15, 3]) =>
+                    if security == Security::Plaintext
+                        && connection.inbox.starts_with(&[0x15, 3]) =>
                 {
-                    return Err(ClientError::NeedsTls { address: address.to_owned() });
+                    return Err(Error::NeedsTls { address: address.to_owned() });
+                }
+                // Nothing was asked yet: whatever was lost, it was no request.
+                Err(Error::Lost { source, .. }) if tls::is_of_tls(&source) => {
+                    return Err(Error::Handshake { address: address.to_owned(), source });
+                }
+                Err(Error::Lost { source, .. }) => {
+                    return Err(Error::Lost { source, fate: Fate::NotDone });
+                }
+                Err(Error::Timeout { what, limit, .. }) => {
+                    return Err(Error::Timeout { what, limit, fate: Fate::NotDone });
                 }
                 Err(error) => return Err(error),
             };
             match Reply::decode(&reply)?.1 {
                 Reply::Error { status, message } => {
-                    Err(ClientError::Refused { status, message: message.to_owned() })
+                    Err(Error::Refused { status, message: message.to_owned() })
                 }
-                _ => Ok(client),
+                reply => {
+                    connection.greeting = Greeting::read(&reply)?;
+                    Ok(connection)
+                }
             }
         };
-        match timeout(limit, connecting).await {
-            Ok(done) => done,
-            Err(_) => Err(ClientError::Timeout { what: "connecting", seconds: limit.as_secs() }),
-        }
+        let late = Error::Timeout { what: "connecting", limit, fate: Fate::NotDone };
+        timeout(limit, connecting).await.unwrap_or(Err(late))
+    }
+
+    /// What the server said of itself and of this session.
+    pub fn greeting(&self) -> &Greeting {
+        &self.greeting
     }
 
     /// Asks and waits: the whole reply packet, for [`proto::Reply::decode`].
-    /// With requests in flight it is an error: [`Client::receive`] their replies first.
-    pub async fn call(&mut self, request: &Request<'_>) -> Result<Vec<u8>, ClientError> {
-        if !self.waiting.is_empty() {
-            let message = "there are replies to earlier requests to receive first";
-            return Err(ClientError::BadReply(message.to_owned()));
+    ///
+    /// # Errors
+    /// There is no answer, or there are requests in flight: [`Connection::receive`] their
+    /// replies first. What the server refuses is an answer: see [`proto::Reply::Error`].
+    pub async fn call(&mut self, request: &Request<'_>) -> Result<Vec<u8>> {
+        if !self.waiting.is_empty() && !self.broken {
+            return Err(Error::invalid("there are replies to earlier requests to receive first"));
         }
         self.send(request).await?;
         self.receive().await
     }
 
-    /// Queues a request; gives its id. Its reply is had by [`Client::receive`], in order.
-    /// Writes when enough has gathered, reading replies that come meanwhile: keep
-    /// [`Client::in_flight`] bounded, since those replies wait in memory.
-    pub async fn send(&mut self, request: &Request<'_>) -> Result<u64, ClientError> {
+    /// Queues a request; gives its id. Its reply is had by [`Connection::receive`], in
+    /// order. Writes when enough has gathered, reading replies that come meanwhile:
+    /// those wait in memory, up to [`ConnectOptions::max_unread`].
+    ///
+    /// # Errors
+    /// The connection is broken, or a bound is met: then nothing was queued.
+    pub async fn send(&mut self, request: &Request<'_>) -> Result<u64> {
         if self.broken {
-            return Err(ClientError::Broken);
+            return Err(Error::Broken);
         }
-        let id = self.next_id;
-        self.next_id += 1;
+        self.check_room()?;
+        let (id, limit) = (self.next_id, self.message_limit());
         let mut packet = Vec::new();
-        request.encode(id, &mut packet);
+        // Compared before it is written too: what is far too long is not copied.
+        let known = bytes(request);
+        if known <= limit {
+            request.encode(id, &mut packet);
+        }
+        if known.max(packet.len()) > limit {
+            let bytes = known.max(packet.len());
+            return Err(Error::Invalid(format!(
+                "the request has {bytes} bytes, the limit is {limit}: send less at a time"
+            )));
+        }
+        self.next_id += 1;
         self.outbox.extend_from_slice(&packet);
         self.waiting.push_back(id);
         if self.outbox.len() >= SEND_BYTES {
@@ -230,14 +166,28 @@ impl Client {
         Ok(id)
     }
 
+    /// Writes what is queued, without waiting for its replies.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub async fn flush(&mut self) -> Result<()> {
+        self.exchange(|client| client.outbox.is_empty() && client.flushed, "sending").await
+    }
+
     /// The reply to the oldest request in flight: a whole packet.
-    pub async fn receive(&mut self) -> Result<Vec<u8>, ClientError> {
+    ///
+    /// # Errors
+    /// There is no answer, or no request in flight.
+    pub async fn receive(&mut self) -> Result<Vec<u8>> {
         let Some(id) = self.waiting.front().copied() else {
-            return Err(ClientError::BadReply("no request is in flight".to_owned()));
+            return Err(Error::invalid("no request is in flight"));
         };
         self.exchange(|client| client.whole().is_some(), "a reply").await?;
         let total = self.whole().unwrap_or_default();
         let packet = self.inbox.split_to(total).to_vec();
+        if self.inbox.is_empty() && self.inbox.capacity() > KEEP_BYTES {
+            self.inbox = BytesMut::new();
+        }
         let header = Header::parse(&packet)?;
         if header.id == id {
             self.waiting.pop_front();
@@ -247,9 +197,9 @@ impl Client {
         match Reply::decode(&packet)? {
             // Id 0 is no request's: the server speaks of the connection.
             (0, Reply::Error { status, message }) => {
-                Err(ClientError::Refused { status, message: message.to_owned() })
+                Err(Error::Refused { status, message: message.to_owned() })
             }
-            _ => Err(ClientError::BadReply(format!("it answers request {}, not {id}", header.id))),
+            _ => Err(Error::BadReply(format!("it answers request {}, not {id}", header.id))),
         }
     }
 
@@ -258,9 +208,50 @@ impl Client {
         self.waiting.len()
     }
 
-    /// Says goodbye. Dropping the client is as good, but for the server's log.
+    /// Says goodbye. Dropping the connection is as good, but for the server's log.
     pub async fn close(mut self) {
         timeout(Duration::from_secs(1), self.writer.shutdown()).await.ok();
+    }
+
+    /// Whether another call can be made on it, as if it were new.
+    pub(crate) fn is_idle(&self) -> bool {
+        let empty = self.waiting.is_empty() && self.inbox.is_empty() && self.outbox.is_empty();
+        empty && !self.broken
+    }
+
+    /// Whether an idle connection has ended, as far as is known without asking: it was
+    /// closed, or there are bytes that nobody asked for.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let mut byte = [0];
+        let mut context = Context::from_waker(Waker::noop());
+        let reading =
+            Pin::new(&mut self.reader).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
+        reading.is_ready()
+    }
+
+    /// Whether another request may be queued.
+    fn check_room(&self) -> Result<()> {
+        let ConnectOptions { max_in_flight, max_unread, .. } = self.options;
+        if self.waiting.len() >= max_in_flight {
+            let message = format!(
+                "{max_in_flight} requests are in flight, as many as connect.max_in_flight \
+                 allows: receive their replies first"
+            );
+            return Err(Error::Invalid(message));
+        }
+        if self.inbox.len() > max_unread {
+            return Err(Error::Invalid(unread(self.inbox.len(), max_unread)));
+        }
+        Ok(())
+    }
+
+    /// Bytes of a request: the client's own limit, or the server's if that is lower.
+    fn message_limit(&self) -> usize {
+        let own = self.options.max_message_size.min(MOST_BYTES);
+        match usize::try_from(self.greeting.max_message_size) {
+            Ok(servers) if servers > 0 => servers.min(own),
+            _ => own,
+        }
     }
 
     /// The length of the packet at the front of the inbox, once all of it is there.
@@ -270,119 +261,146 @@ impl Client {
         (self.inbox.len() >= total).then_some(total)
     }
 
+    /// What became of the requests in flight if the connection ends now. Only of a single
+    /// one it is known that the server cannot have it: some of its bytes are still here.
+    fn fate(&self) -> Fate {
+        match self.waiting.len() {
+            0 => Fate::NotDone,
+            1 if !self.outbox.is_empty() => Fate::NotDone,
+            _ => Fate::Unknown,
+        }
+    }
+
+    fn lost(&self, source: io::Error) -> Error {
+        Error::Lost { source, fate: self.fate() }
+    }
+
     /// Writes what is queued and reads what comes, until `done`.
     async fn exchange(
         &mut self,
-        done: impl Fn(&Client) -> bool,
+        done: impl Fn(&Connection) -> bool,
         what: &'static str,
-    ) -> Result<(), ClientError> {
+    ) -> Result<()> {
         if self.broken {
-            return Err(ClientError::Broken);
+            return Err(Error::Broken);
         }
         self.broken = true; // Until this ends well.
         let limit = self.options.call_timeout;
-        let work = async {
-            while !done(self) {
-                self.check_front()?;
-                self.inbox.reserve(READ_BYTES);
-                let reading = self.reader.read_buf(&mut self.inbox);
-                if self.outbox.is_empty() && self.flushed {
-                    ended(reading.await)?;
-                    continue;
-                }
-                // Cancelled when bytes arrive first: what is written must be taken off
-                // the outbox in the same breath.
-                let writing = async {
-                    if self.outbox.is_empty() {
-                        self.writer.flush().await?;
-                        self.flushed = true;
-                    } else {
-                        let written = self.writer.write(&self.outbox).await?;
-                        self.outbox.advance(written);
-                        self.flushed = false;
-                    }
-                    io::Result::Ok(())
-                };
-                tokio::select! {
-                    read = reading => ended(read)?,
-                    // The server may have said why before it closed.
-                    written = writing => if let Err(error) = written {
-                        self.last_words(error).await?;
-                    },
-                }
-            }
-            Ok(())
-        };
-        let result = match timeout(limit, work).await {
+        let result = match timeout(limit, self.carry(done)).await {
             Ok(result) => result,
-            Err(_) => Err(ClientError::Timeout { what, seconds: limit.as_secs() }),
+            Err(_) => Err(Error::Timeout { what, limit, fate: self.fate() }),
         };
         self.broken = result.is_err();
         result
     }
 
+    async fn carry(&mut self, done: impl Fn(&Connection) -> bool) -> Result<()> {
+        while !done(self) {
+            self.inbox.reserve(READ_BYTES);
+            if self.outbox.is_empty() && self.flushed {
+                let read = self.reader.read_buf(&mut self.inbox).await;
+                self.ended(read)?;
+                continue;
+            }
+            let reading = self.reader.read_buf(&mut self.inbox);
+            // Cancelled when bytes arrive first: what is written must be taken off
+            // the outbox in the same breath.
+            let writing = async {
+                if self.outbox.is_empty() {
+                    self.writer.flush().await?;
+                    self.flushed = true;
+                } else {
+                    let written = self.writer.write(&self.outbox).await?;
+                    self.outbox.advance(written);
+                    self.flushed = false;
+                }
+                io::Result::Ok(())
+            };
+            tokio::select! {
+                read = reading => self.ended(read)?,
+                // The server may have said why before it closed.
+                written = writing => if let Err(error) = written {
+                    self.last_words(error).await?;
+                },
+            }
+            // Before anything is made of it: a reply that came whole is bounded too.
+            self.check_front()?;
+        }
+        Ok(())
+    }
+
     /// After a failed write: reads to the end. Fine if a whole packet came.
-    async fn last_words(&mut self, error: io::Error) -> Result<(), ClientError> {
+    async fn last_words(&mut self, error: io::Error) -> Result<()> {
+        let fate = self.fate();
         self.outbox.clear();
         self.flushed = true;
         while self.whole().is_none() {
             self.check_front()?;
             match self.reader.read_buf(&mut self.inbox).await {
-                Ok(0) | Err(_) => return Err(ClientError::Lost(error)),
+                Err(said) if tls::is_of_tls(&said) => {
+                    return Err(Error::Lost { source: said, fate });
+                }
+                Ok(0) | Err(_) => return Err(Error::Lost { source: error, fate }),
                 Ok(_) => {}
             }
         }
         Ok(())
     }
 
-    fn check_front(&self) -> Result<(), ClientError> {
+    /// Bounds what waits to be received, by the packet at the front and in all.
+    fn check_front(&self) -> Result<()> {
         let Some(bytes) = self.inbox.get(..HEADER_BYTES) else { return Ok(()) };
         let header = Header::parse(bytes)?;
-        let (total, limit) = (HEADER_BYTES + header.body as usize, self.options.max_message_size);
+        let total = HEADER_BYTES + header.body as usize;
+        let ConnectOptions { max_message_size: limit, max_unread, .. } = self.options;
         if total > limit {
-            return Err(ClientError::BadReply(format!(
-                "it has {total} bytes, the limit is {limit}"
-            )));
+            return Err(Error::BadReply(format!("it has {total} bytes, the limit is {limit}")));
+        }
+        // One reply may be longer; it is bounded above.
+        if self.inbox.len() > max_unread.max(total) {
+            return Err(Error::BadReply(unread(self.inbox.len(), max_unread)));
         }
         Ok(())
     }
-}
 
-fn ended(read: io::Result<usize>) -> Result<(), ClientError> {
-    match read {
-        Ok(0) => Err(ClientError::Lost(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            "the server closed it",
-        ))),
-        Ok(_) => Ok(()),
-        Err(error) => Err(ClientError::Lost(error)),
+    fn ended(&self, read: io::Result<usize>) -> Result<()> {
+        match read {
+            Ok(0) => {
+                Err(self.lost(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it")))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.lost(error)),
+        }
     }
 }
 
-async fn open(address: &str, security: Security) -> Result<Stream, ClientError> {
-    let unreachable = |source| ClientError::Unreachable { address: address.to_owned(), source };
-    let stream = TcpStream::connect(address).await.map_err(unreachable)?;
-    stream.set_nodelay(true).map_err(unreachable)?;
-    let Security::Pinned(pin) = security else { return Ok(Stream::Plain(stream)) };
-    // The name is not what is trusted; it is sent only so that there is one.
-    let name = ServerName::try_from("localhost").expect("localhost is a name");
-    let connector = tokio_rustls::TlsConnector::from(tls::client_config(pin));
-    let handshake = |source| ClientError::Handshake { address: address.to_owned(), source };
-    match connector.connect(name, stream).await {
-        Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(ALPN_WIRE) => {
-            Ok(Stream::Tls(Box::new(stream.into())))
+fn unread(bytes: usize, limit: usize) -> String {
+    format!(
+        "{bytes} bytes of replies wait to be received, connect.max_unread is {limit}: receive \
+         them first"
+    )
+}
+
+/// What a caller gives in bytes; the rest of a request is small.
+fn bytes(request: &Request<'_>) -> usize {
+    match *request {
+        Request::Insert { document, .. } | Request::Update { document, .. } => document.len(),
+        Request::BatchInsert { batch, .. } => batch.bytes(),
+        Request::Query { text, parameters } | Request::Stream { text, parameters, .. } => {
+            text.len() + parameters.map_or(0, <[u8]>::len)
         }
-        Ok(_) => Err(handshake(io::Error::other("the server does not offer planck's protocol"))),
-        Err(error) => Err(match tls::pin_mismatch(&error) {
-            Some(found) => {
-                ClientError::WrongCertificate { expected: found.expected, found: found.found }
-            }
-            None => handshake(error),
-        }),
+        Request::CreateIndex { definition, .. } | Request::CreateUser { definition, .. } => {
+            definition.len()
+        }
+        Request::AlterStore { change, .. }
+        | Request::AlterUser { change, .. }
+        | Request::AlterSequence { change, .. } => change.len(),
+        Request::FormatQuery { text } => text.len(),
+        _ => 0,
     }
 }
 
 const _: fn() = || {
     fn may_move_between_tasks<T: Send>() {}
-    may_move_between_tasks::<Client>();
+    may_move_between_tasks::<Connection>();
 };

@@ -1,0 +1,68 @@
+//! The Rust client of Planck: typed, pooled, reconnecting, retrying only what is safe.
+//!
+#![doc = include_str!("example.md")]
+//!
+//! * [`Client`] is what programs use: a bounded pool of connections, made when they are
+//!   needed and made anew when they are lost. [`Store`] reads and writes documents as Rust
+//!   values, [`Query`] runs PQL, [`Client::request`] asks anything else.
+//! * [`Connection`] is one session, for who wants to decide what is sent when: requests
+//!   are pipelined, replies come in their order. `planctl` is made with it.
+//!
+//! A server is known by the fingerprint it prints when it starts, not by its name; the
+//! user's key is sent to nobody else. [`Security::Plaintext`] has to be asked for by name.
+//!
+//! Every future may be dropped at any moment. Of a call that was dropped half-way it is
+//! not known whether it was carried out; its connection is closed, so no later call is
+//! given its answer.
+//!
+//! # What is tried again
+//!
+//! A call that failed is made again, after pauses that grow ([`RetryOptions`]), if nothing
+//! can come of it but what was asked for. *Repeatable* is a write that leaves the same
+//! whether it is carried out once or twice, if nobody else writes there; the caller says
+//! that this may be done with [`Client::repeating`]. What is not tried again is an error,
+//! and [`Error::fate`] says whether the write may have been carried out.
+//!
+#![doc = include_str!("retry/table.md")]
+//!
+//! A query is known to read if every step and function in it is one that reads.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod backoff;
+mod client;
+mod connection;
+mod error;
+mod options;
+mod pool;
+mod query;
+mod retry;
+mod store;
+mod tls;
+mod transport;
+
+pub use answer::{Answer, Found, Row};
+pub use client::Client;
+pub use connection::{Connection, Greeting, Pages};
+pub use error::{Error, Fate, Result};
+pub use options::{Config, ConnectOptions, PoolOptions, RetryOptions, Security};
+pub use proto::doc::Doc;
+pub use proto::{Fingerprint, Key, Status};
+pub use query::{Query, Rows};
+pub use store::{Scan, Store};
+pub use tls::{Identity, fingerprint_of_pem};
+
+/// The protocol, for what this crate has no shorter way to say.
+pub use proto;
+
+#[cfg(test)]
+mod tests {
+    /// The README shows what is compiled here.
+    #[test]
+    fn the_example_of_the_readme_is_the_one_of_the_documentation() {
+        let readme = include_str!("../../../README.md");
+        let shown = include_str!("example.md");
+        let code = shown.split("```").nth(1).unwrap().split_once('\n').unwrap().1;
+        assert!(readme.contains(code), "put this into README.md, under From Rust:\n{code}");
+    }
+}
