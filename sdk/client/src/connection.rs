@@ -296,37 +296,44 @@ impl Connection {
 
     async fn carry(&mut self, done: impl Fn(&Connection) -> bool) -> Result<()> {
         while !done(self) {
+            self.check_unread()?;
             self.inbox.reserve(READ_BYTES);
             if self.outbox.is_empty() && self.flushed {
                 let read = self.reader.read_buf(&mut self.inbox).await;
                 self.ended(read)?;
-                continue;
-            }
-            let reading = self.reader.read_buf(&mut self.inbox);
-            // Cancelled when bytes arrive first: what is written must be taken off
-            // the outbox in the same breath.
-            let writing = async {
-                if self.outbox.is_empty() {
-                    self.writer.flush().await?;
-                    self.flushed = true;
-                } else {
-                    let written = self.writer.write(&self.outbox).await?;
-                    self.outbox.advance(written);
-                    self.flushed = false;
-                }
-                io::Result::Ok(())
-            };
-            tokio::select! {
-                read = reading => self.ended(read)?,
-                // The server may have said why before it closed.
-                written = writing => if let Err(error) = written {
-                    self.last_words(error).await?;
-                },
+            } else {
+                self.write_or_read().await?;
             }
             // Before anything is made of it: a reply that came whole is bounded too.
             self.check_front()?;
         }
         Ok(())
+    }
+
+    /// Writes some of what is queued, unless something can be read first.
+    async fn write_or_read(&mut self) -> Result<()> {
+        let reading = self.reader.read_buf(&mut self.inbox);
+        // Cancelled when bytes arrive first: what is written must be taken off the outbox
+        // in the same breath.
+        let writing = async {
+            if self.outbox.is_empty() {
+                self.writer.flush().await?;
+                self.flushed = true;
+            } else {
+                let written = self.writer.write(&self.outbox).await?;
+                self.outbox.advance(written);
+                self.flushed = false;
+            }
+            io::Result::Ok(())
+        };
+        tokio::select! {
+            read = reading => self.ended(read),
+            written = writing => match written {
+                Ok(()) => Ok(()),
+                // The server may have said why before it closed.
+                Err(error) => self.last_words(error).await,
+            },
+        }
     }
 
     /// After a failed write: reads to the end. Fine if a whole packet came.
@@ -347,18 +354,23 @@ impl Connection {
         Ok(())
     }
 
-    /// Bounds what waits to be received, by the packet at the front and in all.
+    /// Bounds the reply at the front.
     fn check_front(&self) -> Result<()> {
         let Some(bytes) = self.inbox.get(..HEADER_BYTES) else { return Ok(()) };
         let header = Header::parse(bytes)?;
-        let total = HEADER_BYTES + header.body as usize;
-        let ConnectOptions { max_message_size: limit, max_unread, .. } = self.options;
+        let (total, limit) = (HEADER_BYTES + header.body as usize, self.options.max_message_size);
         if total > limit {
             return Err(Error::BadReply(format!("it has {total} bytes, the limit is {limit}")));
         }
-        // One reply may be longer; it is bounded above.
-        if self.inbox.len() > max_unread.max(total) {
-            return Err(Error::BadReply(unread(self.inbox.len(), max_unread)));
+        Ok(())
+    }
+
+    /// Bounds the replies that came while a request was sent. A single one is bounded by
+    /// its own limit.
+    fn check_unread(&self) -> Result<()> {
+        let (bytes, limit) = (self.inbox.len(), self.options.max_unread);
+        if bytes > limit && self.whole().is_some() {
+            return Err(Error::BadReply(unread(bytes, limit)));
         }
         Ok(())
     }
