@@ -59,8 +59,8 @@ struct Flight {
 }
 
 fn flight(n: u128) -> Flight {
-    let carrier = if n % 2 == 0 { "UA" } else { "B6" };
-    Flight { carrier: carrier.to_owned(), delay: (n % 5 != 0).then_some(n as i32) }
+    let carrier = if n.is_multiple_of(2) { "UA" } else { "B6" };
+    Flight { carrier: carrier.to_owned(), delay: (!n.is_multiple_of(5)).then_some(n as i32) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,8 +95,9 @@ async fn documents_go_there_and_come_back_and_queries_stream() {
     }
     assert_eq!(rows.next().await.unwrap(), None);
     assert_eq!(client.query("flights.count()", ()).count().await.unwrap(), 3000);
-    let late = "flights.filter(delay > $1).set({carrier: $2})";
-    assert_eq!(client.query(late, (2990, "ZZ")).count().await.unwrap(), 8);
+    let late = "flights.filter(delay > $1).set($2)";
+    let other = BTreeMap::from([("carrier", "ZZ")]);
+    assert_eq!(client.query(late, (2990, other)).count().await.unwrap(), 8);
 
     #[derive(Debug, PartialEq, Deserialize)]
     struct ByCarrier {
@@ -149,5 +150,5 @@ async fn no_query_that_writes_is_taken_for_one_that_reads() {
         assert_eq!(client.query(text, ()).reads(), !writes, "{text}: {status}");
         *if writes { &mut writing } else { &mut reading } += 1;
     }
-    assert!(reading >= 20 && writing >= 8, "{reading} read, {writing} write");
+    assert!(reading >= 20 && writing >= 7, "{reading} read, {writing} write");
 }

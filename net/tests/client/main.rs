@@ -26,7 +26,7 @@ struct Item {
 }
 
 fn item(n: u128) -> Item {
-    Item { name: format!("item {n}"), size: (n % 2 == 0).then_some(7) }
+    Item { name: format!("item {n}"), size: n.is_multiple_of(2).then_some(7) }
 }
 
 struct House {

@@ -114,7 +114,7 @@ impl<'q> Query<'q> {
         match cursor_of(&answer)? {
             None => Ok(answer),
             Some(cursor) => {
-                Source::Here(connection, cursor).end();
+                Source::Here(Box::new(connection), cursor).end();
                 Err(wrong("single page", "the query has many rows: read them with rows()"))
             }
         }
@@ -173,7 +173,7 @@ enum Source {
     /// There is none.
     Ended,
     /// From this cursor, when somebody asks.
-    Here(Pooled, u64),
+    Here(Box<Pooled>, u64),
     /// It is on its way.
     Ahead(JoinHandle<Result<(Pooled, Answer)>>),
 }
@@ -217,7 +217,7 @@ impl<T: DeserializeOwned> Rows<T> {
         self.page = found.iter().map(read).collect::<Vec<_>>().into_iter();
         self.half = self.page.len() / 2;
         if let Some(cursor) = found.cursor {
-            self.source = Source::Here(connection, cursor);
+            self.source = Source::Here(Box::new(connection), cursor);
         }
         Ok(())
     }
@@ -231,7 +231,7 @@ impl Source {
         {
             *self = Source::Ahead(tokio::spawn(async move {
                 let answer = connection.ask(&Request::Fetch { cursor }).await?;
-                Ok((connection, answer))
+                Ok((*connection, answer))
             }));
         }
     }
@@ -244,7 +244,7 @@ impl Source {
             Source::Ahead(coming) => {
                 let Ok(Ok((connection, answer))) = coming.await else { return };
                 let Ok(Some(cursor)) = cursor_of(&answer) else { return };
-                (connection, cursor)
+                (Box::new(connection), cursor)
             }
         };
         let request = Request::CloseCursor { cursor };
