@@ -174,7 +174,8 @@ async fn a_call_dropped_half_way_never_gives_its_answer_to_another() {
     for n in 0..60u64 {
         let key = Key(u128::from(n));
         let request = Request::Read { store: "s", key };
-        let patience = Duration::from_millis(n % 7 * 8);
+        // One in seven is not given up.
+        let patience = if n % 7 == 6 { LONG } else { Duration::from_millis(n % 7 * 6) };
         if let Ok(answer) = tokio::time::timeout(patience, client.request(&request)).await {
             assert_eq!(answer.unwrap().key().unwrap(), key);
             answered += 1;
@@ -232,7 +233,7 @@ async fn a_connection_that_rested_is_asked_whether_it_lives() {
     })
     .await;
     let mut config = server.config();
-    (config.pool.check_after, config.pool.check_timeout) = (Duration::ZERO, SHORT);
+    (config.pool.check_after, config.pool.check_timeout) = (Duration::ZERO, SHORT * 5);
     let client = client(config);
     for _ in 0..3 {
         soon(client.request(&Request::Stats)).await.unwrap();
@@ -263,7 +264,7 @@ async fn a_connection_the_server_is_about_to_close_is_not_used_either() {
     let server = Fake::start(|_, mut peer| async move {
         let packet = peer.packet().await.unwrap();
         let mut said = DocBuf::new();
-        said.push("idle_timeout_ms", 200i64);
+        said.push("idle_timeout_ms", 2000i64);
         let said = said.finish().unwrap();
         peer.send(&reply(&packet, |_, reply| reply.document(&said))).await;
         while let Some(packet) = peer.packet().await {
@@ -275,7 +276,7 @@ async fn a_connection_the_server_is_about_to_close_is_not_used_either() {
     soon(client.ping()).await.unwrap();
     soon(client.ping()).await.unwrap();
     assert_eq!(server.accepted(), 1);
-    tokio::time::sleep(Duration::from_millis(110)).await;
+    tokio::time::sleep(Duration::from_millis(1010)).await;
     soon(client.ping()).await.unwrap();
     assert_eq!(server.accepted(), 2);
 }
