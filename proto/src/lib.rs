@@ -21,6 +21,7 @@ pub mod packet;
 pub mod reply;
 pub mod request;
 pub mod status;
+pub mod wire;
 
 pub use key::Key;
 pub use keyparts::{KeyPartError, KeyParts};
