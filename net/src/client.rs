@@ -13,12 +13,11 @@ pub use pages::Pages;
 
 use crate::stream::Stream;
 use crate::tls::{self, ALPN_WIRE, Fingerprint};
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use proto::codec::DecodeError;
-use proto::packet::{HEADER_BYTES, Header};
+use proto::wire::{BadReply, Replies};
 use proto::{Reply, Request, Status};
 use rustls::pki_types::ServerName;
-use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -142,12 +141,10 @@ pub enum ClientError {
 pub struct Client {
     reader: ReadHalf<Stream>,
     writer: WriteHalf<Stream>,
-    inbox: BytesMut,
+    replies: Replies,
     outbox: BytesMut,
     /// Whether nothing written waits inside TLS.
     flushed: bool,
-    /// Ids sent and not answered, oldest first.
-    waiting: VecDeque<u64>,
     next_id: u64,
     broken: bool,
     options: ClientOptions,
@@ -169,10 +166,9 @@ impl Client {
             let mut client = Client {
                 reader,
                 writer,
-                inbox: BytesMut::new(),
+                replies: Replies::new(options.max_message_size),
                 outbox: BytesMut::new(),
                 flushed: true,
-                waiting: VecDeque::new(),
                 next_id: 1,
                 broken: false,
                 options,
@@ -181,7 +177,8 @@ impl Client {
                 Ok(reply) => reply,
                 // A TLS server answers plain bytes with an alert, which is no packet.
                 Err(_)
-                    if security == Security::Plaintext && client.inbox.starts_with(&[0x15, 3]) =>
+                    if security == Security::Plaintext
+                        && client.replies.received().starts_with(&[0x15, 3]) =>
                 {
                     return Err(ClientError::NeedsTls { address: address.to_owned() });
                 }
@@ -203,7 +200,7 @@ impl Client {
     /// Asks and waits: the whole reply packet, for [`proto::Reply::decode`].
     /// With requests in flight it is an error: [`Client::receive`] their replies first.
     pub async fn call(&mut self, request: &Request<'_>) -> Result<Vec<u8>, ClientError> {
-        if !self.waiting.is_empty() {
+        if self.in_flight() > 0 {
             let message = "there are replies to earlier requests to receive first";
             return Err(ClientError::BadReply(message.to_owned()));
         }
@@ -223,7 +220,7 @@ impl Client {
         let mut packet = Vec::new();
         request.encode(id, &mut packet);
         self.outbox.extend_from_slice(&packet);
-        self.waiting.push_back(id);
+        self.replies.expect(id);
         if self.outbox.len() >= SEND_BYTES {
             self.exchange(|client| client.outbox.len() < SEND_BYTES, "sending").await?;
         }
@@ -232,42 +229,28 @@ impl Client {
 
     /// The reply to the oldest request in flight: a whole packet.
     pub async fn receive(&mut self) -> Result<Vec<u8>, ClientError> {
-        let Some(id) = self.waiting.front().copied() else {
+        if self.in_flight() == 0 {
             return Err(ClientError::BadReply("no request is in flight".to_owned()));
-        };
-        self.exchange(|client| client.whole().is_some(), "a reply").await?;
-        let total = self.whole().unwrap_or_default();
-        let packet = self.inbox.split_to(total).to_vec();
-        let header = Header::parse(&packet)?;
-        if header.id == id {
-            self.waiting.pop_front();
-            return Ok(packet);
         }
-        self.broken = true;
-        match Reply::decode(&packet)? {
-            // Id 0 is no request's: the server speaks of the connection.
-            (0, Reply::Error { status, message }) => {
-                Err(ClientError::Refused { status, message: message.to_owned() })
+        self.exchange(|client| client.replies.has_next(), "a reply").await?;
+        match self.replies.next_reply() {
+            Ok(Some(packet)) => Ok(packet.to_vec()),
+            Ok(None) => Err(ClientError::BadReply("it is not whole".to_owned())),
+            Err(bad) => {
+                self.broken = true;
+                Err(bad.into())
             }
-            _ => Err(ClientError::BadReply(format!("it answers request {}, not {id}", header.id))),
         }
     }
 
     /// Requests sent whose replies have not been received.
     pub fn in_flight(&self) -> usize {
-        self.waiting.len()
+        self.replies.in_flight()
     }
 
     /// Says goodbye. Dropping the client is as good, but for the server's log.
     pub async fn close(mut self) {
         timeout(Duration::from_secs(1), self.writer.shutdown()).await.ok();
-    }
-
-    /// The length of the packet at the front of the inbox, once all of it is there.
-    fn whole(&self) -> Option<usize> {
-        let header = Header::parse(self.inbox.get(..HEADER_BYTES)?).ok()?;
-        let total = HEADER_BYTES + header.body as usize;
-        (self.inbox.len() >= total).then_some(total)
     }
 
     /// Writes what is queued and reads what comes, until `done`.
@@ -283,9 +266,17 @@ impl Client {
         let limit = self.options.call_timeout;
         let work = async {
             while !done(self) {
-                self.check_front()?;
-                self.inbox.reserve(READ_BYTES);
-                let reading = self.reader.read_buf(&mut self.inbox);
+                self.replies.check()?;
+                let (tail, room) = self.replies.tail();
+                tail.reserve(room.min(READ_BYTES));
+                let mut tail = tail.limit(room);
+                let reading = async {
+                    // What has come is to be received before there is room for more.
+                    match room {
+                        0 => std::future::pending().await,
+                        _ => self.reader.read_buf(&mut tail).await,
+                    }
+                };
                 if self.outbox.is_empty() && self.flushed {
                     ended(reading.await)?;
                     continue;
@@ -325,26 +316,26 @@ impl Client {
     async fn last_words(&mut self, error: io::Error) -> Result<(), ClientError> {
         self.outbox.clear();
         self.flushed = true;
-        while self.whole().is_none() {
-            self.check_front()?;
-            match self.reader.read_buf(&mut self.inbox).await {
+        while !self.replies.has_next() {
+            self.replies.check()?;
+            let (tail, room) = self.replies.tail();
+            tail.reserve(room.min(READ_BYTES));
+            match self.reader.read_buf(&mut tail.limit(room)).await {
                 Ok(0) | Err(_) => return Err(ClientError::Lost(error)),
                 Ok(_) => {}
             }
         }
         Ok(())
     }
+}
 
-    fn check_front(&self) -> Result<(), ClientError> {
-        let Some(bytes) = self.inbox.get(..HEADER_BYTES) else { return Ok(()) };
-        let header = Header::parse(bytes)?;
-        let (total, limit) = (HEADER_BYTES + header.body as usize, self.options.max_message_size);
-        if total > limit {
-            return Err(ClientError::BadReply(format!(
-                "it has {total} bytes, the limit is {limit}"
-            )));
+impl From<BadReply> for ClientError {
+    fn from(bad: BadReply) -> ClientError {
+        match bad {
+            BadReply::Protocol(error) => ClientError::Protocol(error),
+            BadReply::LastWord { status, message } => ClientError::Refused { status, message },
+            other => ClientError::BadReply(other.to_string()),
         }
-        Ok(())
     }
 }
 
