@@ -244,8 +244,9 @@ impl Lsm {
         let values = flusher.values.as_mut().expect("it was just put there");
         if values.tail.is_none() {
             let begun = values.bytes > 0;
-            let before = values.paid(frozen);
+            let (before, there) = (values.paid(frozen), values.pointers.len());
             let bytes = self.write_values(frozen, values)?;
+            values.pointers[there..].iter().for_each(|at| flusher.gc.pending.wrote(*at));
             self.flushed_bytes.store(values.bytes, Relaxed);
             self.pace.progress(values.paid(frozen) - before);
             if begun || values.tail.is_none() {
@@ -388,6 +389,7 @@ impl Lsm {
         meta: Meta,
     ) -> Result<View, Error> {
         let tails = (Meta::decode(view.user(), PAGES)?.tail, meta.tail);
+        let named = changes.named_bytes().clone();
         let rows = changes.write(view, &mut write, &self.values, tails, &flusher.gc.gone)?;
         write.set_user(meta.encode());
         let before = view.epoch();
@@ -395,7 +397,7 @@ impl Lsm {
         if view.epoch() > before {
             self.retain.committed(meta.flushed);
         }
-        flusher.gc.committed(&view, rows, meta.tail);
+        flusher.gc.committed(&view, rows, named, meta.tail);
         self.gc.count(&flusher.gc);
         Ok(view)
     }
@@ -476,7 +478,9 @@ impl Lsm {
         let gone = self.wal.keep_spares(0)? as u64;
         let flushed = self.flushed_lsn() == self.applied.load(Acquire);
         let sound = self.wal.poisoned().is_none();
-        if gone == 0 && flushed && sound && self.wal.segments().len() == 1 {
+        // For who is behind and needs the one there is, it would stay, and count against him.
+        let needed = self.retain.needs(self.applied.load(Acquire));
+        if gone == 0 && flushed && sound && !needed && self.wal.segments().len() == 1 {
             // Its file may have been used before, and be as long as a segment ever is.
             match self.wal.rotate_now().map_err(Error::from) {
                 // It goes now, or once the older meta page does not need it.

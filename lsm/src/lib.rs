@@ -255,11 +255,14 @@ impl Lsm {
         self.pages.poisoned().or_else(|| self.values.poisoned())
     }
 
-    /// Syncs and closes; the next open replays what was not flushed.
+    /// Syncs and closes; the next open replays what was not flushed. Takes a few seconds at
+    /// most, for what collecting has moved and the trees do not name yet.
     ///
     /// # Errors
     /// As [`Lsm::sync`].
     pub fn close(self) -> Result<(), Error> {
-        self.sync().map(drop)
+        self.sync()?;
+        self.name_rest();
+        Ok(())
     }
 }

@@ -134,6 +134,12 @@ impl Retain {
         ends.filter(|last| (inner.older + 1..=inner.newest).contains(last)).count() > 0
     }
 
+    /// Whether somebody has yet to read a frame up to `last`.
+    pub(crate) fn needs(&self, last: Lsn) -> bool {
+        let inner = self.inner.lock();
+        inner.holders.iter().any(|slot| slot.from.load(Acquire) <= last)
+    }
+
     /// A holder of what is there from `from` on; `oldest` says from where on the log has
     /// frames.
     pub(crate) fn hold(

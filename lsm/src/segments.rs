@@ -159,6 +159,11 @@ impl Changes {
         *self.named.entry(at.segment).or_default() += u64::from(at.len);
     }
 
+    /// Bytes named so far, by segment.
+    pub(crate) fn named_bytes(&self) -> &BTreeMap<u32, u64> {
+        &self.named
+    }
+
     /// Bytes no longer named so far.
     pub(crate) fn dead_bytes(&self) -> u64 {
         self.dead.values().sum()

@@ -71,7 +71,8 @@ pub struct Stats {
     pub free_page_bytes: u64,
     /// Bytes of records in the value log.
     pub value_bytes: u64,
-    /// Of them, bytes that nothing points at any more.
+    /// Of them, bytes that nothing points at any more. (What is written and about to be
+    /// pointed at is none of them.)
     pub dead_value_bytes: u64,
     /// Segments of the value log removed since the store was opened.
     pub gc_segments: u64,

@@ -3,7 +3,8 @@
 //! What must stay true:
 //! * what frees space and writes nothing comes first: on a full disk it is the way out;
 //! * garbage is collected as fast as values are flushed, as long as it is over the
-//!   ratio: neither starves the other;
+//!   ratio: neither starves the other; the part of it that commits to the trees again and
+//!   again, naming what was moved, takes turns with a flush that is due;
 //! * nothing here is needed for a commit to be right or durable.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -140,7 +141,7 @@ impl Lsm {
         let rest_after = self.options.rest_after.as_nanos();
         let idle = since.is_some_and(|since| u128::from(rested(since)) >= rest_after);
         let mut reclaims = true;
-        if self.owes_garbage(flusher) {
+        if self.owes_garbage(flusher) && !self.flush_has_turn(flusher) {
             match self.reclaim(flusher, bar, idle) {
                 Ok(None) => {}
                 Ok(Some(step)) => return Ok(step),
@@ -171,6 +172,7 @@ impl Lsm {
                 }
             }
         }
+        flusher.gc.named_last = false;
         match self.flush_piece(flusher, 1) {
             Ok(None) => {}
             Ok(Some(step)) => return Ok(step),

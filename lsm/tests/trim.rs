@@ -89,6 +89,29 @@ fn a_store_at_rest_keeps_one_segment_with_nothing_in_it() {
 }
 
 #[test]
+fn rest_lets_nobody_go_who_is_behind() {
+    // Given holders that may keep next to nothing of the log, and one of them behind,
+    let disk = SimDisk::new(3);
+    let options = Options { wal_retain_bytes: 1, ..options() };
+    let lsm = Lsm::open(disk.clone(), Arc::new(SimClock::new(0)), options).unwrap();
+    (0..10).for_each(|n| put(&lsm, n));
+    lsm.flush().unwrap();
+    let behind = lsm.retain("watcher", 2).unwrap();
+    let rest = || assert!((0..100).filter(|_| lsm.step().unwrap() == Step::Idle).count() > 50);
+    // when the store rests, then nothing is held against him;
+    rest();
+    assert_eq!((behind.from(), lsm.stats().unwrap().holders_let_go), (Some(2), 0));
+    let mut frames = lsm.frames(2).unwrap();
+    assert_eq!(frames.next().unwrap().unwrap().lsn, 2);
+    drop(frames);
+    // and once he has read all, the log is what the next commit needs.
+    behind.advance(lsm.last_lsn() + 1).unwrap();
+    rest();
+    assert!(lsm.stats().unwrap().wal_bytes < 1024, "{:?}", lsm.stats());
+    assert_eq!((behind.from(), files(&disk)), (Some(11), 1));
+}
+
+#[test]
 fn rest_begins_when_nothing_was_written_for_long_enough() {
     // Given a store that rests after ten seconds, a tenth of it dead,
     let (disk, clock) = (SimDisk::new(2), Arc::new(SimClock::new(0)));

@@ -142,7 +142,7 @@ impl Lsm {
                 break;
             }
         }
-        // Nobody else names what is left, and a store that is closed begins it again.
+        // Nobody else names what is left.
         while !self.pace.attended() && !flusher.gc.moves.is_empty() {
             if self.name_moves(flusher).is_err() {
                 break;
@@ -202,6 +202,10 @@ impl Lsm {
                         false => self.name_moves(flusher).map(Some),
                     };
                 };
+                if !flusher.gc.suspects.contains(&segment) {
+                    // None that is left of them is worth it.
+                    flusher.gc.suspects.clear();
+                }
                 let from = flusher.gc.looked_through(segment);
                 match self.values.scan_from(segment, from) {
                     Ok(scan) => Job { segment, scan, batch: vec![], bytes: vec![], idle },
@@ -253,6 +257,7 @@ impl Lsm {
             });
         }
         self.values.sync()?;
+        moves.iter().for_each(|m| flusher.gc.pending.wrote(m.to));
         flusher.gc.moves.add(moves, job.segment, job.scan.offset(), ended);
         self.gc.waiting.store(flusher.gc.moves.waiting(), Relaxed);
         job.batch.clear();

@@ -40,6 +40,7 @@
 mod collect;
 mod graves;
 mod moves;
+mod pending;
 mod unlink;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,13 +48,14 @@ use std::sync::atomic::AtomicU64;
 
 use btree::View;
 use parking_lot::Mutex;
-use vlog::{SegmentUse, Tail};
+use vlog::{Pointer, SegmentUse, Tail};
 
 use crate::Lsn;
 use crate::segments::Row;
 use collect::Job;
 pub(crate) use graves::bury;
 use moves::Moves;
+use pending::Pending;
 
 /// While the store is at rest, collecting goes on to this share of dead bytes, in
 /// percent, of a segment and of all: each byte freed costs up to twenty written.
@@ -84,8 +86,13 @@ pub(crate) struct Collector {
     sealed_graves: BTreeSet<u32>,
     job: Option<Job>,
     moves: Moves,
-    /// One victim at a time: a tree is damaged, and it must show who lives there.
-    singly: bool,
+    /// What the rows count dead and somebody is about to name.
+    pub(crate) pending: Pending,
+    /// Victims that go one by one: a tree is damaged where some of them live, and it must
+    /// show which.
+    suspects: BTreeSet<u32>,
+    /// A piece of what was moved was named since a flush had its turn.
+    pub(crate) named_last: bool,
     /// Bytes flushed for which as many are to be freed before the next flush, as
     /// long as there is something to free: garbage does not outgrow the ratio
     /// however fast is written.
@@ -139,7 +146,9 @@ impl Collector {
             sealed_graves: BTreeSet::new(),
             job: None,
             moves: Moves::default(),
-            singly: false,
+            pending: Pending::default(),
+            suspects: BTreeSet::new(),
+            named_last: false,
             debt: 0,
             idle: None,
         };
@@ -147,24 +156,45 @@ impl Collector {
         collector
     }
 
-    /// After a commit that changed these rows, and deleted those `gone`.
-    pub(crate) fn committed(&mut self, view: &View, rows: Vec<(u32, Row)>, tail: Tail) {
+    /// After a commit that changed these rows, deleted those `gone`, and named so many
+    /// bytes of segments.
+    pub(crate) fn committed(
+        &mut self,
+        view: &View,
+        rows: Vec<(u32, Row)>,
+        named: BTreeMap<u32, u64>,
+        tail: Tail,
+    ) {
         self.rows.extend(rows);
         self.gone.clear();
+        if self.tail != tail {
+            self.pending.taken_in();
+        }
+        named.into_iter().for_each(|(segment, bytes)| self.pending.named(segment, bytes));
         self.tail = tail;
         self.note_retired(view.epoch());
     }
 
+    /// Nobody will name these records, as of the version of this epoch.
+    fn give_up(&mut self, places: impl IntoIterator<Item = Pointer>, epoch: u64) {
+        places.into_iter().for_each(|at| self.pending.given_up(at, self.tail));
+        self.note_retired(epoch);
+    }
+
     fn note_retired(&mut self, epoch: u64) {
-        let (rows, retired) = (&self.rows, &mut self.retired);
-        // A flush in between its pieces may name records that another commit's
-        // tail took in as dead.
-        retired.retain(|id, _| rows.get(id).is_some_and(|row| row.is_dead()));
+        let (rows, pending, retired) = (&self.rows, &self.pending, &mut self.retired);
+        let is_dead = |id: &u32, row: &Row| pending.without(*id, *row).is_dead();
+        retired.retain(|id, _| rows.get(id).is_some_and(|row| is_dead(id, row)));
         for (id, row) in rows.range(..self.tail.segment) {
-            if row.is_dead() {
+            if is_dead(id, row) {
                 retired.entry(*id).or_insert(epoch);
             }
         }
+    }
+
+    /// The rows, without what only waits to be named.
+    fn rows(&self) -> impl Iterator<Item = (u32, Row)> + '_ {
+        self.rows.iter().map(|(id, row)| (*id, self.pending.without(*id, *row)))
     }
 
     /// The best segment to collect below `bound`, if it is worth it.
@@ -174,7 +204,9 @@ impl Collector {
             return None;
         }
         let uses: Vec<SegmentUse> = self.alive().map(|(id, row)| self.of(id, row, bound)).collect();
-        vlog::choose_garbage(&uses, bar.segment).into_iter().next()
+        let chosen = vlog::choose_garbage(&uses, bar.segment);
+        let suspect = chosen.iter().find(|id| self.suspects.contains(id));
+        suspect.or(chosen.first()).copied()
     }
 
     /// Whether the segment being written would be a victim if it were sealed.
@@ -194,10 +226,10 @@ impl Collector {
 
     /// Segments with something alive that may be looked at.
     fn alive(&self) -> impl Iterator<Item = (u32, Row)> + '_ {
-        let usable = |id: &u32, row: &Row| {
+        let usable = move |(id, row): &(u32, Row)| {
             !row.is_dead() && !self.skipped.contains(id) && !self.moves.has_ended(*id)
         };
-        self.rows.iter().filter(move |(id, row)| usable(id, row)).map(|(id, row)| (*id, *row))
+        self.rows().filter(usable)
     }
 
     /// Bytes in them, and the dead ones.
@@ -231,9 +263,9 @@ impl Figures {
 
     /// After the table changed, or a segment was removed.
     pub(crate) fn count(&self, collector: &Collector) {
-        let rows = collector.rows.values();
+        let rows = collector.rows();
         *self.usage.lock() =
-            rows.fold((0, 0), |(bytes, dead), row| (bytes + row.bytes, dead + row.dead));
+            rows.fold((0, 0), |(bytes, dead), (_, row)| (bytes + row.bytes, dead + row.dead));
         let mut retired = BTreeMap::new();
         for (id, since) in &collector.retired {
             let bytes = collector.rows.get(id).map_or(0, |row| row.bytes);

@@ -4,18 +4,21 @@
 //! Why many: survivors lie anywhere among the keys, so naming a few thousand of them
 //! writes as many leaves. It waits until they are a sixteenth of the store, or their
 //! keys take as much memory as a memtable may; then it goes through them in the order
-//! of keys, a bounded number per step, so that neighbours share the leaves they write.
+//! of keys, a bounded number per step, so that neighbours share the leaves they write. A
+//! flush that is due goes between two of these steps.
 //!
 //! What must stay true:
 //! * a place is named only if the old one is named still, by the version that the commit
 //!   is based on: looked up again unless it is the one in which the record was seen;
 //! * until then the new place is nobody's: commits of others count it dead as soon as
-//!   their tail takes it in, this one takes that back; and no segment that holds one is
-//!   chosen or removed ([`Flusher::bound`]);
+//!   their tail takes it in, this one takes that back (`pending.rs`); and no segment that
+//!   holds one is chosen or removed ([`Flusher::bound`]);
 //! * a victim looked through is not chosen again meanwhile, and one looked through in
 //!   part goes on where it was;
 //! * how far victims are cleared is said by the commit of the last step: a crash before
-//!   it looks through them again, and finds what was named dead.
+//!   it looks through them again, and finds what was named dead. So a store that is closed
+//!   names what it can in little time, and the rest is as after a crash: copies that no
+//!   tail has taken in are cut, the others are counted dead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::Relaxed;
@@ -43,6 +46,13 @@ pub(super) struct Move {
     pub(super) tree: u32,
 }
 
+impl Move {
+    /// Bytes it takes.
+    fn memory(&self) -> usize {
+        size_of::<Move>() + self.key.as_ref().len()
+    }
+}
+
 /// Bytes of pages that a move costs, about: what bounds a step.
 const MOVE_BYTES: usize = 128;
 
@@ -50,8 +60,14 @@ const MOVE_BYTES: usize = 128;
 const LEAST: usize = 2;
 
 /// However large a store is, no more bytes of records than this wait to be named: they
-/// are there twice, and a store that is closed begins them again.
+/// are there twice, and a store that is killed begins them again.
 const MOST: u64 = 256 << 20;
+
+/// A store that is closed begins another piece of naming for so long, in nanoseconds.
+const CLOSING: u64 = 2_000_000_000;
+
+/// Its pieces are smaller by so much.
+const CLOSING_PARTS: usize = 8;
 
 /// See the module.
 #[derive(Default)]
@@ -60,7 +76,8 @@ pub(super) struct Moves {
     moves: Vec<Move>,
     /// How many of them are named, once that has begun.
     named: Option<usize>,
-    /// How many are named at a time, if there was no room for more.
+    /// How many are named at a time, since there was no room for more: twice as many each
+    /// time that there is.
     fewer: Option<usize>,
     /// Bytes of their records, and of memory.
     bytes: u64,
@@ -81,7 +98,7 @@ impl Moves {
     pub(super) fn add(&mut self, moves: Vec<Move>, victim: u32, offset: u64, ended: bool) {
         for m in &moves {
             self.bytes += u64::from(m.from.len);
-            self.memory += size_of::<Move>() + m.key.as_ref().len();
+            self.memory += m.memory();
         }
         self.first = self.first.or(moves.first().map(|m| m.to.segment));
         self.moves.extend(moves);
@@ -101,17 +118,22 @@ impl Moves {
         self.ended.contains(&victim)
     }
 
-    /// Leaves out what is named and what this victim has: it is begun again.
-    fn forget(&mut self, victim: u32) {
+    /// Leaves out what is named and what this victim has: it is begun again. Returns the
+    /// new places that nobody will name.
+    fn forget(&mut self, victim: u32) -> Vec<Pointer> {
         let named = self.named.take().unwrap_or(0);
-        self.moves.drain(..named);
-        self.moves.retain(|m| m.from.segment != victim);
+        let left = self.moves.drain(..).skip(named);
+        let (gone, left): (Vec<_>, Vec<_>) = left.partition(|m| m.from.segment == victim);
+        self.bytes = left.iter().map(|m| u64::from(m.from.len)).sum();
+        self.memory = left.iter().map(Move::memory).sum();
+        self.moves = left;
         self.cleared.remove(&victim);
         self.ended.remove(&victim);
         self.named = Some(0);
         if self.cleared.is_empty() {
             *self = Moves::default();
         }
+        gone.into_iter().map(|m| m.to).collect()
     }
 
     /// Begins naming, or goes on with it: where.
@@ -124,11 +146,14 @@ impl Moves {
     }
 }
 
-/// Of these moves, those that live in `version`, in the order of trees and keys. An
-/// error comes with the victim.
-fn settle<'a>(moves: &'a [Move], version: &Version) -> Result<Vec<(u32, &'a Move)>, (u32, Error)> {
+/// Moves that live, each with the tree that names it, in the order of trees and keys; and
+/// the new places of the others.
+type Settled<'a> = (Vec<(u32, &'a Move)>, Vec<Pointer>);
+
+/// Which of these moves live in `version`. An error comes with the victim.
+fn settle<'a>(moves: &'a [Move], version: &Version) -> Result<Settled<'a>, (u32, Error)> {
     let epoch = version.view.epoch();
-    let mut living = Vec::with_capacity(moves.len());
+    let (mut living, mut gone) = (Vec::with_capacity(moves.len()), Vec::new());
     for m in moves {
         let tree = match m.seen == epoch {
             true => Some(m.tree),
@@ -136,11 +161,14 @@ fn settle<'a>(moves: &'a [Move], version: &Version) -> Result<Vec<(u32, &'a Move
                 .names(m.from, m.keyspace, m.key.as_ref())
                 .map_err(|error| (m.from.segment, error))?,
         };
-        living.extend(tree.map(|tree| (tree, m)));
+        match tree {
+            Some(tree) => living.push((tree, m)),
+            None => gone.push(m.to),
+        }
     }
     // The order of keys stays within a tree.
     living.sort_by_key(|(tree, _)| *tree);
-    Ok(living)
+    Ok((living, gone))
 }
 
 /// Whether it is about what a tree holds, and would be met again.
@@ -167,11 +195,34 @@ impl Collector {
         moves.named.is_some()
             || moves.bytes >= (self.totals().0 / SHARE).min(MOST).max(2 * step)
             || moves.memory >= options.memtable_bytes
-            || self.singly && !moves.ended.is_empty()
+            || !self.suspects.is_empty() && !moves.ended.is_empty()
     }
 }
 
 impl Lsm {
+    /// Whether a flush that is due goes before the next piece of naming: they take turns,
+    /// as long as no more garbage is owed than one set brings.
+    pub(crate) fn flush_has_turn(&self, flusher: &Flusher) -> bool {
+        let gc = &flusher.gc;
+        let waits = gc.named_last && gc.moves.named.is_some();
+        let owes_little = gc.debt <= self.options.memtable_bytes as u64;
+        waits && owes_little && !self.version.load().frozen.is_empty()
+    }
+
+    /// Before the store is closed: the trees name what was moved, as much as goes in
+    /// little time. What fails here is begun again some day.
+    pub(crate) fn name_rest(&self) {
+        let mut flusher = self.flusher.lock();
+        let flusher = &mut *flusher;
+        let began = self.clock.monotonic_nanos();
+        let passed = || self.clock.monotonic_nanos().saturating_sub(began);
+        while !flusher.gc.moves.is_empty()
+            && self.pages.poisoned().is_none()
+            && passed() < CLOSING
+            && self.name_some(flusher, CLOSING_PARTS).is_ok()
+        {}
+    }
+
     /// The trees name a piece of the new places.
     ///
     /// # Errors
@@ -179,23 +230,29 @@ impl Lsm {
     /// damage the victim is left alone, if it is known which; else what was written anew
     /// is dead, and victims go one by one.)
     pub(super) fn name_moves(&self, flusher: &mut Flusher) -> Result<Step, Error> {
+        self.name_some(flusher, 1)
+    }
+
+    /// As [`Lsm::name_moves`], one of so many parts of a piece.
+    fn name_some(&self, flusher: &mut Flusher, parts: usize) -> Result<Step, Error> {
         let mut moves = std::mem::take(&mut flusher.gc.moves);
         let version = self.version.load_full();
         let segment = *moves.cleared.keys().next().expect("called only if there are some");
         let from = moves.begin();
-        let most = moves.fewer.unwrap_or((self.options.gc_step_bytes / MOVE_BYTES).max(LEAST));
+        let full = (self.options.gc_step_bytes / MOVE_BYTES / parts).max(LEAST);
+        let most = moves.fewer.unwrap_or(full).min(full);
         let to = (from + most).min(moves.moves.len());
         let ended = to == moves.moves.len();
         let cleared = if ended { Some(&moves.cleared) } else { None };
-        let moved_bytes = match settle(&moves.moves[from..to], &version) {
-            Ok(living) => self
+        let outcome = match settle(&moves.moves[from..to], &version) {
+            Ok((living, gone)) => self
                 .commit_moves(flusher, &version, &living, cleared)
-                .map(|()| living.iter().map(|(_, m)| u64::from(m.from.len)).sum::<u64>())
+                .map(|()| (living.iter().map(|(_, m)| u64::from(m.from.len)).sum::<u64>(), gone))
                 .map_err(|error| ((moves.cleared.len() == 1).then_some(segment), error)),
             Err((victim, error)) => Err((Some(victim), error)),
         };
-        let moved_bytes = match moved_bytes {
-            Ok(bytes) => bytes,
+        let (moved_bytes, gone) = match outcome {
+            Ok(done) => done,
             Err((_, error)) if !blames(&error) => {
                 // The page file keeps some free pages for a full disk: enough for a few.
                 let fewer = error.shortage().is_some() && most > LEAST;
@@ -207,33 +264,44 @@ impl Lsm {
             Err((victim, error)) => {
                 // A victim half looked through is begun again, with the others.
                 flusher.gc.job = None;
-                let step = match victim {
+                let (step, gone) = match victim {
                     Some(victim) => {
-                        moves.forget(victim);
+                        let gone = moves.forget(victim);
                         flusher.gc.moves = moves;
-                        self.skip(flusher, victim, &error)
+                        (self.skip(flusher, victim, &error), gone)
                     }
                     // Which of them has records there?
                     None => {
-                        flusher.gc.singly = true;
-                        Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 }
+                        flusher.gc.suspects.extend(moves.cleared.keys());
+                        let step = Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 };
+                        (step, moves.moves.drain(from..).map(|m| m.to).collect())
                     }
                 };
-                self.gc.waiting.store(flusher.gc.moves.waiting(), Relaxed);
+                self.give_up_places(flusher, gone);
                 return Ok(step);
             }
         };
         self.gc.moved.fetch_add(moved_bytes, Relaxed);
+        flusher.gc.named_last = true;
         if ended {
             for victim in moves.ended {
+                flusher.gc.suspects.remove(&victim);
                 self.check_emptied(flusher, victim);
             }
         } else {
             moves.named = Some(to);
+            moves.fewer = moves.fewer.map(|fewer| fewer.saturating_mul(2));
             flusher.gc.moves = moves;
         }
-        self.gc.waiting.store(flusher.gc.moves.waiting(), Relaxed);
+        self.give_up_places(flusher, gone);
         Ok(Step::Collected { segment, moved_bytes, freed_bytes: 0 })
+    }
+
+    /// New places that nobody will name are garbage from now on. Figures too.
+    fn give_up_places(&self, flusher: &mut Flusher, places: Vec<Pointer>) {
+        flusher.gc.give_up(places, self.version.load().view.epoch());
+        self.gc.count(&flusher.gc);
+        self.gc.waiting.store(flusher.gc.moves.waiting(), Relaxed);
     }
 
     fn commit_moves(
@@ -303,6 +371,7 @@ impl Lsm {
     /// Leaves a segment alone until the store is opened again.
     pub(super) fn skip(&self, flusher: &mut Flusher, segment: u32, error: &Error) -> Step {
         flusher.gc.skipped.insert(segment);
+        flusher.gc.suspects.remove(&segment);
         self.health.met(error);
         self.gc.skipped.lock().insert(segment, error.to_string());
         Step::Collected { segment, moved_bytes: 0, freed_bytes: 0 }
