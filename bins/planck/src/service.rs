@@ -61,10 +61,16 @@ pub fn run(dir: &Path) -> Result<(), Stop> {
     let engine = Arc::new(open(&config)?);
     let key = config.path("admin.key");
     let made = engine
-        .ensure_admin_saved(|text| keyfile::write(&key, text))
+        .ensure_admin_saved(|text| {
+            let named = |e: std::io::Error| {
+                std::io::Error::new(e.kind(), format!("{}: {e}", key.display()))
+            };
+            keyfile::write(&key, text).map_err(named)
+        })
         .map_err(|refusal| Stop::io(refusal.message))?;
     if made {
-        say(&format!("the admin's key is in {}", key.display()));
+        let key = key.display();
+        say(&format!("the admin's key is in {key}: keep a copy, there is no other"));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

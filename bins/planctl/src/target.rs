@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 /// The user made at first start.
 const ADMIN: &str = "admin";
+/// Their key, in the directory of a service.
+const ADMIN_KEY: &str = "admin.key";
 /// Where a running service says which address its wire has, in one line.
 const PUBLISHED: &str = "run/wire.addr";
 /// No file read here is longer.
@@ -84,11 +86,11 @@ fn remote(global: &Global, server: &str) -> Result<Target, Failure> {
     let Some(key_file) = &global.key_file else {
         return Err(Failure::usage(
             "--server needs --key-file FILE: the file with the user's key; planck makes \
-             admin.key at its first start",
+             that of admin, DIR/admin.key, at the first start",
         ));
     };
     let user = global.user.clone().unwrap_or_else(|| ADMIN.to_owned());
-    Ok(Target { address: server.to_owned(), security, user, key: key(key_file)? })
+    Ok(Target { address: server.to_owned(), security, user, key: key(key_file, "--key-file")? })
 }
 
 fn bad_port(port: &str) -> bool {
@@ -107,9 +109,9 @@ fn local(global: &Global, dir: &Path) -> Result<Target, Failure> {
         }
     }
     let (user, key_file) = match (&global.user, &global.key_file) {
-        (None, None) => (ADMIN.to_owned(), dir.join("admin.key")),
+        (None, None) => (ADMIN.to_owned(), dir.join(ADMIN_KEY)),
         (user, Some(file)) => (user.clone().unwrap_or_else(|| ADMIN.to_owned()), file.clone()),
-        (Some(user), None) if user == ADMIN => (user.clone(), dir.join("admin.key")),
+        (Some(user), None) if user == ADMIN => (user.clone(), dir.join(ADMIN_KEY)),
         (Some(user), None) => {
             return Err(Failure::usage(format!(
                 "--user {user} needs --key-file FILE: the directory holds only the key of admin"
@@ -129,7 +131,7 @@ fn local(global: &Global, dir: &Path) -> Result<Target, Failure> {
         false => Security::Plaintext,
         true => Security::Pinned(settings.fingerprint(dir)?),
     };
-    Ok(Target { address: address.to_string(), security, user, key: key(&key_file)? })
+    Ok(Target { address: address.to_string(), security, user, key: key(&key_file, "--key-file")? })
 }
 
 /// What the file of a running service says.
@@ -225,18 +227,27 @@ impl Settings {
     }
 }
 
-pub(crate) fn key(path: &Path) -> Result<String, Failure> {
+/// The key in a file, which another one may be named instead of by `option`.
+pub(crate) fn key(path: &Path, option: &str) -> Result<String, Failure> {
+    let file = path.display();
     let Some(text) = read(path)? else {
-        let message = format!(
-            "the key file {} is not there; planck makes admin.key in its directory at its \
-             first start",
-            path.display()
-        );
+        let made = match path.file_name() {
+            Some(name) if name == ADMIN_KEY => {
+                "planck makes it at the first start of a new service, and into one that was \
+                 restored the old admin.key must be copied; or "
+            }
+            _ => "",
+        };
+        let message =
+            format!("the key file {file} is not there: {made}give {option} the file with the key");
         return Err(Failure::new(Exit::NotFound, message));
     };
     let key = text.trim();
     if key.is_empty() || key.contains(char::is_whitespace) {
-        let message = format!("{} should hold one key and nothing else", path.display());
+        let message = format!(
+            "{file} should hold one key and nothing else: put the key into it, or give {option} \
+             the file with the key"
+        );
         return Err(Failure::invalid(message));
     }
     Ok(key.to_owned())

@@ -16,7 +16,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use proto::doc::{Doc, DocBuf, Value};
 use proto::{Reply, Request};
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -158,8 +158,10 @@ impl KeyFiles {
     /// there was written by this command before, and has the key.
     fn open(&self, again: bool) -> Result<(Option<String>, Option<Saved<'_>>), Failure> {
         match (&self.use_key, &self.save_key) {
-            (Some(file), _) => Ok((Some(target::key(file)?), None)),
-            (None, Some(file)) if again && file.exists() => Ok((Some(target::key(file)?), None)),
+            (Some(file), _) => Ok((Some(target::key(file, "--use-key")?), None)),
+            (None, Some(file)) if again && file.exists() => {
+                Ok((Some(target::key(file, "--save-key")?), None))
+            }
             // A file that cannot be made must not cost a key: it is made before one is.
             (None, Some(file)) => Ok((None, Some(Saved::begin(file)?))),
             (None, None) => Ok((None, None)),
@@ -222,7 +224,18 @@ struct Saved<'p> {
 impl<'p> Saved<'p> {
     fn begin(path: &'p Path) -> Result<Saved<'p>, Failure> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let file = file.map_err(|e| Failure::file("make", path, &e))?;
+        let file = file.map_err(|e| match e.kind() {
+            ErrorKind::AlreadyExists => {
+                let message = format!(
+                    "{0} is there already, and is left as it is, since a key in it may be the \
+                     only copy: give --save-key a file that is not there, or give the user the \
+                     key that is in it with --use-key {0}",
+                    visible(&path.display().to_string())
+                );
+                Failure::new(Exit::of_io(&e), message)
+            }
+            _ => Failure::file("make", path, &e),
+        })?;
         Ok(Saved { path, file, kept: false })
     }
 

@@ -126,9 +126,20 @@ fn a_directory_without_a_service_says_what_is_missing() {
 
     let dir = service(None, None);
     fs::remove_file(dir.path().join("admin.key")).unwrap();
-    assert_eq!(exit(Target::find(&at(dir.path()))).0, Exit::NotFound);
+    let (code, message) = exit(Target::find(&at(dir.path())));
+    assert_eq!(code, Exit::NotFound);
+    assert!(message.contains("first start") && message.contains("--key-file"), "{message}");
     fs::write(dir.path().join("admin.key"), "two words\n").unwrap();
-    assert_eq!(exit(Target::find(&at(dir.path()))).0, Exit::Invalid);
+    let (code, message) = exit(Target::find(&at(dir.path())));
+    assert_eq!(code, Exit::Invalid);
+    assert!(message.contains("--key-file"), "{message}");
+    // Of another file nothing is said about the admin's.
+    let Err(Failure::Told { exit: code, message }) = key(&dir.path().join("no.key"), "--use-key")
+    else {
+        panic!("there is none");
+    };
+    assert_eq!(code, Exit::NotFound);
+    assert!(message.ends_with("give --use-key the file with the key"), "{message}");
 
     let empty = tempfile::tempdir().unwrap();
     let (code, message) = exit(Target::find(&at(empty.path())));
