@@ -32,7 +32,8 @@ pub(crate) struct Ends {
 }
 
 impl Index {
-    /// Calls `see` with the number of each field and what the entry says about it.
+    /// Calls `see` with the number of each field and what the entry says about it; `room`
+    /// is used again from entry to entry.
     ///
     /// # Errors
     /// It is no entry.
@@ -40,16 +41,16 @@ impl Index {
         &self,
         entry: &[u8],
         value: &[u8],
+        room: &mut Vec<u8>,
         see: &mut dyn FnMut(usize, Covered<'_>),
     ) -> Result<(), Refusal> {
-        let mut scratch = Vec::new();
         let walked = self.walk(entry, value, |at, kind, key, body| {
             let key = match self.definition.fields[at].descending {
                 false => key,
                 true => {
-                    scratch.clear();
-                    scratch.extend(key.iter().map(|byte| !byte));
-                    &scratch[..]
+                    room.clear();
+                    room.extend(key.iter().map(|byte| !byte));
+                    &room[..]
                 }
             };
             tell(kind, key, body, &mut |covered| see(at, covered))

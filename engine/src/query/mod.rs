@@ -3,6 +3,8 @@
 //! ```text
 //! scan, fetch or walk -> filter -> lookup* -> filter -> groups -> filter (having) -> sort -> cut -> pluck
 //! ```
+//! A walk that proves the dearer way is given up for another one, with all behind it
+//! (`turn.rs`).
 //!
 //! What must stay true:
 //! * A query sees one snapshot, memtables and tree alike, and the indexes of that one
@@ -37,6 +39,7 @@ mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod work;
 
 #[cfg(test)]

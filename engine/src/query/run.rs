@@ -15,6 +15,7 @@ use super::predicate::{Predicate, Test};
 use super::rows::{Cut, Filter, Pluck, Source, Which};
 use super::sort::{Sort, by_key};
 use super::stream::Stream;
+use super::turn::Turn;
 use super::work::Work;
 use super::{Outcome, QueryError, SelectPlan, range};
 use crate::index::Index;
@@ -69,9 +70,26 @@ pub(super) fn operators(
     plan: &Arc<SelectPlan>,
     telling: bool,
 ) -> Result<(Source, Choice), QueryError> {
-    let grouped = plan.shape.is_some();
-    let (mut rows, choice) = access::choose(scope, plan, telling)?.open(scope, plan)?;
+    let mut choice = access::choose(scope, plan, telling)?;
+    let other = choice.take_other();
+    let ways = other.map(|other| (choice.for_good(), other));
+    let (rows, choice) = along(scope, plan, choice)?;
     scope.work.goes(plan, &choice);
+    Ok(match ways {
+        Some((walk, other)) => (Box::new(Turn::new(scope, plan, rows, walk, other)), choice),
+        None => (rows, choice),
+    })
+}
+
+/// The operators of a plan along one way. It is another one if its entries proved to be
+/// too many.
+pub(super) fn along(
+    scope: Scope<'_>,
+    plan: &Arc<SelectPlan>,
+    choice: Choice,
+) -> Result<(Source, Choice), QueryError> {
+    let grouped = plan.shape.is_some();
+    let (mut rows, choice) = choice.open(scope, plan)?;
     let filter = |input, which, settled: &[usize]| -> Source {
         Box::new(Filter { input, plan: Arc::clone(plan), which, settled: settled.to_vec() })
     };

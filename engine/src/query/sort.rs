@@ -55,8 +55,6 @@ pub(super) struct Sort {
     plan: Arc<SelectPlan>,
     /// Whether the rows are groups, whose fields have dotted names.
     grouped: bool,
-    /// Whether it shapes its rows.
-    shapes: bool,
     /// The rows that can still be asked for.
     wanted: usize,
     rows: Vec<Row>,
@@ -81,7 +79,6 @@ impl Sort {
             input: Some(input),
             plan: Arc::clone(plan),
             grouped: plan.shape.is_some(),
-            shapes: true,
             wanted: usize::try_from(end).unwrap_or(usize::MAX),
             rows: Vec::new(),
             worst: None,
@@ -89,11 +86,6 @@ impl Sort {
             scratch: Vec::new(),
             out: Out::Filling,
         }
-    }
-
-    /// As [`Sort::new`], of documents that stay as they are.
-    pub(super) fn of_documents(input: Source, plan: &Arc<SelectPlan>) -> Sort {
-        Sort { shapes: false, ..Sort::new(input, plan) }
     }
 
     fn fill(&mut self, mut input: Source, work: &Work) -> Result<(), QueryError> {
@@ -127,9 +119,7 @@ impl Sort {
             return Ok(());
         }
         let document = match &self.plan.output {
-            Outcome::Pluck(paths) if self.shapes => {
-                pluck(paths, self.grouped, key, doc, Vec::new())?
-            }
+            Outcome::Pluck(paths) => pluck(paths, self.grouped, key, doc, Vec::new())?,
             _ => doc.as_bytes().to_vec(),
         };
         let row = Row { sort_key: self.scratch.clone(), key, document };

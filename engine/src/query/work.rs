@@ -69,7 +69,9 @@ pub struct Work {
     entries: Cell<u64>,
     figures: Cell<Figures>,
     way: OnceCell<Way>,
-    /// The way was given up for another one.
+    /// The walk is not worth going on with.
+    tired: Cell<bool>,
+    /// It was given up for another way.
     turned: Cell<bool>,
 }
 
@@ -105,6 +107,7 @@ impl Work {
             entries: Cell::new(0),
             figures: Cell::new(Figures::default()),
             way: OnceCell::new(),
+            tired: Cell::new(false),
             turned: Cell::new(false),
         }
     }
@@ -142,6 +145,16 @@ impl Work {
     /// The way it goes, once that is known.
     pub(super) fn way(&self) -> Option<&Way> {
         self.way.get()
+    }
+
+    /// The walk is not worth going on with: its rows end before their end.
+    pub(super) fn tires(&self) {
+        self.tired.set(true);
+    }
+
+    /// Whether they did.
+    pub(super) fn is_tired(&self) -> bool {
+        self.tired.get()
     }
 
     /// The way is given up for another one.

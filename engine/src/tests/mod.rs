@@ -20,5 +20,6 @@ mod sequences;
 mod statistics;
 mod stores;
 mod tending;
+mod turns;
 mod users;
 mod verify;

@@ -112,7 +112,7 @@ impl<'q> Chooser<'q> {
             let mut best: Option<(Vec<Part>, bool)> = None;
             for index in self.indexes {
                 if let Some(mut draft) = self.draft(index, all, false)?
-                    && self.estimate(&mut draft)?
+                    && self.estimate(&mut draft.part)?
                 {
                     let settles = draft.settled.len() == all.len();
                     consider(&mut best, vec![draft.part], settles);
@@ -241,10 +241,10 @@ impl<'q> Chooser<'q> {
         Ok(Some(Draft { part, pins, settled, cut, single }))
     }
 
-    /// Finds out how many entries are expected within the bounds of a draft, and whether
+    /// Finds out how many entries are expected within the bounds of a part, and whether
     /// that is their number; `false`: too much was looked at already.
-    pub(super) fn estimate(&self, draft: &mut Draft) -> Result<bool, QueryError> {
-        let Part { index, bounds, .. } = &draft.part;
+    pub(super) fn estimate(&self, part: &mut Part) -> Result<bool, QueryError> {
+        let Part { index, bounds, .. } = &*part;
         let step = bounds.len().div_ceil(SAMPLE).max(1);
         let sample = bounds.iter().step_by(step);
         if !self.may_look(sample.len())? {
@@ -261,7 +261,7 @@ impl<'q> Chooser<'q> {
         if step > 1 {
             entries = entries.saturating_mul(bounds.len() as u64).div_ceil(looked);
         }
-        (draft.part.entries, draft.part.counted) = (entries, counted);
+        (part.entries, part.counted) = (entries, counted);
         Ok(true)
     }
 }

@@ -7,9 +7,11 @@
 /// The next document of a scan.
 const SCAN: u64 = 10;
 /// The next entry of an index.
-const ENTRY: u64 = 4;
+pub(super) const ENTRY: u64 = 4;
 /// A document found by its key.
 const GET: u64 = 36;
+/// The next document of a walk.
+pub(super) const WALKED: u64 = ENTRY + GET;
 /// Making a row of an entry.
 const DECODE: u64 = 4;
 /// Coming to the first entry of bounds.
@@ -63,7 +65,7 @@ pub(super) struct Facts {
 
 /// How many documents of a walk cost so much.
 pub(super) fn documents(cost: u64) -> u64 {
-    cost / (ENTRY + GET)
+    cost / WALKED
 }
 
 /// The cost of a way.

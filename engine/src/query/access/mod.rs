@@ -6,7 +6,7 @@
 //! implied.rs  what follows from conditions     fetch.rs   keys first, then documents
 //! order.rs    which order entries give         walk.rs    entries one by one
 //! told.rs     conditions, for explain          ties.rs    those that are equal in the order
-//! turn.rs    a walk given up for another way   ranges.rs  entries between many bounds
+//! patience.rs when a walk is given up          ranges.rs  entries between many bounds
 //! ```
 //!
 //! What must stay true:
@@ -14,7 +14,7 @@
 //!   order of the query; what a choice rests on besides is only a guess;
 //! * a wrong guess of how many entries there are costs a part of a scan: reading those
 //!   of a fetch ends at a bound, and the query is a scan then. One of how rare a filter
-//!   is costs a few times what the next best way does (`turn.rs`).
+//!   is costs a few times what the next best way does (`patience.rs`).
 
 mod bounds;
 mod choose;
@@ -22,10 +22,10 @@ mod cost;
 mod fetch;
 mod implied;
 mod order;
+mod patience;
 mod ranges;
 mod ties;
 mod told;
-mod turn;
 mod walk;
 mod ways;
 #[cfg(test)]
@@ -50,8 +50,8 @@ use choose::Chooser;
 use cost::Reads;
 use fetch::Fetch;
 use order::{Ordered, scan_sorts};
+use patience::Watched;
 use ties::Entries;
-use turn::Turn;
 use walk::{Asked, Walk};
 use ways::Choosing;
 
@@ -61,6 +61,7 @@ const MAX_BOUNDS: usize = 4096;
 const LOOK: u64 = 128;
 
 /// What one index is read for.
+#[derive(Clone)]
 pub(super) struct Part {
     pub(super) index: Arc<Index>,
     /// In order, apart from each other.
@@ -76,6 +77,7 @@ pub(super) struct Part {
 }
 
 /// Parts of indexes that together lead to all documents of a query.
+#[derive(Clone)]
 pub(super) struct Access {
     pub(super) parts: Vec<Part>,
     /// Entries to read at most: more of them, and a scan is better.
@@ -83,6 +85,7 @@ pub(super) struct Access {
 }
 
 /// Where rows come from.
+#[derive(Clone)]
 pub(super) enum Way {
     /// All documents within the range of keys.
     Scan,
@@ -97,6 +100,7 @@ pub(super) enum Way {
 }
 
 /// What was chosen.
+#[derive(Clone)]
 pub(super) struct Choice {
     pub(super) way: Way,
     /// Whether documents are read, or entries tell enough.
@@ -110,8 +114,9 @@ pub(super) struct Choice {
 }
 
 /// The way taken instead of a walk whose filter proves too rare.
+#[derive(Clone)]
 pub(super) struct Otherwise {
-    /// `None` once it is opened.
+    /// `None` once it is taken out.
     choice: Option<Box<Choice>>,
     /// What it is called, for explain.
     pub(super) to: &'static str,
@@ -145,6 +150,16 @@ impl Choice {
             Some(_) => scan_order(plan).is_none(),
             None => self.sorts,
         }
+    }
+
+    /// The way taken if this one is given up.
+    pub(super) fn take_other(&mut self) -> Option<Choice> {
+        self.otherwise.as_mut().and_then(|other| other.choice.take()).map(|other| *other)
+    }
+
+    /// The same, never given up.
+    pub(super) fn for_good(&self) -> Choice {
+        Choice { otherwise: None, ..self.clone() }
     }
 
     /// Whether its rows were tested already for what is left of the filter.
@@ -181,7 +196,7 @@ impl Choice {
 
     /// The rows.
     pub(super) fn open(
-        mut self,
+        self,
         scope: Scope<'_>,
         plan: &Arc<SelectPlan>,
     ) -> Result<(Source, Choice), QueryError> {
@@ -212,11 +227,10 @@ impl Choice {
                     Entries::open(snapshot, keyspace, plan, part, *order, values, expected)?;
                 let (index, reads, wanted) = (&part.index, self.reads, wanted.clone());
                 let walk = Walk::new(scope, index, entries, reads, wanted, range, asked);
-                let other = self.otherwise.as_mut();
-                let other = other.and_then(|other| Some((other.choice.take()?, other.after)));
-                Some(match other {
-                    Some((other, after)) => {
-                        Box::new(Turn::new(scope, plan, walk, &self.settled, other, after))
+                Some(match &self.otherwise {
+                    Some(other) => {
+                        let wanted = ends(plan).unwrap_or(u64::MAX);
+                        Box::new(Watched::new(walk, plan, &self.settled, other.after, wanted))
                     }
                     None => Box::new(walk),
                 })
@@ -235,6 +249,11 @@ impl Choice {
 fn ends(plan: &SelectPlan) -> Option<u64> {
     let cut = plan.joined.is_none() && plan.shape.is_none();
     plan.limit.filter(|_| cut).map(|limit| limit.saturating_add(plan.skip))
+}
+
+/// No rows.
+pub(super) fn nothing() -> Source {
+    Box::new(Kept(0))
 }
 
 /// So many rows of which nothing is asked.
@@ -308,5 +327,5 @@ fn documents(
         }
         work.tick(0)?;
     }
-    Ok(all)
+    Ok(snapshot.count_range(keyspace, low, high)?.entries.clamp(LOOK, all.max(LOOK)))
 }

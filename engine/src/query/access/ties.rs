@@ -148,13 +148,6 @@ impl Entries {
         Ok(counted)
     }
 
-    /// Nothing more is asked for: what is held is given back.
-    pub(super) fn leave(&mut self, work: &Work) {
-        if let Some(Ties::Picks(picks)) = self.ties.take() {
-            work.give_back(picks.picked.map(|pick| pick.size()).sum());
-        }
-    }
-
     /// The entry stood on, and what stands beside it, if that is asked for.
     pub(super) fn entry(&self) -> (&[u8], &[u8]) {
         (&self.key, &self.value)

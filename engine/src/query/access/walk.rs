@@ -21,6 +21,9 @@ use super::fetch::{Ahead, CHUNK};
 use super::ties::{Entries, lost};
 use crate::index::{Covered, Index};
 
+/// A walk that is watched rests after so many entries passed over.
+const REST: u64 = 64;
+
 /// How many rows of a walk will be asked for.
 #[derive(Clone, Copy)]
 pub(super) enum Asked {
@@ -46,9 +49,14 @@ pub(in super::super) struct Walk {
     /// Documents to read ahead the next time, and how many more may be asked for.
     many: usize,
     left: u64,
+    /// Entries passed over since it was asked, and how many it may before it rests.
+    passed: u64,
+    rest: u64,
     key: Key,
     document: Option<lsm::Value>,
     row: Vec<u8>,
+    /// Scratch: a field that sorts downwards, turned.
+    turned: Vec<u8>,
 }
 
 impl Walk {
@@ -78,24 +86,36 @@ impl Walk {
             ahead: Ahead::default(),
             many: usize::try_from(first).unwrap_or(CHUNK).clamp(1, CHUNK),
             left,
+            passed: 0,
+            rest: u64::MAX,
             key: Key::MIN,
             document: None,
             row: EMPTY.to_vec(),
+            turned: Vec::new(),
         }
     }
 
-    /// Nothing more is asked for: what is held is given back.
-    pub(super) fn leave(mut self, work: &Work) {
-        self.entries.leave(work);
+    /// It gives no row, now and then, where it passes over many entries: who watches it
+    /// asks [`Walk::passed`], and goes on.
+    pub(super) fn resting(self) -> Walk {
+        Walk { rest: REST, ..self }
+    }
+
+    /// How many entries it has passed over since this was asked last, and whether it has
+    /// rested since.
+    pub(super) fn passed(&mut self) -> (u64, bool) {
+        let passed = std::mem::take(&mut self.passed);
+        (passed, passed >= self.rest)
     }
 
     /// Moves to the next entry of a document within the range of keys.
     fn next_entry(&mut self, work: &Work) -> Result<bool, QueryError> {
-        while self.entries.advance(work)? {
+        while self.passed < self.rest && self.entries.advance(work)? {
             self.key = self.entries.document()?;
             if self.range.low <= self.key && self.key <= self.range.high {
                 return Ok(true);
             }
+            self.passed += 1;
         }
         Ok(false)
     }
@@ -128,7 +148,8 @@ impl Walk {
         let mut nested: Vec<(usize, ValueBuf)> = Vec::new();
         let (entry, value) = self.entries.entry();
         let fields = &self.index.definition.fields;
-        let seen = self.index.covered(entry, value, &mut |at, covered| match covered {
+        let turned = &mut self.turned;
+        let seen = self.index.covered(entry, value, turned, &mut |at, covered| match covered {
             _ if !self.wanted[at] => {}
             Covered::Document => look = true,
             Covered::Value(None) => {}

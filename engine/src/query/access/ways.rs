@@ -51,6 +51,8 @@ pub(super) struct Choosing<'q> {
     /// Which condition it is, the way, and whether that settles it.
     unions: Vec<(usize, Access, bool)>,
     named: Option<BTreeSet<Key>>,
+    /// The one draft there is was taken without being counted.
+    uncounted: bool,
 }
 
 impl<'q> Choosing<'q> {
@@ -70,6 +72,7 @@ impl<'q> Choosing<'q> {
             drafts: Vec::new(),
             unions: Vec::new(),
             named: None,
+            uncounted: false,
         }
     }
 
@@ -114,7 +117,7 @@ impl<'q> Choosing<'q> {
     /// Counts what drafts lead to, up to one that leads to few entries: `true`, then.
     fn weigh(&mut self, drafts: &mut Vec<Draft>) -> Result<bool, QueryError> {
         for mut draft in drafts.drain(..) {
-            if self.chooser.estimate(&mut draft)? {
+            if self.chooser.estimate(&mut draft.part)? {
                 let few = draft.part.entries <= FEW && !draft.pins.is_empty();
                 self.drafts.push(draft);
                 if few {
@@ -126,7 +129,7 @@ impl<'q> Choosing<'q> {
     }
 
     /// Whether a walk gives just the rows of the query in their order, with no other one
-    /// between them, and so few that no way can be better: nothing is counted then.
+    /// between them, and so few that no way to them by an index can be better.
     fn is_sure(&self, draft: &mut Draft) -> Result<bool, QueryError> {
         #[cfg(test)]
         if whim::is_set() {
@@ -141,11 +144,12 @@ impl<'q> Choosing<'q> {
         Ok(whole && !walked.sorts && self.chooser.single(&draft.part.index, &mut draft.single)?)
     }
 
-    /// Takes a sure draft for what is wanted of it; it is counted only to be told.
-    fn sure(&self, draft: &mut Draft) -> Result<u64, QueryError> {
-        let wanted = self.wanted.unwrap_or(u64::MAX);
-        if !self.chooser.telling || !self.chooser.estimate(draft)? {
-            draft.part.entries = wanted;
+    /// Takes a sure draft for what is wanted of it. Only a scan may be better still, if it
+    /// has the order too: where most documents are of the query. Then it is counted.
+    fn sure(&mut self, draft: &mut Draft) -> Result<u64, QueryError> {
+        self.uncounted = scan_sorts(self.plan) || !self.chooser.estimate(&mut draft.part)?;
+        if self.uncounted {
+            draft.part.entries = self.wanted.unwrap_or(u64::MAX);
         }
         // All that lie there meet the filter.
         Ok(draft.part.entries)
@@ -222,10 +226,18 @@ impl<'q> Choosing<'q> {
                 best = (price, Choice { way, reads, settled, sorts, otherwise: None });
             }
         }
-        Ok(match walked {
+        let mut choice = match walked {
             Some((price, walk)) if price <= best.0 => self.with_other(walk, best),
             _ => best.1,
-        })
+        };
+        // What is told is counted once nothing depends on it: it tells what runs.
+        if self.uncounted
+            && self.chooser.telling
+            && let Way::Walk { part, .. } = &mut choice.way
+        {
+            self.chooser.estimate(part)?;
+        }
+        Ok(choice)
     }
 
     /// A walk, to be given up for the other way if that proves the cheaper one: where its

@@ -14,7 +14,7 @@ fn covered(index: &Index, scan: &mut Scan<'_>, mut see: impl FnMut(Covered<'_>))
     let (entry, value) = scan.entry().unwrap();
     let mut fields = 0;
     index
-        .covered(&entry, &value, &mut |at, covered| {
+        .covered(&entry, &value, &mut Vec::new(), &mut |at, covered| {
             assert_eq!(at, fields);
             fields += 1;
             see(covered);
