@@ -20,6 +20,7 @@ use proto::doc::{Doc, DocBuf, EMPTY, Value, ValueBuf};
 use proto::{Key, Status, order};
 
 use super::number::{SUM_BYTES, Sum};
+use super::owned::Owned;
 use super::rows::{KeyText, Rows, Source};
 use super::spill::{Merge, Runs};
 use super::work::Work;
@@ -322,12 +323,12 @@ enum Figure {
     /// The best value, and the lowest key of the documents that have it.
     Extreme {
         keep: Ordering,
-        best: Option<(ValueBuf, Key)>,
+        best: Option<(Owned, Key)>,
     },
 }
 
 /// Whether a value is better than the best so far.
-fn better(keep: Ordering, (value, key): (Value<'_>, Key), best: Option<&(ValueBuf, Key)>) -> bool {
+fn better(keep: Ordering, (value, key): (Value<'_>, Key), best: Option<&(Owned, Key)>) -> bool {
     let Some((held, of)) = best else { return true };
     match order::compare(Some(value), Some(held.get())) {
         Ordering::Equal => key < *of,
@@ -368,7 +369,7 @@ impl Figure {
             Figure::Extreme { keep, best } => {
                 if better(*keep, (value, key), best.as_ref()) {
                     let before = best.as_ref().map_or(0, |(value, _)| value.size());
-                    let value = ValueBuf::new(value).map_err(|e| QueryError::document(key, &e))?;
+                    let value = Owned::new(value).map_err(|e| QueryError::document(key, &e))?;
                     let grown = value.size().saturating_sub(before);
                     *best = Some((value, key));
                     return Ok(grown);
@@ -421,7 +422,7 @@ impl Figure {
                 out.push(1);
                 out.extend_from_slice(&key.to_bytes());
                 let mut holder = DocBuf::new();
-                holder.push("", value);
+                holder.push("", value.get());
                 let bytes =
                     holder.finish().map_err(|e| QueryError::bad(format!("a group: {e}")))?;
                 out.extend_from_slice(&bytes);
@@ -442,7 +443,7 @@ impl Figure {
             Figure::Extreme { best, .. } => {
                 if let [1] = take::<1>(rest)? {
                     let key = Key::from_bytes(take(rest)?);
-                    *best = Some((ValueBuf::new(take_document(rest)?.get("")?).ok()?, key));
+                    *best = Some((Owned::new(take_document(rest)?.get("")?).ok()?, key));
                 }
             }
         }

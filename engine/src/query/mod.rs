@@ -28,6 +28,7 @@ mod group;
 mod lookup;
 mod normal;
 mod number;
+mod owned;
 mod pattern;
 pub mod predicate;
 mod range;
