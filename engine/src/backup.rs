@@ -14,6 +14,7 @@ use platform::Disk;
 use proto::Status;
 use proto::doc::DocBuf;
 
+use crate::audit::Deed;
 use crate::{Engine, Refusal};
 
 /// Where backups go.
@@ -79,8 +80,13 @@ impl Engine {
     /// goes with the state.
     ///
     /// # Errors
-    /// No place for backups is set.
-    pub(crate) fn backup(&self, begin: bool, full: bool) -> Result<Vec<u8>, Refusal> {
+    /// No place for backups is set; the audit log cannot be written.
+    pub(crate) fn backup(
+        &self,
+        deed: &Deed<'_>,
+        begin: bool,
+        full: bool,
+    ) -> Result<Vec<u8>, Refusal> {
         let Some(target) = &self.backups.target else {
             let message = "there is no place for backups: set backup.dest_path in db.yaml and \
                            start the service again";
@@ -89,6 +95,8 @@ impl Engine {
         let mut state = self.backups.state.lock();
         let busy = matches!(*state, State::Asked(_) | State::Running { .. });
         if begin && !busy {
+            deed.tell("full", full);
+            deed.begin()?;
             *state = State::Asked(BackupOptions { full });
         }
         let mut doc = DocBuf::new();

@@ -3,11 +3,14 @@
 //! What must stay true:
 //! * each packet is answered with exactly one reply packet, of at most
 //!   `limits.max_message_size` bytes, whatever the bytes of the packet;
-//! * no operation starts before the caller's role allows it: the one that its user has
-//!   now, whatever it was when the session began.
+//! * no operation starts before the caller's role, or a grant for the store it names,
+//!   allows it: as its user has them now, whatever they were when the session began. A
+//!   query is asked about each store it names, and every store once more when it is
+//!   found (`Catalogs::resolve`), so that it is the very one that is read or written.
 
 use proto::{Header, ReplyWriter, Request, Status};
 
+use crate::audit::Deed;
 use crate::auth::{Action, Principal};
 use crate::query::PageSize;
 use crate::{Engine, Refusal};
@@ -35,15 +38,41 @@ impl Engine {
         let opcode = request.opcode();
         self.counters.request(opcode);
         let start = out.len();
+        let deed = self.deed(who, &request);
         let done = self.standing(who).and_then(|who| {
-            who.check(Action::of(opcode), opcode.name())?;
-            self.carry_out(&who, request, ReplyWriter::new(id, out))
+            self.allow(&who, &request)?;
+            self.carry_out(&deed, &who, request, ReplyWriter::new(id, out))
         });
+        deed.end(done.as_ref().err());
         if let Err(refusal) = done {
             out.truncate(start);
             self.refuse(id, &refusal, out);
         }
         debug_assert!(out.len() - start <= self.limits.max_message_size, "a reply is bounded");
+    }
+
+    /// Refuses what the caller may not ask for.
+    fn allow(&self, who: &Principal, request: &Request<'_>) -> Result<(), Refusal> {
+        let opcode = request.opcode();
+        match request.store() {
+            Some(store) => self.allow_in(who, Action::of(opcode), opcode.name(), store),
+            None => who.check(Action::of(opcode), opcode.name()),
+        }
+    }
+
+    /// Refuses what the caller may not do in a store.
+    pub(crate) fn allow_in(
+        &self,
+        who: &Principal,
+        action: Action,
+        what: &str,
+        store: &str,
+    ) -> Result<(), Refusal> {
+        if !who.has_grants() {
+            return who.check(action, what);
+        }
+        let found = self.catalogs.read().stores.get(store).map(|store| store.keyspace);
+        who.check_in(action, what, found)
     }
 
     fn decode<'a>(&self, packet: &'a [u8]) -> Result<(u64, Request<'a>), Refusal> {
@@ -60,6 +89,7 @@ impl Engine {
 
     fn carry_out(
         &self,
+        deed: &Deed<'_>,
         who: &Principal,
         request: Request<'_>,
         reply: ReplyWriter<'_>,
@@ -71,36 +101,38 @@ impl Engine {
                                another user";
                 return Err(Refusal::new(Status::BadPacket, message));
             }
-            Request::Stats => reply.document(&self.stats()?),
-            Request::List => self.list(reply)?,
+            Request::Stats => reply.document(&self.stats_for(Some(who))?),
+            Request::List => self.list(who, reply)?,
             Request::CreateStore { store, if_not_exists } => {
-                self.create_store(store, if_not_exists)?;
+                self.create_store(deed, store, if_not_exists)?;
                 reply.empty();
             }
             Request::DropStore { store, if_exists } => {
-                self.drop_store(store, if_exists)?;
+                self.drop_store(deed, store, if_exists)?;
                 reply.empty();
             }
             Request::Insert { store, key, document } => {
-                reply.key(self.insert(store, key, document)?);
+                reply.key(self.insert(who.wants(Action::Write, store), key, document)?);
             }
             Request::BatchInsert { store, batch } => {
-                reply.keys(&self.batch_insert(store, batch)?);
+                reply.keys(&self.batch_insert(who.wants(Action::Write, store), batch)?);
             }
-            Request::Read { store, key } => self.read(store, key, reply)?,
+            Request::Read { store, key } => {
+                self.read(who.wants(Action::Read, store), key, reply)?
+            }
             Request::Update { store, key, document, upsert } => {
-                self.update(store, key, document, upsert)?;
+                self.update(who.wants(Action::Write, store), key, document, upsert)?;
                 reply.key(key);
             }
             Request::Delete { store, key } => {
-                self.delete(store, key)?;
+                self.delete(who.wants(Action::Write, store), key)?;
                 reply.count(1);
             }
             Request::Scan { store, after, limit, reverse } => {
-                self.scan(store, after, limit, reverse, reply)?;
+                self.scan(who.wants(Action::Read, store), after, limit, reverse, reply)?;
             }
             Request::Range { store, from, to, limit, reverse } => {
-                self.range(store, from, to, limit, reverse, reply)?;
+                self.range(who.wants(Action::Read, store), from, to, limit, reverse, reply)?;
             }
             Request::Query { text, parameters } => {
                 self.query(who, text, parameters, PageSize::FULL, reply)?;
@@ -118,27 +150,27 @@ impl Engine {
                 self.cancel_of(who, query)?;
                 reply.empty();
             }
-            Request::Backup { begin, full } => reply.document(&self.backup(begin, full)?),
+            Request::Backup { begin, full } => reply.document(&self.backup(deed, begin, full)?),
             Request::CreateIndex { store, if_not_exists, definition } => {
-                reply.document(&self.create_index(store, if_not_exists, definition)?);
+                reply.document(&self.create_index(deed, store, if_not_exists, definition)?);
             }
             Request::DropIndex { store, index, if_exists } => {
-                self.drop_index(store, index, if_exists)?;
+                self.drop_index(deed, store, index, if_exists)?;
                 reply.empty();
             }
             Request::AlterStore { store, change } => {
-                self.alter_store(store, change)?;
+                self.alter_store(deed, store, change)?;
                 reply.empty();
             }
             Request::CheckIndexes { store, index } => {
                 self.check_indexes(who, store, index, reply)?;
             }
             Request::CreateSequence { sequence, if_not_exists } => {
-                self.create_sequence(sequence, if_not_exists)?;
+                self.create_sequence(deed, sequence, if_not_exists)?;
                 reply.empty();
             }
             Request::DropSequence { sequence, if_exists } => {
-                self.drop_sequence(sequence, if_exists)?;
+                self.drop_sequence(deed, sequence, if_exists)?;
                 reply.empty();
             }
             Request::NextNumbers { sequence, count } => {
@@ -146,23 +178,33 @@ impl Engine {
             }
             Request::ListSequences => self.list_sequences(reply)?,
             Request::CreateUser { user, if_not_exists, definition } => {
-                reply.document(&self.create_user(who, user, if_not_exists, definition)?);
+                reply.document(&self.create_user(deed, who, user, if_not_exists, definition)?);
             }
             Request::AlterUser { user, change } => {
-                reply.document(&self.alter_user(who, user, change)?);
+                reply.document(&self.alter_user(deed, who, user, change)?);
             }
             Request::DropUser { user, if_exists } => {
-                self.drop_user(who, user, if_exists)?;
+                self.drop_user(deed, who, user, if_exists)?;
                 reply.empty();
             }
             Request::ListUsers => self.list_users(reply)?,
-            Request::DescribeStore { store } => self.describe_store(store, reply)?,
+            Request::DescribeStore { store } => {
+                self.describe_store(who.wants(Action::Read, store), reply)?
+            }
             Request::AlterSequence { sequence, change } => {
-                self.alter_sequence(sequence, change)?;
+                self.alter_sequence(deed, sequence, change)?;
                 reply.empty();
             }
             Request::FormatQuery { text } => self.format_query(text, reply)?,
+            Request::CreateKey { user, definition } => {
+                reply.document(&self.create_key(deed, who, user, definition)?);
+            }
+            Request::RevokeKey { user, key, if_exists } => {
+                self.revoke_key(deed, who, user, key, if_exists)?;
+                reply.empty();
+            }
             Request::Flush => {
+                deed.begin()?;
                 self.flush()?;
                 reply.empty();
             }

@@ -52,6 +52,9 @@ pub enum OpenError {
     /// The storage could not be opened.
     #[error(transparent)]
     Storage(#[from] lsm::Error),
+    /// The audit log cannot be opened.
+    #[error("the audit log cannot be opened: {0}; free space on the disk, or mend it")]
+    Audit(std::io::Error),
     /// The catalog cannot be read.
     #[error("the catalog is damaged: {0}; {advice}", advice = platform::advice::RESTORE)]
     Catalog(String),

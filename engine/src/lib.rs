@@ -11,6 +11,7 @@
 //!   batch (`ops/change.rs`, `index/mod.rs`);
 //! * nothing stored fails to fit a reply (`options.rs`).
 
+mod audit;
 mod auth;
 mod backup;
 mod catalog;
@@ -33,6 +34,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use lsm::Lsm;
 use platform::{Clock, Disk, Entropy};
 
+pub use audit::{AuditBegin, AuditCut, AuditOptions, AuditReport, verify_audit};
 pub use auth::{Action, Principal, Role, allows};
 pub use backup::{BackupTarget, TakenBackup};
 pub use error::{OpenError, Refusal};
@@ -51,6 +53,8 @@ pub struct Engine {
     catalogs: catalog::Catalogs,
     keys: keys::KeyMaker,
     slots: auth::Slots,
+    pace: auth::Pace,
+    audit: Option<audit::Audit>,
     counters: counters::Counters,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -74,8 +78,10 @@ impl Engine {
         options: Options,
     ) -> Result<Engine, OpenError> {
         options.limits.check()?;
+        options.audit.as_ref().map_or(Ok(()), AuditOptions::check)?;
         let storage = lsm::Options { wal_salt: entropy.next_u64(), ..options.storage };
         let lsm = Lsm::open(Arc::clone(&disk), Arc::clone(&clock), storage)?;
+        let log = Arc::clone(&disk);
         // Under the lock that the storage holds: nobody else spills here.
         let space = query::SpillSpace::open(disk).map_err(|source| {
             let file = "spill".to_owned();
@@ -84,6 +90,14 @@ impl Engine {
         let (slow, cursors) = (options.limits.slow_query_micros, options.limits.of_cursors());
         let queries = query::Desk::new(Arc::clone(&clock), space, slow, cursors);
         let catalogs = catalog::Catalogs::load(&lsm)?;
+        // Last: what cannot be opened has not started.
+        let audit = match options.audit {
+            Some(audit) => {
+                let opened = audit::Audit::open(log, Arc::clone(&clock), audit);
+                Some(opened.map_err(OpenError::Audit)?)
+            }
+            None => None,
+        };
         let keys = keys::KeyMaker::new(Arc::clone(&clock), Arc::clone(&entropy));
         Ok(Engine {
             queries,
@@ -91,6 +105,8 @@ impl Engine {
             catalogs,
             keys,
             slots: auth::Slots::new(),
+            pace: auth::Pace::default(),
+            audit,
             counters: counters::Counters::default(),
             clock,
             entropy,
@@ -171,6 +187,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::sync`].
     pub fn close(self) -> Result<(), Refusal> {
+        self.audit_stop();
         drop(self.queries);
         Ok(self.lsm.close()?)
     }
@@ -198,18 +215,24 @@ impl Engine {
         self.queries.cancel(id, None)
     }
 
-    /// The last queries that took `limits.slow_query_micros` or longer, oldest first.
+    /// The last queries that took `limits.slow_query_micros` or longer, oldest first,
+    /// whoever asked them.
     pub fn slow_queries(&self) -> Vec<query::SlowQuery> {
-        self.queries.slow(0)
+        self.queries.slow(0, None)
     }
 
     /// As [`Engine::slow_queries`], those with a number beyond `number` alone: for who
     /// asks again and again. Cheap if there is none.
     pub fn slow_queries_after(&self, number: u64) -> Vec<query::SlowQuery> {
-        self.queries.slow(number)
+        self.queries.slow(number, None)
     }
 
     fn now_millis(&self) -> i64 {
-        i64::try_from(self.clock.wall_micros() / 1000).unwrap_or(i64::MAX)
+        millis(self.clock.wall_micros())
     }
+}
+
+/// Wall time as documents have it.
+pub(crate) fn millis(micros: u64) -> i64 {
+    i64::try_from(micros / 1000).unwrap_or(i64::MAX)
 }

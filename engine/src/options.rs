@@ -4,7 +4,7 @@
 //! document always fits a message, and so do the keys of the largest batch.
 
 use crate::query::{CursorLimits, Held};
-use crate::{BackupTarget, OpenError};
+use crate::{AuditOptions, BackupTarget, OpenError};
 
 /// Room a message needs around one document: packet header, the fields of its
 /// request or reply, a store's name.
@@ -25,6 +25,8 @@ pub struct Options {
     pub limits: Limits,
     /// Where backups go; without it they are refused.
     pub backup: Option<BackupTarget>,
+    /// The audit log, in `audit/` of the engine's disk; `None`: none is written.
+    pub audit: Option<AuditOptions>,
 }
 
 /// What a request may be and use.

@@ -174,12 +174,14 @@ opcodes! {
     28 RunningQueries "The queries that run, or wait for their next page to be fetched, a row each.";
     29 CancelQuery "Ends a query of RunningQueries.";
     30 CreateUser  "Makes a user.";
-    31 AlterUser   "Gives a user another role or key; everybody may give themselves another key.";
+    31 AlterUser   "Gives a user another role, grants or key; everybody may give themselves another key.";
     32 DropUser    "Removes a user; their sessions end.";
     33 ListUsers   "The users, a row each; of their keys nothing.";
     34 DescribeStore "One store whole, with its schema, as one document.";
     35 AlterSequence "Renames a sequence, or lets it go on from a higher number.";
     36 FormatQuery "Writes PQL in its canonical form; runs nothing.";
+    37 CreateKey   "Makes a user one more key; everybody may make themselves one.";
+    38 RevokeKey   "Takes a key from a user; the sessions it opened end.";
 }
 
 #[cfg(test)]

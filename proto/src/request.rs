@@ -27,6 +27,8 @@
 //! CreateUser   user:str16  if_not_exists:u8  definition: a document
 //! AlterUser    user:str16  change: a document
 //! DropUser     user:str16  if_exists:u8
+//! CreateKey    user:str16  definition: a document
+//! RevokeKey    user:str16  key:str16  if_exists:u8
 //! DescribeStore  store:str16
 //! FormatQuery  text:bytes32
 //! ```
@@ -34,8 +36,10 @@
 //! The definition of an index: `{name?, fields: ["a.b", "-c"], unique?, sparse?,
 //! filter?: "a > 1"}`. The change of a store: `{rename?: name, schema?: text or
 //! null, ttl?: {field, seconds} or null}`; of a sequence: `{rename?: name, next?: n}`. A
-//! user is `{role, key?: text}`; without a key one is made, and is in the reply. The change
-//! of a user: `{role?, key?: text, or null to have one made}`.
+//! user is `{role, key?: text, grants?: {store: role}}`; without a key one is made, and is
+//! in the reply. The change of a user: `{role?, key?: text, or null to have one made,
+//! grants?: {store: role, or null to take it away}}`. A key is `{name, expires?: datetime}`;
+//! it is in the reply.
 //!
 //! `limit` 0 asks for as many rows as fit a reply; so do `rows` and `bytes` of a
 //! Stream, of each of its pages. Documents are BSON, checked by the engine, not here.
@@ -90,6 +94,8 @@ pub enum Request<'a> {
     DescribeStore { store: &'a str },
     AlterSequence { sequence: &'a str, change: &'a [u8] },
     FormatQuery { text: &'a str },
+    CreateKey { user: &'a str, definition: &'a [u8] },
+    RevokeKey { user: &'a str, key: &'a str, if_exists: bool },
 }
 
 impl<'a> Request<'a> {
@@ -132,6 +138,39 @@ impl<'a> Request<'a> {
             Request::DescribeStore { .. } => Opcode::DescribeStore,
             Request::AlterSequence { .. } => Opcode::AlterSequence,
             Request::FormatQuery { .. } => Opcode::FormatQuery,
+            Request::CreateKey { .. } => Opcode::CreateKey,
+            Request::RevokeKey { .. } => Opcode::RevokeKey,
+        }
+    }
+
+    /// The store it names, if it names one. Those of a query stand in its text.
+    pub fn store(&self) -> Option<&'a str> {
+        match *self {
+            Request::CreateStore { store, .. }
+            | Request::DropStore { store, .. }
+            | Request::AlterStore { store, .. }
+            | Request::DescribeStore { store }
+            | Request::Insert { store, .. }
+            | Request::BatchInsert { store, .. }
+            | Request::Read { store, .. }
+            | Request::Update { store, .. }
+            | Request::Delete { store, .. }
+            | Request::Scan { store, .. }
+            | Request::Range { store, .. }
+            | Request::CreateIndex { store, .. }
+            | Request::DropIndex { store, .. }
+            | Request::CheckIndexes { store, .. } => Some(store),
+            Request::Ping | Request::Auth { .. } | Request::Stats | Request::List => None,
+            Request::Query { .. } | Request::Stream { .. } | Request::FormatQuery { .. } => None,
+            Request::Fetch { .. } | Request::CloseCursor { .. } => None,
+            Request::RunningQueries | Request::CancelQuery { .. } => None,
+            Request::Flush | Request::Backup { .. } => None,
+            Request::CreateSequence { .. } | Request::DropSequence { .. } => None,
+            Request::AlterSequence { .. } | Request::NextNumbers { .. } => None,
+            Request::ListSequences | Request::ListUsers => None,
+            Request::CreateUser { .. } | Request::AlterUser { .. } => None,
+            Request::DropUser { .. } | Request::CreateKey { .. } => None,
+            Request::RevokeKey { .. } => None,
         }
     }
 
@@ -269,6 +308,15 @@ impl<'a> Request<'a> {
                 change: body.document("change")?,
             },
             Opcode::FormatQuery => Request::FormatQuery { text: query_text(&mut body)? },
+            Opcode::CreateKey => Request::CreateKey {
+                user: body.str16("user")?,
+                definition: body.document("definition of the key")?,
+            },
+            Opcode::RevokeKey => Request::RevokeKey {
+                user: body.str16("user")?,
+                key: body.str16("name of the key")?,
+                if_exists: body.flag("if_exists")?,
+            },
         };
         body.done("body")?;
         Ok(request)
@@ -296,13 +344,15 @@ impl<'a> Request<'a> {
                 out.push(u8::from(if_not_exists));
                 out.extend_from_slice(definition);
             }
-            Request::DropIndex { store, index, if_exists } => {
+            Request::DropIndex { store, index, if_exists }
+            | Request::RevokeKey { user: store, key: index, if_exists } => {
                 out.put_str16(store);
                 out.put_str16(index);
                 out.push(u8::from(if_exists));
             }
             Request::AlterStore { store, change }
             | Request::AlterUser { user: store, change }
+            | Request::CreateKey { user: store, definition: change }
             | Request::AlterSequence { sequence: store, change } => {
                 out.put_str16(store);
                 out.extend_from_slice(change);

@@ -83,7 +83,9 @@ statuses! {
     1210 UnknownUser     NotFound 404 "There is no user of that name.";
     1211 UserExists      Conflict 409 "There is a user of that name already.";
     1212 BadUser         Invalid  400 "No such user can be made, or changed so.";
-    1213 LastAdmin       Conflict 409 "The last admin cannot be dropped or given another role.";
+    1213 LastAdmin       Conflict 409 "The last admin cannot be dropped, given another role, or left without a lasting key.";
+    1214 UnknownUserKey  NotFound 404 "The user has no key of that name.";
+    1215 UserKeyExists   Conflict 409 "The user has a key of that name already.";
     1301 NotFound        NotFound 404 "There is no document under that key.";
     1302 KeyExists       Conflict 409 "There is a document under that key already.";
     1303 NotUnique       Conflict 409 "Another document has the value, and the index is unique.";
@@ -96,7 +98,7 @@ statuses! {
     1406 UnknownQuery    NotFound 404 "No query of that number runs.";
     1501 NotAuthenticated Denied  401 "The session has not authenticated, or its user is gone or has another key.";
     1502 BadCredentials  Denied   401 "The user or key is wrong.";
-    1503 Forbidden       Denied   403 "The role of this user does not allow the operation.";
+    1503 Forbidden       Denied   403 "The role of this user, or the grant for the store, does not allow the operation.";
     1504 LockedOut       Denied   429 "Too many failed attempts; wait before the next.";
     1601 Busy            Busy     503 "The server is at a limit; retry after a while.";
     1602 Timeout         Busy     504 "The operation passed its deadline.";

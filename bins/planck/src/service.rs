@@ -12,7 +12,7 @@ use crate::http::Pages;
 use crate::keyfile;
 use crate::upkeep::Upkeep;
 use crate::wire::Wire;
-use engine::{BackupTarget, Engine, OpenError, StorageOptions};
+use engine::{AuditOptions, BackupTarget, Engine, OpenError, StorageOptions};
 use lsm::LogArchive;
 use net::tls::Identity;
 use net::{LockoutOptions, Security, Server, http, tls, wire};
@@ -59,6 +59,7 @@ pub fn run(dir: &Path) -> Result<(), Stop> {
     tls::install_provider();
     files::raise_limit();
     let engine = Arc::new(open(&config)?);
+    tell_audit(&engine);
     let key = config.path("admin.key");
     let made = engine
         .ensure_admin_saved(|text| keyfile::write(&key, text))
@@ -209,6 +210,10 @@ fn open(config: &Config) -> Result<Engine, Stop> {
     let options = engine::Options {
         storage: storage(config, archive(config)?),
         backup: Some(backups(config)?),
+        audit: Some(AuditOptions {
+            file_bytes: db.audit.file_size.get(),
+            keep: bytes(db.audit.keep.get()),
+        }),
         limits: engine::Limits {
             max_batch_size: bytes(db.limits.max_batch_size.get()),
             max_message_size: bytes(db.limits.max_message_size.get()),
@@ -237,6 +242,21 @@ fn open(config: &Config) -> Result<Engine, Stop> {
         },
         other => Stop::io(format!("{}: {other}", data.display())),
     })
+}
+
+/// Says where the audit log goes on. Whoever keeps this log elsewhere can prove by it
+/// what the audit log was.
+fn tell_audit(engine: &Engine) {
+    let Some(begun) = engine.audit_begin() else { return };
+    tracing::info!(line = begun.line, hash = begun.hash, "the audit log goes on");
+    if let Some(cut) = &begun.cut {
+        tracing::warn!(
+            file = cut.file,
+            bytes = cut.bytes,
+            kept_in = cut.kept_in,
+            "what the machine left unfinished at the end of the audit log was cut"
+        );
+    }
 }
 
 /// Ends the engine with its last sync.

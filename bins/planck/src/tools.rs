@@ -1,7 +1,7 @@
 //! What can be done to a service that does not run: verify, restore, salvage; and
-//! the list of its backups.
+//! the list of its backups, and its audit log, of one that may run.
 //!
-//! What must stay true: `verify` and `backups` change nothing (what opening a service
+//! What must stay true: `verify`, `backups` and `audit verify` change nothing (what opening a service
 //! writes stays in memory); `restore` and `salvage` write into a new directory only, so
 //! that no mistake costs data.
 
@@ -34,6 +34,39 @@ pub enum Tool {
     Restore(RestoreArgs),
     /// Copy all that is provably good out of a damaged service into a new directory.
     Salvage(Salvage),
+    /// Look at the audit log of a service
+    #[command(subcommand)]
+    Audit(Audit),
+}
+
+/// What can be done with an audit log.
+#[derive(Subcommand)]
+pub enum Audit {
+    /// Check that no line of the audit log was changed, taken out or put in, and name the
+    /// first that was.
+    Verify(AuditVerify),
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  planck audit verify --dir ./shop\n  planck audit verify --dir \
+                        ./shop --line 41 --hash 5f3a..\n\nIt changes nothing, and the service may \
+                        run. Each line carries the hash of the line before it. That lines are \
+                        missing at the very end, or that somebody wrote all of it anew, shows only \
+                        against a line's hash that was noted elsewhere: the service logs one at \
+                        each start, and this command prints the last. Exit code 65: the chain is \
+                        broken."
+)]
+pub struct AuditVerify {
+    /// The service's directory.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// The number of a line whose hash was noted.
+    #[arg(long, value_name = "N", requires = "hash")]
+    line: Option<u64>,
+    /// The hash it must have.
+    #[arg(long, value_name = "HASH", requires = "line")]
+    hash: Option<String>,
 }
 
 #[derive(Args)]
@@ -114,6 +147,7 @@ impl Tool {
             Tool::Backups(args) => args.run(),
             Tool::Restore(args) => args.run(),
             Tool::Salvage(args) => args.run(),
+            Tool::Audit(Audit::Verify(args)) => args.run(),
         }
     }
 }
@@ -245,6 +279,19 @@ impl Salvage {
         print(&report.to_string());
         start_it(&self.to);
         Ok(if report.is_whole() { 0 } else { FAULTS })
+    }
+}
+
+impl AuditVerify {
+    fn run(self) -> Result<u8, Stop> {
+        let disk = existing(&self.dir.join("data"))?;
+        let noted = self.line.zip(self.hash.as_deref());
+        let Some(report) = engine::verify_audit(&*disk, noted).map_err(Stop::io)? else {
+            print(&format!("there is no audit log in {}", self.dir.join("data").display()));
+            return Ok(if noted.is_some() { FAULTS } else { 0 });
+        };
+        print(&report.to_string());
+        Ok(if report.fault.is_none() { 0 } else { FAULTS })
     }
 }
 

@@ -39,7 +39,7 @@ impl WireHandler for Wire {
         key: &str,
         peer: SocketAddr,
     ) -> Result<Caller, (Status, String)> {
-        match self.engine.authenticate(user, key) {
+        match self.engine.authenticate_from(user, key, Some(&peer.to_string())) {
             Ok(who) => {
                 tracing::info!(%peer, user, "a session begins");
                 Ok(Caller { engine: Arc::clone(&self.engine), who })

@@ -107,6 +107,63 @@ fn a_key_that_is_made_is_told_once_and_everybody_can_change_their_own() {
 }
 
 #[test]
+fn grants_are_given_and_taken_away_for_single_stores() {
+    let real = start();
+    let key = real.path("ann.key").to_str().unwrap().to_owned();
+    for store in ["orders", "salaries"] {
+        real.run(&["create", "store", store]).ok();
+    }
+    let grants = ["--grant", "salaries=none", "--grant", "orders=read_write"];
+    let create = ["user", "create", "ann", "--role", "read_only", "--save-key", &key];
+    real.run(&[&create[..], &grants].concat()).ok();
+    let ask = |text: &str| run_as(&real, "ann", &key, &["query", text]);
+    ask("orders.insert({a: 1})").ok();
+    ask("salaries.count()").fails(4, "PLK-1503");
+    let rows = real.run(&["user", "list", "--json"]).ok();
+    let told = r#""grants":{"orders":"read_write","salaries":"none"},"keys":[{"name":"main","#;
+    assert!(rows.contains(told), "{rows}");
+    let listed = run_as(&real, "ann", &key, &["list", "--json"]).ok();
+    assert!(listed.contains("orders") && !listed.contains("salaries"), "{listed}");
+    real.run(&["user", "alter", "ann", "--revoke", "salaries", "--grant", "orders=none"]).ok();
+    ask("salaries.count()").ok();
+    ask("orders.count()").fails(4, "PLK-1503");
+    for (grant, words) in [("orders", "STORE=ROLE"), ("orders=admin", "cannot be granted")] {
+        real.run(&["user", "alter", "ann", "--grant", grant]).fails(2, words);
+    }
+    real.run(&["user", "alter", "ann", "--grant", "nothing=none"]).fails(3, "PLK-1202");
+}
+
+#[test]
+fn a_key_is_changed_for_another_without_a_break() {
+    let real = start();
+    let file = |name: &str| real.path(name).to_str().unwrap().to_owned();
+    let (main, ci, short) = (file("main.key"), file("ci.key"), file("short.key"));
+    real.run(&["user", "create", "ann", "--role", "read_only", "--save-key", &main]).ok();
+    let ran = real.run(&["user", "key", "create", "ann", "ci", "--save-key", &ci]);
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("", "user ann is given one more key\n"));
+    // Made by herself, for a while; told on standard output.
+    let create = ["user", "key", "create", "ann", "short", "--days", "90"];
+    let ran = run_as(&real, "ann", &ci, &create);
+    assert_eq!(ran.err, "user ann is given one more key; this is the key, told only now:\n");
+    std::fs::write(&short, ran.ok()).unwrap();
+    for key in [&main, &ci, &short] {
+        run_as(&real, "ann", key, &["ping"]).ok();
+    }
+    run_as(&real, "ann", &ci, &["user", "key", "revoke", "ann", "main"]).ok();
+    run_as(&real, "ann", &main, &["ping"]).fails(4, "PLK-1502");
+    run_as(&real, "ann", &ci, &["ping"]).ok();
+    let rows = real.run(&["user", "list", "--json"]).ok();
+    assert!(rows.contains("\"name\":\"short\"") && rows.contains("\"expires\":"), "{rows}");
+    real.run(&create).fails(5, "PLK-1215");
+    real.run(&["user", "key", "revoke", "ann", "main"]).fails(3, "PLK-1214");
+    real.run(&["user", "key", "revoke", "ann", "main", "--if-exists"]).ok();
+    let past = ["user", "key", "create", "ann", "old", "--expires", "2020-01-01T00:00:00Z"];
+    real.run(&past).fails(7, "expired already");
+    real.run(&["user", "key", "create", "ann", "x", "--expires", "soon"]).fails(2, "is no moment");
+    run_as(&real, "ann", &ci, &["user", "key", "create", "bob", "x"]).fails(4, "PLK-1503");
+}
+
+#[test]
 fn sequences_are_made_changed_listed_dropped_and_counted() {
     let real = start();
     real.run(&["sequence", "create", "n"]).ok();

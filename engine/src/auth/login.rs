@@ -1,7 +1,8 @@
 //! Keys: made, hashed, compared.
 //!
-//! What must stay true: an unknown user costs what a known one costs; at most
-//! [`SLOTS`] hashes are computed at once, 19 MiB each, and the others wait.
+//! What must stay true: an unknown user costs what a known one costs, and one of many
+//! keys what one of a single key costs: one hash. At most [`SLOTS`] hashes are computed at
+//! once, 19 MiB each, and the others wait.
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -9,7 +10,8 @@ use parking_lot::{Condvar, Mutex};
 use platform::Entropy;
 use proto::Status;
 
-use crate::{Engine, Principal, Refusal, Role};
+use crate::error::shown;
+use crate::{Engine, Principal, Refusal};
 
 /// KiB of memory of one hash.
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -17,6 +19,9 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 /// Hashes computed at once.
 const SLOTS: usize = 4;
+
+/// Digits of a key that was made that are its id.
+pub(crate) const KEY_ID: usize = 16;
 
 /// The user made at first start.
 const ADMIN: &str = "admin";
@@ -112,38 +117,81 @@ fn new_key(entropy: &dyn Entropy) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A key as it will be kept, and told.
+pub(crate) struct HashedKey {
+    /// Of one that was made: its first digits. They are kept as they are, and say which
+    /// of a user's hashes a key is to be compared with; 192 random bits are left.
+    pub(crate) id: Option<String>,
+    /// A PHC string of argon2id.
+    pub(crate) hash: String,
+    /// One that was made, to be told once.
+    pub(crate) made: Option<String>,
+}
+
 impl Engine {
-    /// The hash of the key that is wished for; and the key, if it was made here.
-    pub(crate) fn hashed(&self, wish: KeyWish<'_>) -> Result<(String, Option<String>), Refusal> {
+    /// The key that is wished for, hashed, at the pace of who asks for it.
+    pub(crate) fn hashed(&self, who: &Principal, wish: KeyWish<'_>) -> Result<HashedKey, Refusal> {
+        if let KeyWish::Given(key) = wish {
+            check_chosen(key)?;
+        }
+        let _works = self.pace.turn(who, self.clock.monotonic_nanos())?;
         let hashed = |key: &str| self.slots.with(|| hash(key, &*self.entropy));
         match wish {
-            KeyWish::Given(key) => {
-                check_chosen(key)?;
-                Ok((hashed(key)?, None))
-            }
+            KeyWish::Given(key) => Ok(HashedKey { id: None, hash: hashed(key)?, made: None }),
             KeyWish::Made => {
                 let key = new_key(&*self.entropy);
-                Ok((hashed(&key)?, Some(key)))
+                let id = Some(key[..KEY_ID].to_owned());
+                Ok(HashedKey { id, hash: hashed(&key)?, made: Some(key) })
             }
         }
     }
 
-    /// The user of that name, if the key is theirs, in a session of its own: say
-    /// [`Engine::end_session`] at its end. Takes tens of milliseconds and 19 MiB on
-    /// purpose: never call it on an async thread.
+    /// As [`Engine::authenticate_from`] nowhere in particular.
     ///
     /// # Errors
-    /// [`Status::BadCredentials`], in the same words and time for a wrong user as
-    /// for a wrong key.
+    /// As there.
     pub fn authenticate(&self, user: &str, key: &str) -> Result<Principal, Refusal> {
+        self.authenticate_from(user, key, None)
+    }
+
+    /// The user of that name, if the key is one of theirs, in a session of its own: say
+    /// [`Engine::end_session`] at its end. `address` is where they call from, for the
+    /// audit log. Takes tens of milliseconds and 19 MiB on purpose: never call it on an
+    /// async thread.
+    ///
+    /// # Errors
+    /// [`Status::BadCredentials`], in the same words and time for a wrong user as for a
+    /// wrong key, however many keys the user has. Who has a key that has expired is told.
+    pub fn authenticate_from(
+        &self,
+        user: &str,
+        key: &str,
+        address: Option<&str>,
+    ) -> Result<Principal, Refusal> {
+        let entered = self.enter(user, key, address);
+        self.audit_log_in(user, address, &entered);
+        entered
+    }
+
+    fn enter(&self, user: &str, key: &str, address: Option<&str>) -> Result<Principal, Refusal> {
         let catalog = self.catalogs.read();
         let known = catalog.users.get(user);
-        let phc = known.map_or(DECOY, |user| &user.key_hash);
+        // One hash is computed, whoever there is and whatever they have.
+        let theirs = known.and_then(|user| user.key_for(key));
+        let phc = theirs.map_or(DECOY, |key| &key.hash);
         let fits = self.slots.with(|| fits(key, phc));
-        match known {
-            Some(known) if fits => Ok(Principal::new(user, known.role)
-                .in_session(self.begin_session())
-                .with_key_since(known.key_since)),
+        match (known, theirs) {
+            (Some(_), Some(key)) if fits && key.is_over(&*self.clock) => {
+                let message = format!(
+                    "the key {} of user {} has expired: use another one, or ask an admin for one",
+                    shown(&key.name),
+                    shown(user)
+                );
+                Err(Refusal::new(Status::BadCredentials, message))
+            }
+            (Some(known), Some(key)) if fits => {
+                Ok(Principal::entered(user, known, key, self.begin_session()).calling_from(address))
+            }
             _ => {
                 let message = "the user or the key is wrong: check both; the admin's key is in \
                                the file whose path was printed at first start";
@@ -152,9 +200,9 @@ impl Engine {
         }
     }
 
-    /// At first start, when there is no user yet: makes the user `admin` with a
-    /// random key of 256 bits, and returns it, once, as 64 hexadecimal digits.
-    /// It is stored nowhere; [`Engine::ensure_admin_saved`] is safer.
+    /// When there is no admin, as at first start: makes the user `admin` with a random
+    /// key of 256 bits, and returns it, once, as 64 hexadecimal digits. It is stored
+    /// nowhere; [`Engine::ensure_admin_saved`] is safer.
     ///
     /// # Errors
     /// Those of a commit; no user was made.
@@ -170,7 +218,8 @@ impl Engine {
     /// As [`Engine::ensure_admin`], but hands the key to `save` before the user is
     /// made, so that no crash leaves an admin whose key nobody has: the next start
     /// makes another and saves that. The user is durable when this returns. Says
-    /// whether one was made.
+    /// whether one was made. If there is a user `admin` that is no admin, they become
+    /// one, and have this key alone.
     ///
     /// # Errors
     /// That `save` failed, or the commit; no user was made.
@@ -178,12 +227,13 @@ impl Engine {
         &self,
         save: impl FnOnce(&str) -> std::io::Result<()>,
     ) -> Result<bool, Refusal> {
-        let made = self.catalogs.change(&self.lsm, |draft| {
-            if draft.has_users() {
+        let deed = self.own_deed("CreateUser", ADMIN);
+        let made = self.catalogs.change(&self.lsm, &deed, |draft| {
+            if draft.has_admin() {
                 return Ok(false);
             }
             let key = new_key(&*self.entropy);
-            let key_hash = self.slots.with(|| hash(&key, &*self.entropy))?;
+            let hash = self.slots.with(|| hash(&key, &*self.entropy))?;
             save(&key).map_err(|e| {
                 let message = format!(
                     "the admin's key could not be saved: {e}; no user was made: mend that and \
@@ -191,12 +241,17 @@ impl Engine {
                 );
                 Refusal::new(Status::Io, message)
             })?;
-            draft.create_user(ADMIN, Role::Admin, &key_hash, false, self.now_millis())
-        })?;
-        if made {
+            let id = Some(key[..KEY_ID].to_owned());
+            draft.make_admin(ADMIN, HashedKey { id, hash, made: None }, self.now_millis())?;
+            Ok(true)
+        });
+        if made != Ok(false) {
+            deed.end(made.as_ref().err());
+        }
+        if made.clone()? {
             self.sync()?;
         }
-        Ok(made)
+        made
     }
 }
 

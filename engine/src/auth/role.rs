@@ -42,9 +42,11 @@ impl Role {
 pub enum Action {
     /// Nothing to anybody.
     Greet,
-    /// Shows documents, names or figures.
+    /// Shows something of what the caller may read, whichever store that is of.
+    Look,
+    /// Shows documents, or a store; or sequences.
     Read,
-    /// Changes documents.
+    /// Changes documents; takes numbers of a sequence.
     Write,
     /// Makes a store.
     CreateStore,
@@ -58,21 +60,22 @@ pub enum Action {
     Maintain,
     /// Makes, changes, removes and shows users.
     Users,
-    /// Gives oneself another key.
+    /// Gives oneself another key, or one more, or takes one away.
     ChangeKey,
 }
 
 impl Action {
-    /// What an operation does at least. An [`Opcode::Query`] or [`Opcode::Stream`] may
-    /// do more: ask [`Action::of_query`] once it is parsed.
+    /// What an operation does at least. An [`Opcode::Query`] or [`Opcode::Stream`] does
+    /// more: ask [`Action::of_query`] once it is parsed, in each store it names.
     pub fn of(opcode: Opcode) -> Action {
         match opcode {
             Opcode::Ping | Opcode::Auth => Action::Greet,
-            Opcode::Stats | Opcode::List => Action::Read,
-            Opcode::Read | Opcode::Scan | Opcode::Range | Opcode::Query => Action::Read,
-            Opcode::Stream | Opcode::Fetch | Opcode::CloseCursor => Action::Read,
+            Opcode::Stats | Opcode::List => Action::Look,
+            Opcode::Read | Opcode::Scan | Opcode::Range => Action::Read,
+            Opcode::Query | Opcode::Stream => Action::Look,
+            Opcode::Fetch | Opcode::CloseCursor => Action::Look,
             // Of other users' queries an admin's alone: see `ops/running.rs`.
-            Opcode::RunningQueries | Opcode::CancelQuery => Action::Read,
+            Opcode::RunningQueries | Opcode::CancelQuery => Action::Look,
             Opcode::Insert | Opcode::BatchInsert | Opcode::Update | Opcode::Delete => Action::Write,
             Opcode::CreateStore => Action::CreateStore,
             Opcode::DropStore => Action::DropStore,
@@ -84,8 +87,9 @@ impl Action {
             Opcode::Flush | Opcode::Backup => Action::Maintain,
             Opcode::CreateUser | Opcode::DropUser | Opcode::ListUsers => Action::Users,
             // Of other users, and of roles, an admin alone: see `ops/users.rs`.
-            Opcode::AlterUser => Action::ChangeKey,
-            Opcode::DescribeStore | Opcode::FormatQuery => Action::Read,
+            Opcode::AlterUser | Opcode::CreateKey | Opcode::RevokeKey => Action::ChangeKey,
+            Opcode::DescribeStore => Action::Read,
+            Opcode::FormatQuery => Action::Look,
             Opcode::AlterSequence => Action::Alter,
         }
     }
@@ -103,7 +107,7 @@ impl Action {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Action::Greet => "connect",
-            Action::Read => "read",
+            Action::Look | Action::Read => "read",
             Action::Write => "write",
             Action::CreateStore => "create stores",
             Action::DropStore => "drop stores",
@@ -116,11 +120,12 @@ impl Action {
     }
 }
 
-/// The table of permissions.
+/// The table of permissions. A grant puts another role in the place of the user's, in
+/// one store, for what is done with its documents (`grants.rs`).
 pub fn allows(role: Role, action: Action) -> bool {
     let least = match action {
         Action::Greet | Action::ChangeKey => Role::None,
-        Action::Read => Role::ReadOnly,
+        Action::Look | Action::Read => Role::ReadOnly,
         Action::Write => Role::ReadWrite,
         Action::CreateStore | Action::DropStore | Action::Maintain => Role::Admin,
         Action::Define | Action::Alter | Action::Users => Role::Admin,
@@ -172,6 +177,8 @@ mod tests {
         (Opcode::DescribeStore, "-yyy y"),
         (Opcode::AlterSequence, "---y -"),
         (Opcode::FormatQuery, "-yyy y"),
+        (Opcode::CreateKey, "yyyy -"),
+        (Opcode::RevokeKey, "yyyy -"),
     ];
 
     fn row(action: Action) -> String {

@@ -1,60 +1,98 @@
 //! What a session may still do: asked of the catalog at each of its requests.
 //!
-//! What must stay true: a session acts for a user that is there, with the role that it
-//! has now, and by the key that it has now. One exception: the session that gave its
-//! user another key goes on.
+//! What must stay true: a session acts for a user that is there, with the role and the
+//! grants that it has now, and by a key that it has now and that has not expired. One
+//! exception: the session that gave its user another key goes on, by that one.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use platform::Clock;
 use proto::Status;
 
-use super::{Principal, Role};
-use crate::catalog::{Catalog, User};
+use super::{Entry, Grants, Principal};
+use crate::catalog::{Catalog, User, UserKey};
 use crate::error::shown;
+use crate::query::Running;
 use crate::{Engine, Refusal};
 
 impl Principal {
-    pub(super) fn with_key_since(self, change: u64) -> Self {
-        Principal { key_since: Some(change), ..self }
+    /// The user as it comes in by that key, in a session of its own.
+    pub(super) fn entered(name: &str, user: &User, key: &UserKey, session: u64) -> Principal {
+        let entry = Entry { born: user.born, key: key.name.clone(), since: key.since };
+        Principal {
+            session,
+            entry: Some(Arc::new(entry)),
+            grants: user.grants.clone(),
+            ..Principal::new(name, user.role)
+        }
+    }
+
+    pub(super) fn calling_from(self, address: Option<&str>) -> Principal {
+        Principal { address: address.map(Arc::from), ..self }
     }
 
     /// Whether it has authenticated as the user of that name.
     pub(crate) fn is_user(&self, name: &str) -> bool {
-        self.key_since.is_some() && *self.name == *name
+        self.entry.is_some() && *self.name == *name
     }
 
-    /// The number of its session; 0 if it has none.
-    pub(crate) fn session(&self) -> u64 {
-        self.session
+    /// The key by which it is here, as the catalog has it; `None`: it has none any more,
+    /// or nobody asked for one.
+    pub(crate) fn key_in<'c>(&self, catalog: &'c Catalog) -> Option<&'c UserKey> {
+        let entry = self.entry.as_ref()?;
+        let user = catalog.users.get(self.name()).filter(|user| user.born == entry.born)?;
+        let came_by = |key: &&UserKey| key.since == entry.since && key.name == entry.key;
+        let gave_itself = |key: &&UserKey| key.by == Some(self.session);
+        user.keys.iter().find(came_by).or_else(|| user.keys.iter().find(gave_itself))
     }
 
     /// The caller as it is by this catalog.
     ///
     /// # Errors
-    /// Its user is gone, or has another key.
-    pub(crate) fn as_of(&self, catalog: &Catalog) -> Result<Cow<'_, Self>, Refusal> {
-        let Some(since) = self.key_since else { return Ok(Cow::Borrowed(self)) };
-        let valid = |user: &&User| user.key_since == since || user.key_by == Some(self.session);
-        let known = catalog.users.get(self.name());
-        if let Some(user) = known.filter(valid) {
-            return Ok(match user.role == self.role {
-                true => Cow::Borrowed(self),
-                false => Cow::Owned(self.with_role(user.role)),
-            });
-        }
+    /// Its user is gone, or its key, or the key has expired.
+    pub(crate) fn as_of(
+        &self,
+        catalog: &Catalog,
+        clock: &dyn Clock,
+    ) -> Result<Cow<'_, Self>, Refusal> {
+        let Some(entry) = &self.entry else { return Ok(Cow::Borrowed(self)) };
+        let out = |message: String| Err(Refusal::new(Status::NotAuthenticated, message));
         let name = shown(self.name());
-        // A user of that name that was made since is another.
-        let message = match known {
-            Some(_) => {
-                format!("the key of user {name} was changed: connect again with the new one")
-            }
-            None => format!("user {name} was dropped: connect as another user, or ask an admin"),
+        let Some(user) = catalog.users.get(self.name()) else {
+            return out(format!(
+                "user {name} was dropped: connect as another user, or ask an admin"
+            ));
         };
-        Err(Refusal::new(Status::NotAuthenticated, message))
-    }
-
-    fn with_role(&self, role: Role) -> Self {
-        Principal { role, ..self.clone() }
+        if user.born != entry.born {
+            return out(format!("user {name} was dropped and made anew: connect again"));
+        }
+        match self.key_in(catalog) {
+            None => {
+                return out(format!(
+                    "the key of user {name} was changed or revoked: connect again with another one"
+                ));
+            }
+            Some(key) if key.is_over(clock) => {
+                return out(format!(
+                    "the key {} of user {name} has expired: connect again with another one",
+                    shown(&key.name)
+                ));
+            }
+            Some(_) => {}
+        }
+        let same = |a: &Option<Arc<Grants>>, b: &Option<Arc<Grants>>| match (a, b) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        Ok(match user.role == self.role && same(&user.grants, &self.grants) {
+            true => Cow::Borrowed(self),
+            false => {
+                let grants = user.grants.clone();
+                Cow::Owned(Principal { role: user.role, grants, ..self.clone() })
+            }
+        })
     }
 }
 
@@ -64,10 +102,21 @@ impl Engine {
     /// # Errors
     /// As [`Principal::as_of`]. Its cursors are let go of then.
     pub(crate) fn standing<'p>(&self, who: &'p Principal) -> Result<Cow<'p, Principal>, Refusal> {
-        let standing = who.as_of(&self.catalogs.read());
+        let standing = who.as_of(&self.catalogs.read(), &*self.clock);
         if standing.is_err() {
             self.queries.end_session(who);
         }
         standing
+    }
+
+    /// Begins a query of somebody: see [`crate::query::Desk::begin`].
+    ///
+    /// # Errors
+    /// The caller was shut out meanwhile. Who shuts somebody out ends their queries after
+    /// the change: this asks after the query is listed, so none is missed by both.
+    pub(crate) fn begin_query(&self, who: &Principal, text: &str) -> Result<Running<'_>, Refusal> {
+        let running = self.queries.begin(who, text, self.query_limits());
+        who.as_of(&self.catalogs.read(), &*self.clock)?;
+        Ok(running)
     }
 }

@@ -70,6 +70,7 @@ impl Draft {
         for index in &store.indexes {
             self.forget_index(store.keyspace, index);
         }
+        self.forget_grants(store.keyspace);
         Ok(true)
     }
 
@@ -275,7 +276,7 @@ impl Draft {
         Ok(())
     }
 
-    fn store(&self, name: &str) -> Result<Arc<Store>, Refusal> {
+    pub(super) fn store(&self, name: &str) -> Result<Arc<Store>, Refusal> {
         self.catalog.stores.get(name).cloned().ok_or_else(|| unknown_store(name, &self.catalog))
     }
 

@@ -10,6 +10,7 @@
 //!   looks the name up in the snapshot itself.
 
 mod draft;
+mod keys;
 mod name;
 mod record;
 mod schema;
@@ -28,16 +29,20 @@ use parking_lot::Mutex;
 use platform::advice::RESTORE;
 use proto::Status;
 
-use crate::auth::Role;
+use crate::audit::Deed;
+use crate::auth::{Grants, Role, Wanted};
 use crate::error::shown;
 use crate::index::Index;
 use crate::pql::did_you_mean;
 use crate::{Engine, OpenError, Refusal};
 pub(crate) use draft::{TTL_INDEX, unknown_index, unknown_sequence};
+use keys::MAIN_KEY;
+#[cfg(test)]
+pub(crate) use keys::MAX_KEYS;
 pub(crate) use name::MAX_NAME;
 use record::Name;
 pub(crate) use schema::Schema;
-pub(crate) use users::UserChange;
+pub(crate) use users::{GrantWish, UserChange, unknown_user};
 
 /// Where the catalog itself lies.
 const CATALOG: KeyspaceId = KeyspaceId(0);
@@ -97,25 +102,44 @@ impl Store {
     }
 }
 
-/// A user. The key itself is nowhere.
-#[derive(Clone, PartialEq, Eq)]
+/// A user. Never changed, only replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct User {
     pub(crate) role: Role,
-    /// A PHC string of argon2id.
-    pub(crate) key_hash: String,
+    /// What they may do in single stores; `None`: no other than in all.
+    pub(crate) grants: Option<Arc<Grants>>,
+    /// By name.
+    pub(crate) keys: Vec<UserKey>,
     /// Milliseconds since 1970.
     pub(crate) created_at: i64,
-    /// The generation that gave them this key; 0 if that was before this start, as no
-    /// session was. Not stored.
-    pub(crate) key_since: u64,
-    /// The session that did. Not stored.
-    pub(crate) key_by: Option<u64>,
+    /// The generation that made them; 0 if that was before this start, as no session was.
+    /// Not stored.
+    pub(crate) born: u64,
 }
 
-impl fmt::Debug for User {
+/// A key of a user. The key itself is nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct UserKey {
+    pub(crate) name: String,
+    /// What the key begins with, if it was made; `None`: it was chosen.
+    pub(crate) id: Option<String>,
+    /// A PHC string of argon2id.
+    pub(crate) hash: String,
+    /// Milliseconds since 1970.
+    pub(crate) created_at: i64,
+    /// From when on it is none any more, in milliseconds since 1970.
+    pub(crate) expires: Option<i64>,
+    /// The generation that gave it to them; 0 if that was before this start. Not stored.
+    pub(crate) since: u64,
+    /// The session of theirs that goes on by it, since it put it in the place of its own.
+    /// Not stored.
+    pub(crate) by: Option<u64>,
+}
+
+impl fmt::Debug for UserKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the hash: whatever is shown may be logged.
-        f.debug_struct("User").field("role", &self.role).finish_non_exhaustive()
+        f.debug_struct("UserKey").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -123,7 +147,7 @@ impl fmt::Debug for User {
 #[derive(Clone, Debug)]
 pub(crate) struct Catalog {
     pub(crate) stores: BTreeMap<String, Arc<Store>>,
-    pub(crate) users: BTreeMap<String, User>,
+    pub(crate) users: BTreeMap<String, Arc<User>>,
     pub(crate) sequences: BTreeMap<String, Sequence>,
     next_keyspace: u32,
     generation: u64,
@@ -193,7 +217,12 @@ impl Catalogs {
                 }
                 Name::User(name) => {
                     let user = record::decode_user(bytes).ok_or_else(damaged)?;
-                    catalog.users.insert(name.to_owned(), user);
+                    // In key order: behind all stores. What goes takes its grants along.
+                    let granted = user.grants.iter().flat_map(|grants| grants.iter());
+                    if granted.into_iter().any(|(store, _)| !stores.contains_key(&store.0)) {
+                        return Err(damaged());
+                    }
+                    catalog.users.insert(name.to_owned(), Arc::new(user));
                 }
             }
         }
@@ -217,25 +246,29 @@ impl Catalogs {
     }
 
     /// The store of that name in `snapshot`, which was taken after `catalog` was
-    /// read.
+    /// read; if it may be used so.
     pub(crate) fn resolve(
         &self,
         catalog: &Catalog,
         snapshot: &Snapshot,
-        name: &str,
+        wanted: Wanted<'_>,
     ) -> Result<Arc<Store>, Refusal> {
+        let name = wanted.name;
         let store = if self.generation.load(SeqCst) == catalog.generation {
             catalog.stores.get(name).cloned()
         } else {
             find(snapshot, name)?.map(Arc::new)
         };
-        store.ok_or_else(|| unknown_store(name, catalog))
+        wanted.check(store.as_ref().map(|store| store.keyspace))?;
+        store.ok_or_else(|| unknown_wanted(wanted, catalog))
     }
 
-    /// Makes a change: whole, in one commit, or not at all.
+    /// Makes a change: whole, in one commit, or not at all; and none that the audit log
+    /// could not take.
     pub(crate) fn change<T>(
         &self,
         lsm: &Lsm,
+        deed: &Deed<'_>,
         f: impl FnOnce(&mut Draft) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let _one = self.changing.lock();
@@ -245,6 +278,7 @@ impl Catalogs {
         if draft.batch.is_empty() {
             return Ok(out);
         }
+        deed.begin()?;
         let next = draft.catalog.next_keyspace;
         draft.batch.put(CATALOG, &record::head_key(), &record::encode_head(next));
         let generation = self.generation.fetch_add(1, SeqCst) + 1;
@@ -288,7 +322,14 @@ fn find(snapshot: &Snapshot, name: &str) -> Result<Option<Store>, Refusal> {
 }
 
 pub(crate) fn unknown_store(name: &str, catalog: &Catalog) -> Refusal {
-    let known: Vec<&str> = catalog.stores.keys().map(String::as_str).collect();
+    unknown_wanted(Wanted::own(name), catalog)
+}
+
+/// What is said of a store that is not there, naming none that may not be seen.
+pub(crate) fn unknown_wanted(wanted: Wanted<'_>, catalog: &Catalog) -> Refusal {
+    let name = wanted.name;
+    let seen = catalog.stores.iter().filter(|(_, store)| wanted.may_see(store.keyspace));
+    let known: Vec<&str> = seen.map(|(name, _)| name.as_str()).collect();
     let near = did_you_mean(name, &known);
     let message = match near.is_empty() {
         true => format!(

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! key                     document
-//! 00                      { format: 2, next_keyspace: int64 }
+//! 00                      { format: 3, next_keyspace: int64 }
 //! 01 | name of a store    { keyspace: int64, created_at: datetime,
 //!                           schema?: string (JSON), ttl?: { field: string, seconds: int64 } }
-//! 02 | name of a user     { role: string, key_hash: string (PHC), created_at: datetime }
+//! 02 | name of a user     { role: string, created_at: datetime,
+//!                           grants?: { keyspace of a store, in decimal: string (role) },
+//!                           keys: [{ name: string, hash: string (PHC), created_at: datetime,
+//!                           id?: string, expires?: datetime }] }
 //! 03 | keyspace of its    { keyspace: int64, created_at: datetime, state: "building" |
 //!    store, u32 BE          "ready" | "failed", reason?: string, fields: ["a.b", "-c"],
 //!                          or { path: "-d", descending: bool } where the path begins with -,
@@ -24,12 +27,12 @@ use std::sync::Arc;
 use lsm::KeyspaceId;
 use proto::doc::{Doc, DocBuf, Value};
 
-use super::{FIRST_STORE, Schema, Sequence, Store, Ttl, User};
-use crate::auth::Role;
+use super::{FIRST_STORE, Schema, Sequence, Store, Ttl, User, UserKey};
+use crate::auth::{Grants, Role};
 use crate::index::{Definition, Index, Phase};
 
 /// The format this program writes, and the only one it reads.
-pub(crate) const FORMAT: i64 = 2;
+pub(crate) const FORMAT: i64 = 3;
 
 const HEAD: u8 = 0;
 const STORE: u8 = 1;
@@ -152,8 +155,25 @@ pub(crate) fn encode_sequence(sequence: &Sequence) -> Vec<u8> {
 
 pub(crate) fn encode_user(user: &User) -> Vec<u8> {
     let mut doc = DocBuf::new();
-    doc.push("role", user.role.name()).push("key_hash", &user.key_hash);
+    doc.push("role", user.role.name());
     doc.push("created_at", Value::DateTime(user.created_at));
+    if let Some(grants) = &user.grants {
+        doc.doc("grants", |doc| {
+            for (store, role) in grants.iter() {
+                doc.push(&store.0.to_string(), role.name());
+            }
+        });
+    }
+    doc.array("keys", |list| {
+        for key in &user.keys {
+            list.item_doc(|doc| {
+                doc.push("name", &key.name).push("hash", &key.hash);
+                doc.push("created_at", Value::DateTime(key.created_at));
+                doc.extend(key.id.as_deref().map(|id| ("id", Value::String(id))));
+                doc.extend(key.expires.map(|end| ("expires", Value::DateTime(end))));
+            });
+        }
+    });
     finish(doc)
 }
 
@@ -224,13 +244,39 @@ pub(crate) fn decode_sequence(bytes: &[u8]) -> Option<Sequence> {
 
 pub(crate) fn decode_user(bytes: &[u8]) -> Option<User> {
     let doc = Doc::parse(bytes).ok()?;
-    Some(User {
-        role: Role::from_name(doc.get("role")?.as_str()?)?,
-        key_hash: doc.get("key_hash")?.as_str()?.to_owned(),
-        created_at: datetime(doc)?,
-        key_since: 0,
-        key_by: None,
-    })
+    let grants = match doc.get("grants") {
+        None => None,
+        Some(Value::Doc(granted)) => {
+            let mut grants = Grants::default();
+            for (store, role) in granted {
+                let role = Role::from_name(role.as_str()?).filter(|role| *role != Role::Admin)?;
+                grants.set(KeyspaceId(store.parse().ok()?), Some(role));
+            }
+            Some(Arc::new(grants)).filter(|grants| !grants.is_empty())
+        }
+        Some(_) => return None,
+    };
+    let Some(Value::Array(list)) = doc.get("keys") else { return None };
+    let mut keys = Vec::new();
+    for key in list.iter() {
+        let Value::Doc(key) = key else { return None };
+        let text = |field| key.get(field).and_then(|v| v.as_str()).map(str::to_owned);
+        keys.push(UserKey {
+            name: text("name")?,
+            id: text("id"),
+            hash: text("hash")?,
+            created_at: datetime(key)?,
+            expires: match key.get("expires") {
+                None => None,
+                Some(Value::DateTime(millis)) => Some(millis),
+                Some(_) => return None,
+            },
+            since: 0,
+            by: None,
+        });
+    }
+    let role = Role::from_name(doc.get("role")?.as_str()?)?;
+    Some(User { role, grants, keys, created_at: datetime(doc)?, born: 0 })
 }
 
 fn datetime(doc: Doc<'_>) -> Option<i64> {
@@ -265,25 +311,50 @@ mod tests {
         assert_eq!((read.keyspace, read.created_at), (store.keyspace, store.created_at));
         assert_eq!((read.ttl, read.indexes.len()), (None, 0));
         let golden = b"\x2c\0\0\0\
-            \x12format\0\x02\0\0\0\0\0\0\0\
+            \x12format\0\x03\0\0\0\0\0\0\0\
             \x12next_keyspace\0\x12\0\0\0\0\0\0\0\
             \0";
         assert_eq!(encode_head(0x12), golden);
-        assert_eq!(decode_head(golden), Some((2, 0x12)));
-        let user = User {
-            role: Role::ReadOnly,
-            key_hash: "h".to_owned(),
+        assert_eq!(decode_head(golden), Some((3, 0x12)));
+        let key = |name: &str, id: Option<&str>, expires| UserKey {
+            name: name.to_owned(),
+            id: id.map(str::to_owned),
+            hash: "h".to_owned(),
             created_at: 1,
-            key_since: 0,
-            key_by: None,
+            expires,
+            since: 0,
+            by: None,
         };
-        let golden = b"\x3d\0\0\0\
+        let mut grants = Grants::default();
+        grants.set(KeyspaceId(0x11), Some(Role::None));
+        let mut user = User {
+            role: Role::ReadOnly,
+            grants: Some(Arc::new(grants)),
+            keys: vec![key("a", Some("i"), Some(2)), key("b", None, None)],
+            created_at: 1,
+            born: 0,
+        };
+        let golden = b"\xd5\0\0\0\
             \x02role\0\x0a\0\0\0read_only\0\
-            \x02key_hash\0\x02\0\0\0h\0\
             \x09created_at\0\x01\0\0\0\0\0\0\0\
+            \x03grants\0\x12\0\0\0\x0217\0\x05\0\0\0none\0\0\
+            \x04keys\0\x88\0\0\0\
+                \x030\0\x4c\0\0\0\
+                    \x02name\0\x02\0\0\0a\0\
+                    \x02hash\0\x02\0\0\0h\0\
+                    \x09created_at\0\x01\0\0\0\0\0\0\0\
+                    \x02id\0\x02\0\0\0i\0\
+                    \x09expires\0\x02\0\0\0\0\0\0\0\0\
+                \x031\0\x31\0\0\0\
+                    \x02name\0\x02\0\0\0b\0\
+                    \x02hash\0\x02\0\0\0h\0\
+                    \x09created_at\0\x01\0\0\0\0\0\0\0\0\
+                \0\
             \0";
         assert_eq!(encode_user(&user), golden);
-        assert_eq!(decode_user(golden), Some(user));
+        assert_eq!(decode_user(golden).as_ref(), Some(&user));
+        user.grants = None;
+        assert_eq!(decode_user(&encode_user(&user)), Some(user));
         let golden = b"\x82\0\0\0\
             \x12keyspace\0\x12\0\0\0\0\0\0\0\
             \x09created_at\0\x01\0\0\0\0\0\0\0\

@@ -30,6 +30,8 @@ use proto::{Key, Status};
 
 use super::entry::{Claim, Entry};
 use super::{Index, Phase, keep};
+use crate::audit::Deed;
+use crate::auth::Wanted;
 use crate::catalog::{Catalog, Store};
 use crate::{Engine, Refusal};
 
@@ -157,7 +159,7 @@ impl Engine {
         };
         let mut outcome = Outcome::Gone;
         self.lsm.commit_with(|latest| {
-            let store = match self.catalogs.resolve(catalog, latest, name) {
+            let store = match self.catalogs.resolve(catalog, latest, Wanted::own(name)) {
                 Ok(store) => store,
                 Err(refusal) if refusal.status == Status::UnknownStore => {
                     return Ok((Batch::new(), ()));
@@ -190,7 +192,7 @@ impl Engine {
     }
 
     fn end_build(&self, store: &str, index: &Index, phase: Phase) -> Result<(), Refusal> {
-        self.catalogs.change(&self.lsm, |draft| {
+        self.catalogs.change(&self.lsm, &Deed::unseen(), |draft| {
             draft.end_build(store, index.keyspace, phase);
             Ok(())
         })

@@ -8,11 +8,16 @@ use proto::request::Batch;
 use proto::{Key, Status};
 
 use super::{Change, key_exists};
+use crate::auth::Wanted;
 use crate::{Engine, Refusal, document};
 
 impl Engine {
     /// Adds the documents of a batch; returns their keys in its order.
-    pub(crate) fn batch_insert(&self, store: &str, batch: Batch<'_>) -> Result<Vec<Key>, Refusal> {
+    pub(crate) fn batch_insert(
+        &self,
+        store: Wanted<'_>,
+        batch: Batch<'_>,
+    ) -> Result<Vec<Key>, Refusal> {
         let limit = self.limits.max_batch_size;
         if batch.len() > limit {
             let message = format!(

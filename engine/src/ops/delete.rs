@@ -3,11 +3,12 @@
 use proto::Key;
 
 use super::not_found;
+use crate::auth::Wanted;
 use crate::{Engine, Refusal};
 
 impl Engine {
     /// Removes the document under `key`, which must be there.
-    pub(crate) fn delete(&self, store: &str, key: Key) -> Result<(), Refusal> {
+    pub(crate) fn delete(&self, store: Wanted<'_>, key: Key) -> Result<(), Refusal> {
         self.change(store, |change| {
             let old = change.get(key)?.ok_or_else(|| not_found(key))?;
             change.remove(key, &old);

@@ -3,7 +3,8 @@
 use proto::doc::{DocBuf, Value};
 use proto::{ReplyWriter, Status};
 
-use crate::catalog::{Store, unknown_store};
+use crate::auth::Wanted;
+use crate::catalog::{Store, unknown_wanted};
 use crate::index::{Phase, progress};
 use crate::options::MESSAGE_OVERHEAD;
 use crate::{Engine, Refusal};
@@ -11,10 +12,16 @@ use crate::{Engine, Refusal};
 impl Engine {
     /// Answers with a document as the row of List, but with the text of the schema in
     /// `schema`, as it was set.
-    pub(crate) fn describe_store(&self, name: &str, reply: ReplyWriter<'_>) -> Result<(), Refusal> {
+    pub(crate) fn describe_store(
+        &self,
+        store: Wanted<'_>,
+        reply: ReplyWriter<'_>,
+    ) -> Result<(), Refusal> {
         let catalog = self.catalogs.read();
-        let store = catalog.stores.get(name).ok_or_else(|| unknown_store(name, &catalog))?;
-        let doc = self.describe(name, store, true)?;
+        let found = catalog.stores.get(store.name);
+        store.check(found.map(|store| store.keyspace))?;
+        let found = found.ok_or_else(|| unknown_wanted(store, &catalog))?;
+        let doc = self.describe(store.name, found, true)?;
         if doc.len() + MESSAGE_OVERHEAD > self.limits.max_message_size {
             let message = "the store with its schema does not fit a message: raise \
                            limits.max_message_size in db.yaml";

@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use proto::doc::{Arrays, Doc, Value};
 use proto::{Key, Status};
 
+use crate::auth::Wanted;
 use crate::catalog::{Store, TTL_INDEX, Ttl};
 use crate::index::{Bounds, Scan};
 use crate::{Engine, Refusal};
@@ -70,7 +71,7 @@ impl Engine {
         if keys.is_empty() {
             return Ok(0);
         }
-        self.change(name, |change| {
+        self.change(Wanted::own(name), |change| {
             let now = change.store();
             if (now.keyspace, now.ttl.as_ref()) != (store.keyspace, Some(ttl)) {
                 return Ok(0);
@@ -89,7 +90,7 @@ impl Engine {
 
     /// Some of the documents with a date up to `until`, each once.
     fn expired(&self, store: &str, until: i64, most: usize) -> Result<Vec<Key>, Refusal> {
-        let view = self.view(store)?;
+        let view = self.view(Wanted::own(store))?;
         let Some(index) = view.store.index(TTL_INDEX).filter(|index| index.is_ready()) else {
             return Ok(Vec::new());
         };

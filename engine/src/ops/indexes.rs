@@ -4,6 +4,8 @@ use proto::doc::{Doc, DocBuf, Value, checked_path};
 use proto::{Key, ReplyWriter, Status};
 
 use super::finished;
+use crate::audit::Deed;
+use crate::auth::Wanted;
 use crate::catalog::{Schema, Ttl, unknown_index};
 use crate::document::KEY_FIELD;
 use crate::error::shown;
@@ -25,14 +27,15 @@ pub(crate) struct Tended {
 
 impl Engine {
     /// One bounded piece of the engine's own background work: of the build of an index,
-    /// of the removal of documents that have expired, and of cursors that nobody fetches
-    /// from. `true`: there may be more. It commits: do not call it on the thread that holds a [`crate::Stepper`], nor while
+    /// of the removal of documents that have expired, of cursors that nobody fetches
+    /// from, and of the audit log. `true`: there may be more. It commits: do not call it on the thread that holds a [`crate::Stepper`], nor while
     /// holding anything a write waits for.
     ///
     /// # Errors
     /// As of a write. It may be called again.
     pub fn tend(&self) -> Result<bool, Refusal> {
         let cursors = self.queries.expire();
+        self.tend_audit();
         let mut tended = self.tending.lock();
         // Neither keeps the other from its turn, whatever ails it.
         let (built, build) = self.build_piece(&mut tended.built);
@@ -45,6 +48,7 @@ impl Engine {
     /// name that is the same may be there. Answers with its name.
     pub(crate) fn create_index(
         &self,
+        deed: &Deed<'_>,
         store: &str,
         if_not_exists: bool,
         definition: &[u8],
@@ -61,7 +65,8 @@ impl Engine {
             }
         };
         let now = self.now_millis();
-        let created = self.catalogs.change(&self.lsm, |draft| {
+        deed.tell_text("index", &name);
+        let created = self.catalogs.change(&self.lsm, deed, |draft| {
             draft.create_index(store, &name, definition, if_not_exists, now)
         })?;
         let mut reply = DocBuf::new();
@@ -72,17 +77,23 @@ impl Engine {
     /// Removes an index; with `if_exists` it need not be there.
     pub(crate) fn drop_index(
         &self,
+        deed: &Deed<'_>,
         store: &str,
         name: &str,
         if_exists: bool,
     ) -> Result<(), Refusal> {
-        self.catalogs.change(&self.lsm, |draft| draft.drop_index(store, name, if_exists))?;
+        self.catalogs.change(&self.lsm, deed, |draft| draft.drop_index(store, name, if_exists))?;
         Ok(())
     }
 
     /// `{rename: "name"}`, `{schema: "{..}"}` or null, `{ttl: {field, seconds}}` or null:
     /// one or more, all or none.
-    pub(crate) fn alter_store(&self, store: &str, change: &[u8]) -> Result<(), Refusal> {
+    pub(crate) fn alter_store(
+        &self,
+        deed: &Deed<'_>,
+        store: &str,
+        change: &[u8],
+    ) -> Result<(), Refusal> {
         let bad = |message: String| Refusal::new(Status::BadChange, message);
         let doc = Doc::parse(change).map_err(|e| bad(format!("the change: {e}")))?;
         let (mut rename, mut ttl, mut schema) = (None, None, None);
@@ -108,7 +119,16 @@ impl Engine {
             return Err(bad("the change is empty: say rename, schema or ttl".to_owned()));
         }
         let now = self.now_millis();
-        self.catalogs.change(&self.lsm, |draft| {
+        if let Some(to) = rename {
+            deed.tell_text("rename", to);
+        }
+        if let Some(schema) = &schema {
+            deed.tell("schema", schema.is_some());
+        }
+        if let Some(ttl) = &ttl {
+            deed.tell("ttl", ttl.as_ref().map(|ttl: &Ttl| ttl.seconds));
+        }
+        self.catalogs.change(&self.lsm, deed, |draft| {
             if let Some(ttl) = ttl {
                 draft.set_ttl(store, ttl, now)?;
             }
@@ -134,7 +154,7 @@ impl Engine {
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
         let text = format!("CheckIndexes {}", shown(store));
-        let running = self.queries.begin(who, &text, self.query_limits());
+        let running = self.begin_query(who, &text)?;
         let (checked, found) = self.compare_indexes_within(store, name, running.work())?;
         let mut figures = DocBuf::new();
         figures.push("indexes", checked);
@@ -177,7 +197,8 @@ impl Engine {
         work: &Work,
     ) -> Result<(i64, Found), Refusal> {
         let before = self.lsm.last_lsn();
-        let view = self.view(store)?;
+        // Who may ask for it is an admin, or the engine itself.
+        let view = self.view(Wanted::own(store))?;
         if let Some(name) = name
             && view.store.index(name).is_none()
         {

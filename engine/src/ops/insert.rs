@@ -3,13 +3,14 @@
 use proto::Key;
 
 use super::key_exists;
+use crate::auth::Wanted;
 use crate::{Engine, Refusal, document};
 
 impl Engine {
     /// Adds a document under `key`, or under one made for it; returns the key.
     pub(crate) fn insert(
         &self,
-        store: &str,
+        store: Wanted<'_>,
         key: Option<Key>,
         document: &[u8],
     ) -> Result<Key, Refusal> {

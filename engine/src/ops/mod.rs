@@ -14,6 +14,7 @@ mod expire;
 mod format;
 mod indexes;
 mod insert;
+mod keys;
 mod list;
 mod mutate;
 mod page;
@@ -36,6 +37,7 @@ use proto::doc::DocBuf;
 use proto::status::Class;
 use proto::{Key, Status};
 
+use crate::auth::Wanted;
 use crate::catalog::Store;
 use crate::{Engine, Refusal};
 pub(crate) use change::Change;
@@ -51,7 +53,7 @@ struct View {
 }
 
 impl Engine {
-    fn view(&self, store: &str) -> Result<View, Refusal> {
+    fn view(&self, store: Wanted<'_>) -> Result<View, Refusal> {
         // In this order: `Catalogs::resolve` rests on it.
         let catalog = self.catalogs.read();
         let snapshot = self.lsm.snapshot()?;
@@ -62,7 +64,7 @@ impl Engine {
     /// Commits what `f` puts into the change, or nothing if it fails.
     pub(crate) fn change<T>(
         &self,
-        store: &str,
+        store: Wanted<'_>,
         f: impl FnOnce(&mut Change<'_>) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let catalog = self.catalogs.read();

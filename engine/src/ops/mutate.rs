@@ -20,6 +20,7 @@ use proto::doc::Doc;
 use proto::{Key, ReplyWriter, Status};
 
 use super::Change as Writes;
+use crate::auth::Wanted;
 use crate::pql::ast::Image;
 use crate::query::{self, Change, Scope, SelectPlan, Work, edit};
 use crate::{Engine, Refusal, document};
@@ -50,7 +51,7 @@ impl Engine {
     /// All chosen documents change, or none.
     pub(super) fn mutate(
         &self,
-        store: &str,
+        store: Wanted<'_>,
         plan: &Arc<SelectPlan>,
         how: &Change,
         returning: Option<Image>,
@@ -73,7 +74,7 @@ impl Engine {
 
     fn mutate_chosen(
         &self,
-        store: &str,
+        store: Wanted<'_>,
         mutation: &Mutation<'_>,
     ) -> Result<(u64, Images), Refusal> {
         // Asked for before the commit lock is taken.
@@ -101,7 +102,11 @@ impl Engine {
     }
 
     /// `None`: the snapshot was taken away meanwhile.
-    fn chosen(&self, store: &str, mutation: &Mutation<'_>) -> Result<Option<Chosen>, Refusal> {
+    fn chosen(
+        &self,
+        store: Wanted<'_>,
+        mutation: &Mutation<'_>,
+    ) -> Result<Option<Chosen>, Refusal> {
         let seen = self.seen(store, mutation.plan)?;
         let documents = match query::matching(seen.scope(mutation.work), mutation.plan) {
             Ok(documents) => documents,
@@ -114,7 +119,7 @@ impl Engine {
     /// `None`: something of it was changed meanwhile, and nothing is by this.
     fn change_chosen(
         &self,
-        store: &str,
+        store: Wanted<'_>,
         mutation: &Mutation<'_>,
         chosen: &Chosen,
         random: u64,
@@ -303,7 +308,7 @@ impl Engine {
         meanwhile: impl FnOnce(),
     ) -> Result<Option<u64>, Refusal> {
         let query = self.queries.parse(text).expect("a query");
-        let (store, plan) = (query.store.as_str(), query::bind(&query, None).expect("a plan"));
+        let (store, plan) = (Wanted::own(&query.store), query::bind(&query, None).expect("a plan"));
         let query::Plan::Select(plan) = plan else { panic!("{text} chooses nothing") };
         let query::Outcome::Mutate { how, returning } = &plan.output else {
             panic!("{text} changes nothing")

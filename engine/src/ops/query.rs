@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use lsm::Snapshot;
+use lsm::{KeyspaceId, Snapshot};
 use proto::doc::Doc;
 use proto::{ReplyWriter, Status};
 
-use crate::auth::{Action, Principal};
+use crate::auth::{Action, Principal, Wanted};
 use crate::catalog::{Catalog, Store};
 use crate::pql::ast::{Query, Select, Verb};
 use crate::query::{
@@ -27,25 +27,26 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let query = self.queries.parse(text);
         let query = query.map_err(|e| Refusal::new(Status::BadQuery, e.to_string()))?;
-        who.check(Action::of_query(&query.verb), "this query")?;
-        let store = query.store.as_str();
+        let (store, action) = (query.store.as_str(), Action::of_query(&query.verb));
+        self.allow_in(who, action, "this query", store)?;
+        let wanted = who.wants(action, store);
         match (plan(&query, parameters)?, &query.verb) {
             (Plan::Get(key), _) if query.explain => {
-                let running = self.queries.begin(who, text, self.query_limits());
-                let view = self.view(store)?;
+                let running = self.begin_query(who, text)?;
+                let view = self.view(wanted)?;
                 let (snapshot, keyspace) = (&view.snapshot, view.store.keyspace);
                 let told = query::explain_get(snapshot, keyspace, store, key, running.work())?;
                 reply.document(&told);
             }
             (Plan::Insert { document, .. }, _) if query.explain => {
-                let running = self.queries.begin(who, text, self.query_limits());
-                let view = self.view(store)?;
+                let running = self.begin_query(who, text)?;
+                let view = self.view(wanted)?;
                 let indexes = &view.store.indexes;
                 reply.document(&query::explain_insert(store, &document, indexes, running.work())?);
             }
-            (Plan::Get(key), _) => self.read(store, key, reply)?,
+            (Plan::Get(key), _) => self.read(wanted, key, reply)?,
             (Plan::Insert { document, returning }, _) => {
-                let key = self.insert(store, None, &document)?;
+                let key = self.insert(wanted, None, &document)?;
                 if returning {
                     // Whatever an insert accepts, a reply can carry.
                     let mut rows = reply.rows(true);
@@ -56,21 +57,23 @@ impl Engine {
                 }
             }
             (Plan::Select(plan), Verb::Select(select)) => {
-                let mut running = self.queries.begin(who, text, self.query_limits());
+                let mut running = self.begin_query(who, text)?;
                 let work = running.work();
                 let returned = match &plan.output {
-                    _ if query.explain => self.explained(store, select, &plan, work, reply)?,
+                    _ if query.explain => self.explained(wanted, select, &plan, work, reply)?,
                     Outcome::Mutate { how, returning } => {
-                        self.mutate(store, &plan, how, *returning, work, reply)?
+                        self.mutate(wanted, &plan, how, *returning, work, reply)?
                     }
                     _ => {
-                        let seen = self.seen(store, &plan)?;
+                        let seen = self.seen(wanted, &plan)?;
                         match query::select(seen.scope(work), &plan)? {
                             Selected::Count(count) => {
                                 reply.count(count);
                                 count
                             }
-                            Selected::Rows(rows) => return page(running, rows, size, reply),
+                            Selected::Rows(rows) => {
+                                return page(running, rows, size, || seen.stores(), reply);
+                            }
                         }
                     }
                 };
@@ -90,8 +93,12 @@ impl Engine {
         cursor: u64,
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
-        let (running, rows, size) = self.queries.resume(who, cursor)?;
-        page(running, rows, size, reply)
+        let (running, rows, size, stores) = self.queries.resume(who, cursor)?;
+        // A right may have been taken away while a page was read.
+        for store in &stores {
+            who.check_in(Action::Read, "this query", Some(*store))?;
+        }
+        page(running, rows, size, || stores, reply)
     }
 
     pub(crate) fn query_limits(&self) -> query::Limits {
@@ -103,24 +110,26 @@ impl Engine {
         }
     }
 
-    /// What a query that reads sees.
-    pub(super) fn seen(&self, store: &str, plan: &SelectPlan) -> Result<Seen, Refusal> {
+    /// What a query sees: the store it is for, and those it looks into, which must be
+    /// free to be read.
+    pub(super) fn seen(&self, wanted: Wanted<'_>, plan: &SelectPlan) -> Result<Seen, Refusal> {
         // In this order: `Catalogs::resolve` rests on it.
         let catalog = self.catalogs.read();
         let snapshot = self.lsm.snapshot()?;
-        let store = self.catalogs.resolve(&catalog, &snapshot, store)?;
-        let lookups = self.looked_up(&catalog, &snapshot, plan)?;
+        let store = self.catalogs.resolve(&catalog, &snapshot, wanted)?;
+        let lookups = self.looked_up(wanted, &catalog, &snapshot, plan)?;
         Ok(Seen { snapshot, store, lookups })
     }
 
     fn looked_up(
         &self,
+        wanted: Wanted<'_>,
         catalog: &Catalog,
         snapshot: &Snapshot,
         plan: &SelectPlan,
     ) -> Result<Vec<Foreign>, Refusal> {
         let foreign = |store: &str| -> Result<Foreign, Refusal> {
-            let store = self.catalogs.resolve(catalog, snapshot, store)?;
+            let store = self.catalogs.resolve(catalog, snapshot, wanted.looks_into(store))?;
             Ok(Foreign { keyspace: store.keyspace, indexes: store.indexes.clone() })
         };
         plan.lookups.iter().map(|lookup| foreign(&lookup.store)).collect()
@@ -128,14 +137,14 @@ impl Engine {
 
     fn explained(
         &self,
-        store: &str,
+        wanted: Wanted<'_>,
         select: &Select,
         plan: &Arc<SelectPlan>,
         work: &Work,
         reply: ReplyWriter<'_>,
     ) -> Result<u64, Refusal> {
-        let seen = self.seen(store, plan)?;
-        reply.document(&query::explain(seen.scope(work), store, select, plan)?);
+        let seen = self.seen(wanted, plan)?;
+        reply.document(&query::explain(seen.scope(work), wanted.name, select, plan)?);
         Ok(1)
     }
 }
@@ -145,12 +154,13 @@ fn page(
     mut running: Running<'_>,
     mut rows: Stream,
     size: PageSize,
+    stores: impl FnOnce() -> Vec<KeyspaceId>,
     reply: ReplyWriter<'_>,
 ) -> Result<(), Refusal> {
     let page = rows.page(running.work(), size, reply)?;
     running.returned = Some(page.rows.len() as u64);
     if page.more {
-        page.rows.finish_with_cursor(running.wait(rows, size)?);
+        page.rows.finish_with_cursor(running.wait(rows, size, stores())?);
     } else {
         page.rows.finish(None);
     }
@@ -165,6 +175,12 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// The stores whose documents it shows.
+    fn stores(&self) -> Vec<KeyspaceId> {
+        let looked_up = self.lookups.iter().map(|foreign| foreign.keyspace);
+        std::iter::once(self.store.keyspace).chain(looked_up).collect()
+    }
+
     pub(super) fn scope<'a>(&'a self, work: &'a Work) -> Scope<'a> {
         Scope {
             snapshot: &self.snapshot,

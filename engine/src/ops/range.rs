@@ -5,6 +5,7 @@ use std::ops::Bound;
 use proto::{Key, ReplyWriter, Status};
 
 use super::page::Page;
+use crate::auth::Wanted;
 use crate::{Engine, Refusal};
 
 impl Engine {
@@ -12,7 +13,7 @@ impl Engine {
     /// last one on if `reverse`.
     pub(crate) fn range(
         &self,
-        store: &str,
+        store: Wanted<'_>,
         from: Key,
         to: Key,
         limit: u32,

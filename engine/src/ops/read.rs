@@ -4,13 +4,14 @@ use proto::{Key, ReplyWriter};
 
 use super::not_found;
 use super::page::Page;
+use crate::auth::Wanted;
 use crate::{Engine, Refusal};
 
 impl Engine {
     /// Answers with one row. The document is copied once, into the reply.
     pub(crate) fn read(
         &self,
-        store: &str,
+        store: Wanted<'_>,
         key: Key,
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {

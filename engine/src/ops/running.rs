@@ -48,7 +48,7 @@ impl Engine {
 }
 
 /// Whose queries somebody may see and end; `None`: everybody's.
-fn whose(who: &Principal) -> Option<&Principal> {
+pub(super) fn whose(who: &Principal) -> Option<&Principal> {
     Some(who).filter(|who| who.role() != Role::Admin)
 }
 

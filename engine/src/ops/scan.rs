@@ -5,13 +5,14 @@ use std::ops::Bound;
 use proto::{Key, ReplyWriter};
 
 use super::page::Page;
+use crate::auth::Wanted;
 use crate::{Engine, Refusal};
 
 impl Engine {
     /// Answers with the documents behind `after` in the direction of the scan.
     pub(crate) fn scan(
         &self,
-        store: &str,
+        store: Wanted<'_>,
         after: Option<Key>,
         limit: u32,
         reverse: bool,

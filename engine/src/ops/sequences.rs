@@ -8,6 +8,7 @@ use platform::advice::RESTORE;
 use proto::doc::{Doc, DocBuf, Value};
 use proto::{Key, ReplyWriter, Status};
 
+use crate::audit::Deed;
 use crate::catalog::{COUNTERS, Sequence, unknown_sequence};
 use crate::error::shown;
 use crate::{Engine, Refusal};
@@ -17,26 +18,40 @@ const MAX_NUMBERS: u32 = 1_000_000;
 
 impl Engine {
     /// Makes a sequence, whose first number is 1.
-    pub(crate) fn create_sequence(&self, name: &str, if_not_exists: bool) -> Result<(), Refusal> {
+    pub(crate) fn create_sequence(
+        &self,
+        deed: &Deed<'_>,
+        name: &str,
+        if_not_exists: bool,
+    ) -> Result<(), Refusal> {
         let now = self.now_millis();
-        self.catalogs.change(&self.lsm, |draft| draft.create_sequence(name, if_not_exists, now))?;
+        self.catalogs
+            .change(&self.lsm, deed, |draft| draft.create_sequence(name, if_not_exists, now))?;
         Ok(())
     }
 
     /// `{rename: "name"}`, or `{next: n}`, from which on numbers are given out: it can
     /// only be raised. One of them, not both: the counter is no part of the catalog.
-    pub(crate) fn alter_sequence(&self, name: &str, change: &[u8]) -> Result<(), Refusal> {
+    pub(crate) fn alter_sequence(
+        &self,
+        deed: &Deed<'_>,
+        name: &str,
+        change: &[u8],
+    ) -> Result<(), Refusal> {
         let bad = |message: String| Refusal::new(Status::BadChange, message);
         let wanted = "a sequence is changed by {rename: \"name\"} or by {next: whole number}";
         let doc = Doc::parse(change).map_err(|e| bad(format!("the change: {e}")))?;
         let mut fields = doc.iter();
         match (fields.next(), fields.next()) {
             (Some(("rename", Value::String(to))), None) => {
-                self.catalogs.change(&self.lsm, |draft| draft.rename_sequence(name, to))
+                deed.tell_text("rename", to);
+                self.catalogs.change(&self.lsm, deed, |draft| draft.rename_sequence(name, to))
             }
             (Some(("next", value)), None) => {
                 let next = value.as_i64().and_then(|n| u64::try_from(n).ok());
-                self.raise(name, next.filter(|n| *n > 0).ok_or_else(|| bad(wanted.to_owned()))?)
+                let next = next.filter(|n| *n > 0).ok_or_else(|| bad(wanted.to_owned()))?;
+                deed.tell("next", next);
+                self.raise(deed, name, next)
             }
             _ => Err(bad(format!("{wanted}, one at a time"))),
         }
@@ -44,7 +59,7 @@ impl Engine {
 
     /// Lets a sequence go on from `next`, or from beyond if others take numbers
     /// meanwhile.
-    fn raise(&self, name: &str, next: u64) -> Result<(), Refusal> {
+    fn raise(&self, deed: &Deed<'_>, name: &str, next: u64) -> Result<(), Refusal> {
         let catalog = self.catalogs.read();
         let sequence = catalog.sequences.get(name).ok_or_else(|| unknown_sequence(name))?;
         let now = next_of(&self.lsm.snapshot()?, sequence)?;
@@ -56,14 +71,20 @@ impl Engine {
             return Err(Refusal::new(Status::BadChange, message));
         };
         if skipped > 0 {
+            deed.begin()?;
             self.lsm.reserve(COUNTERS, &sequence.id.to_be_bytes(), skipped)?;
         }
         Ok(())
     }
 
     /// Removes a sequence.
-    pub(crate) fn drop_sequence(&self, name: &str, if_exists: bool) -> Result<(), Refusal> {
-        self.catalogs.change(&self.lsm, |draft| draft.drop_sequence(name, if_exists))?;
+    pub(crate) fn drop_sequence(
+        &self,
+        deed: &Deed<'_>,
+        name: &str,
+        if_exists: bool,
+    ) -> Result<(), Refusal> {
+        self.catalogs.change(&self.lsm, deed, |draft| draft.drop_sequence(name, if_exists))?;
         Ok(())
     }
 

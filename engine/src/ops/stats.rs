@@ -1,9 +1,12 @@
 //! Stats: figures of the engine, as one document.
 
+use std::sync::Arc;
+
 use proto::doc::{DocBuf, Value};
 use proto::{Opcode, Status};
 
-use crate::{Engine, Refusal, State};
+use crate::catalog::Store;
+use crate::{Engine, Principal, Refusal, State};
 
 impl Engine {
     /// Figures as a BSON document: numbers under their names (bytes end in
@@ -14,12 +17,20 @@ impl Engine {
     /// # Errors
     /// The table of the value log's dead bytes cannot be read.
     pub fn stats(&self) -> Result<Vec<u8>, Refusal> {
+        self.stats_for(None)
+    }
+
+    /// As somebody is told: who is no admin is told of the stores that they may read, and
+    /// of their own queries.
+    pub(crate) fn stats_for(&self, who: Option<&Principal>) -> Result<Vec<u8>, Refusal> {
         let storage = self.lsm.stats()?;
         let catalog = self.catalogs.read();
         let (running, cursors) = self.queries.figures();
+        let seen = |store: &&Arc<Store>| who.is_none_or(|who| who.may_see(store.keyspace));
+        let stores = catalog.stores.values().filter(seen).count();
         let mut doc = DocBuf::with_capacity(1024);
         let figures = [
-            ("stores", catalog.stores.len() as u64),
+            ("stores", stores as u64),
             ("users", catalog.users.len() as u64),
             ("lsn", storage.last_lsn),
             ("visible_lsn", storage.visible_lsn),
@@ -76,6 +87,7 @@ impl Engine {
                 requests.push(opcode.name(), figure(self.counters.requests(opcode)));
             }
         });
+        self.audit_figures(&mut doc);
         if let Some(archive) = &storage.archive {
             doc.doc("archive", |doc| {
                 doc.push("lsn", figure(archive.archived_lsn));
@@ -89,7 +101,7 @@ impl Engine {
                 }
             });
         }
-        let slow = self.queries.slow(0);
+        let slow = self.queries.slow(0, who.and_then(super::running::whose));
         if !slow.is_empty() {
             doc.array("last_slow_queries", |list| {
                 for query in &slow {

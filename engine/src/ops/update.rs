@@ -3,13 +3,14 @@
 use proto::Key;
 
 use super::not_found;
+use crate::auth::Wanted;
 use crate::{Engine, Refusal, document};
 
 impl Engine {
     /// Replaces the document under `key`; with `upsert` it need not be there.
     pub(crate) fn update(
         &self,
-        store: &str,
+        store: Wanted<'_>,
         key: Key,
         document: &[u8],
         upsert: bool,

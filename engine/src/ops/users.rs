@@ -2,44 +2,78 @@
 //!
 //! What must stay true: no reply and no message has a key in it, but the reply that
 //! gives out one that was made; none has a hash. A change is durable when it is
-//! answered, in async mode too: who was shut out stays shut out. So the caller is asked
-//! about once more in the change itself: hashing a key takes long, and who was shut out
-//! meanwhile must not undo that.
+//! answered, in async mode too: who was shut out stays shut out, and their queries end
+//! with it. So the caller is asked about once more in the change itself: hashing a key
+//! takes long, and who was shut out meanwhile must not undo that.
 
 use proto::doc::{Doc, DocBuf, Value};
 use proto::{Key, ReplyWriter, Status};
+use serde_json::{Map, Value as Told};
 
+use crate::audit::Deed;
 use crate::auth::{Action, KeyWish, Principal};
-use crate::catalog::UserChange;
+use crate::catalog::{Catalog, GrantWish, User, UserChange};
 use crate::error::shown;
 use crate::{Engine, Refusal, Role};
 
+/// Grants that the audit log names; of more it has the number.
+const TOLD_GRANTS: usize = 32;
+
 /// What a request says of a user.
+#[derive(Default)]
 struct Said<'a> {
     role: Option<Role>,
+    grants: Vec<GrantWish<'a>>,
     key: Option<KeyWish<'a>>,
 }
 
+impl Said<'_> {
+    /// For the audit log. Of a key only that there is one.
+    fn tell(&self, deed: &Deed<'_>) {
+        if let Some(role) = self.role {
+            deed.tell("role", role.name());
+        }
+        if !self.grants.is_empty() {
+            let first = self.grants.iter().take(TOLD_GRANTS);
+            let grant = |(store, role): &GrantWish<'_>| {
+                ((*store).to_owned(), Told::from(role.map(Role::name)))
+            };
+            deed.tell("grants", Told::Object(first.map(grant).collect::<Map<_, _>>()));
+            if self.grants.len() > TOLD_GRANTS {
+                deed.tell("all_grants", self.grants.len());
+            }
+        }
+        if self.key.is_some() {
+            deed.tell("key", true);
+        }
+    }
+}
+
 impl Engine {
-    /// Makes a user; with `if_not_exists` one of that role may be there. Answers `{name,
-    /// created, key?}`, the key only if it was made here.
+    /// Makes a user; with `if_not_exists` one of that role and those grants may be there.
+    /// Answers `{name, created, key?}`, the key only if it was made here.
     pub(crate) fn create_user(
         &self,
+        deed: &Deed<'_>,
         who: &Principal,
         name: &str,
         if_not_exists: bool,
         definition: &[u8],
     ) -> Result<Vec<u8>, Refusal> {
-        let said = read(definition, "{role: \"read_only\", key: \"text\"}, the key or none")?;
+        let wanted = "{role: \"read_only\", key: \"text\", grants: {store: \"read_write\"}}, the \
+                      key and grants or none";
+        let said = read(definition, wanted)?;
         let Some(role) = said.role else {
             let message = format!("which role is user {} to have? {}", shown(name), roles());
             return Err(bad(message));
         };
-        let (key_hash, made) = self.hashed(said.key.unwrap_or(KeyWish::Made))?;
+        said.tell(deed);
+        let mut key = self.hashed(who, said.key.unwrap_or(KeyWish::Made))?;
+        let made = key.made.take();
         let now = self.now_millis();
-        let created = self.catalogs.change(&self.lsm, |draft| {
-            who.as_of(&draft.catalog)?.check(Action::Users, "a new user")?;
-            draft.create_user(name, role, &key_hash, if_not_exists, now)
+        let created = self.catalogs.change(&self.lsm, deed, |draft| {
+            who.as_of(&draft.catalog, &*self.clock)?.check(Action::Users, "a new user")?;
+            draft.create_user(name, role, &said.grants, key, if_not_exists, now)
         })?;
         self.sync()?;
         let mut reply = DocBuf::new();
@@ -50,33 +84,41 @@ impl Engine {
         Ok(super::finished(reply))
     }
 
-    /// Gives a user another role or key. Answers `{name, key?}`, the key only if it was
-    /// made here.
+    /// Gives a user another role, other grants, or a key in the place of all theirs.
+    /// Answers `{name, key?}`, the key only if it was made here.
     pub(crate) fn alter_user(
         &self,
+        deed: &Deed<'_>,
         who: &Principal,
         name: &str,
         change: &[u8],
     ) -> Result<Vec<u8>, Refusal> {
-        let said = read(change, "{role: \"read_only\", key: \"text\" or null}, one or both")?;
-        let check = |who: &Principal| match said.role.is_some() || !who.is_user(name) {
-            true => who.check(Action::Users, "a change of a role, or of another user,"),
+        let wanted = "{role: \"read_only\", key: \"text\" or null, grants: {store: \"read_write\" \
+                      or null}}, one or more";
+        let said = read(change, wanted)?;
+        let rights = said.role.is_some() || !said.grants.is_empty();
+        let check = |who: &Principal| match rights || !who.is_user(name) {
+            true => who.check(Action::Users, "a change of a role, of grants, or of another user,"),
             false => Ok(()),
         };
         check(who)?;
-        if said.role.is_none() && said.key.is_none() {
-            return Err(bad("the change is empty: say role or key".to_owned()));
+        if !rights && said.key.is_none() {
+            return Err(bad("the change is empty: say role, grants or key".to_owned()));
         }
-        let (key_hash, made) = match said.key.map(|wish| self.hashed(wish)).transpose()? {
-            Some((hash, made)) => (Some(hash), made),
-            None => (None, None),
-        };
-        let change = UserChange { role: said.role, key_hash, by: who.session() };
-        self.catalogs.change(&self.lsm, |draft| {
-            who.as_of(&draft.catalog).and_then(|who| check(&who))?;
-            draft.alter_user(name, change)
+        said.tell(deed);
+        let mut key = said.key.map(|wish| self.hashed(who, wish)).transpose()?;
+        let made = key.as_mut().and_then(|key| key.made.take());
+        let now = self.now_millis();
+        self.catalogs.change(&self.lsm, deed, |draft| {
+            let who = who.as_of(&draft.catalog, &*self.clock)?;
+            check(&who)?;
+            let key = key.map(|key| (key, key_until(&who, &draft.catalog)));
+            let grants = said.grants;
+            let change = UserChange { role: said.role, grants, key, by: who.session() };
+            draft.alter_user(name, change, now)
         })?;
         self.sync()?;
+        self.end_what_is_over(name);
         let mut reply = DocBuf::new();
         reply.push("name", name);
         reply.extend(made.as_deref().map(|key| ("key", Value::String(key))));
@@ -86,28 +128,40 @@ impl Engine {
     /// Removes a user; with `if_exists` it need not be there.
     pub(crate) fn drop_user(
         &self,
+        deed: &Deed<'_>,
         who: &Principal,
         name: &str,
         if_exists: bool,
     ) -> Result<(), Refusal> {
-        self.catalogs.change(&self.lsm, |draft| {
-            who.as_of(&draft.catalog)?.check(Action::Users, "to drop a user")?;
+        self.catalogs.change(&self.lsm, deed, |draft| {
+            who.as_of(&draft.catalog, &*self.clock)?.check(Action::Users, "to drop a user")?;
             draft.drop_user(name, if_exists)
         })?;
         // If it was gone already, that may not be durable yet.
         self.sync()?;
+        self.end_what_is_over(name);
         Ok(())
     }
 
-    /// Answers with a row `{name, role, created_at}` for each user.
+    /// Ends the queries that a user, as they are now, could not go on with.
+    pub(super) fn end_what_is_over(&self, name: &str) {
+        let catalog = self.catalogs.read();
+        self.queries.end_where(|who, stores| {
+            who.is_user(name)
+                && match who.as_of(&catalog, &*self.clock) {
+                    Ok(who) => stores.iter().any(|store| !who.may_see(*store)),
+                    Err(_) => true,
+                }
+        });
+    }
+
+    /// Answers with a row `{name, role, created_at, grants?: {store: role}, keys: [{name,
+    /// created_at, expires?, id?}]}` for each user.
     pub(crate) fn list_users(&self, reply: ReplyWriter<'_>) -> Result<(), Refusal> {
         let catalog = self.catalogs.read();
         let mut rows = reply.rows(false);
         for (name, user) in &catalog.users {
-            let mut doc = DocBuf::new();
-            doc.push("name", name).push("role", user.role.name());
-            doc.push("created_at", Value::DateTime(user.created_at));
-            let doc = super::finished(doc);
+            let doc = described(name, user, &catalog);
             super::list::fits(&rows, &doc, &self.limits)?;
             rows.push(Key::MIN, &doc);
         }
@@ -116,19 +170,53 @@ impl Engine {
     }
 }
 
-/// Reads `{role?, key?}`. Of what is wrong with a key its type is told, no more.
+fn described(name: &str, user: &User, catalog: &Catalog) -> Vec<u8> {
+    let mut doc = DocBuf::new();
+    doc.push("name", name).push("role", user.role.name());
+    doc.push("created_at", Value::DateTime(user.created_at));
+    if let Some(grants) = &user.grants {
+        doc.doc("grants", |doc| {
+            for (name, store) in &catalog.stores {
+                if let Some(role) = grants.get(store.keyspace) {
+                    doc.push(name, role.name());
+                }
+            }
+        });
+    }
+    doc.array("keys", |list| {
+        for key in &user.keys {
+            list.item_doc(|doc| {
+                doc.push("name", &key.name);
+                doc.push("created_at", Value::DateTime(key.created_at));
+                doc.extend(key.expires.map(|end| ("expires", Value::DateTime(end))));
+                doc.extend(key.id.as_deref().map(|id| ("id", Value::String(id))));
+            });
+        }
+    });
+    super::finished(doc)
+}
+
+/// When a key that somebody gives to themselves expires at the latest: when their own
+/// does, so that one that was meant for a while does not last by another.
+pub(super) fn key_until(who: &Principal, catalog: &Catalog) -> Option<i64> {
+    let theirs = who.key_in(catalog).filter(|_| who.role() != Role::Admin);
+    theirs.and_then(|key| key.expires)
+}
+
+/// Reads `{role?, key?, grants?}`. Of what is wrong with a key its type is told, no more.
 fn read<'a>(bytes: &'a [u8], wanted: &str) -> Result<Said<'a>, Refusal> {
     let doc = Doc::parse(bytes).map_err(|e| bad(format!("the user: {e}")))?;
-    let mut said = Said { role: None, key: None };
+    let mut said = Said::default();
     for (name, value) in doc {
         match (name, value) {
-            ("role", Value::String(role)) => {
-                let known = Role::from_name(role);
-                let unknown = || bad(format!("there is no role {}: {}", shown(role), roles()));
-                said.role = Some(known.ok_or_else(unknown)?);
-            }
+            ("role", Value::String(role)) => said.role = Some(role_of(role)?),
             ("key", Value::Null) => said.key = Some(KeyWish::Made),
             ("key", Value::String(key)) => said.key = Some(KeyWish::Given(key)),
+            ("grants", Value::Doc(grants)) => {
+                for (store, role) in grants {
+                    said.grants.push((store, read_grant(store, role)?));
+                }
+            }
             _ => {
                 let (name, kind) = (shown(name), value.type_name());
                 return Err(bad(format!("a user is {wanted}; not {name} of type {kind}")));
@@ -138,11 +226,38 @@ fn read<'a>(bytes: &'a [u8], wanted: &str) -> Result<Said<'a>, Refusal> {
     Ok(said)
 }
 
+fn read_grant(store: &str, role: Value<'_>) -> Result<Option<Role>, Refusal> {
+    let role = match role {
+        Value::Null => return Ok(None),
+        Value::String(role) => role_of(role)?,
+        other => {
+            return Err(bad(format!(
+                "the grant for store {} is a role or null, not {}",
+                shown(store),
+                other.type_name()
+            )));
+        }
+    };
+    if role == Role::Admin {
+        let message = format!(
+            "nobody can be admin of store {} alone: grant none, read_only or read_write",
+            shown(store)
+        );
+        return Err(bad(message));
+    }
+    Ok(Some(role))
+}
+
+fn role_of(name: &str) -> Result<Role, Refusal> {
+    let unknown = || bad(format!("there is no role {}: {}", shown(name), roles()));
+    Role::from_name(name).ok_or_else(unknown)
+}
+
 fn roles() -> String {
     let names = Role::ALL.map(Role::name).join(", ");
     format!("say one of {names}")
 }
 
-fn bad(message: String) -> Refusal {
+pub(super) fn bad(message: String) -> Refusal {
     Refusal::new(Status::BadUser, message)
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use lsm::KeyspaceId;
 use parking_lot::Mutex;
 use platform::Clock;
 use proto::Status;
@@ -73,7 +74,7 @@ pub(crate) struct Desk {
     open: AtomicUsize,
     limits: CursorLimits,
     next: AtomicU64,
-    slow: Mutex<VecDeque<SlowQuery>>,
+    slow: Mutex<VecDeque<(Principal, SlowQuery)>>,
     slow_count: AtomicU64,
     /// Microseconds from which on a query is slow; 0: none is.
     slow_micros: u64,
@@ -157,7 +158,8 @@ impl Desk {
         Running { desk: self, id, work: Some(work), returned: None }
     }
 
-    /// Goes on with a query that waits: it runs again, and its time runs anew.
+    /// Goes on with a query that waits: it runs again, and its time runs anew. Gives the
+    /// stores it shows too.
     ///
     /// # Errors
     /// The session has no such cursor; another request reads from it.
@@ -165,9 +167,9 @@ impl Desk {
         &self,
         who: &Principal,
         cursor: u64,
-    ) -> Result<(Running<'_>, Stream, PageSize), QueryError> {
+    ) -> Result<(Running<'_>, Stream, PageSize, Vec<KeyspaceId>), QueryError> {
         let now = self.clock.monotonic_nanos();
-        let Waiting { stream, work, size } =
+        let Waiting { stream, work, size, stores } =
             match self.change(|table| table.take(cursor, who, now, self.limits.idle_nanos)) {
                 Taken::Waiting(waiting) => *waiting,
                 Taken::Busy => {
@@ -183,7 +185,7 @@ impl Desk {
             };
         let running = Running { desk: self, id: cursor, work: Some(work), returned: None };
         running.work().go_on()?;
-        Ok((running, stream, size))
+        Ok((running, stream, size, stores))
     }
 
     /// Lets go of a cursor.
@@ -202,6 +204,13 @@ impl Desk {
         if self.open.load(Relaxed) > 0 {
             drop(self.change(|table| table.end_session(who)));
         }
+    }
+
+    /// Ends the queries that are to go, by whose they are and, of those that wait, which
+    /// stores they show: those that wait at once, those that run after a bounded piece of
+    /// work.
+    pub(crate) fn end_where(&self, goes: impl FnMut(&Principal, &[KeyspaceId]) -> bool) {
+        drop(self.change(|table| table.end_where(goes)));
     }
 
     /// Lets go of some cursors that nobody fetched from for long. `true`: there may be
@@ -242,12 +251,15 @@ impl Desk {
         !matches!(self.change(|table| table.cancel(id, who)), Ended::Unknown)
     }
 
-    /// The last slow queries, oldest first, of those with a number beyond `after`.
-    pub(crate) fn slow(&self, after: u64) -> Vec<SlowQuery> {
+    /// The last slow queries, oldest first, of those with a number beyond `after`; with
+    /// `who`, those of that user.
+    pub(crate) fn slow(&self, after: u64, who: Option<&Principal>) -> Vec<SlowQuery> {
         if self.slow_count() <= after {
             return Vec::new();
         }
-        self.slow.lock().iter().filter(|slow| slow.number > after).cloned().collect()
+        let slow = self.slow.lock();
+        let theirs = slow.iter().filter(|(by, _)| who.is_none_or(|who| who.is_user_of(by)));
+        theirs.filter(|(_, slow)| slow.number > after).map(|(_, slow)| slow.clone()).collect()
     }
 
     /// How many queries were slow so far.
@@ -261,8 +273,10 @@ impl Desk {
         if self.slow_micros == 0 || figures.micros < self.slow_micros {
             return;
         }
-        let told = self.table.lock().get(id).map(|it| (it.who.name().to_owned(), it.text.clone()));
-        let (user, text) = told.unwrap_or_default();
+        let told = self.table.lock().get(id).map(|it| (it.who.clone(), it.text.clone()));
+        // One that was ended from without is listed no more.
+        let Some((who, text)) = told else { return };
+        let user = who.name().to_owned();
         let mut plan = work.way().map(ToString::to_string).unwrap_or_default();
         if work.has_turned() {
             plan.push_str("; given up for another way");
@@ -273,7 +287,7 @@ impl Desk {
         if slow.len() == SLOW {
             slow.pop_front();
         }
-        slow.push_back(SlowQuery { number, user, text, plan, ended, returned, figures });
+        slow.push_back((who, SlowQuery { number, user, text, plan, ended, returned, figures }));
     }
 }
 
@@ -293,15 +307,21 @@ impl Running<'_> {
         self.work.as_ref().expect("it is taken out only by who consumes this")
     }
 
-    /// Waits with what is left of its rows; the number of its cursor.
+    /// Waits with what is left of its rows, which are of these stores; the number of its
+    /// cursor.
     ///
     /// # Errors
     /// There is no room for another cursor; it was cancelled. It has ended then.
-    pub(crate) fn wait(mut self, stream: Stream, size: PageSize) -> Result<u64, QueryError> {
+    pub(crate) fn wait(
+        mut self,
+        stream: Stream,
+        size: PageSize,
+        stores: Vec<KeyspaceId>,
+    ) -> Result<u64, QueryError> {
         let (desk, id) = (self.desk, self.id);
         let work = self.work.take().expect("it is taken out only here, and this is consumed");
         desk.look_back(id, &work, self.returned);
-        let waiting = Box::new(Waiting { stream, work, size });
+        let waiting = Box::new(Waiting { stream, work, size, stores });
         let now = desk.clock.monotonic_nanos();
         let limits = &desk.limits;
         let (parked, gone) = desk.change(|table| {

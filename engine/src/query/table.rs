@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use lsm::KeyspaceId;
 use proto::Status;
 
 use super::desk::RunningQuery;
@@ -38,6 +39,8 @@ pub(super) struct Waiting {
     pub(super) stream: Stream,
     pub(super) work: Work,
     pub(super) size: PageSize,
+    /// The stores whose documents it shows.
+    pub(super) stores: Vec<KeyspaceId>,
 }
 
 /// A query that runs or waits.
@@ -286,6 +289,23 @@ impl Table {
         }
         entry.cancelled.store(true, Relaxed);
         Ended::Told
+    }
+
+    /// Ends the queries that are to go, by whose they are and, of those that wait, which
+    /// stores they show.
+    pub(super) fn end_where(
+        &mut self,
+        mut goes: impl FnMut(&Principal, &[KeyspaceId]) -> bool,
+    ) -> Vec<Entry> {
+        let goes = |(id, entry): (&u64, &Entry)| {
+            let waiting = entry.cursor.as_ref().and_then(|cursor| cursor.waiting.as_ref());
+            let stores = waiting.map_or(&[][..], |waiting| waiting.stores.as_slice());
+            goes(&entry.who, stores).then_some(*id)
+        };
+        let ids: Vec<u64> = self.queries.iter().filter_map(goes).collect();
+        let ended = ids.into_iter().map(|id| self.end(id, |_| true));
+        let gone = |ended| if let Ended::Gone(entry) = ended { Some(*entry) } else { None };
+        ended.filter_map(gone).collect()
     }
 
     /// Ends the cursors of a session.

@@ -49,11 +49,17 @@ fn a_session_authenticates_once() {
 
 /// For each operation, a request that would be carried out if the role allowed it.
 fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Request<'a>> {
-    static DDL: LazyLock<[Vec<u8>; 4]> = LazyLock::new(|| {
-        [r#"{"fields": ["a"]}"#, r#"{"ttl": null}"#, r#"{"role": "read_only"}"#, r#"{"next": 7}"#]
-            .map(doc)
+    static DDL: LazyLock<[Vec<u8>; 5]> = LazyLock::new(|| {
+        [
+            r#"{"fields": ["a"]}"#,
+            r#"{"ttl": null}"#,
+            r#"{"role": "read_only"}"#,
+            r#"{"next": 7}"#,
+            r#"{"name": "ci"}"#,
+        ]
+        .map(doc)
     });
-    let [definition, change, user, sequence] = &*DDL;
+    let [definition, change, user, sequence, key_of_user] = &*DDL;
     let (store, key) = ("s", proto::Key(1));
     vec![
         Request::Ping,
@@ -94,6 +100,8 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         Request::DescribeStore { store },
         Request::AlterSequence { sequence: "q", change: sequence },
         Request::FormatQuery { text: "s" },
+        Request::CreateKey { user: "bob", definition: key_of_user },
+        Request::RevokeKey { user: "bob", key: "none", if_exists: true },
     ]
 }
 
@@ -102,11 +110,11 @@ fn every_role_does_what_it_may_and_nothing_else() {
     let (batch, document) = (batch(&[(None, "{}")]), doc("{}"));
     let requests = each(&batch, &document);
     for (who, expected) in [
-        (Principal::new("u", Role::None), "y-------------------------------------"),
-        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy------------yyyyyy----y-y"),
-        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--------yyyyyyy----y-y"),
-        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yyyyyyy----y-y"),
-        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
+        (Principal::new("u", Role::None), "y---------------------------------------"),
+        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy------------yyyyyy----y-y--"),
+        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--------yyyyyyy----y-y--"),
+        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yyyyyyy----y-y--"),
+        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
     ] {
         let mut found = String::new();
         for request in &requests {
@@ -170,7 +178,7 @@ proptest! {
     #[test]
     fn nonsense_always_gets_one_well_formed_reply(
         packets in proptest::collection::vec(
-            (any::<bool>(), 0u16..40, proptest::collection::vec(any::<u8>(), 0..120)),
+            (any::<bool>(), 0u16..44, proptest::collection::vec(any::<u8>(), 0..120)),
             1..20,
         )
     ) {

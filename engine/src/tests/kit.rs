@@ -7,6 +7,8 @@ use proto::doc::Doc;
 use proto::request::BatchBuf;
 use proto::{Key, Reply, Request, Status, json};
 
+use crate::audit::Deed;
+use crate::auth::HashedKey;
 use crate::{BackupTarget, Engine, Limits, Options, Principal, Role, SyncMode};
 
 /// 2023-11-14, in microseconds.
@@ -17,7 +19,11 @@ pub(super) fn options() -> Options {
 }
 
 pub(super) fn open_on(disk: Arc<SimDisk>, options: Options) -> Engine {
-    let clock = Arc::new(SimClock::new(NOW));
+    open_at(Arc::new(SimClock::new(NOW)), disk, options)
+}
+
+/// With a clock of the test's.
+pub(super) fn open_at(clock: Arc<SimClock>, disk: Arc<SimDisk>, options: Options) -> Engine {
     Engine::open(disk, clock, Arc::new(SimEntropy::new(1)), options).unwrap()
 }
 
@@ -57,9 +63,11 @@ pub(super) fn admin() -> Principal {
 
 /// Makes a user whom no key lets in, without the time a hash takes.
 pub(super) fn put_user(engine: &Engine, name: &str, role: Role) {
-    let made =
-        |draft: &mut crate::catalog::Draft| draft.create_user(name, role, "no hash", false, 0);
-    assert_eq!(engine.catalogs.change(&engine.lsm, made), Ok(true));
+    let made = |draft: &mut crate::catalog::Draft| {
+        let key = HashedKey { id: None, hash: "no hash".to_owned(), made: None };
+        draft.create_user(name, role, &[], key, false, 0)
+    };
+    assert_eq!(engine.catalogs.change(&engine.lsm, &Deed::unseen(), made), Ok(true));
 }
 
 /// What a reply said, owned.

@@ -1,10 +1,12 @@
 //! The engine as its callers see it: packets in, packets out, on a simulated disk.
 
 mod altered;
+mod audit;
 mod backup;
 mod cursors;
 mod dispatch;
 mod documents;
+mod grants;
 mod index_model;
 mod indexes;
 mod kit;
@@ -20,5 +22,6 @@ mod sequences;
 mod statistics;
 mod stores;
 mod tending;
+mod user_keys;
 mod users;
 mod verify;

@@ -290,19 +290,34 @@ fn index(keyspace: i64) -> Vec<u8> {
     doc.finish().unwrap()
 }
 
+/// A user with a grant in a store.
+fn granted(keyspace: &str) -> Vec<u8> {
+    let mut doc = DocBuf::new();
+    doc.push("role", "none").push("created_at", proto::doc::Value::DateTime(5));
+    doc.doc("grants", |doc| {
+        doc.push(keyspace, "read_only");
+    });
+    doc.array("keys", |_| ());
+    doc.finish().unwrap()
+}
+
 #[test]
 fn a_catalog_that_cannot_be_read_is_not_opened() {
-    let good: (&[u8], Vec<u8>) = (&[0], head(2, 17));
+    let good: (&[u8], Vec<u8>) = (&[0], head(3, 17));
     assert!(with_catalog(&[good.clone(), (b"\x01s", store(16))]).is_ok());
+    let user = (&b"\x02u"[..], granted("16"));
+    assert!(with_catalog(&[good.clone(), (b"\x01s", store(16)), user]).is_ok());
     for (records, words) in [
-        (vec![(&[0][..], head(3, 17))], "newer version (format 3, known 2)"),
-        (vec![(&[0][..], head(1, 17))], "format 1, this program reads 2 only"),
+        (vec![(&[0][..], head(4, 17))], "newer version (format 4, known 3)"),
+        (vec![(&[0][..], head(2, 17))], "format 2, this program reads 3 only"),
         (vec![good.clone(), (b"\x03\0\0\0\x10i", store(16))], "the record of index"),
         (vec![good.clone(), (b"\x03\0\0\0\x10i", index(17))], r"its record \x03"),
         (vec![good.clone(), (b"\x01s", store(16)), (b"\x03\0\0\0\x10i", index(17))], "too low"),
         (vec![good.clone(), (b"\x01s", vec![1, 2, 3])], r"its record \x01s"),
         (vec![good.clone(), (b"\x01s", store(3))], r"its record \x01s"),
         (vec![good.clone(), (b"\x09s", store(16))], r"its record \ts"),
+        (vec![good.clone(), (b"\x02u", granted("17"))], r"its record \x02u"),
+        (vec![good.clone(), (b"\x02u", granted("s"))], r"its record \x02u"),
         (vec![good, (b"\x01s", store(17))], "missing or too low"),
         (vec![(b"\x01s", store(16))], "missing or too low"),
     ] {

@@ -44,13 +44,13 @@ fn queries_are_listed_and_cancelled_by_their_users_and_by_admins() {
 fn one_that_is_being_read_is_read_by_nobody_else_and_told_to_end() {
     let engine = filled(small(), 10);
     let cursor = opened(&engine, &admin(), "s.orderBy(n)");
-    let (running, rows, size) = engine.queries.resume(&admin(), cursor).unwrap();
+    let (running, rows, size, stores) = engine.queries.resume(&admin(), cursor).unwrap();
     let listed = &engine.running_queries()[0];
     assert_eq!((listed.id, listed.waits), (cursor, false));
     refused(&engine, fetch(cursor), Status::Busy, &["another request"]);
     assert_eq!(figure(&engine, "open_cursors"), 1, "it counts");
     assert_eq!(done(&engine, Request::CloseCursor { cursor }), Said::Empty);
-    let refusal: crate::Refusal = running.wait(rows, size).unwrap_err().into();
+    let refusal: crate::Refusal = running.wait(rows, size, stores).unwrap_err().into();
     assert_eq!(refusal.status, Status::Timeout);
     assert!(refusal.message.contains("was cancelled"), "{refusal}");
     assert_eq!(held(&engine), [0; 4]);
@@ -109,4 +109,11 @@ fn slow_queries_are_numbered_with_their_user_and_way() {
     assert!(slow[0].figures.examined > 0 && slow[1].figures.examined == 0);
     assert_eq!(engine.slow_queries_after(4).len(), 2);
     assert!(engine.slow_queries_after(6).is_empty());
+    // The stats tell of them to who asked them, and to admins.
+    let told = |who: &Principal| {
+        let Said::Document(text) = ask_as(&engine, who, Request::Stats) else { panic!() };
+        text.contains("last_slow_queries")
+    };
+    assert!(told(&ann) && told(&admin()));
+    assert!(!told(&Principal::new("bob", Role::ReadWrite)) && !told(&Principal::service("ann")));
 }

@@ -3,6 +3,8 @@
 use proto::{Key, Request, Status};
 
 use super::kit::*;
+use crate::audit::Deed;
+use crate::auth::Wanted;
 
 fn list(engine: &crate::Engine) -> Vec<String> {
     match done(engine, Request::List) {
@@ -84,13 +86,13 @@ fn who_loaded_the_catalog_before_a_change_finds_what_its_snapshot_has() {
 
     // The old catalog with a snapshot taken since: as after the changes.
     let now = engine.lsm.snapshot().unwrap();
-    let refusal = engine.catalogs.resolve(&before, &now, "s").unwrap_err();
+    let refusal = engine.catalogs.resolve(&before, &now, Wanted::own("s")).unwrap_err();
     assert_eq!(refusal.status, Status::UnknownStore);
-    assert!(engine.catalogs.resolve(&before, &now, "t").is_ok());
+    assert!(engine.catalogs.resolve(&before, &now, Wanted::own("t")).is_ok());
     // With the old snapshot: as before them.
-    assert!(engine.catalogs.resolve(&before, &snapshot, "s").is_ok());
-    assert!(engine.catalogs.resolve(&before, &snapshot, "t").is_err());
-    assert!(engine.catalogs.resolve(&before, &now, &"t".repeat(5000)).is_err());
+    assert!(engine.catalogs.resolve(&before, &snapshot, Wanted::own("s")).is_ok());
+    assert!(engine.catalogs.resolve(&before, &snapshot, Wanted::own("t")).is_err());
+    assert!(engine.catalogs.resolve(&before, &now, Wanted::own(&"t".repeat(5000))).is_err());
 }
 
 #[test]
@@ -170,7 +172,7 @@ fn a_store_is_described_with_its_schema_as_it_was_set() {
     let set = |draft: &mut crate::catalog::Draft| {
         draft.set_schema("s", Some(crate::catalog::Schema::parse(&schema)?))
     };
-    engine.catalogs.change(&engine.lsm, set).unwrap();
+    engine.catalogs.change(&engine.lsm, &Deed::unseen(), set).unwrap();
     let words = &["raise limits.max_message_size"];
     let describe = Request::DescribeStore { store: "s" };
     refused(&engine, describe, Status::ResultTooLarge, words);

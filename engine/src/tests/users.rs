@@ -3,6 +3,7 @@
 use proto::{Request, Status};
 
 use super::kit::*;
+use crate::audit::Deed;
 use crate::{Engine, Principal, Role};
 
 const KEY: &str = "correct-horse-battery";
@@ -187,7 +188,7 @@ fn what_is_no_user_is_refused_and_no_key_is_told() {
     }
     let nothing = doc("{}");
     let empty = Request::AlterUser { user: "u12", change: &nothing };
-    refused(&engine, empty, Status::BadUser, &["the change is empty"]);
+    refused(&engine, empty, Status::BadUser, &["the change is empty: say role, grants or key"]);
 }
 
 #[test]
@@ -213,7 +214,7 @@ fn the_last_admin_stays() {
     }
     alter(&engine, "zoe", r#"{"role": "admin"}"#);
     done(&engine, drop_user("admin"));
-    assert_eq!(engine.ensure_admin(), Ok(None), "there are users: no other admin is made");
+    assert_eq!(engine.ensure_admin(), Ok(None), "there is one: no other admin is made");
 }
 
 #[test]
@@ -228,12 +229,12 @@ fn a_dropped_user_is_out_at_the_next_request_and_one_made_anew_is_another() {
     let Said::Page(_, cursor) = ask_as(&engine, &ann, stream) else { panic!() };
     assert_eq!(engine.running_queries().len(), 1);
     done(&engine, drop_user("ann"));
+    assert_eq!(engine.running_queries(), [], "its cursor went with it");
     out(&ask_as(&engine, &ann, Request::Fetch { cursor }), "user \"ann\" was dropped");
     out(&ask_as(&engine, &ann, Request::Ping), "was dropped");
-    assert_eq!(engine.running_queries(), [], "its cursor went with it");
     assert!(engine.authenticate("ann", KEY).is_err());
     create_user(&engine, "ann", Role::ReadOnly);
-    out(&ask_as(&engine, &ann, Request::List), "connect again");
+    out(&ask_as(&engine, &ann, Request::List), "made anew: connect again");
     let again = engine.authenticate("ann", KEY).unwrap();
     assert!(matches!(ask_as(&engine, &again, Request::List), Said::Rows(..)));
 }
@@ -245,6 +246,7 @@ fn another_role_holds_for_open_sessions_and_their_cursors_go_on() {
         insert(&engine, key, "{}");
     }
     create_user(&engine, "ann", Role::ReadWrite);
+    put_user(&engine, "root", Role::Admin);
     let ann = engine.authenticate("ann", KEY).unwrap();
     let stream = Request::Stream { rows: 1, bytes: 0, text: "s", parameters: None };
     let Said::Page(_, cursor) = ask_as(&engine, &ann, stream) else { panic!() };
@@ -253,12 +255,13 @@ fn another_role_holds_for_open_sessions_and_their_cursors_go_on() {
     alter(&engine, "ann", r#"{"role": "read_only"}"#);
     refused_as(&engine, &ann, query(write), Status::Forbidden, &["ann", "read_only"]);
     assert!(matches!(ask_as(&engine, &ann, Request::Fetch { cursor }), Said::Page(..)));
-    alter(&engine, "ann", r#"{"role": "none"}"#);
-    refused_as(&engine, &ann, Request::Fetch { cursor }, Status::Forbidden, &["none"]);
     alter(&engine, "ann", r#"{"role": "admin"}"#);
     assert_eq!(ask_as(&engine, &ann, create("t")), Said::Empty);
     let Said::Rows(all, _) = ask_as(&engine, &ann, Request::RunningQueries) else { panic!() };
     assert_eq!(all.len(), 1, "an admin sees all, their own too: {all:?}");
+    alter(&engine, "ann", r#"{"role": "none"}"#);
+    refused_as(&engine, &ann, Request::Fetch { cursor }, Status::Forbidden, &["none"]);
+    assert_eq!(engine.running_queries(), [], "who may not read has no query that waits");
 }
 
 #[test]
@@ -270,7 +273,7 @@ fn a_new_key_ends_the_other_sessions_and_everybody_may_give_themselves_one() {
         let said = alter_as(&engine, &first, role.name(), r#"{"key": "a-key-of-my-own-choice"}"#);
         assert_eq!(said, Said::Document(format!(r#"{{"name":"{}"}}"#, role.name())));
         assert_eq!(ask_as(&engine, &first, Request::Ping), Said::Empty, "who changed it goes on");
-        out(&ask_as(&engine, &second, Request::Ping), "was changed: connect again");
+        out(&ask_as(&engine, &second, Request::Ping), "was changed or revoked: connect again");
         assert!(engine.authenticate(role.name(), KEY).is_err());
         let third = engine.authenticate(role.name(), "a-key-of-my-own-choice").unwrap();
         let made = alter_as(&engine, &third, role.name(), r#"{"key": null}"#);
@@ -320,7 +323,7 @@ fn nothing_shown_of_a_user_has_its_hash() {
     let engine = open();
     create_user(&engine, "ann", Role::ReadOnly);
     let catalog = engine.catalogs.read();
-    assert!(catalog.users["ann"].key_hash.starts_with("$argon2id$"));
+    assert!(catalog.users["ann"].keys[0].hash.starts_with("$argon2id$"));
     let shown = format!("{catalog:?} {:?}", engine.authenticate("ann", KEY).unwrap());
     assert!(shown.contains("ReadOnly") && !shown.contains("argon2"), "{shown}");
 }
@@ -334,25 +337,26 @@ fn who_was_shut_out_while_a_request_was_on_its_way_changes_nothing() {
     create_user(&engine, "root", Role::Admin);
     let enter = |name| engine.authenticate(name, KEY).unwrap();
     let (ann, bob) = (enter("ann"), enter("bob"));
+    let unseen = Deed::unseen();
     // when one gets another key, and the other another role,
     alter(&engine, "ann", r#"{"key": "another-key-for-ann"}"#);
     alter(&engine, "bob", r#"{"role": "read_only"}"#);
     // then what they asked for is refused,
     let key = doc(r#"{"key": "the-key-of-a-stranger"}"#);
-    let refused = engine.alter_user(&ann, "ann", &key).unwrap_err();
+    let refused = engine.alter_user(&unseen, &ann, "ann", &key).unwrap_err();
     assert_eq!(refused.status, Status::NotAuthenticated, "{}", refused.message);
     let user = doc(r#"{"role": "admin"}"#);
     for refused in [
-        engine.create_user(&bob, "eve", false, &user).unwrap_err(),
-        engine.alter_user(&bob, "bob", &user).unwrap_err(),
-        engine.drop_user(&bob, "ann", false).unwrap_err(),
+        engine.create_user(&unseen, &bob, "eve", false, &user).unwrap_err(),
+        engine.alter_user(&unseen, &bob, "bob", &user).unwrap_err(),
+        engine.drop_user(&unseen, &bob, "ann", false).unwrap_err(),
     ] {
         assert_eq!(refused.status, Status::Forbidden, "{}", refused.message);
     }
     // and a user made anew is not the one that was dropped.
     done(&engine, drop_user("ann"));
     create_user(&engine, "ann", Role::ReadOnly);
-    let refused = engine.alter_user(&ann, "ann", &key).unwrap_err();
+    let refused = engine.alter_user(&unseen, &ann, "ann", &key).unwrap_err();
     assert_eq!(refused.status, Status::NotAuthenticated, "{}", refused.message);
     assert_eq!(users(&engine).len(), 3, "{:?}", users(&engine));
 }

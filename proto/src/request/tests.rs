@@ -44,6 +44,8 @@ fn every_request(batch: &BatchBuf) -> Vec<Request<'_>> {
         Request::DescribeStore { store },
         Request::AlterSequence { sequence: "n", change: DOC },
         Request::FormatQuery { text: "flights.count( )" },
+        Request::CreateKey { user: "ann", definition: DOC },
+        Request::RevokeKey { user: "ann", key: "ci", if_exists: true },
     ]
 }
 
@@ -126,6 +128,10 @@ fn requests_about_users_and_what_came_with_them_are_these_bytes() {
     let alter = Request::AlterSequence { sequence: "n", change: DOC };
     assert_eq!(body(alter), [&[1, 0, b'n'][..], DOC].concat());
     assert_eq!(body(Request::FormatQuery { text: "s" }), [1, 0, 0, 0, b's']);
+    let create = Request::CreateKey { user: "u", definition: DOC };
+    assert_eq!(body(create), [&[1, 0, b'u'][..], DOC].concat());
+    let revoke = Request::RevokeKey { user: "u", key: "ab", if_exists: true };
+    assert_eq!(body(revoke), [1, 0, b'u', 2, 0, b'a', b'b', 1]);
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn options() -> Options {
         max_session_cursors: 2,
         ..Limits::default()
     };
-    Options { storage, limits, backup: None }
+    Options { storage, limits, ..Options::default() }
 }
 
 /// Any bytes as packets of one session, one behind the other, carried out by an engine

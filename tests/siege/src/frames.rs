@@ -91,7 +91,8 @@ impl Frames {
             let parameters = Some(&doc[..]);
             whole.push(encoded(0, &Request::Query { text, parameters: None }));
             whole.push(encoded(0, &Request::Query { text, parameters }));
-            whole.push(encoded(0, &Request::Stream { rows: 2, bytes: 500, text, parameters: None }));
+            whole
+                .push(encoded(0, &Request::Stream { rows: 2, bytes: 500, text, parameters: None }));
         }
         Ok(Frames { whole, dice: Dice::new(seed) })
     }

@@ -43,7 +43,8 @@ pub struct Latency {
 
 impl Honest {
     pub async fn start(victim: &Victim) -> Result<Honest, String> {
-        let (felt, ended) = (Arc::new(Mutex::new(Felt::default())), Arc::new(AtomicBool::new(false)));
+        let (felt, ended) =
+            (Arc::new(Mutex::new(Felt::default())), Arc::new(AtomicBool::new(false)));
         let asking = std::thread::spawn({
             let (felt, ended) = (Arc::clone(&felt), Arc::clone(&ended));
             let (way, key) = (victim.way.clone(), victim.admin_key.clone());

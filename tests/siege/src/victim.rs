@@ -52,8 +52,7 @@ impl Victim {
         let admin_key = read("admin.key")?.trim().to_owned();
         let way = Way { address: planck.wire, tls: trust(&dir.path().join("tls/cert.pem"))? };
         let memory = Memory::watch(planck.pid());
-        let mut victim =
-            Victim { planck, way, admin_key, key: String::new(), memory, _dir: dir };
+        let mut victim = Victim { planck, way, admin_key, key: String::new(), memory, _dir: dir };
         victim.furnish().await?;
         Ok(victim)
     }

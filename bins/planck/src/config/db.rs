@@ -31,6 +31,8 @@ type Idle = Number<100, { 365 * DAY }>;
 type Attempts = Number<1, 1000>;
 type Lockout = Number<1000, { 30 * DAY }>;
 type Multiplier = Number<1, 10>;
+type AuditFile = Size<{ 64 * KIB }, { GIB }>;
+type AuditKeep = Number<2, 10_000>;
 type Ratio = Number<1, 100>;
 type Keep = Number<1, 1000>;
 type Pinned = Size<0, { 1024 * 1024 * GIB }>;
@@ -52,6 +54,7 @@ settings! {
         @backup: Backup;
         @limits: Limits;
         @security: Security;
+        @audit: Audit;
         @tls: Tls;
         @logging: Logging;
     }
@@ -151,6 +154,14 @@ settings! {
         max_failed_attempts: Attempts = Attempts::of(5), 5, Attempts::allowed(), "failed log-ins from one address before it is locked out";
         lockout_duration_ms: Lockout = Lockout::of(900_000), "900000 (15 minutes)", Lockout::allowed(), "how long, the first time";
         lockout_multiplier: Multiplier = Multiplier::of(2), 2, Multiplier::allowed(), "how many times longer each further time";
+    }
+}
+
+settings! {
+    /// The audit log, in `data/audit/`.
+    Audit {
+        file_size: AuditFile = AuditFile::of(16 * MIB), "16MiB", AuditFile::allowed(), "a file of the audit log; `planck audit verify` checks it";
+        keep: AuditKeep = AuditKeep::of(64), 64, AuditKeep::allowed(), "how many files are kept; the oldest is removed when there is one more";
     }
 }
 

@@ -9,6 +9,7 @@ mod export;
 mod format;
 mod import;
 mod index;
+mod key;
 mod list;
 mod ping;
 mod queries;
@@ -63,7 +64,7 @@ enum Command {
     /// Make, change, remove and show sequences, and take numbers of them
     #[command(subcommand)]
     Sequence(sequence::Sequence),
-    /// Make, change, remove and show users
+    /// Make, change, remove and show users, their grants and keys
     #[command(subcommand)]
     User(user::User),
     Format(format::Format),

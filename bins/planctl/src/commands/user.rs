@@ -1,4 +1,4 @@
-//! `planctl user create|alter|drop|list`.
+//! `planctl user create|alter|drop|list`, and `planctl user key create|revoke` (`key.rs`).
 //!
 //! What must stay true: a key is never an argument, where other users of the machine
 //! would see it. One that is made goes to standard output, once, or into a file that is
@@ -26,6 +26,7 @@ pub(crate) enum User {
     #[command(
         after_help = "Examples:\n  planctl user create ann --role read_only --save-key ann.key --dir ./service\n  \
                             planctl user create app --role read_write --use-key app.key --dir ./service\n  \
+                            planctl user create cid --role none --grant orders=read_only --dir ./service\n  \
                             planctl list --user ann --key-file ann.key --dir ./service\n\n\
                             Without --use-key the service makes a key of 256 random bits and tells \
                             it once: into the file of --save-key, or else on standard output."
@@ -39,24 +40,35 @@ pub(crate) enum User {
         /// Do nothing, and succeed, if there is one of that name and role; its key stays
         #[arg(long)]
         if_not_exists: bool,
+        /// Another role in one store, upwards or downwards; may be said again
+        #[arg(long, value_name = "STORE=ROLE", value_parser = grant)]
+        grant: Vec<(String, Role)>,
         #[command(flatten)]
         key: KeyFiles,
     },
-    /// Give a user another role or key
+    /// Give a user another role, other grants, or another key
     #[command(
         after_help = "Examples:\n  planctl user alter ann --role read_write --dir ./service\n  \
+                            planctl user alter ann --grant orders=read_write --revoke salaries --dir ./service\n  \
                             planctl user alter ann --new-key --save-key ann.new --dir ./service\n  \
                             planctl user alter ann --use-key ann.new --user ann --key-file ann.key --dir ./service\n\n\
-                            Everybody may give themselves another key. It ends their other \
-                            sessions; another role holds for open sessions from their next request \
-                            on."
+                            Everybody may give themselves another key. It takes the place of all \
+                            their keys and ends their other sessions ('planctl user key' makes one \
+                            beside them); another role or grant holds for open sessions from their \
+                            next request on."
     )]
     Alter {
         /// The user
         name: String,
         /// What they may do from now on
-        #[arg(long, required_unless_present_any = ["new_key", "use_key"])]
+        #[arg(long, required_unless_present_any = ["new_key", "use_key", "grant", "revoke"])]
         role: Option<Role>,
+        /// Another role in one store, upwards or downwards; may be said again
+        #[arg(long, value_name = "STORE=ROLE", value_parser = grant)]
+        grant: Vec<(String, Role)>,
+        /// Take the grant for a store away, so that their role holds there; may be said again
+        #[arg(long, value_name = "STORE")]
+        revoke: Vec<String>,
         /// Let the service make them another key
         #[arg(long, conflicts_with = "use_key")]
         new_key: bool,
@@ -72,9 +84,41 @@ pub(crate) enum User {
         #[arg(long)]
         if_exists: bool,
     },
-    /// Show the users and their roles
+    /// Show the users, their roles and grants, and the names of their keys
     #[command(after_help = "Example:\n  planctl user list --dir ./service")]
     List,
+    /// Make one more key, or revoke one, so that one is changed for another without a break
+    #[command(subcommand)]
+    Key(super::key::Key),
+}
+
+/// `STORE=ROLE`.
+fn grant(text: &str) -> Result<(String, Role), String> {
+    let (store, role) = text.split_once('=').ok_or("say STORE=ROLE, such as orders=read_only")?;
+    match Role::from_str(role, false) {
+        Ok(Role::Admin) | Err(_) => {
+            Err(format!("{role:?} cannot be granted: say none, read_only or read_write"))
+        }
+        Ok(role) => Ok((store.to_owned(), role)),
+    }
+}
+
+/// Puts grants, and those to be taken away, into a request.
+fn put_grants(
+    doc: &mut DocBuf,
+    grants: &[(String, Role)],
+    revoked: &[String],
+) -> Result<(), Failure> {
+    if grants.is_empty() && revoked.is_empty() {
+        return Ok(());
+    }
+    let mut all = DocBuf::new();
+    all.extend(grants.iter().map(|(store, role)| (store.as_str(), role.name().into())));
+    all.extend(revoked.iter().map(|store| (store.as_str(), Value::Null)));
+    // A store that is named twice is refused here.
+    let all = all.finish().map_err(|e| Failure::usage(e.to_string()))?;
+    doc.push("grants", Doc::trusted(&all));
+    Ok(())
 }
 
 /// What a user may do.
@@ -118,9 +162,10 @@ impl User {
     pub(crate) fn run(&self, global: &Global) -> Result<(), Failure> {
         let mut doc = DocBuf::new();
         match self {
-            User::Create { name, role, if_not_exists, key } => {
-                let (key, saved) = key.open(*if_not_exists)?;
+            User::Create { name, role, if_not_exists, grant, key } => {
                 doc.push("role", role.name());
+                put_grants(&mut doc, grant, &[])?;
+                let (key, saved) = key.open(*if_not_exists)?;
                 doc.extend(key.as_deref().map(|key| ("key", key.into())));
                 let definition = doc.finish().map_err(|e| Failure::usage(e.to_string()))?;
                 let if_not_exists = *if_not_exists;
@@ -128,12 +173,13 @@ impl User {
                     Request::CreateUser { user: name, if_not_exists, definition: &definition };
                 ask(global, name, &request, saved)
             }
-            User::Alter { name, role, new_key, key } => {
+            User::Alter { name, role, grant, revoke, new_key, key } => {
                 if key.save_key.is_some() && !new_key {
                     return Err(Failure::usage(
                         "--save-key is for a key that is made: say --new-key",
                     ));
                 }
+                put_grants(&mut doc, grant, revoke)?;
                 let (key, saved) = key.open(false)?;
                 doc.extend(role.map(|role| ("role", role.name().into())));
                 doc.extend(key.as_deref().map(|key| ("key", key.into())));
@@ -149,6 +195,7 @@ impl User {
             User::List => {
                 query::show(&open(global)?.ask(&Request::ListUsers)?.reply()?, global.json)
             }
+            User::Key(command) => command.run(global),
         }
     }
 }
@@ -168,7 +215,7 @@ impl KeyFiles {
 }
 
 /// Asks, and gives the key that was made to whom it belongs.
-fn ask(
+pub(super) fn ask(
     global: &Global,
     name: &str,
     request: &Request<'_>,
@@ -180,6 +227,7 @@ fn ask(
     let key = doc.get("key").and_then(|v| v.as_str());
     let what = match (request, doc.get("created").and_then(|v| v.as_bool())) {
         (_, Some(false)) => "there already, with its key",
+        (Request::CreateKey { .. }, _) => "given one more key",
         (Request::CreateUser { .. }, _) => "created",
         _ => "changed",
     };
@@ -213,14 +261,14 @@ fn ask(
 }
 
 /// A file made for a key; removed unless one is put into it.
-struct Saved<'p> {
+pub(super) struct Saved<'p> {
     path: &'p Path,
     file: File,
     kept: bool,
 }
 
 impl<'p> Saved<'p> {
-    fn begin(path: &'p Path) -> Result<Saved<'p>, Failure> {
+    pub(super) fn begin(path: &'p Path) -> Result<Saved<'p>, Failure> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         let file = file.map_err(|e| Failure::file("make", path, &e))?;
         Ok(Saved { path, file, kept: false })

@@ -5,6 +5,7 @@ use proto::{Key, Request, Status};
 use super::super::kit::*;
 use super::{built, entries, index};
 use crate::Limits;
+use crate::auth::Wanted;
 use crate::index::Phase;
 
 #[test]
@@ -13,7 +14,7 @@ fn a_write_under_an_older_catalog_keeps_an_index_made_since() {
     let before = engine.catalogs.read();
     index(&engine, r#"{"name": "i", "fields": ["m"], "filter": "m > 1"}"#);
     let snapshot = engine.lsm.snapshot().unwrap();
-    let store = engine.catalogs.resolve(&before, &snapshot, "s").unwrap();
+    let store = engine.catalogs.resolve(&before, &snapshot, Wanted::own("s")).unwrap();
     assert_eq!(store.indexes.len(), 1);
     assert_eq!(store.indexes[0].phase, Phase::Building);
     assert_eq!(

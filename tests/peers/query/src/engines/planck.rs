@@ -4,7 +4,7 @@ use super::{Done, Json, Store};
 use crate::data::{Cell, Index, Row, Table};
 use crate::queries::{GET, Kind, Query};
 use crate::timed::{Asked, once};
-use engine::{Engine, Limits, Options, Principal, Role, Step, StorageOptions, SyncMode};
+use engine::{Engine, Options, Principal, Role, Step, StorageOptions, SyncMode};
 use platform::real::{RealClock, RealDisk, RealEntropy};
 use proto::doc::{Doc, DocBuf, Value};
 use proto::json::{parse_json, to_json};
@@ -32,7 +32,7 @@ pub fn open(path: &Path) -> Done<Box<dyn Store>> {
     let disk = Arc::new(RealDisk::new(path).map_err(|e| e.to_string())?);
     let storage =
         StorageOptions { sync: SyncMode::Async, cache_bytes: CACHE_BYTES, ..Default::default() };
-    let options = Options { storage, limits: Limits::default(), backup: None };
+    let options = Options { storage, ..Options::default() };
     let engine = Engine::open(disk, Arc::new(RealClock::new()), Arc::new(RealEntropy), options);
     let engine = Arc::new(engine.map_err(|e| e.to_string())?);
     let (stop, idle) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));

@@ -1,0 +1,163 @@
+//! A request on its way, for the audit log.
+//!
+//! What must stay true: of a privileged request there is a line before it changes
+//! anything ([`Deed::begin`], called where the change is known to be one), and one at its
+//! end; of any other one line if it is refused for want of a right, and none else.
+
+use std::cell::{Cell, RefCell};
+
+use proto::{Opcode, Request, Status};
+use serde_json::Value;
+
+use super::line::{Event, Who, clipped};
+use super::{Audit, Kind, lose};
+use crate::{Engine, Principal, Refusal};
+
+/// See the module.
+pub(crate) struct Deed<'a> {
+    audit: Option<&'a Audit>,
+    what: &'static str,
+    who: Who<'a>,
+    object: Object<'a>,
+    privileged: bool,
+    more: RefCell<Vec<(&'static str, Value)>>,
+    begun: Cell<Option<u64>>,
+}
+
+/// What a request is about.
+#[derive(Clone, Copy)]
+enum Object<'a> {
+    None,
+    Named(&'a str),
+    Index(&'a str, &'a str),
+}
+
+impl Deed<'_> {
+    /// One that nobody audits: the engine's own work.
+    pub(crate) fn unseen() -> Deed<'static> {
+        Deed {
+            audit: None,
+            what: "",
+            who: Who::Own,
+            object: Object::None,
+            privileged: false,
+            more: RefCell::default(),
+            begun: Cell::new(None),
+        }
+    }
+
+    /// Tells more of it in its lines from now on.
+    pub(crate) fn tell(&self, name: &'static str, value: impl Into<Value>) {
+        if self.audit.is_some() {
+            self.more.borrow_mut().push((name, value.into()));
+        }
+    }
+
+    /// As [`Deed::tell`], text of a stranger.
+    pub(crate) fn tell_text(&self, name: &'static str, text: &str) {
+        self.tell(name, clipped(text));
+    }
+
+    /// It changes something now.
+    ///
+    /// # Errors
+    /// The log cannot be written: nothing may be changed.
+    pub(crate) fn begin(&self) -> Result<(), Refusal> {
+        let Some(audit) = self.audit else { return Ok(()) };
+        let seq = self.event("begun", |event| audit.record(event))?;
+        self.begun.set(Some(seq));
+        Ok(())
+    }
+
+    /// It ended so.
+    pub(crate) fn end(&self, refusal: Option<&Refusal>) {
+        let Some(audit) = self.audit else { return };
+        let status = refusal.map(|refusal| refusal.status);
+        let denied = matches!(status, Some(Status::Forbidden | Status::NotAuthenticated));
+        if !self.privileged && !denied {
+            return;
+        }
+        let outcome = status.map_or_else(|| "done".to_owned(), |status| status.to_string());
+        self.event(&outcome, |event| match (event.of, event.who) {
+            // It is done, and its beginning is on the disk: it is not taken back.
+            (Some(_), _) => {
+                if let Err(refusal) = audit.record(event) {
+                    lose(&mut audit.inner.lock(), refusal.message);
+                }
+            }
+            (None, Who::Caller(who)) => audit.note(Kind::Refused, who.name(), event),
+            (None, _) => audit.note(Kind::Refused, "", event),
+        });
+    }
+
+    fn event<T>(&self, outcome: &str, f: impl FnOnce(&Event<'_>) -> T) -> T {
+        let both;
+        let object = match self.object {
+            Object::None => None,
+            Object::Named(name) => Some(name),
+            Object::Index(store, index) => {
+                both = format!("{store}.{index}");
+                Some(&*both)
+            }
+        };
+        let (of, told) = (self.begun.get(), self.more.borrow());
+        // What was told in the beginning is not told again.
+        let more = if of.is_some() { &[] } else { &told[..] };
+        f(&Event { what: self.what, who: self.who, object, outcome, of, more })
+    }
+}
+
+impl Engine {
+    /// A request of somebody.
+    pub(crate) fn deed<'a>(&'a self, who: &'a Principal, request: &Request<'a>) -> Deed<'a> {
+        Deed {
+            audit: self.audit.as_ref(),
+            what: request.opcode().name(),
+            who: Who::Caller(who),
+            object: object(request),
+            privileged: is_privileged(request),
+            ..Deed::unseen()
+        }
+    }
+
+    /// What the service does on its own account.
+    pub(crate) fn own_deed<'a>(&'a self, what: &'static str, object: &'a str) -> Deed<'a> {
+        let object = Object::Named(object);
+        let audit = self.audit.as_ref();
+        Deed { audit, what, object, privileged: true, ..Deed::unseen() }
+    }
+}
+
+/// Whether a request needs more than a right to documents, or changes a key.
+fn is_privileged(request: &Request<'_>) -> bool {
+    use Opcode as O;
+    match request.opcode() {
+        O::CreateStore | O::DropStore | O::AlterStore | O::CreateIndex | O::DropIndex => true,
+        O::CreateSequence | O::DropSequence | O::AlterSequence => true,
+        O::CreateUser | O::AlterUser | O::DropUser | O::CreateKey | O::RevokeKey => true,
+        O::Flush => true,
+        O::Backup => matches!(request, Request::Backup { begin: true, .. }),
+        O::Ping | O::Auth | O::Stats | O::List | O::DescribeStore | O::FormatQuery => false,
+        O::Insert | O::BatchInsert | O::Read | O::Update | O::Delete | O::Scan | O::Range => false,
+        O::Query | O::Stream | O::Fetch | O::CloseCursor => false,
+        O::RunningQueries | O::CancelQuery | O::CheckIndexes => false,
+        O::NextNumbers | O::ListSequences | O::ListUsers => false,
+    }
+}
+
+fn object<'a>(request: &Request<'a>) -> Object<'a> {
+    match *request {
+        Request::DropIndex { store, index, .. } => Object::Index(store, index),
+        Request::CheckIndexes { store, index: Some(index) } => Object::Index(store, index),
+        Request::CreateSequence { sequence, .. }
+        | Request::DropSequence { sequence, .. }
+        | Request::AlterSequence { sequence, .. }
+        | Request::NextNumbers { sequence, .. } => Object::Named(sequence),
+        Request::CreateUser { user, .. }
+        | Request::AlterUser { user, .. }
+        | Request::DropUser { user, .. }
+        | Request::CreateKey { user, .. }
+        | Request::RevokeKey { user, .. } => Object::Named(user),
+        _ => request.store().map_or(Object::None, Object::Named),
+    }
+}

@@ -1,0 +1,260 @@
+//! The audit log: who did what that needs a right, in a chain that shows what was changed
+//! in it later.
+//!
+//! What must stay true:
+//! * nothing privileged is changed before a line that says so is durable; and its reply
+//!   comes after the line of its end is. If the log cannot be written, it is refused;
+//! * what needs no right to be caused (log-ins, refusals) is written without waiting for
+//!   the disk, synced within a second or so by [`Engine::tend`], bounded
+//!   (`throttle.rs`), and goes on when the log cannot be written: then it is counted,
+//!   and the count is the first line once it can;
+//! * no line has a key, a document or a query in it.
+
+mod check;
+mod deed;
+mod files;
+mod line;
+mod throttle;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use platform::{Clock, Disk};
+use proto::Status;
+use proto::doc::DocBuf;
+use serde_json::Value;
+
+use crate::{Engine, Principal, Refusal};
+pub use check::{AuditReport, verify_audit};
+pub(crate) use deed::Deed;
+use files::Writer;
+pub use files::{AuditCut, AuditOptions};
+use line::{Event, Who};
+use throttle::{Kind, Throttle};
+
+/// Nanoseconds after which lines that wait to be synced are.
+const SYNC_AFTER: u64 = 1_000_000_000;
+
+/// The log, open.
+pub(crate) struct Audit {
+    clock: Arc<dyn Clock>,
+    inner: Mutex<Inner>,
+    began: AuditBegin,
+}
+
+/// Where the log goes on since the engine was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditBegin {
+    /// The number of the line that tells the start.
+    pub line: u64,
+    /// Its hash: noted elsewhere, it proves all lines up to it.
+    pub hash: String,
+    /// What could not be read behind the line before it.
+    pub cut: Option<AuditCut>,
+}
+
+struct Inner {
+    writer: Writer,
+    throttle: Throttle,
+    /// Events that could not be written and were not told yet; and all there were.
+    lost: u64,
+    lost_ever: u64,
+    /// When lines began to wait to be synced.
+    waits_since: Option<u64>,
+    error: Option<String>,
+}
+
+impl Audit {
+    /// Opens the log, and says in it that the service starts.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: AuditOptions,
+    ) -> std::io::Result<Audit> {
+        let (writer, cut) = Writer::open(disk, options)?;
+        let mut inner = Inner {
+            writer,
+            throttle: Throttle::default(),
+            lost: 0,
+            lost_ever: 0,
+            waits_since: None,
+            error: None,
+        };
+        let mut more = vec![("version", Value::from(env!("CARGO_PKG_VERSION")))];
+        if let Some(cut) = &cut {
+            more.push(("cut_file", cut.file.as_str().into()));
+            more.push(("cut_bytes", cut.bytes.into()));
+            more.extend(cut.kept_in.as_deref().map(|file| ("cut_kept_in", Value::from(file))));
+        }
+        let start = Event { more: &more, ..own("Start") };
+        inner.writer.append(crate::millis(clock.wall_micros()), &start)?;
+        inner.writer.sync()?;
+        let (line, hash) = inner.writer.last();
+        let began = AuditBegin { line, hash: hash.to_string(), cut };
+        Ok(Audit { clock, inner: Mutex::new(inner), began })
+    }
+
+    /// Writes a line that is durable when this returns; its number.
+    fn record(&self, event: &Event<'_>) -> Result<u64, Refusal> {
+        let mut inner = self.inner.lock();
+        let written = self.append(&mut inner, event).and_then(|seq| {
+            inner.writer.sync()?;
+            inner.waits_since = None;
+            Ok(seq)
+        });
+        written.map_err(|error| {
+            inner.error = Some(error.to_string());
+            let message = format!(
+                "the audit log cannot be written, and nothing that it has to show is done without \
+                 it: {error}; nothing was changed: free space on the disk or mend it, and restart \
+                 the service if this stays"
+            );
+            Refusal::new(Status::Io, message)
+        })
+    }
+
+    /// Writes a line, if there is one for its source, to be synced soon. One that cannot
+    /// be written is counted.
+    fn note(&self, kind: Kind, source: &str, event: &Event<'_>) {
+        let now = self.clock.monotonic_nanos();
+        let mut inner = self.inner.lock();
+        let Some(unsaid) = inner.throttle.takes(kind, source, now) else { return };
+        let mut more = event.more.to_vec();
+        if unsaid > 0 {
+            more.push(("unsaid_before", unsaid.into()));
+        }
+        self.batch(&mut inner, &Event { more: &more, ..*event }, now);
+    }
+
+    /// Writes a line to be synced soon.
+    fn batch(&self, inner: &mut Inner, event: &Event<'_>, now: u64) {
+        match self.append(inner, event) {
+            Ok(_) => {
+                inner.waits_since.get_or_insert(now);
+            }
+            Err(error) => lose(inner, error.to_string()),
+        }
+    }
+
+    /// Adds a line, and before it what could not be written before.
+    fn append(&self, inner: &mut Inner, event: &Event<'_>) -> std::io::Result<u64> {
+        let now = crate::millis(self.clock.wall_micros());
+        if inner.lost > 0 {
+            let more = [("events", Value::from(inner.lost))];
+            inner.writer.append(now, &Event { more: &more, ..own("Lost") })?;
+            inner.lost = 0;
+        }
+        let seq = inner.writer.append(now, event)?;
+        inner.error = None;
+        Ok(seq)
+    }
+
+    /// Syncs what waits long enough, and tells what was not written.
+    fn tick(&self) {
+        let now = self.clock.monotonic_nanos();
+        let mut inner = self.inner.lock();
+        while let Some((kind, source, unsaid)) = inner.throttle.unsaid(now) {
+            let who = Some(source.as_str()).filter(|source| !source.is_empty());
+            let more = [("of_kind", Value::from(kind.name())), ("events", unsaid.into())];
+            let who = Who::Stranger { user: who, address: None };
+            self.batch(&mut inner, &Event { who, more: &more, ..own("Unsaid") }, now);
+        }
+        if inner.waits_since.is_some_and(|since| now.saturating_sub(since) >= SYNC_AFTER) {
+            inner.waits_since = None;
+            if let Err(error) = inner.writer.sync() {
+                inner.error = Some(error.to_string());
+            }
+        }
+    }
+}
+
+fn own(what: &'static str) -> Event<'static> {
+    Event { what, who: Who::Own, object: None, outcome: "done", of: None, more: &[] }
+}
+
+fn lose(inner: &mut Inner, error: String) {
+    inner.lost += 1;
+    inner.lost_ever += 1;
+    inner.error = Some(error);
+}
+
+impl Engine {
+    /// Where the audit log goes on since the engine was opened; `None`: none is written.
+    pub fn audit_begin(&self) -> Option<&AuditBegin> {
+        self.audit.as_ref().map(|audit| &audit.began)
+    }
+
+    /// Writes into the audit log that somebody was locked out: from an address, or as a
+    /// user from wherever. For the wire, whose part that is.
+    pub fn audit_lockout(&self, user: Option<&str>, address: Option<&str>, seconds: u64) {
+        let Some(audit) = &self.audit else { return };
+        let (user, unknown) = self.known(user);
+        let more = [Some(("seconds", Value::from(seconds))), unknown];
+        let more: Vec<_> = more.into_iter().flatten().collect();
+        let who = Who::Stranger { user, address };
+        audit.note(Kind::LockedOut, "", &Event { who, more: &more, ..own("LockedOut") });
+    }
+
+    /// The name of a user that is there, or the word that it is none: what people type as
+    /// a name may be a key.
+    fn known<'n>(&self, user: Option<&'n str>) -> (Option<&'n str>, Option<(&'static str, Value)>) {
+        let known = user.filter(|user| self.catalogs.read().users.contains_key(*user));
+        (known, (known != user).then(|| ("unknown_user", true.into())))
+    }
+
+    /// Writes into the audit log who came in, or did not.
+    pub(crate) fn audit_log_in(
+        &self,
+        user: &str,
+        address: Option<&str>,
+        entered: &Result<Principal, Refusal>,
+    ) {
+        let Some(audit) = &self.audit else { return };
+        match entered {
+            Ok(who) => {
+                let key = who.key_in(&self.catalogs.read()).map(|key| Value::from(&*key.name));
+                let more: Vec<_> = key.map(|key| ("key", key)).into_iter().collect();
+                let event = Event { who: Who::Caller(who), more: &more, ..own("LogIn") };
+                audit.note(Kind::LogIn, user, &event);
+            }
+            Err(refusal) => {
+                let ((user, unknown), status) =
+                    (self.known(Some(user)), refusal.status.to_string());
+                let (who, more) = (Who::Stranger { user, address }, Vec::from_iter(unknown));
+                let event = Event { who, outcome: &status, more: &more, ..own("LogIn") };
+                audit.note(Kind::FailedLogIn, "", &event);
+            }
+        }
+    }
+
+    /// The log's part of [`Engine::tend`].
+    pub(crate) fn tend_audit(&self) {
+        if let Some(audit) = &self.audit {
+            audit.tick();
+        }
+    }
+
+    /// Writes into the audit log that the service stops.
+    pub(crate) fn audit_stop(&self) {
+        if let Some(audit) = &self.audit
+            && let Err(refusal) = audit.record(&own("Stop"))
+        {
+            lose(&mut audit.inner.lock(), refusal.message);
+        }
+    }
+
+    /// The log's part of the stats.
+    pub(crate) fn audit_figures(&self, doc: &mut DocBuf) {
+        let Some(audit) = &self.audit else { return };
+        let inner = audit.inner.lock();
+        let figure = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        doc.doc("audit", |doc| {
+            doc.push("lines", figure(inner.writer.last().0));
+            doc.push("files", figure(inner.writer.files() as u64));
+            doc.push("lost", figure(inner.lost_ever));
+            if let Some(error) = &inner.error {
+                doc.push("error", error.as_str());
+            }
+        });
+    }
+}

@@ -1,0 +1,140 @@
+//! How many lines a flood makes.
+//!
+//! What must stay true: of what anybody can cause at will (log-ins, refusals, requests
+//! that change nothing) each source has a few lines at once and then one now and then;
+//! what is not written is counted, and the count is told. A source is a user, so that
+//! nobody hides another's deeds behind a flood of their own. What is kept is bounded.
+
+use std::collections::BTreeMap;
+
+/// Sources kept in mind; beyond, all new ones are one.
+const KEPT: usize = 4096;
+
+/// What anybody can cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// A user came in.
+    LogIn,
+    /// Somebody did not come in: nobody knows who that is, so all are one source.
+    FailedLogIn,
+    /// A request was refused, or changed nothing.
+    Refused,
+    /// Somebody was locked out.
+    LockedOut,
+}
+
+impl Kind {
+    /// Lines at once, and nanoseconds after which there is one more.
+    fn rate(self) -> (u64, u64) {
+        const SECOND: u64 = 1_000_000_000;
+        match self {
+            Kind::LogIn => (60, SECOND),
+            Kind::FailedLogIn | Kind::LockedOut => (100, SECOND),
+            Kind::Refused => (20, 10 * SECOND),
+        }
+    }
+
+    /// As told.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::LogIn => "log-ins",
+            Kind::FailedLogIn => "failed log-ins",
+            Kind::Refused => "requests that were refused or changed nothing",
+            Kind::LockedOut => "lock-outs",
+        }
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Throttle {
+    sources: BTreeMap<(Kind, String), Source>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Source {
+    /// When all its lines are paid for, in monotonic nanoseconds.
+    paid: u64,
+    unsaid: u64,
+}
+
+impl Source {
+    fn takes(&mut self, kind: Kind, now: u64) -> bool {
+        let (at_once, interval) = kind.rate();
+        let paid = self.paid.max(now);
+        let free = paid - now <= (at_once - 1) * interval;
+        if free {
+            self.paid = paid.saturating_add(interval);
+        }
+        free
+    }
+}
+
+impl Throttle {
+    /// Whether there is a line for this event; if not it is counted. With the line goes
+    /// how many were not written before it.
+    pub(super) fn takes(&mut self, kind: Kind, source: &str, now: u64) -> Option<u64> {
+        let mut key = (kind, source.to_owned());
+        if self.sources.len() >= KEPT && !self.sources.contains_key(&key) {
+            self.sources.retain(|_, source| source.unsaid > 0 || source.paid > now);
+            if self.sources.len() >= KEPT {
+                key.1.clear();
+            }
+        }
+        let source = self.sources.entry(key).or_default();
+        if source.takes(kind, now) {
+            return Some(std::mem::take(&mut source.unsaid));
+        }
+        source.unsaid += 1;
+        None
+    }
+
+    /// A source of which something was not written, if there is a line for that now.
+    pub(super) fn unsaid(&mut self, now: u64) -> Option<(Kind, String, u64)> {
+        let waits = self.sources.iter_mut().find_map(|((kind, name), source)| {
+            (source.unsaid > 0 && source.takes(*kind, now)).then_some((kind, name, source))
+        });
+        waits.map(|(kind, name, source)| (*kind, name.clone(), std::mem::take(&mut source.unsaid)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn each_source_has_its_lines_and_what_is_not_written_is_counted() {
+        let mut throttle = Throttle::default();
+        for _ in 0..20 {
+            assert_eq!(throttle.takes(Kind::Refused, "ann", 7), Some(0));
+        }
+        for _ in 0..500 {
+            assert_eq!(throttle.takes(Kind::Refused, "ann", 7), None);
+        }
+        assert_eq!(throttle.takes(Kind::Refused, "bob", 7), Some(0), "another source");
+        assert_eq!(throttle.takes(Kind::LogIn, "ann", 7), Some(0), "another kind");
+        assert_eq!(throttle.unsaid(7), None, "there is no line for it yet");
+        assert_eq!(throttle.takes(Kind::Refused, "ann", 7 + 10 * SECOND), Some(500));
+        assert_eq!(throttle.takes(Kind::Refused, "ann", 7 + 10 * SECOND), None);
+        let told = throttle.unsaid(7 + 20 * SECOND);
+        assert_eq!(told, Some((Kind::Refused, "ann".to_owned(), 1)));
+        assert_eq!(throttle.unsaid(u64::MAX), None, "it was told");
+    }
+
+    #[test]
+    fn sources_are_bounded_and_those_without_a_place_share_one() {
+        let mut throttle = Throttle::default();
+        for n in 0..KEPT {
+            throttle.takes(Kind::LogIn, &n.to_string(), 0);
+        }
+        for _ in 0..60 {
+            assert_eq!(throttle.takes(Kind::LogIn, "x", 0), Some(0));
+        }
+        assert_eq!(throttle.takes(Kind::LogIn, "y", 0), None, "as x: they share");
+        assert_eq!(throttle.sources.len(), KEPT + 1);
+        assert_eq!(throttle.takes(Kind::LogIn, "z", 2 * SECOND), Some(0), "room again");
+        assert!(throttle.sources.len() < 4);
+    }
+}
