@@ -4,13 +4,16 @@
 //! * each packet is answered with exactly one reply packet, of at most
 //!   `limits.max_message_size` bytes, whatever the bytes of the packet;
 //! * no operation starts before the caller's role allows it: the one that its user has
-//!   now, whatever it was when the session began.
+//!   now, whatever it was when the session began;
+//! * none starts whose answer is not wanted any more, and what takes a while ends when
+//!   that comes to pass (`patience.rs`).
 
 use proto::{Header, ReplyWriter, Request, Status};
 
 use crate::auth::{Action, Principal};
+use crate::patience::Patience;
 use crate::query::PageSize;
-use crate::{Engine, Refusal};
+use crate::{Call, Engine, Refusal};
 
 /// Bytes of the longest error message: names and fields of a stranger are in it.
 const MAX_ERROR: usize = 4096;
@@ -18,26 +21,46 @@ const MAX_ERROR: usize = 4096;
 impl Engine {
     /// Carries out one request packet and appends its reply packet to `out`.
     pub fn dispatch_packet(&self, who: &Principal, packet: &[u8], out: &mut Vec<u8>) {
-        let (id, request) = match self.decode(packet) {
+        self.dispatch_call(who, packet, &Call::default(), out);
+    }
+
+    /// As [`Engine::dispatch_packet`], of a request that may have waited, and may be
+    /// cancelled.
+    pub fn dispatch_call(&self, who: &Principal, packet: &[u8], call: &Call, out: &mut Vec<u8>) {
+        let (header, request) = match self.decode(packet) {
             Ok(decoded) => decoded,
             Err(refusal) => {
                 // Whatever can be said of the id helps the caller.
-                let id = Header::parse(packet).map_or(0, |header| header.id);
-                return self.refuse(id, &refusal, out);
+                let foreign = || proto::packet::foreign(packet).map(|(_, id)| id);
+                let id = Header::parse(packet).map(|header| header.id);
+                return self.refuse(id.ok().or_else(foreign).unwrap_or(0), &refusal, out);
             }
         };
-        self.dispatch(who, id, request, out);
+        let patience = Patience::new(header.patience, call, &*self.clock);
+        self.dispatch_within(who, header.id, request, &patience, out);
     }
 
     /// As [`Engine::dispatch_packet`], for a request that is decoded already; the
     /// reply carries `id`.
     pub fn dispatch(&self, who: &Principal, id: u64, request: Request<'_>, out: &mut Vec<u8>) {
+        self.dispatch_within(who, id, request, Patience::ENDLESS, out);
+    }
+
+    fn dispatch_within(
+        &self,
+        who: &Principal,
+        id: u64,
+        request: Request<'_>,
+        patience: &Patience,
+        out: &mut Vec<u8>,
+    ) {
         let opcode = request.opcode();
         self.counters.request(opcode);
         let start = out.len();
         let done = self.standing(who).and_then(|who| {
             who.check(Action::of(opcode), opcode.name())?;
-            self.carry_out(&who, request, ReplyWriter::new(id, out))
+            patience.check(&*self.clock)?;
+            self.carry_out(&who, request, patience, ReplyWriter::new(id, out))
         });
         if let Err(refusal) = done {
             out.truncate(start);
@@ -46,7 +69,7 @@ impl Engine {
         debug_assert!(out.len() - start <= self.limits.max_message_size, "a reply is bounded");
     }
 
-    fn decode<'a>(&self, packet: &'a [u8]) -> Result<(u64, Request<'a>), Refusal> {
+    fn decode<'a>(&self, packet: &'a [u8]) -> Result<(Header, Request<'a>), Refusal> {
         let limit = self.limits.max_message_size;
         if packet.len() > limit {
             let message = format!(
@@ -55,13 +78,14 @@ impl Engine {
             );
             return Err(Refusal::new(Status::MessageTooLarge, message));
         }
-        Request::decode(packet).map_err(|(status, e)| Refusal::new(status, e.to_string()))
+        Request::decode_whole(packet).map_err(|(status, e)| Refusal::new(status, e.to_string()))
     }
 
     fn carry_out(
         &self,
         who: &Principal,
         request: Request<'_>,
+        patience: &Patience,
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
         match request {
@@ -82,33 +106,34 @@ impl Engine {
                 reply.empty();
             }
             Request::Insert { store, key, document } => {
-                reply.key(self.insert(store, key, document)?);
+                reply.key(self.insert(store, key, document, patience)?);
             }
             Request::BatchInsert { store, batch } => {
-                reply.keys(&self.batch_insert(store, batch)?);
+                reply.keys(&self.batch_insert(store, batch, patience)?);
             }
             Request::Read { store, key } => self.read(store, key, reply)?,
             Request::Update { store, key, document, upsert } => {
-                self.update(store, key, document, upsert)?;
+                self.update(store, key, document, upsert, patience)?;
                 reply.key(key);
             }
             Request::Delete { store, key } => {
-                self.delete(store, key)?;
+                self.delete(store, key, patience)?;
                 reply.count(1);
             }
             Request::Scan { store, after, limit, reverse } => {
-                self.scan(store, after, limit, reverse, reply)?;
+                self.scan(store, after, limit, reverse, patience, reply)?;
             }
             Request::Range { store, from, to, limit, reverse } => {
-                self.range(store, from, to, limit, reverse, reply)?;
+                self.range(store, (from, to), limit, reverse, patience, reply)?;
             }
             Request::Query { text, parameters } => {
-                self.query(who, text, parameters, PageSize::FULL, reply)?;
+                self.query(who, text, parameters, PageSize::FULL, patience, reply)?;
             }
             Request::Stream { rows, bytes, text, parameters } => {
-                self.query(who, text, parameters, PageSize::of(rows, bytes), reply)?;
+                let size = PageSize::of(rows, bytes);
+                self.query(who, text, parameters, size, patience, reply)?;
             }
-            Request::Fetch { cursor } => self.fetch(who, cursor, reply)?,
+            Request::Fetch { cursor } => self.fetch(who, cursor, patience, reply)?,
             Request::CloseCursor { cursor } => {
                 self.queries.close(who, cursor)?;
                 reply.empty();
@@ -131,7 +156,7 @@ impl Engine {
                 reply.empty();
             }
             Request::CheckIndexes { store, index } => {
-                self.check_indexes(who, store, index, reply)?;
+                self.check_indexes(who, store, index, patience, reply)?;
             }
             Request::CreateSequence { sequence, if_not_exists } => {
                 self.create_sequence(sequence, if_not_exists)?;

@@ -22,6 +22,7 @@ mod index;
 mod keys;
 mod ops;
 mod options;
+mod patience;
 pub mod pql;
 pub mod query;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use lsm::{
 };
 pub use ops::IndexReport;
 pub use options::{Limits, Options};
+pub use patience::Call;
 
 /// A document database. All methods take `&self`, may be called from any
 /// thread, and block: on the disk, and a write on other writes.

@@ -28,10 +28,12 @@ pub enum Security {
 
 /// The address could not be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}; {}", advice(source))]
+#[error("cannot listen on {address} by {by}: {source}; {}", advice(source))]
 pub struct ListenError {
     /// Where.
     pub address: SocketAddr,
+    /// `TCP` or `UDP`.
+    pub by: &'static str,
     /// What the system said.
     pub source: io::Error,
 }
@@ -50,10 +52,19 @@ fn advice(error: &io::Error) -> &'static str {
 pub struct Server {
     address: SocketAddr,
     closing: watch::Sender<bool>,
-    accepting: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl Server {
+    /// Of tasks that end when they are told to close.
+    pub(crate) fn new(
+        address: SocketAddr,
+        closing: watch::Sender<bool>,
+        accepting: Vec<JoinHandle<()>>,
+    ) -> Server {
+        Server { address, closing, accepting }
+    }
+
     /// Where it listens: the port the system chose, if 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -63,8 +74,10 @@ impl Server {
     /// What has not finished within the listener's drain timeout is cut off.
     pub async fn drain(self) {
         self.closing.send_replace(true);
-        if let Err(error) = self.accepting.await {
-            tracing::error!(address = %self.address, %error, "the listener's task failed");
+        for accepting in self.accepting {
+            if let Err(error) = accepting.await {
+                tracing::error!(address = %self.address, %error, "the listener's task failed");
+            }
         }
     }
 }
@@ -83,6 +96,12 @@ pub(crate) struct Accepted {
 pub(crate) struct Closing(watch::Receiver<bool>);
 
 impl Closing {
+    /// Of a server; and what tells it.
+    pub(crate) fn new() -> (watch::Sender<bool>, Closing) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Closing(receiver))
+    }
+
     /// Returns once the listener drains (or was dropped). May be polled again.
     pub(crate) async fn wait(&mut self) {
         // An Err is a dropped Server: that is the end as well.
@@ -100,43 +119,65 @@ pub(crate) async fn listen<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let failed = |source| ListenError { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    let (closing, receiver) = watch::channel(false);
-    let places = Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
-    let accepting = tokio::spawn(async move {
-        let mut tasks = JoinSet::new();
-        let mut closing = Closing(receiver.clone());
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = closing.wait() => break,
-                Some(ended) = tasks.join_next() => { report(ended); continue }
-                accepted = accept(&listener, &places) => accepted,
-            };
-            let (stream, peer, place) = accepted;
-            // Replies are written whole: waiting to fill a segment only delays them.
-            if stream.set_nodelay(true).is_ok() {
-                let closing = Closing(receiver.clone());
-                tasks.spawn(serve(Accepted { stream, peer, place, closing }));
-            }
-        }
-        drop(listener);
-        let all = async {
-            while let Some(ended) = tasks.join_next().await {
-                report(ended);
-            }
-        };
-        if tokio::time::timeout(drain_timeout, all).await.is_err() {
-            tracing::warn!(%address, connections = tasks.len(), "drain timeout passed: cutting off");
-            tasks.shutdown().await;
-        }
-    });
-    Ok(Server { address, closing, accepting })
+    let (listener, address) = bind(address).await?;
+    let (sender, closing) = Closing::new();
+    let accepting = tokio::spawn(accept_on(listener, places, drain_timeout, closing, serve));
+    Ok(Server::new(address, sender, vec![accepting]))
 }
 
-fn report(ended: Result<(), tokio::task::JoinError>) {
+/// A listener, and where it listens.
+pub(crate) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let failed = |source| ListenError { address, by: "TCP", source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Gives each connection to `serve`, on a task of its own, until the server drains, and
+/// the drain has ended.
+pub(crate) async fn accept_on<F>(
+    listener: TcpListener,
+    places: usize,
+    drain_timeout: Duration,
+    mut closing: Closing,
+    serve: impl Fn(Accepted) -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
+    let mut tasks = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = closing.wait() => break,
+            Some(ended) = tasks.join_next() => { report(ended); continue }
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let (stream, peer, place) = accepted;
+        // Replies are written whole: waiting to fill a segment only delays them.
+        if stream.set_nodelay(true).is_ok() {
+            let closing = closing.clone();
+            tasks.spawn(serve(Accepted { stream, peer, place, closing }));
+        }
+    }
+    drop(listener);
+    finish(tasks, drain_timeout).await;
+}
+
+/// Waits for the tasks of connections; those that take too long are cut off.
+pub(crate) async fn finish(mut tasks: JoinSet<()>, drain_timeout: Duration) {
+    let all = async {
+        while let Some(ended) = tasks.join_next().await {
+            report(ended);
+        }
+    };
+    if tokio::time::timeout(drain_timeout, all).await.is_err() {
+        tracing::warn!(connections = tasks.len(), "drain timeout passed: cutting off");
+        tasks.shutdown().await;
+    }
+}
+
+pub(crate) fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {

@@ -22,6 +22,7 @@ pub mod packet;
 pub mod reply;
 pub mod request;
 pub mod status;
+pub mod wire;
 
 pub use fingerprint::{BadFingerprint, Fingerprint};
 pub use key::Key;

@@ -1,17 +1,20 @@
 //! The packet: one header, one body, for every caller.
 //!
 //! ```text
-//!  0        4        5      6       8            16           20       24
-//!  +--------+--------+------+-------+------------+------------+--------+- - - -
-//!  | "PLNK" | version| kind | code  | request id | body bytes | flags  | body
-//!  |  u8x4  |   u8   |  u8  |  u16  |    u64     |    u32     |  u32   |
-//!  +--------+--------+------+-------+------------+------------+--------+- - - -
+//!  0        4         5      6      8            16           20         24
+//!  +--------+---------+------+------+------------+------------+----------+- - - -
+//!  | "PLNK" | version | kind | code | request id | body bytes | patience | body
+//!  |  u8x4  |   u8    |  u8  | u16  |    u64     |    u32     |   u32    |
+//!  +--------+---------+------+------+------------+------------+----------+- - - -
 //! ```
 //!
-//! `kind` is 0 in a request and 1 in a reply. `code` is the operation of a
-//! request, the status of a reply. A reply carries the id of its request.
-//! `flags` are 0 in version 1. There is no checksum: on the wire TLS guards the
-//! bytes, and from a guest they never leave the process.
+//! `kind` is 0 in a request, 1 in a reply, 2 in a Cancel. `code` is the operation of
+//! a request, the status of a reply. A reply carries the id of its request, a Cancel
+//! that of the request it is about. `patience` of a request is the milliseconds after
+//! which its answer is not wanted any more, or 0. All else is 0: a Cancel has no code,
+//! no body and no patience, a reply no patience. The first 16 bytes mean the same in
+//! every version. There is no checksum: on the wire TLS guards the bytes, and from a
+//! guest they never leave the process. `docs/protocol.md` is the whole of it.
 
 use crate::codec::DecodeError;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
@@ -35,7 +38,7 @@ struct Layout {
     code: U16,
     id: U64,
     body: U32,
-    flags: U32,
+    patience: U32,
 }
 
 const _: () = assert!(size_of::<Layout>() == HEADER_BYTES);
@@ -47,6 +50,8 @@ pub enum Kind {
     Request,
     /// To the caller.
     Reply,
+    /// From the caller: the answer to a request is not wanted any more.
+    Cancel,
 }
 
 /// A header, checked.
@@ -54,12 +59,22 @@ pub enum Kind {
 pub struct Header {
     /// Which way it goes.
     pub kind: Kind,
-    /// An [`Opcode`] in a request, a [`crate::Status`] in a reply.
+    /// An [`Opcode`] in a request, a [`crate::Status`] in a reply, 0 in a Cancel.
     pub code: u16,
     /// The caller's number for the request; its reply carries it too.
     pub id: u64,
     /// Bytes of the body that follows.
     pub body: u32,
+    /// In a request: milliseconds after which its answer is not wanted any more; 0: it
+    /// is wanted however long it takes.
+    pub patience: u32,
+}
+
+/// The version and the id in a packet of another version than [`VERSION`]. `None`: it
+/// is none, or ends before its id.
+pub fn foreign(packet: &[u8]) -> Option<(u8, u64)> {
+    let (version, id) = (*packet.get(4)?, packet.get(8..16)?.try_into().ok()?);
+    (packet.starts_with(&MAGIC) && version != VERSION).then(|| (version, u64::from_le_bytes(id)))
 }
 
 impl Header {
@@ -81,15 +96,28 @@ impl Header {
                 "is not 1: use a client and server of the same release",
             ));
         }
-        if layout.flags.get() != 0 {
-            return Err(DecodeError::new("packet flags", "are not 0"));
-        }
         let kind = match layout.kind {
             0 => Kind::Request,
             1 => Kind::Reply,
-            _ => return Err(DecodeError::new("packet kind", "is neither request nor reply")),
+            2 => Kind::Cancel,
+            _ => {
+                return Err(DecodeError::new(
+                    "packet kind",
+                    "is neither request nor reply nor cancel",
+                ));
+            }
         };
-        Ok(Header { kind, code: layout.code.get(), id: layout.id.get(), body: layout.body.get() })
+        let (code, body, patience) = (layout.code.get(), layout.body.get(), layout.patience.get());
+        if kind == Kind::Reply && patience != 0 {
+            return Err(DecodeError::new("packet patience", "is not 0 in a reply"));
+        }
+        if kind == Kind::Cancel && (code, body, patience) != (0, 0, 0) {
+            return Err(DecodeError::new(
+                "cancel",
+                "has a code, a body or a patience that is not 0",
+            ));
+        }
+        Ok(Header { kind, code, id: layout.id.get(), body, patience })
     }
 
     /// The 24 bytes of this header.
@@ -100,13 +128,19 @@ impl Header {
             kind: match self.kind {
                 Kind::Request => 0,
                 Kind::Reply => 1,
+                Kind::Cancel => 2,
             },
             code: U16::new(self.code),
             id: U64::new(self.id),
             body: U32::new(self.body),
-            flags: U32::new(0),
+            patience: U32::new(self.patience),
         };
         zerocopy::transmute!(layout)
+    }
+
+    /// A Cancel of the request that was sent with this id.
+    pub fn cancel(id: u64) -> Header {
+        Header { kind: Kind::Cancel, code: 0, id, body: 0, patience: 0 }
     }
 
     /// Splits one whole packet into header and body; the body must be exactly as
@@ -190,29 +224,59 @@ mod tests {
 
     #[test]
     fn the_header_is_these_bytes() {
-        let header = Header { kind: Kind::Reply, code: 0x04b2, id: 0x0102_0304_0506_0708, body: 5 };
+        let id = 0x0102_0304_0506_0708;
+        let header = Header { kind: Kind::Reply, code: 0x04b2, id, body: 5, patience: 0 };
         let golden = [
             b'P', b'L', b'N', b'K', 1, 1, 0xb2, 0x04, 8, 7, 6, 5, 4, 3, 2, 1, 5, 0, 0, 0, 0, 0, 0,
             0,
         ];
         assert_eq!(header.to_bytes(), golden);
         assert_eq!(Header::parse(&golden), Ok(header));
+        let header = Header { kind: Kind::Request, patience: 0x0a0b_0c0d, ..header };
+        let mut golden = golden;
+        golden[5] = 0;
+        golden[20..].copy_from_slice(&[13, 12, 11, 10]);
+        assert_eq!(header.to_bytes(), golden);
+        assert_eq!(Header::parse(&golden), Ok(header));
+        let golden =
+            [b'P', b'L', b'N', b'K', 1, 2, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(Header::cancel(id).to_bytes(), golden);
+        assert_eq!(Header::parse(&golden), Ok(Header::cancel(id)));
     }
 
     #[test]
     fn each_wrong_field_is_named() {
-        let good = Header { kind: Kind::Request, code: 1, id: 7, body: 0 }.to_bytes();
-        for (at, what) in [
-            (0, "packet header"),
-            (4, "protocol version"),
-            (5, "packet kind"),
-            (20, "packet flags"),
+        let request = Header { kind: Kind::Request, code: 1, id: 7, body: 0, patience: 0 };
+        let reply = Header { kind: Kind::Reply, ..request };
+        let (good, cancel) = (request.to_bytes(), Header::cancel(7));
+        for (header, at, what) in [
+            (request, 0, "packet header"),
+            (request, 4, "protocol version"),
+            (request, 5, "packet kind"),
+            (reply, 20, "packet patience"),
+            (cancel, 6, "cancel"),
+            (cancel, 16, "cancel"),
+            (cancel, 23, "cancel"),
         ] {
-            let mut bad = good;
+            let mut bad = header.to_bytes();
+            assert_eq!(Header::parse(&bad), Ok(header));
             bad[at] ^= 0x40;
             assert_eq!(Header::parse(&bad).unwrap_err().what, what);
         }
         assert_eq!(Header::parse(&good[..23]).unwrap_err().fault, "ends early");
         assert_eq!(Header::split(&[&good[..], &[0]].concat()).unwrap_err().what, "packet body");
+    }
+
+    #[test]
+    fn of_a_packet_of_another_version_the_id_is_known() {
+        let mut packet = Header::cancel(0x0102).to_bytes();
+        assert_eq!(foreign(&packet), None);
+        packet[4] = 9;
+        packet[16..].fill(0xff);
+        assert_eq!(foreign(&packet), Some((9, 0x0102)));
+        assert_eq!(foreign(&packet[..16]), Some((9, 0x0102)));
+        assert_eq!(foreign(&packet[..15]), None);
+        packet[0] = b'p';
+        assert_eq!(foreign(&packet), None);
     }
 }

@@ -149,7 +149,7 @@ impl<'a> Reply<'a> {
     pub fn decode(packet: &'a [u8]) -> Result<(u64, Reply<'a>), DecodeError> {
         let (header, body) = Header::split(packet)?;
         if header.kind != Kind::Reply {
-            return Err(DecodeError::new("packet kind", "is a request where a reply is due"));
+            return Err(DecodeError::new("packet kind", "is not that of a reply, which is due"));
         }
         let status = Status::from_number(header.code)
             .ok_or(DecodeError::new("status", "is unknown: the server is of a newer release"))?;
@@ -201,7 +201,8 @@ impl<'a> ReplyWriter<'a> {
     fn finish(self, status: Status) {
         let body = u32::try_from(self.out.len() - self.start - HEADER_BYTES)
             .expect("writers keep replies under the message limit");
-        let header = Header { kind: Kind::Reply, code: status as u16, id: self.id, body };
+        let (kind, code) = (Kind::Reply, status as u16);
+        let header = Header { kind, code, id: self.id, body, patience: 0 };
         self.out[self.start..self.start + HEADER_BYTES].copy_from_slice(&header.to_bytes());
     }
 
@@ -435,7 +436,8 @@ mod tests {
     proptest! {
         #[test]
         fn bytes_of_a_stranger_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let header = Header { kind: Kind::Reply, code: 0, id: 0, body: body.len() as u32 };
+            let len = body.len() as u32;
+            let header = Header { kind: Kind::Reply, code: 0, id: 0, body: len, patience: 0 };
             let packet = [&header.to_bytes()[..], &body].concat();
             if let Ok((_, Reply::Rows(rows))) = Reply::decode(&packet) {
                 prop_assert_eq!(rows.iter().count(), rows.len());

@@ -46,7 +46,7 @@
 mod batch;
 
 use crate::codec::{DecodeError, Reader, Write};
-use crate::packet::{HEADER_BYTES, Header, Kind, Opcode};
+use crate::packet::{HEADER_BYTES, Header, Kind, Opcode, foreign};
 use crate::{Key, Status};
 pub use batch::{Batch, BatchBuf};
 
@@ -140,16 +140,27 @@ impl<'a> Request<'a> {
     /// # Errors
     /// The status and reason to answer with.
     pub fn decode(packet: &'a [u8]) -> Result<(u64, Request<'a>), (Status, DecodeError)> {
+        Request::decode_whole(packet).map(|(header, request)| (header.id, request))
+    }
+
+    /// As [`Request::decode`], with the whole header.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decode_whole(packet: &'a [u8]) -> Result<(Header, Request<'a>), (Status, DecodeError)> {
         let bad = |error| (Status::BadPacket, error);
-        let (header, body) = Header::split(packet).map_err(bad)?;
+        let (header, body) = Header::split(packet).map_err(|error| match foreign(packet) {
+            Some(_) => (Status::UnknownVersion, error),
+            None => bad(error),
+        })?;
         if header.kind != Kind::Request {
-            return Err(bad(DecodeError::new("packet kind", "is a reply where a request is due")));
+            return Err(bad(DecodeError::new("packet kind", "is not that of a request")));
         }
         let Some(opcode) = Opcode::from_number(header.code) else {
             let error = DecodeError::new("operation", "is unknown to this server");
             return Err((Status::UnknownOpcode, error));
         };
-        Request::decode_body(opcode, body).map(|request| (header.id, request)).map_err(bad)
+        Request::decode_body(opcode, body).map(|request| (header, request)).map_err(bad)
     }
 
     fn decode_body(opcode: Opcode, body: &'a [u8]) -> Result<Request<'a>, DecodeError> {
@@ -277,12 +288,19 @@ impl<'a> Request<'a> {
     /// Appends this request to `out` as one packet. Store and user names longer
     /// than 65,535 bytes are cut; the engine refuses far shorter ones.
     pub fn encode(&self, id: u64, out: &mut Vec<u8>) {
+        self.encode_with_patience(id, 0, out);
+    }
+
+    /// As [`Request::encode`]; the answer is not wanted any more after `patience`
+    /// milliseconds, unless that is 0.
+    pub fn encode_with_patience(&self, id: u64, patience: u32, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; HEADER_BYTES]);
         self.encode_body(out);
         let body =
             u32::try_from(out.len() - start - HEADER_BYTES).expect("a request is under 4 GiB");
-        let header = Header { kind: Kind::Request, code: self.opcode() as u16, id, body };
+        let (kind, code) = (Kind::Request, self.opcode() as u16);
+        let header = Header { kind, code, id, body, patience };
         out[start..start + HEADER_BYTES].copy_from_slice(&header.to_bytes());
     }
 

@@ -16,7 +16,8 @@ pub enum Class {
     NotFound,
     /// The caller may not do this, or has not said who it is.
     Denied,
-    /// Another state than the request expects: read again, then retry.
+    /// Another state than the request expects, or one that changed under it: look again,
+    /// then decide. Never to be sent again just like that: a Cancelled is one of these.
     Conflict,
     /// A limit was passed: ask for less.
     TooLarge,
@@ -62,9 +63,10 @@ macro_rules! statuses {
 
 statuses! {
     0    Ok              Ok       200 "The request was carried out.";
-    1001 BadPacket       Invalid  400 "The packet is malformed or of another protocol version.";
+    1001 BadPacket       Invalid  400 "The packet is malformed.";
     1002 UnknownOpcode   Invalid  400 "This server has no such operation.";
     1003 MessageTooLarge TooLarge 413 "The message passes limits.max_message_size.";
+    1004 UnknownVersion  Invalid  400 "The packet is of a version of the protocol that is not spoken here.";
     1101 BadDocument     Invalid  400 "The document is not valid BSON, or breaks a rule for documents.";
     1102 DocumentTooLarge TooLarge 413 "The document passes the size limit for one document.";
     1103 BadKey          Invalid  400 "The key is not 32 hexadecimal digits.";
@@ -100,6 +102,7 @@ statuses! {
     1504 LockedOut       Denied   429 "Too many failed attempts; wait before the next.";
     1601 Busy            Busy     503 "The server is at a limit; retry after a while.";
     1602 Timeout         Busy     504 "The operation passed its deadline.";
+    1603 Cancelled       Conflict 409 "It was cancelled before it was done; nothing changed.";
     1701 NoSuchUpstream  Denied   403 "The named upstream is not on the allowlist of service.yaml.";
     1901 ReadOnly        Failed   503 "The storage refuses writes after a fault; reads go on.";
     1902 Corrupt         Failed   500 "Stored bytes failed their check and were not served.";

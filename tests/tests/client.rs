@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 use engine::{Engine, Options, Principal, Role};
-use net::wire::{WireHandler, WireOptions, serve};
+use net::wire::{Call, WireHandler, WireOptions, serve};
 use net::{Security, Server};
 use planck_client::{Client, Config, Key, Security as Trust, Status};
 use platform::real::{RealClock, RealEntropy};
@@ -34,7 +34,7 @@ impl WireHandler for Handler {
         Ok(Caller(self.0.clone(), who))
     }
 
-    fn handle(&self, caller: &Caller, packet: &[u8], out: &mut Vec<u8>) {
+    fn handle(&self, caller: &Caller, packet: &[u8], _: &Call, out: &mut Vec<u8>) {
         self.0.dispatch_packet(&caller.1, packet, out);
     }
 }

@@ -326,6 +326,8 @@ async fn serve_wire(config: &Config, engine: &Arc<Engine>) -> Result<Server, Sto
         max_sessions: usize::try_from(db.max_sessions.get()).unwrap_or(usize::MAX),
         allowed_ips: db.allowed_ips.iter().map(|range| range.0).collect(),
         max_message_size: engine.limits().max_message_size,
+        max_in_flight: bytes(db.limits.max_in_flight.get()),
+        quic: db.quic.enabled,
         idle_timeout: Duration::from_millis(db.session.idle_timeout_ms.get()),
         lockout: LockoutOptions {
             max_failed_attempts: small(db.security.max_failed_attempts.get()),
@@ -337,6 +339,9 @@ async fn serve_wire(config: &Config, engine: &Arc<Engine>) -> Result<Server, Sto
     let handler = Wire::new(Arc::clone(engine));
     let server = wire::serve(address, security, options, handler).await.map_err(Stop::io)?;
     say(&format!("wire listening on {} {}", server.address(), describe(identity.as_ref())));
+    if db.quic.enabled && identity.is_some() {
+        say(&format!("quic listening on {} (the wire, by UDP)", server.address()));
+    }
     Ok(server)
 }
 

@@ -1,7 +1,7 @@
 //! The wire's requests, handed to the engine.
 
 use engine::{Engine, Principal};
-use net::wire::WireHandler;
+use net::wire::{Call, Welcome, WireHandler};
 use proto::Status;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl WireHandler for Wire {
     ) -> Result<Caller, (Status, String)> {
         match self.engine.authenticate(user, key) {
             Ok(who) => {
-                tracing::info!(%peer, user, "a session begins");
+                tracing::info!(%peer, user, session = who.session(), "a session begins");
                 Ok(Caller { engine: Arc::clone(&self.engine), who })
             }
             Err(refusal) => {
@@ -51,7 +51,18 @@ impl WireHandler for Wire {
         }
     }
 
-    fn handle(&self, caller: &Caller, packet: &[u8], out: &mut Vec<u8>) {
-        self.engine.dispatch_packet(&caller.who, packet, out);
+    fn welcome(&self, caller: &Caller) -> Welcome {
+        Welcome {
+            server: concat!("planck ", env!("CARGO_PKG_VERSION")).to_owned(),
+            session: caller.who.session(),
+            user: caller.who.name().to_owned(),
+            role: caller.who.role().name().to_owned(),
+        }
+    }
+
+    fn handle(&self, caller: &Caller, packet: &[u8], call: &Call, out: &mut Vec<u8>) {
+        let waited_micros = u64::try_from(call.waited.as_micros()).unwrap_or(u64::MAX);
+        let call = engine::Call { waited_micros, cancelled: call.cancelled.clone() };
+        self.engine.dispatch_call(&caller.who, packet, &call, out);
     }
 }

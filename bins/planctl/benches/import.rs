@@ -8,7 +8,7 @@
 
 use engine::{Engine, Options, Principal, Step};
 use net::tls::Identity;
-use net::wire::{WireHandler, WireOptions};
+use net::wire::{Call, WireHandler, WireOptions};
 use planck_client::{ConnectOptions, Connection, Security};
 use platform::real::{RealClock, RealDisk, RealEntropy};
 use proto::request::BatchBuf;
@@ -42,7 +42,7 @@ impl WireHandler for Handler {
         self.0.authenticate(user, key).map_err(|refusal| (refusal.status, refusal.message))
     }
 
-    fn handle(&self, who: &Principal, packet: &[u8], out: &mut Vec<u8>) {
+    fn handle(&self, who: &Principal, packet: &[u8], _: &Call, out: &mut Vec<u8>) {
         self.0.dispatch_packet(who, packet, out);
     }
 }

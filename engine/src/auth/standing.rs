@@ -24,7 +24,7 @@ impl Principal {
     }
 
     /// The number of its session; 0 if it has none.
-    pub(crate) fn session(&self) -> u64 {
+    pub fn session(&self) -> u64 {
         self.session
     }
 

@@ -8,11 +8,20 @@ use proto::request::Batch;
 use proto::{Key, Status};
 
 use super::{Change, key_exists};
+use crate::patience::Patience;
 use crate::{Engine, Refusal, document};
+
+/// Documents between two looks at whether the answer is still wanted.
+const PIECE: usize = 64;
 
 impl Engine {
     /// Adds the documents of a batch; returns their keys in its order.
-    pub(crate) fn batch_insert(&self, store: &str, batch: Batch<'_>) -> Result<Vec<Key>, Refusal> {
+    pub(crate) fn batch_insert(
+        &self,
+        store: &str,
+        batch: Batch<'_>,
+        patience: &Patience,
+    ) -> Result<Vec<Key>, Refusal> {
         let limit = self.limits.max_batch_size;
         if batch.len() > limit {
             let message = format!(
@@ -23,6 +32,9 @@ impl Engine {
         }
         let mut given = BTreeSet::new();
         for (at, (key, document)) in batch.iter().enumerate() {
+            if at % PIECE == 0 {
+                patience.check(&*self.clock)?;
+            }
             let place = |refusal: Refusal| at_document(at, refusal);
             document::check(document, &self.limits).map_err(place)?;
             if let Some(key) = key
@@ -33,10 +45,13 @@ impl Engine {
             }
         }
         let mut randoms = self.keys.randoms(batch.len() - given.len()).into_iter();
-        self.change(store, |change| {
+        self.change(store, patience, |change| {
             let mut fresh = Fresh::default();
             let mut keys = Vec::with_capacity(batch.len());
             for (at, (key, document)) in batch.iter().enumerate() {
+                if at % PIECE == 0 {
+                    patience.check(&*self.clock)?;
+                }
                 let key = match key {
                     Some(key) if change.contains(key)? => {
                         return Err(at_document(at, key_exists(key)));

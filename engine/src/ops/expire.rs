@@ -14,6 +14,7 @@ use proto::{Key, Status};
 
 use crate::catalog::{Store, TTL_INDEX, Ttl};
 use crate::index::{Bounds, Scan};
+use crate::patience::Patience;
 use crate::{Engine, Refusal};
 
 /// Documents removed in one step; fewer where they do not fit into one batch.
@@ -70,7 +71,7 @@ impl Engine {
         if keys.is_empty() {
             return Ok(0);
         }
-        self.change(name, |change| {
+        self.change(name, Patience::ENDLESS, |change| {
             let now = change.store();
             if (now.keyspace, now.ttl.as_ref()) != (store.keyspace, Some(ttl)) {
                 return Ok(0);

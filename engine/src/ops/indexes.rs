@@ -8,6 +8,7 @@ use crate::catalog::{Schema, Ttl, unknown_index};
 use crate::document::KEY_FIELD;
 use crate::error::shown;
 use crate::index::{Definition, Difference, Found, check};
+use crate::patience::Patience;
 use crate::query::{Limits, Work};
 use crate::{Engine, Principal, Refusal};
 
@@ -131,10 +132,11 @@ impl Engine {
         who: &Principal,
         store: &str,
         name: Option<&str>,
+        patience: &Patience,
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
         let text = format!("CheckIndexes {}", shown(store));
-        let running = self.queries.begin(who, &text, self.query_limits());
+        let running = self.queries.begin(who, &text, self.query_limits(), patience);
         let (checked, found) = self.compare_indexes_within(store, name, running.work())?;
         let mut figures = DocBuf::new();
         figures.push("indexes", checked);
@@ -167,7 +169,7 @@ impl Engine {
         name: Option<&str>,
     ) -> Result<(i64, Found), Refusal> {
         let limits = Limits { micros: None, ..self.query_limits() };
-        self.compare_indexes_within(store, name, &self.queries.work(limits))
+        self.compare_indexes_within(store, name, &self.queries.work(limits, Patience::ENDLESS))
     }
 
     fn compare_indexes_within(

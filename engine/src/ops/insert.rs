@@ -3,6 +3,7 @@
 use proto::Key;
 
 use super::key_exists;
+use crate::patience::Patience;
 use crate::{Engine, Refusal, document};
 
 impl Engine {
@@ -12,10 +13,11 @@ impl Engine {
         store: &str,
         key: Option<Key>,
         document: &[u8],
+        patience: &Patience,
     ) -> Result<Key, Refusal> {
         document::check(document, &self.limits)?;
         let mut random = self.keys.random();
-        self.change(store, |change| {
+        self.change(store, patience, |change| {
             let key = match key {
                 Some(key) if change.contains(key)? => return Err(key_exists(key)),
                 Some(key) => key,

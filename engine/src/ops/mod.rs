@@ -37,6 +37,7 @@ use proto::status::Class;
 use proto::{Key, Status};
 
 use crate::catalog::Store;
+use crate::patience::Patience;
 use crate::{Engine, Refusal};
 pub(crate) use change::Change;
 pub(crate) use indexes::Tended;
@@ -59,14 +60,17 @@ impl Engine {
         Ok(View { snapshot, keyspace: store.keyspace, store })
     }
 
-    /// Commits what `f` puts into the change, or nothing if it fails.
+    /// Commits what `f` puts into the change, or nothing if it fails, or if the answer is
+    /// not wanted any more when the commit lock is had.
     pub(crate) fn change<T>(
         &self,
         store: &str,
+        patience: &Patience,
         f: impl FnOnce(&mut Change<'_>) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let catalog = self.catalogs.read();
         let committed = self.lsm.commit_with(|latest| {
+            patience.check(&*self.clock)?;
             let store = self.catalogs.resolve(&catalog, latest, store)?;
             let mut change = Change::new(latest, store);
             let out = f(&mut change)?;

@@ -20,6 +20,7 @@ use proto::doc::Doc;
 use proto::{Key, ReplyWriter, Status};
 
 use super::Change as Writes;
+use crate::patience::Patience;
 use crate::pql::ast::Image;
 use crate::query::{self, Change, Scope, SelectPlan, Work, edit};
 use crate::{Engine, Refusal, document};
@@ -92,7 +93,8 @@ impl Engine {
             drop(chosen);
             mutation.work.holds_nothing();
         }
-        self.change(store, |change| {
+        self.change(store, Patience::ENDLESS, |change| {
+            mutation.work.check()?;
             let (snapshot, keyspace, indexes) = (change.latest, change.keyspace, change.indexes());
             let scope = Scope { snapshot, keyspace, indexes, lookups: &[], work: mutation.work };
             let chosen = query::matching(scope, mutation.plan)?;
@@ -119,9 +121,13 @@ impl Engine {
         chosen: &Chosen,
         random: u64,
     ) -> Result<Option<(u64, Images)>, Refusal> {
-        self.change(store, |change| match chosen.stands(change, mutation)? {
-            true => self.write_chosen(change, mutation, &chosen.documents, random).map(Some),
-            false => Ok(None),
+        // Its work knows the caller's patience, and its own bounds.
+        self.change(store, Patience::ENDLESS, |change| {
+            mutation.work.check()?;
+            match chosen.stands(change, mutation)? {
+                true => self.write_chosen(change, mutation, &chosen.documents, random).map(Some),
+                false => Ok(None),
+            }
         })
     }
 
@@ -309,7 +315,7 @@ impl Engine {
             panic!("{text} changes nothing")
         };
         let who = Principal::new("tester", Role::Admin);
-        let running = self.queries.begin(&who, text, self.query_limits());
+        let running = self.queries.begin(&who, text, self.query_limits(), Patience::ENDLESS);
         let work = running.work();
         let mutation = Mutation { plan: &plan, how, returning: *returning, work };
         let chosen = self.chosen(store, &mutation)?.expect("a snapshot just taken");

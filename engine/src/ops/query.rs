@@ -8,6 +8,7 @@ use proto::{ReplyWriter, Status};
 
 use crate::auth::{Action, Principal};
 use crate::catalog::{Catalog, Store};
+use crate::patience::Patience;
 use crate::pql::ast::{Query, Select, Verb};
 use crate::query::{
     self, Foreign, Outcome, PageSize, Plan, Running, Scope, SelectPlan, Selected, Stream, Work,
@@ -23,29 +24,31 @@ impl Engine {
         text: &str,
         parameters: Option<&[u8]>,
         size: PageSize,
+        patience: &Patience,
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
         let query = self.queries.parse(text);
         let query = query.map_err(|e| Refusal::new(Status::BadQuery, e.to_string()))?;
         who.check(Action::of_query(&query.verb), "this query")?;
         let store = query.store.as_str();
+        let begin = || self.queries.begin(who, text, self.query_limits(), patience);
         match (plan(&query, parameters)?, &query.verb) {
             (Plan::Get(key), _) if query.explain => {
-                let running = self.queries.begin(who, text, self.query_limits());
+                let running = begin();
                 let view = self.view(store)?;
                 let (snapshot, keyspace) = (&view.snapshot, view.store.keyspace);
                 let told = query::explain_get(snapshot, keyspace, store, key, running.work())?;
                 reply.document(&told);
             }
             (Plan::Insert { document, .. }, _) if query.explain => {
-                let running = self.queries.begin(who, text, self.query_limits());
+                let running = begin();
                 let view = self.view(store)?;
                 let indexes = &view.store.indexes;
                 reply.document(&query::explain_insert(store, &document, indexes, running.work())?);
             }
             (Plan::Get(key), _) => self.read(store, key, reply)?,
             (Plan::Insert { document, returning }, _) => {
-                let key = self.insert(store, None, &document)?;
+                let key = self.insert(store, None, &document, patience)?;
                 if returning {
                     // Whatever an insert accepts, a reply can carry.
                     let mut rows = reply.rows(true);
@@ -56,7 +59,7 @@ impl Engine {
                 }
             }
             (Plan::Select(plan), Verb::Select(select)) => {
-                let mut running = self.queries.begin(who, text, self.query_limits());
+                let mut running = begin();
                 let work = running.work();
                 let returned = match &plan.output {
                     _ if query.explain => self.explained(store, select, &plan, work, reply)?,
@@ -88,9 +91,10 @@ impl Engine {
         &self,
         who: &Principal,
         cursor: u64,
+        patience: &Patience,
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
-        let (running, rows, size) = self.queries.resume(who, cursor)?;
+        let (running, rows, size) = self.queries.resume(who, cursor, patience)?;
         page(running, rows, size, reply)
     }
 

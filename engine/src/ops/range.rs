@@ -5,6 +5,7 @@ use std::ops::Bound;
 use proto::{Key, ReplyWriter, Status};
 
 use super::page::Page;
+use crate::patience::Patience;
 use crate::{Engine, Refusal};
 
 impl Engine {
@@ -13,10 +14,10 @@ impl Engine {
     pub(crate) fn range(
         &self,
         store: &str,
-        from: Key,
-        to: Key,
+        (from, to): (Key, Key),
         limit: u32,
         reverse: bool,
+        patience: &Patience,
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
         let view = self.view(store)?;
@@ -28,7 +29,7 @@ impl Engine {
             return Err(Refusal::new(Status::BadKey, message));
         }
         let (low, high) = (Bound::Included(from), Bound::Included(to));
-        let work = self.queries.work(self.query_limits());
+        let work = self.queries.work(self.query_limits(), patience);
         Page::new(reply, limit, &self.limits).fill(&view, low, high, reverse, &work)
     }
 }

@@ -3,6 +3,7 @@
 use proto::Key;
 
 use super::not_found;
+use crate::patience::Patience;
 use crate::{Engine, Refusal, document};
 
 impl Engine {
@@ -13,9 +14,10 @@ impl Engine {
         key: Key,
         document: &[u8],
         upsert: bool,
+        patience: &Patience,
     ) -> Result<(), Refusal> {
         document::check(document, &self.limits)?;
-        self.change(store, |change| {
+        self.change(store, patience, |change| {
             if upsert {
                 change.put(key, document);
                 return Ok(());

@@ -18,6 +18,7 @@ use super::stream::{PageSize, Stream};
 use super::table::{CursorFigures, CursorLimits, Ended, Table, Taken, Waiting, unknown};
 use super::work::{Figures, Limits, Work};
 use crate::Principal;
+use crate::patience::Patience;
 use crate::pql::{self, PqlError, ast::Query};
 
 /// Bytes of text in each half of the cache of parsed queries.
@@ -142,18 +143,25 @@ impl Desk {
     }
 
     /// What one request may use that is no query; it is not listed.
-    pub(crate) fn work(&self, limits: Limits) -> Work {
-        Work::new(Arc::clone(&self.clock), limits, Arc::default(), None)
+    pub(crate) fn work(&self, limits: Limits, patience: &Patience) -> Work {
+        Work::new(Arc::clone(&self.clock), limits, Arc::default(), None).within(patience)
     }
 
     /// Begins a query: it is listed, can be cancelled, and its time runs.
-    pub(crate) fn begin(&self, who: &Principal, text: &str, limits: Limits) -> Running<'_> {
+    pub(crate) fn begin(
+        &self,
+        who: &Principal,
+        text: &str,
+        limits: Limits,
+        patience: &Patience,
+    ) -> Running<'_> {
         let id = self.next.fetch_add(1, Relaxed);
         let cancelled = Arc::new(AtomicBool::new(false));
         let now = self.clock.monotonic_nanos();
         self.change(|table| table.begin(id, who, shown(text), now, Arc::clone(&cancelled)));
         let space = Arc::clone(&self.space);
         let work = Work::new(Arc::clone(&self.clock), limits, cancelled, Some(space));
+        let work = work.within(patience);
         Running { desk: self, id, work: Some(work), returned: None }
     }
 
@@ -165,6 +173,7 @@ impl Desk {
         &self,
         who: &Principal,
         cursor: u64,
+        patience: &Patience,
     ) -> Result<(Running<'_>, Stream, PageSize), QueryError> {
         let now = self.clock.monotonic_nanos();
         let Waiting { stream, work, size } =
@@ -182,7 +191,7 @@ impl Desk {
                 }
             };
         let running = Running { desk: self, id: cursor, work: Some(work), returned: None };
-        running.work().go_on()?;
+        running.work().go_on(patience)?;
         Ok((running, stream, size))
     }
 
@@ -301,6 +310,7 @@ impl Running<'_> {
         let (desk, id) = (self.desk, self.id);
         let work = self.work.take().expect("it is taken out only here, and this is consumed");
         desk.look_back(id, &work, self.returned);
+        work.pause();
         let waiting = Box::new(Waiting { stream, work, size });
         let now = desk.clock.monotonic_nanos();
         let limits = &desk.limits;

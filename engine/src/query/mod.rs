@@ -72,7 +72,7 @@ impl QueryError {
 
     fn cancelled() -> QueryError {
         let message = "the query was cancelled; nothing changed".to_owned();
-        QueryError::Refused(Status::Timeout, message)
+        QueryError::Refused(Status::Cancelled, message)
     }
 
     fn from_refusal(refusal: crate::Refusal) -> QueryError {

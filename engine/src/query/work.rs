@@ -6,7 +6,7 @@
 //! when it is kept no longer, so that of a query whose rows wait to be fetched it is
 //! known what it holds.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -17,6 +17,7 @@ use super::access::Choice;
 use super::explain::Way;
 use super::spill::SpillSpace;
 use super::{QueryError, SelectPlan};
+use crate::patience::Patience;
 
 /// Rows, or 4 KiB of them, between two looks at the clock.
 const PIECE: u32 = 64;
@@ -59,6 +60,8 @@ pub struct Work {
     /// Half of the time of the page has gone, as of the last look at the clock.
     late: Cell<bool>,
     cancelled: Arc<AtomicBool>,
+    /// Of who asked for the page it is at.
+    patience: RefCell<Patience>,
     limits: Limits,
     space: Option<Arc<SpillSpace>>,
     countdown: Cell<u32>,
@@ -96,6 +99,7 @@ impl Work {
             late: Cell::new(false),
             clock,
             cancelled,
+            patience: RefCell::default(),
             limits,
             space,
             countdown: Cell::new(PIECE),
@@ -109,11 +113,28 @@ impl Work {
         }
     }
 
-    /// Begins the next page: time runs anew, and the figures are those of that page.
+    /// Ends, too, when the answer is not wanted any more.
+    pub(super) fn within(self, patience: &Patience) -> Work {
+        if !patience.is_endless() {
+            self.patience.replace(patience.clone());
+        }
+        self
+    }
+
+    /// The page was given: whoever asked for it wants nothing more of this.
+    pub(super) fn pause(&self) {
+        self.patience.take();
+    }
+
+    /// Begins the next page, for who has so much patience: time runs anew, and the
+    /// figures are those of that page.
     ///
     /// # Errors
     /// The query was cancelled meanwhile.
-    pub(super) fn go_on(&self) -> Result<(), QueryError> {
+    pub(super) fn go_on(&self, patience: &Patience) -> Result<(), QueryError> {
+        if !patience.is_endless() {
+            self.patience.replace(patience.clone());
+        }
         self.began.set(self.clock.monotonic_nanos());
         self.late.set(false);
         self.countdown.set(PIECE);
@@ -204,12 +225,32 @@ impl Work {
         self.tick(bytes)
     }
 
+    /// For who has waited, or is about to commit.
+    ///
+    /// # Errors
+    /// The deadline has passed, or the query was cancelled.
+    pub(crate) fn check(&self) -> Result<(), QueryError> {
+        self.look()
+    }
+
     #[cold]
     fn look(&self) -> Result<(), QueryError> {
         self.check_cancelled()?;
+        let patience = self.patience.borrow();
+        patience.check(&*self.clock).map_err(QueryError::from_refusal)?;
+        if self.limits.micros.is_none() && patience.until().is_none() {
+            return Ok(());
+        }
+        let (now, began) = (self.clock.monotonic_nanos(), self.began.get());
+        let nanos = now.saturating_sub(began);
+        if patience.until().is_some_and(|until| nanos >= until.saturating_sub(began) / 2) {
+            self.late.set(true);
+        }
         let Some(micros) = self.limits.micros else { return Ok(()) };
-        let took = self.clock.monotonic_nanos().saturating_sub(self.began.get()) / 1000;
-        self.late.set(took >= micros / 2);
+        let took = nanos / 1000;
+        if took >= micros / 2 {
+            self.late.set(true);
+        }
         if took >= micros {
             let message = format!(
                 "this took longer than the {} ms it may take, after {} documents: filter by key, \

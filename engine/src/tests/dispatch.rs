@@ -21,12 +21,17 @@ fn what_is_no_request_is_refused_under_its_id_if_it_has_one() {
     let engine = open();
     let header = |kind, code, body: &[u8]| {
         let body_len = body.len() as u32;
-        [&Header { kind, code, id: 5, body: body_len }.to_bytes()[..], body].concat()
+        let header = Header { kind, code, id: 5, body: body_len, patience: 0 };
+        [&header.to_bytes()[..], body].concat()
     };
+    let mut foreign = Header::cancel(6).to_bytes().to_vec();
+    foreign[4] = 2;
     for (packet, id, status, word) in [
         (vec![], 0, Status::BadPacket, "header ends early"),
         (b"GET / HTTP/1.1\r\n\r\n-----------".to_vec(), 0, Status::BadPacket, "another protocol"),
-        (header(Kind::Reply, 1, &[]), 5, Status::BadPacket, "is a reply"),
+        (header(Kind::Reply, 1, &[]), 5, Status::BadPacket, "not that of a request"),
+        (header(Kind::Cancel, 0, &[]), 5, Status::BadPacket, "not that of a request"),
+        (foreign, 6, Status::UnknownVersion, "protocol version is not 1"),
         (header(Kind::Request, 999, &[]), 5, Status::UnknownOpcode, "unknown to this server"),
         (header(Kind::Request, 1, &[0]), 5, Status::BadPacket, "left over"),
         (header(Kind::Request, 9, &[9]), 5, Status::BadPacket, "store name ends early"),
@@ -176,7 +181,8 @@ proptest! {
     ) {
         let engine = with_store();
         for (framed, code, bytes) in packets {
-            let header = Header { kind: Kind::Request, code, id: 3, body: bytes.len() as u32 };
+            let (kind, body) = (Kind::Request, bytes.len() as u32);
+            let header = Header { kind, code, id: 3, body, patience: 0 };
             let packet = if framed { [&header.to_bytes()[..], &bytes].concat() } else { bytes };
             let mut out = Vec::new();
             engine.dispatch_packet(&admin(), &packet, &mut out);

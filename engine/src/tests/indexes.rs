@@ -11,6 +11,7 @@ use proto::{Key, Request, Status};
 
 use super::kit::*;
 use crate::Engine;
+use crate::patience::Patience;
 
 pub(super) fn index(engine: &Engine, definition: &str) {
     let definition = doc(definition);
@@ -163,12 +164,12 @@ fn documents_of_one_change_may_exchange_unique_values() {
         change.put(Key(2), &doc(r#"{"m":1}"#));
         Ok(())
     };
-    engine.change("s", rename).unwrap();
+    engine.change("s", Patience::ENDLESS, rename).unwrap();
     assert_eq!(all(&engine), [r#"1 {"m":2}"#, r#"2 {"m":1}"#]);
     assert_eq!(engine.compare_indexes("s", None).unwrap().1.kept, []);
     // One that keeps its value stands against one that comes, in either order.
     for keys in [[1, 2], [2, 1]] {
-        let refusal = engine.change("s", |change| {
+        let refusal = engine.change("s", Patience::ENDLESS, |change| {
             for key in keys {
                 change.put(Key(key), &doc(r#"{"m":2,"n":0}"#));
             }

@@ -7,7 +7,7 @@ use proto::doc::Doc;
 use proto::request::BatchBuf;
 use proto::{Key, Reply, Request, Status, json};
 
-use crate::{BackupTarget, Engine, Limits, Options, Principal, Role, SyncMode};
+use crate::{BackupTarget, Call, Engine, Limits, Options, Principal, Role, SyncMode};
 
 /// 2023-11-14, in microseconds.
 pub(super) const NOW: u64 = 1_700_000_000_000_000;
@@ -106,10 +106,21 @@ fn said(packet: &[u8]) -> Said {
 }
 
 pub(super) fn ask_as(engine: &Engine, who: &Principal, request: Request<'_>) -> Said {
+    ask_within(engine, who, request, 0, &Call::default())
+}
+
+/// Asks with so many milliseconds of patience.
+pub(super) fn ask_within(
+    engine: &Engine,
+    who: &Principal,
+    request: Request<'_>,
+    patience: u32,
+    call: &Call,
+) -> Said {
     let mut packet = Vec::new();
-    request.encode(77, &mut packet);
+    request.encode_with_patience(77, patience, &mut packet);
     let mut out = b"before".to_vec();
-    engine.dispatch_packet(who, &packet, &mut out);
+    engine.dispatch_call(who, &packet, call, &mut out);
     assert_eq!(&out[..6], b"before", "a reply is appended");
     said(&out[6..])
 }

@@ -11,6 +11,7 @@ mod kit;
 mod limits;
 mod login;
 mod mutations;
+mod patience;
 mod planner;
 mod planner_model;
 mod query;

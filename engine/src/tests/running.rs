@@ -9,6 +9,7 @@ use proto::{Key, Request, Status};
 use super::cursors::{fetch, figure, filled, held, opened, small, unknown};
 use super::kit::*;
 use super::query::Ticking;
+use crate::patience::Patience;
 use crate::{Engine, Limits, Options, Principal, Role};
 
 #[test]
@@ -44,19 +45,19 @@ fn queries_are_listed_and_cancelled_by_their_users_and_by_admins() {
 fn one_that_is_being_read_is_read_by_nobody_else_and_told_to_end() {
     let engine = filled(small(), 10);
     let cursor = opened(&engine, &admin(), "s.orderBy(n)");
-    let (running, rows, size) = engine.queries.resume(&admin(), cursor).unwrap();
+    let (running, rows, size) = engine.queries.resume(&admin(), cursor, Patience::ENDLESS).unwrap();
     let listed = &engine.running_queries()[0];
     assert_eq!((listed.id, listed.waits), (cursor, false));
     refused(&engine, fetch(cursor), Status::Busy, &["another request"]);
     assert_eq!(figure(&engine, "open_cursors"), 1, "it counts");
     assert_eq!(done(&engine, Request::CloseCursor { cursor }), Said::Empty);
     let refusal: crate::Refusal = running.wait(rows, size).unwrap_err().into();
-    assert_eq!(refusal.status, Status::Timeout);
+    assert_eq!(refusal.status, Status::Cancelled);
     assert!(refusal.message.contains("was cancelled"), "{refusal}");
     assert_eq!(held(&engine), [0; 4]);
     // One whose reader failed, or fell over, is gone.
     let cursor = opened(&engine, &admin(), "s.orderBy(n)");
-    drop(engine.queries.resume(&admin(), cursor).unwrap());
+    drop(engine.queries.resume(&admin(), cursor, Patience::ENDLESS).unwrap());
     unknown(&engine, &admin(), cursor);
     assert_eq!(held(&engine), [0; 4]);
 }

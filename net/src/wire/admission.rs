@@ -4,24 +4,19 @@
 //! acted upon; a locked address never costs a key check; key checks in flight
 //! are bounded even when their connections have gone.
 
-use super::frame::{self, Front};
-use super::session::{linger, send};
+use super::session::{linger, receive, send};
 use super::{Shared, WireHandler};
 use crate::server::secure;
 use crate::stream::Stream;
 use crate::tls::ALPN_WIRE;
-use bytes::{Buf, BytesMut};
-use proto::{Class, Opcode, ReplyWriter, Request, Status};
+use proto::wire::{Fault, Greeting, Server};
+use proto::{Class, ReplyWriter, Request, Status};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-
-/// Bytes an unauthenticated connection may send.
-const AUTH_BYTES: usize = 4096;
 
 /// A connection that has said who it is.
 pub(super) struct Admitted<S> {
@@ -29,7 +24,7 @@ pub(super) struct Admitted<S> {
     pub(super) session: Arc<S>,
     pub(super) place: OwnedSemaphorePermit,
     /// What the client has sent behind its Auth.
-    pub(super) inbox: BytesMut,
+    pub(super) wire: Server,
 }
 
 /// An address's share of the unauthenticated connections, given back on drop.
@@ -67,15 +62,19 @@ impl Drop for Turn<'_> {
 }
 
 /// Why a connection is not let in: the reply it gets, and after how long.
-struct Refusal {
-    id: u64,
-    status: Status,
-    message: String,
-    delay: Duration,
+pub(super) struct Refusal {
+    pub(super) fault: Fault,
+    pub(super) delay: Duration,
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Refusal {
+        Refusal { fault, delay: Duration::ZERO }
+    }
 }
 
 fn refuse<T>(id: u64, status: Status, message: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal { id, status, message: message.into(), delay: Duration::ZERO })
+    Err(Fault::new(id, status, message).into())
 }
 
 pub(super) async fn admit<H: WireHandler>(
@@ -90,56 +89,41 @@ pub(super) async fn admit<H: WireHandler>(
             return None;
         }
     };
-    let mut inbox = BytesMut::with_capacity(AUTH_BYTES);
-    let refusal = match first_packet(&mut stream, &mut inbox).await {
-        None => return None, // Gone before it said anything whole.
-        Some(Err(refusal)) => refusal,
-        Some(Ok(total)) => match authenticate(shared, &inbox[..total], peer).await {
-            Err(refusal) => refusal,
-            Ok((id, session, place)) => {
-                inbox.advance(total);
-                let mut reply = Vec::new();
-                ReplyWriter::new(id, &mut reply).empty();
-                send(&mut stream, &reply, shared.options.write_timeout).await.ok()?;
-                return Some(Admitted { stream, session, place, inbox });
+    let mut wire = Server::new();
+    let refusal: Refusal = loop {
+        wire.advance(shared.micros());
+        if let Some((_, packet)) = wire.next_request() {
+            match authenticate(shared, packet, peer).await {
+                Err(refusal) => break refusal,
+                Ok((session, place, reply)) => {
+                    send(&mut stream, &reply, shared.options.write_timeout).await.ok()?;
+                    wire.answered(1);
+                    wire.open(shared.options.max_message_size, shared.options.max_in_flight);
+                    return Some(Admitted { stream, session, place, wire });
+                }
             }
-        },
+        }
+        if let Some(fault) = wire.last_word() {
+            break fault.into();
+        }
+        if receive(&mut stream, &mut wire).await.ok()? == 0 {
+            return None; // Gone before it said anything whole.
+        }
     };
     tokio::time::sleep(refusal.delay).await;
-    let reply = frame::error(refusal.id, refusal.status, &refusal.message);
+    let mut reply = Vec::new();
+    refusal.fault.write(&mut reply);
     if send(&mut stream, &reply, shared.options.write_timeout).await.is_ok() {
         linger(&mut stream).await;
     }
     None
 }
 
-/// Reads until `inbox` begins with a whole Auth packet; says how long it is.
-async fn first_packet(stream: &mut Stream, inbox: &mut BytesMut) -> Option<Result<usize, Refusal>> {
-    loop {
-        let auth = Opcode::Auth as u16;
-        match frame::front(inbox, AUTH_BYTES) {
-            Front::Bad(error) => return Some(refuse(0, Status::BadPacket, error.to_string())),
-            Front::Whole(header, _) | Front::TooLarge(header, _) if header.code != auth => {
-                let message = "send Auth with a user and key first";
-                return Some(refuse(header.id, Status::NotAuthenticated, message));
-            }
-            Front::TooLarge(header, _) => {
-                let message = format!("an Auth request has at most {AUTH_BYTES} bytes");
-                return Some(refuse(header.id, Status::MessageTooLarge, message));
-            }
-            Front::Whole(_, total) => return Some(Ok(total)),
-            Front::Partial(_) => {}
-        }
-        // A packet within the limit fits: the buffer never grows.
-        if stream.read_buf(inbox).await.ok()? == 0 {
-            return None;
-        }
-    }
-}
+/// Who came in, their place, and what they are told: a reply packet.
+type Entered<S> = (Arc<S>, OwnedSemaphorePermit, Vec<u8>);
 
-type Entered<S> = (u64, Arc<S>, OwnedSemaphorePermit);
-
-async fn authenticate<H: WireHandler>(
+/// Looks at an Auth packet, whichever way it came.
+pub(super) async fn authenticate<H: WireHandler>(
     shared: &Arc<Shared<H>>,
     packet: &[u8],
     peer: SocketAddr,
@@ -168,12 +152,16 @@ async fn authenticate<H: WireHandler>(
         Ok(Ok(session)) => {
             shared.lockout().succeeded(peer.ip(), &user);
             match shared.sessions.clone().try_acquire_owned() {
-                Ok(place) => Ok((id, Arc::new(session), place)),
+                Ok(place) => {
+                    let mut reply = Vec::new();
+                    ReplyWriter::new(id, &mut reply).document(&greeting(shared, &session));
+                    Ok((Arc::new(session), place, reply))
+                }
                 Err(_) => refuse(id, Status::Busy, busy()),
             }
         }
         Ok(Err((status, message))) => {
-            let mut refusal = Refusal { id, status, message, delay: Duration::ZERO };
+            let mut refusal = Refusal::from(Fault::new(id, status, message));
             if status.class() == Class::Denied {
                 refusal.delay = shared.options.failed_auth_delay;
                 let locked = shared.lockout().failed(peer.ip(), &user, Instant::now());
@@ -192,6 +180,21 @@ async fn authenticate<H: WireHandler>(
             refuse(id, Status::Internal, "the key could not be checked; see the server's log")
         }
     }
+}
+
+/// What is said of a session to whom it belongs.
+fn greeting<H: WireHandler>(shared: &Shared<H>, session: &H::Session) -> Vec<u8> {
+    let (welcome, options) = (shared.handler.welcome(session), &shared.options);
+    let greeting = Greeting {
+        server: &welcome.server,
+        session: welcome.session,
+        user: &welcome.user,
+        role: &welcome.role,
+        max_message_size: options.max_message_size as u64,
+        max_in_flight: options.max_in_flight as u64,
+        idle_timeout_ms: u64::try_from(options.idle_timeout.as_millis()).unwrap_or(u64::MAX),
+    };
+    greeting.encode()
 }
 
 fn check_lock<H>(shared: &Shared<H>, id: u64, peer: SocketAddr) -> Result<(), Refusal> {

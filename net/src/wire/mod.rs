@@ -1,29 +1,47 @@
-//! Packets over TCP: who may come in, how many, and how long they may take.
+//! Packets over TCP and QUIC: who may come in, how many, and how long they may take.
 //!
 //! What must stay true: before a connection has authenticated it can make us
 //! read 4 KiB, hold one of few places for ten seconds, and run one bounded,
-//! throttled check of a key; nothing else. An authenticated session has at most
-//! one batch of requests at work, and is read from again only when its replies
-//! are written: a client that does not read its replies stops itself.
+//! throttled check of a key; nothing else, whichever way it comes. An authenticated
+//! session has few requests at work (over TCP one batch), and is read from again,
+//! but for a bounded piece ahead, only when its replies are written: a client that does
+//! not read its replies stops itself.
 //!
 //! ```text
 //! accept -> allowed? -> TLS -> Auth (lockout, argon2 bounded) -> a session's place
-//!        -> [ read -> requests in order -> write ]* -> close
+//!        -> [ read -> requests in order -> write ]* -> close          TCP
+//!        -> [ stream: read -> request -> write ]*   -> close          QUIC
 //! ```
+//!
+//! `docs/protocol.md` is what clients are told of it, `proto::wire` what packets are made
+//! of bytes by.
 
 mod admission;
-mod frame;
+mod carry;
+mod quic;
 mod session;
 
 use crate::lockout::Lockout;
-use crate::server::{Accepted, listen};
+use crate::server::{Accepted, Closing, accept_on, bind};
 use crate::{AddressRange, ListenError, LockoutOptions, Security, Server};
 use proto::{Opcode, Status};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+
+/// A peer that says nothing for so long is asked whether it is still there, ..
+const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
+/// .. so often, ..
+const KEEP_ALIVE_PROBES: u32 = 6;
+/// .. at this distance.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(10);
+/// Ports that are tried for TCP and UDP both, if any will do.
+const PORTS: usize = 32;
 
 /// What stands behind the wire: `bins` implement it over the engine.
 pub trait WireHandler: Send + Sync + 'static {
@@ -43,9 +61,14 @@ pub trait WireHandler: Send + Sync + 'static {
         peer: SocketAddr,
     ) -> Result<Self::Session, (Status, String)>;
 
+    /// What a session is told of itself.
+    fn welcome(&self, _session: &Self::Session) -> Welcome {
+        Welcome::default()
+    }
+
     /// Carries out one whole request packet and appends one whole reply packet to
     /// `out`. May block: it runs where that holds up nobody else.
-    fn handle(&self, session: &Self::Session, packet: &[u8], out: &mut Vec<u8>);
+    fn handle(&self, session: &Self::Session, packet: &[u8], call: &Call, out: &mut Vec<u8>);
 
     /// Whether `handle` is done with such a request in microseconds, as a rule: then
     /// a few of them run on the async thread that received them, at a third of the
@@ -55,14 +78,42 @@ pub trait WireHandler: Send + Sync + 'static {
     }
 }
 
+/// What is known of a request beside its packet.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// Since it arrived; zero if it has no patience.
+    pub waited: Duration,
+    /// Set once its answer is not wanted any more; `None`: nobody will say so.
+    pub cancelled: Option<Arc<AtomicBool>>,
+}
+
+/// What a session is told of itself when it begins.
+#[derive(Clone, Debug, Default)]
+pub struct Welcome {
+    /// Program and version, for people.
+    pub server: String,
+    /// The session's number.
+    pub session: u64,
+    /// Whose it is.
+    pub user: String,
+    /// What that user may do.
+    pub role: String,
+}
+
 /// Limits of the wire. Every one is enforced.
 #[derive(Clone, Debug)]
 pub struct WireOptions {
     /// Authenticated sessions at once; the next is answered `Busy`.
     pub max_sessions: usize,
     /// Connections that have not authenticated yet, at once; further ones wait in the
-    /// kernel's queue. One address may hold half of them.
+    /// kernel's queue. One address may hold half of them. As many over QUIC, where
+    /// further ones are refused.
     pub max_unauthenticated: usize,
+    /// Requests of a session that are received and not answered; beyond, it is not read
+    /// from. At least 1.
+    pub max_in_flight: usize,
+    /// Whether QUIC is spoken on the same port, if TLS is.
+    pub quic: bool,
     /// Who may connect; empty: everybody.
     pub allowed_ips: Vec<AddressRange>,
     /// Bytes of one packet, either way. A larger request is refused and the
@@ -94,6 +145,8 @@ impl Default for WireOptions {
         WireOptions {
             max_sessions: 128,
             max_unauthenticated: 64,
+            max_in_flight: 64,
+            quic: true,
             allowed_ips: Vec::new(),
             max_message_size: 16 << 20,
             max_buffered_bytes: 256 << 20,
@@ -120,6 +173,9 @@ struct Shared<H> {
     buffers: Arc<Semaphore>,
     lockout: Mutex<Lockout>,
     unauthenticated: Mutex<BTreeMap<IpAddr, usize>>,
+    /// Requests that came over QUIC and are at work on blocking threads.
+    quic_work: Arc<Semaphore>,
+    began: Instant,
 }
 
 impl<H> Shared<H> {
@@ -127,9 +183,15 @@ impl<H> Shared<H> {
         // Nothing is left half-done in the table if a holder panicked.
         self.lockout.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Microseconds since the listener began.
+    fn micros(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
 }
 
-/// Listens on `address` (port 0: the system chooses) and serves `handler`.
+/// Listens on `address` (port 0: the system chooses), by TCP and, if that is asked for
+/// and there is TLS, by QUIC on the same port, and serves `handler`.
 ///
 /// # Errors
 /// The address cannot be listened on.
@@ -140,6 +202,11 @@ pub async fn serve<H: WireHandler>(
     handler: H,
 ) -> Result<Server, ListenError> {
     let (places, drain) = (options.max_unauthenticated, options.drain_timeout);
+    let tls = match &security {
+        Security::Tls(config) if options.quic => Some(Arc::clone(config)),
+        _ => None,
+    };
+    let (listener, udp, address) = sockets(address, tls.is_some()).await?;
     let semaphore = |n: usize| Arc::new(Semaphore::new(n.clamp(1, Semaphore::MAX_PERMITS)));
     let shared = Arc::new(Shared {
         handler,
@@ -149,9 +216,51 @@ pub async fn serve<H: WireHandler>(
         buffers: semaphore(options.max_buffered_bytes.max(options.max_message_size).div_ceil(1024)),
         lockout: Mutex::new(Lockout::new(options.lockout)),
         unauthenticated: Mutex::new(BTreeMap::new()),
+        quic_work: semaphore(quic::WORK),
+        began: Instant::now(),
         options,
     });
-    listen(address, places, drain, move |accepted| connection(shared.clone(), accepted)).await
+    let (sender, closing) = Closing::new();
+    let mut accepting = Vec::new();
+    if let (Some(tls), Some(udp)) = (tls, udp) {
+        let failed = |source| ListenError { address, by: "UDP", source };
+        let endpoint = quic::endpoint(udp, tls, &shared.options).map_err(failed)?;
+        accepting.push(tokio::spawn(quic::accept(endpoint, shared.clone(), closing.clone())));
+    }
+    let serve = move |accepted| connection(shared.clone(), accepted);
+    accepting.push(tokio::spawn(accept_on(listener, places, drain, closing, serve)));
+    Ok(Server::new(address, sender, accepting))
+}
+
+/// A TCP socket, and if asked for one of UDP with the same port.
+async fn sockets(
+    wanted: SocketAddr,
+    udp: bool,
+) -> Result<(TcpListener, Option<UdpSocket>, SocketAddr), ListenError> {
+    let mut tries = 0;
+    loop {
+        let (listener, address) = bind(wanted).await?;
+        if !udp {
+            return Ok((listener, None, address));
+        }
+        tries += 1;
+        match UdpSocket::bind(address) {
+            Ok(socket) => return Ok((listener, Some(socket), address)),
+            // Any port was asked for, and this one is free in one of them alone.
+            Err(error)
+                if error.kind() == ErrorKind::AddrInUse && wanted.port() == 0 && tries < PORTS => {}
+            Err(source) => return Err(ListenError { address, by: "UDP", source }),
+        }
+    }
+}
+
+/// Has the kernel ask a silent peer whether it is there.
+fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
+    let how = socket2::TcpKeepalive::new()
+        .with_time(KEEP_ALIVE_AFTER)
+        .with_interval(KEEP_ALIVE_EVERY)
+        .with_retries(KEEP_ALIVE_PROBES);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&how)
 }
 
 async fn connection<H: WireHandler>(shared: Arc<Shared<H>>, accepted: Accepted) {
@@ -159,6 +268,10 @@ async fn connection<H: WireHandler>(shared: Arc<Shared<H>>, accepted: Accepted) 
     if !AddressRange::allows(&shared.options.allowed_ips, peer.ip()) {
         tracing::warn!(%peer, "refused a connection: the address is not in allowed_ips");
         return;
+    }
+    if let Err(error) = keep_alive(&stream) {
+        // It works without; what is lost is that a peer that vanished is noticed.
+        tracing::debug!(%peer, %error, "TCP keep-alive cannot be set");
     }
     let Some(turn) = admission::Turn::take(&shared.unauthenticated, peer.ip(), places(&shared))
     else {
@@ -183,4 +296,22 @@ async fn connection<H: WireHandler>(shared: Arc<Shared<H>>, accepted: Accepted) 
 
 fn places<H>(shared: &Shared<H>) -> usize {
     shared.options.max_unauthenticated.div_ceil(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn silent_peers_are_asked_whether_they_are_there() {
+        let (listener, address) = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let _client = TcpStream::connect(address).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        keep_alive(&stream).unwrap();
+        let socket = socket2::SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEP_ALIVE_AFTER);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEP_ALIVE_EVERY);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEP_ALIVE_PROBES);
+    }
 }

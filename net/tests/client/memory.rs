@@ -1,6 +1,6 @@
 //! Documents in memory behind the wire: the few operations that the tests ask for.
 
-use net::wire::WireHandler;
+use net::wire::{Call, WireHandler};
 use proto::doc::DocBuf;
 use proto::{Key, ReplyWriter, Request, Status};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,7 +55,7 @@ impl WireHandler for Handler {
         }
     }
 
-    fn handle(&self, session: &Session, packet: &[u8], out: &mut Vec<u8>) {
+    fn handle(&self, session: &Session, packet: &[u8], _: &Call, out: &mut Vec<u8>) {
         let (id, request) = Request::decode(packet).unwrap();
         self.0.answer(session.0, &request, ReplyWriter::new(id, out));
     }

@@ -5,18 +5,21 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
+mod cancels;
 #[path = "../common/mod.rs"]
 mod common;
 mod ends;
 mod pages;
+mod quic;
 
 use common::*;
-use net::wire::{WireHandler, WireOptions, serve};
+use net::wire::{Call, Welcome, WireHandler, WireOptions, serve};
 use net::{LockoutOptions, Security, Server};
 use planck_client::{
     ConnectOptions as ClientOptions, Connection as Client, Error as ClientError, Security as Trust,
 };
-use proto::packet::HEADER_BYTES;
+use proto::packet::{HEADER_BYTES, Header};
+use proto::wire::Greeting;
 use proto::{Fingerprint, Reply, ReplyWriter, Request, Status};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -36,6 +39,8 @@ const LONG: Duration = Duration::from_secs(3600);
 struct Echo {
     authenticated: AtomicUsize,
     handled: AtomicUsize,
+    /// Requests `hold` that were given up.
+    given_up: AtomicUsize,
     /// Set by the query `wait` on arrival; it leaves when the test opens it.
     gate: Mutex<(bool, bool)>,
     moved: Condvar,
@@ -78,7 +83,12 @@ impl WireHandler for Handler {
         }
     }
 
-    fn handle(&self, session: &String, packet: &[u8], out: &mut Vec<u8>) {
+    fn welcome(&self, session: &String) -> Welcome {
+        let (server, role) = ("echo 1".to_owned(), "echoer".to_owned());
+        Welcome { server, session: 5, user: session.clone(), role }
+    }
+
+    fn handle(&self, session: &String, packet: &[u8], call: &Call, out: &mut Vec<u8>) {
         self.0.handled.fetch_add(1, Ordering::SeqCst);
         let (id, request) = Request::decode(packet).unwrap();
         let reply = ReplyWriter::new(id, out);
@@ -99,6 +109,19 @@ impl WireHandler for Handler {
                     gate = self.0.moved.wait(gate).unwrap();
                 }
                 reply.count(1);
+            }
+            // Until it is cancelled, or the test opens.
+            ("hold", _) => {
+                self.0.gate.lock().unwrap().0 = true;
+                let flag = call.cancelled.clone().expect("what may block can be cancelled");
+                while !self.0.gate.lock().unwrap().1 {
+                    if flag.load(Ordering::SeqCst) {
+                        self.0.given_up.fetch_add(1, Ordering::SeqCst);
+                        return reply.error(Status::Cancelled, "held long enough");
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                reply.count(2);
             }
             _ => reply.empty(),
         }
@@ -193,10 +216,29 @@ fn auth(key: &str) -> Vec<u8> {
 async fn authenticated(house: &House) -> TcpStream {
     let mut stream = TcpStream::connect(house.address()).await.unwrap();
     stream.write_all(&auth(KEY)).await.unwrap();
-    let mut reply = [0; HEADER_BYTES + 1];
-    soon(stream.read_exact(&mut reply)).await.unwrap();
-    assert_eq!(Reply::decode(&reply), Ok((9, Reply::Empty)));
+    let reply = one_reply(&mut stream).await;
+    assert!(matches!(Reply::decode(&reply), Ok((9, Reply::Document(_)))));
     stream
+}
+
+/// The next reply on a bare socket.
+async fn one_reply(stream: &mut TcpStream) -> Vec<u8> {
+    let mut packet = vec![0; HEADER_BYTES];
+    soon(stream.read_exact(&mut packet)).await.unwrap();
+    let header = Header::parse(&packet).unwrap();
+    packet.resize(HEADER_BYTES + header.body as usize, 0);
+    soon(stream.read_exact(&mut packet[HEADER_BYTES..])).await.unwrap();
+    packet
+}
+
+/// Waits until something is so.
+async fn until(what: impl Fn() -> bool) {
+    soon(async {
+        while !what() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -326,15 +368,27 @@ async fn requests_pipelined_behind_the_right_key_are_served() {
     let house = plain(options()).await;
     let mut stream = TcpStream::connect(house.address()).await.unwrap();
     stream.write_all(&[auth(KEY), encoded(Request::Ping)].concat()).await.unwrap();
-    let mut replies = [0; 2 * (HEADER_BYTES + 1)];
-    soon(stream.read_exact(&mut replies)).await.unwrap();
-    assert_eq!(replies[..HEADER_BYTES + 1], replies[HEADER_BYTES + 1..]);
+    let first = one_reply(&mut stream).await;
+    let (9, Reply::Document(document)) = Reply::decode(&first).unwrap() else { panic!("greeted") };
+    let options = options();
+    let greeting = Greeting {
+        server: "echo 1",
+        session: 5,
+        user: "ann",
+        role: "echoer",
+        max_message_size: options.max_message_size as u64,
+        max_in_flight: options.max_in_flight as u64,
+        idle_timeout_ms: options.idle_timeout.as_millis() as u64,
+    };
+    assert_eq!(Greeting::decode(document), Ok(greeting));
+    assert_eq!(Reply::decode(&one_reply(&mut stream).await), Ok((9, Reply::Empty)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_is_answered_and_closed() {
     let house = plain(options()).await;
-    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x16\x03\x01", b"PLNK\x02aaaaaaaaaaaaaaaaaaa"]
+    for garbage in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x16\x03\x01", b"PLNK\x01\x03aaaaaaaaaaaaaaaaaa"]
     {
         let reply = talk(house.address(), garbage).await;
         assert_eq!(error(&reply).0, Status::BadPacket, "{garbage:?}");
@@ -342,6 +396,23 @@ async fn garbage_is_answered_and_closed() {
     let mut stream = authenticated(&house).await;
     stream.write_all(b"garbage").await.unwrap();
     assert_eq!(error(&until_closed(&mut stream).await).0, Status::BadPacket);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_is_told_which_is_spoken() {
+    let house = plain(options()).await;
+    let mut foreign = auth(KEY);
+    foreign[4] = 2;
+    let told = |reply: &[u8]| {
+        let (id, reply) = Reply::decode(reply).unwrap();
+        let Reply::Error { status, message } = reply else { panic!("{reply:?}") };
+        assert!(message.contains("version 1"), "{message}");
+        (id, status)
+    };
+    assert_eq!(told(&talk(house.address(), &foreign).await), (9, Status::UnknownVersion));
+    let mut stream = authenticated(&house).await;
+    stream.write_all(&foreign).await.unwrap();
+    assert_eq!(told(&until_closed(&mut stream).await), (9, Status::UnknownVersion));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -78,6 +78,20 @@ fn a_read_is_these_bytes() {
     assert_eq!(packet[24..], [2, 0, b'a', b'b', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
 }
 
+#[test]
+fn what_is_no_request_is_said_to_be_what_it_is() {
+    let mut packet = Vec::new();
+    Request::Ping.encode_with_patience(7, 1500, &mut packet);
+    assert_eq!(Header::parse(&packet).unwrap().patience, 1500);
+    assert_eq!(Request::decode(&packet), Ok((7, Request::Ping)));
+    let (status, error) = Request::decode(&Header::cancel(7).to_bytes()).unwrap_err();
+    assert_eq!((status, error.what), (Status::BadPacket, "packet kind"));
+    packet[4] = 2;
+    assert_eq!(Request::decode(&packet).unwrap_err().0, Status::UnknownVersion);
+    packet[0] = b'p';
+    assert_eq!(Request::decode(&packet).unwrap_err().0, Status::BadPacket);
+}
+
 fn body(request: Request<'_>) -> Vec<u8> {
     let mut packet = Vec::new();
     request.encode(1, &mut packet);
@@ -138,7 +152,8 @@ fn a_batch_gives_back_its_documents() {
 proptest! {
     #[test]
     fn bytes_of_a_stranger_never_panic(code in 0u16..48, body in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let header = Header { kind: Kind::Request, code, id: 0, body: body.len() as u32 };
+        let (kind, len) = (Kind::Request, body.len() as u32);
+        let header = Header { kind, code, id: 0, body: len, patience: 0 };
         let packet = [&header.to_bytes()[..], &body].concat();
         if let Ok((_, request)) = Request::decode(&packet) {
             let mut again = Vec::new();

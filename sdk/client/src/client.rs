@@ -17,6 +17,7 @@ use proto::{Request, Status};
 use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A user of a server. Cheap to clone; clones share their connections.
 ///
@@ -28,6 +29,7 @@ pub struct Client {
     pool: Arc<Pool>,
     retry: RetryOptions,
     repeat: bool,
+    patience: Duration,
 }
 
 impl Client {
@@ -37,7 +39,12 @@ impl Client {
     /// An address or a bound that cannot be.
     pub fn new(config: Config) -> Result<Client> {
         let retry = config.retry;
-        Ok(Client { pool: Arc::new(Pool::new(config)?), retry, repeat: false })
+        Ok(Client {
+            pool: Arc::new(Pool::new(config)?),
+            retry,
+            repeat: false,
+            patience: Duration::ZERO,
+        })
     }
 
     /// The same client, for writes that may be carried out twice: what is repeatable by
@@ -47,6 +54,14 @@ impl Client {
     #[must_use]
     pub fn repeating(&self) -> Client {
         Client { repeat: true, ..self.clone() }
+    }
+
+    /// The same client, for answers that are not wanted any more after so much time: the
+    /// server gives the request up then, for good, and says [`Status::Timeout`]. Of rows
+    /// it is the time of a page. Zero: as long as the server's own limits allow.
+    #[must_use]
+    pub fn within(&self, patience: Duration) -> Client {
+        Client { patience, ..self.clone() }
     }
 
     /// Asks anything that one reply answers in full. Stores and queries have shorter ways.
@@ -85,7 +100,7 @@ impl Client {
     }
 
     async fn attempt(&self, request: &Request<'_>) -> Result<(Pooled, Answer)> {
-        let mut connection = self.pool.take().await?;
+        let mut connection = self.pool.take(self.patience).await?;
         let answer = connection.ask(request).await?;
         Ok((connection, answer))
     }
@@ -136,6 +151,7 @@ fn ends_the_session(error: &Error) -> bool {
         matches!(
             status,
             Status::BadPacket
+                | Status::UnknownVersion
                 | Status::MessageTooLarge
                 | Status::NotAuthenticated
                 | Status::Internal

@@ -16,10 +16,10 @@ pub use pages::Pages;
 use crate::options::{ConnectOptions, Security};
 use crate::transport::{self, Channel};
 use crate::{Error, Fate, Result, tls};
-use bytes::{Buf, BytesMut};
-use proto::packet::{HEADER_BYTES, Header};
+use bytes::{Buf, BufMut, BytesMut};
+use proto::packet::Header;
+use proto::wire::{BadReply, Replies};
 use proto::{Reply, Request};
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Waker};
@@ -30,6 +30,8 @@ use tokio::time::timeout;
 /// [`Connection::send`] begins to write once so many bytes wait.
 const SEND_BYTES: usize = 256 << 10;
 const READ_BYTES: usize = 64 << 10;
+/// How much longer than the patience that was sent an answer is waited for.
+const GRACE: Duration = Duration::from_secs(5);
 /// A buffer that has grown beyond is given back rather than kept.
 const KEEP_BYTES: usize = 256 << 10;
 /// No message is longer, whatever the limits say: its length is written in 32 bits.
@@ -40,12 +42,12 @@ const MOST_BYTES: usize = 1 << 31;
 pub struct Connection {
     reader: ReadHalf<Channel>,
     writer: WriteHalf<Channel>,
-    inbox: BytesMut,
+    replies: Replies,
     outbox: BytesMut,
+    /// Bytes of the outbox that belong to requests; behind them are Cancels.
+    unsent: usize,
     /// Whether nothing written waits inside TLS.
     flushed: bool,
-    /// Ids sent and not answered, oldest first.
-    waiting: VecDeque<u64>,
     next_id: u64,
     broken: bool,
     options: ConnectOptions,
@@ -71,10 +73,10 @@ impl Connection {
             let mut connection = Connection {
                 reader,
                 writer,
-                inbox: BytesMut::new(),
+                replies: Replies::new(options.max_message_size),
                 outbox: BytesMut::new(),
+                unsent: 0,
                 flushed: true,
-                waiting: VecDeque::new(),
                 next_id: 1,
                 broken: false,
                 options,
@@ -85,7 +87,7 @@ impl Connection {
                 // A TLS server answers plain bytes with an alert, which is no packet.
                 Err(_)
                     if security == Security::Plaintext
-                        && connection.inbox.starts_with(&[0x15, 3]) =>
+                        && connection.replies.received().starts_with(&[0x15, 3]) =>
                 {
                     return Err(Error::NeedsTls { address: address.to_owned() });
                 }
@@ -126,11 +128,28 @@ impl Connection {
     /// There is no answer, or there are requests in flight: [`Connection::receive`] their
     /// replies first. What the server refuses is an answer: see [`proto::Reply::Error`].
     pub async fn call(&mut self, request: &Request<'_>) -> Result<Vec<u8>> {
-        if !self.waiting.is_empty() && !self.broken {
+        self.call_within(request, Duration::ZERO).await
+    }
+
+    /// As [`Connection::call`]; the answer is not wanted any more after `patience`, unless
+    /// that is zero: the server gives the request up then, and says `PLK-1602`.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub async fn call_within(
+        &mut self,
+        request: &Request<'_>,
+        patience: Duration,
+    ) -> Result<Vec<u8>> {
+        if self.in_flight() > 0 && !self.broken {
             return Err(Error::invalid("there are replies to earlier requests to receive first"));
         }
-        self.send(request).await?;
-        self.receive().await
+        self.send_within(request, patience).await?;
+        let limit = match patience {
+            Duration::ZERO => self.options.call_timeout,
+            some => self.options.call_timeout.min(some.saturating_add(GRACE)),
+        };
+        self.receive_for(limit).await
     }
 
     /// Queues a request; gives its id. Its reply is had by [`Connection::receive`], in
@@ -140,6 +159,15 @@ impl Connection {
     /// # Errors
     /// The connection is broken, or a bound is met: then nothing was queued.
     pub async fn send(&mut self, request: &Request<'_>) -> Result<u64> {
+        self.send_within(request, Duration::ZERO).await
+    }
+
+    /// As [`Connection::send`]; the answer is not wanted any more so long after the
+    /// request has come to the server, unless `patience` is zero.
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    pub async fn send_within(&mut self, request: &Request<'_>, patience: Duration) -> Result<u64> {
         if self.broken {
             return Err(Error::Broken);
         }
@@ -149,7 +177,7 @@ impl Connection {
         // Compared before it is written too: what is far too long is not copied.
         let known = bytes(request);
         if known <= limit {
-            request.encode(id, &mut packet);
+            request.encode_with_patience(id, millis(patience), &mut packet);
         }
         if known.max(packet.len()) > limit {
             let bytes = known.max(packet.len());
@@ -159,11 +187,27 @@ impl Connection {
         }
         self.next_id += 1;
         self.outbox.extend_from_slice(&packet);
-        self.waiting.push_back(id);
+        self.unsent = self.outbox.len();
+        self.replies.expect(id);
         if self.outbox.len() >= SEND_BYTES {
-            self.exchange(|client| client.outbox.len() < SEND_BYTES, "sending").await?;
+            let limit = self.options.call_timeout;
+            self.exchange(|client| client.outbox.len() < SEND_BYTES, "sending", limit).await?;
         }
         Ok(id)
+    }
+
+    /// Says that the answer to a request in flight is not wanted any more. It is answered
+    /// all the same: with its result, or with `PLK-1603 Cancelled`, and then nothing has
+    /// changed. A request that was answered already is none of the server's business.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub async fn cancel(&mut self, id: u64) -> Result<()> {
+        if self.broken {
+            return Err(Error::Broken);
+        }
+        self.outbox.extend_from_slice(&Header::cancel(id).to_bytes());
+        self.flush().await
     }
 
     /// Writes what is queued, without waiting for its replies.
@@ -171,7 +215,8 @@ impl Connection {
     /// # Errors
     /// The connection is broken.
     pub async fn flush(&mut self) -> Result<()> {
-        self.exchange(|client| client.outbox.is_empty() && client.flushed, "sending").await
+        let limit = self.options.call_timeout;
+        self.exchange(|client| client.outbox.is_empty() && client.flushed, "sending", limit).await
     }
 
     /// The reply to the oldest request in flight: a whole packet.
@@ -179,33 +224,32 @@ impl Connection {
     /// # Errors
     /// There is no answer, or no request in flight.
     pub async fn receive(&mut self) -> Result<Vec<u8>> {
-        let Some(id) = self.waiting.front().copied() else {
+        self.receive_for(self.options.call_timeout).await
+    }
+
+    async fn receive_for(&mut self, limit: Duration) -> Result<Vec<u8>> {
+        if self.in_flight() == 0 {
             return Err(Error::invalid("no request is in flight"));
-        };
-        self.exchange(|client| client.whole().is_some(), "a reply").await?;
-        let total = self.whole().unwrap_or_default();
-        let packet = self.inbox.split_to(total).to_vec();
-        if self.inbox.is_empty() && self.inbox.capacity() > KEEP_BYTES {
-            self.inbox = BytesMut::new();
         }
-        let header = Header::parse(&packet)?;
-        if header.id == id {
-            self.waiting.pop_front();
-            return Ok(packet);
-        }
-        self.broken = true;
-        match Reply::decode(&packet)? {
-            // Id 0 is no request's: the server speaks of the connection.
-            (0, Reply::Error { status, message }) => {
-                Err(Error::Refused { status, message: message.to_owned() })
+        self.exchange(|client| client.replies.has_next(), "a reply", limit).await?;
+        let packet = match self.replies.next_reply() {
+            Ok(Some(packet)) => packet.to_vec(),
+            Ok(None) => return Err(Error::BadReply("it is not whole".to_owned())),
+            Err(bad) => {
+                self.broken = true;
+                return Err(bad.into());
             }
-            _ => Err(Error::BadReply(format!("it answers request {}, not {id}", header.id))),
+        };
+        if packet.len() > KEEP_BYTES && self.in_flight() == 0 && self.replies.received().is_empty()
+        {
+            self.replies = Replies::new(self.options.max_message_size);
         }
+        Ok(packet)
     }
 
     /// Requests sent whose replies have not been received.
     pub fn in_flight(&self) -> usize {
-        self.waiting.len()
+        self.replies.in_flight()
     }
 
     /// Says goodbye. Dropping the connection is as good, but for the server's log.
@@ -215,8 +259,8 @@ impl Connection {
 
     /// Whether another call can be made on it, as if it were new.
     pub(crate) fn is_idle(&self) -> bool {
-        let empty = self.waiting.is_empty() && self.inbox.is_empty() && self.outbox.is_empty();
-        empty && !self.broken
+        let empty = self.in_flight() == 0 && self.replies.received().is_empty();
+        empty && self.outbox.is_empty() && !self.broken
     }
 
     /// Whether an idle connection has ended, as far as is known without asking: it was
@@ -232,15 +276,16 @@ impl Connection {
     /// Whether another request may be queued.
     fn check_room(&self) -> Result<()> {
         let ConnectOptions { max_in_flight, max_unread, .. } = self.options;
-        if self.waiting.len() >= max_in_flight {
+        if self.in_flight() >= max_in_flight {
             let message = format!(
                 "{max_in_flight} requests are in flight, as many as connect.max_in_flight \
                  allows: receive their replies first"
             );
             return Err(Error::Invalid(message));
         }
-        if self.inbox.len() > max_unread {
-            return Err(Error::Invalid(unread(self.inbox.len(), max_unread)));
+        let bytes = self.replies.received().len();
+        if bytes > max_unread {
+            return Err(Error::Invalid(unread(bytes, max_unread)));
         }
         Ok(())
     }
@@ -254,19 +299,12 @@ impl Connection {
         }
     }
 
-    /// The length of the packet at the front of the inbox, once all of it is there.
-    fn whole(&self) -> Option<usize> {
-        let header = Header::parse(self.inbox.get(..HEADER_BYTES)?).ok()?;
-        let total = HEADER_BYTES + header.body as usize;
-        (self.inbox.len() >= total).then_some(total)
-    }
-
     /// What became of the requests in flight if the connection ends now. Only of a single
     /// one it is known that the server cannot have it: some of its bytes are still here.
     fn fate(&self) -> Fate {
-        match self.waiting.len() {
+        match self.in_flight() {
             0 => Fate::NotDone,
-            1 if !self.outbox.is_empty() => Fate::NotDone,
+            1 if self.unsent > 0 => Fate::NotDone,
             _ => Fate::Unknown,
         }
     }
@@ -280,12 +318,12 @@ impl Connection {
         &mut self,
         done: impl Fn(&Connection) -> bool,
         what: &'static str,
+        limit: Duration,
     ) -> Result<()> {
         if self.broken {
             return Err(Error::Broken);
         }
         self.broken = true; // Until this ends well.
-        let limit = self.options.call_timeout;
         let result = match timeout(limit, self.carry(done)).await {
             Ok(result) => result,
             Err(_) => Err(Error::Timeout { what, limit, fate: self.fate() }),
@@ -297,22 +335,28 @@ impl Connection {
     async fn carry(&mut self, done: impl Fn(&Connection) -> bool) -> Result<()> {
         while !done(self) {
             self.check_unread()?;
-            self.inbox.reserve(READ_BYTES);
-            if self.outbox.is_empty() && self.flushed {
-                let read = self.reader.read_buf(&mut self.inbox).await;
-                self.ended(read)?;
-            } else {
-                self.write_or_read().await?;
-            }
-            // Before anything is made of it: a reply that came whole is bounded too.
-            self.check_front()?;
+            self.replies.check()?;
+            self.write_or_read().await?;
         }
         Ok(())
     }
 
     /// Writes some of what is queued, unless something can be read first.
     async fn write_or_read(&mut self) -> Result<()> {
-        let reading = self.reader.read_buf(&mut self.inbox);
+        let (tail, room) = self.replies.tail();
+        tail.reserve(room.min(READ_BYTES));
+        let mut tail = tail.limit(room);
+        let reading = async {
+            // What has come is to be received before there is room for more.
+            match room {
+                0 => std::future::pending().await,
+                _ => self.reader.read_buf(&mut tail).await,
+            }
+        };
+        if self.outbox.is_empty() && self.flushed {
+            let read = reading.await;
+            return self.ended(read);
+        }
         // Cancelled when bytes arrive first: what is written must be taken off the outbox
         // in the same breath.
         let writing = async {
@@ -322,6 +366,7 @@ impl Connection {
             } else {
                 let written = self.writer.write(&self.outbox).await?;
                 self.outbox.advance(written);
+                self.unsent = self.unsent.saturating_sub(written);
                 self.flushed = false;
             }
             io::Result::Ok(())
@@ -341,9 +386,10 @@ impl Connection {
         let fate = self.fate();
         self.outbox.clear();
         self.flushed = true;
-        while self.whole().is_none() {
-            self.check_front()?;
-            match self.reader.read_buf(&mut self.inbox).await {
+        while !self.replies.has_next() {
+            let (tail, room) = self.replies.tail();
+            tail.reserve(room.min(READ_BYTES));
+            match self.reader.read_buf(&mut tail.limit(room)).await {
                 Err(said) if tls::is_of_tls(&said) => {
                     return Err(Error::Lost { source: said, fate });
                 }
@@ -354,22 +400,11 @@ impl Connection {
         Ok(())
     }
 
-    /// Bounds the reply at the front.
-    fn check_front(&self) -> Result<()> {
-        let Some(bytes) = self.inbox.get(..HEADER_BYTES) else { return Ok(()) };
-        let header = Header::parse(bytes)?;
-        let (total, limit) = (HEADER_BYTES + header.body as usize, self.options.max_message_size);
-        if total > limit {
-            return Err(Error::BadReply(format!("it has {total} bytes, the limit is {limit}")));
-        }
-        Ok(())
-    }
-
     /// Bounds the replies that came while a request was sent. A single one is bounded by
     /// its own limit.
     fn check_unread(&self) -> Result<()> {
-        let (bytes, limit) = (self.inbox.len(), self.options.max_unread);
-        if bytes > limit && self.whole().is_some() {
+        let (bytes, limit) = (self.replies.received().len(), self.options.max_unread);
+        if bytes > limit && self.replies.has_next() {
             return Err(Error::BadReply(unread(bytes, limit)));
         }
         Ok(())
@@ -391,6 +426,24 @@ fn unread(bytes: usize, limit: usize) -> String {
         "{bytes} bytes of replies wait to be received, connect.max_unread is {limit}: receive \
          them first"
     )
+}
+
+impl From<BadReply> for Error {
+    fn from(bad: BadReply) -> Error {
+        match bad {
+            BadReply::Protocol(error) => Error::Protocol(error),
+            BadReply::LastWord { status, message } => Error::Refused { status, message },
+            other => Error::BadReply(other.to_string()),
+        }
+    }
+}
+
+/// As it is sent: 0 is none, and what is shorter than a millisecond is one.
+fn millis(patience: Duration) -> u32 {
+    match patience {
+        Duration::ZERO => 0,
+        some => u32::try_from(some.as_millis()).unwrap_or(u32::MAX).max(1),
+    }
 }
 
 /// What a caller gives in bytes; the rest of a request is small.

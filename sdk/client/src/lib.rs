@@ -13,7 +13,7 @@
 //!
 //! Every future may be dropped at any moment. Of a call that was dropped half-way it is
 //! not known whether it was carried out; its connection is closed, so no later call is
-//! given its answer.
+//! given its answer. [`Client::within`] has the server give a request up in time.
 //!
 //! # What is tried again
 //!

@@ -40,6 +40,8 @@ pub(crate) struct Pooled {
     /// `None` once it was discarded.
     connection: Option<Connection>,
     pool: Arc<Pool>,
+    /// After which an answer is not wanted any more; zero: it always is.
+    patience: Duration,
     /// Given back behind the connection: fields are dropped after [`Drop::drop`].
     _place: OwnedSemaphorePermit,
 }
@@ -66,13 +68,13 @@ impl Pool {
     }
 
     /// A connection that works, as far as can be known.
-    pub(crate) async fn take(self: &Arc<Self>) -> Result<Pooled> {
+    pub(crate) async fn take(self: &Arc<Self>, patience: Duration) -> Result<Pooled> {
         let place = self.place().await?;
         let connection = match self.kept().await {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        Ok(Pooled { connection: Some(connection), pool: self.clone(), _place: place })
+        Ok(Pooled { connection: Some(connection), pool: self.clone(), patience, _place: place })
     }
 
     async fn connect(&self) -> Result<Connection> {
@@ -203,7 +205,7 @@ impl Pooled {
     /// Asks on this connection. One that failed is not used again.
     pub(crate) async fn call(&mut self, request: &Request<'_>) -> Result<Vec<u8>> {
         let Some(connection) = &mut self.connection else { return Err(Error::Broken) };
-        let result = connection.call(request).await;
+        let result = connection.call_within(request, self.patience).await;
         if result.is_err() && !connection.is_idle() {
             self.connection = None;
         }

@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use planck_client::proto::doc::DocBuf;
-use planck_client::proto::packet::HEADER_BYTES;
+use planck_client::proto::packet::{HEADER_BYTES, Header};
 use planck_client::proto::{Reply, ReplyWriter, Request};
 use planck_client::{ConnectOptions, Connection, Error, Fate, Key, Result, Security, Status};
 use std::time::Duration;
@@ -43,16 +43,13 @@ fn document(bytes: usize) -> Vec<u8> {
 async fn what_the_server_says_of_itself_is_known() {
     let server = Fake::start(|_, mut peer| async move {
         let packet = peer.packet().await.unwrap();
-        let mut doc = DocBuf::new();
-        doc.push("server", "planck 9").push("role", "admin").push("max_message_size", 300i64);
-        let doc = doc.finish().unwrap();
-        peer.send(&reply(&packet, |_, reply| reply.document(&doc))).await;
+        peer.send(&reply(&packet, |_, reply| reply.document(&greeting(300, 0)))).await;
         peer.be_silent().await;
     })
     .await;
     let mut connection = connect(&server, ConnectOptions::default()).await.unwrap();
     assert_eq!(connection.greeting().server, "planck 9");
-    assert_eq!((&*connection.greeting().role, connection.greeting().session), ("admin", 0));
+    assert_eq!((&*connection.greeting().role, connection.greeting().session), ("admin", 7));
     // Its limit is the client's too, to the byte; what is over it is not sent.
     let text = "x".repeat(300 - bytes_of(&query("")));
     assert!(soon(connection.send(&query(&text))).await.is_ok());
@@ -241,7 +238,7 @@ async fn an_answer_to_another_request_is_nobodys() {
     .await;
     let mut connection = connect(&server, ConnectOptions::default()).await.unwrap();
     let error = soon(connection.call(&query("s"))).await.unwrap_err();
-    assert!(error.to_string().contains("answers request 77, not 2"), "{error}");
+    assert!(error.to_string().contains("answers request 77, which is not the oldest"), "{error}");
     assert!(matches!(soon(connection.receive()).await, Err(Error::Broken)));
 }
 
@@ -281,6 +278,50 @@ async fn a_queued_request_is_sent_by_a_flush() {
     soon(arrived).await.unwrap();
     let answer = soon(connection.receive()).await.unwrap();
     assert_eq!(Reply::decode(&answer).unwrap().1, Reply::Count(7));
+}
+
+#[tokio::test]
+async fn patience_and_cancels_are_sent_as_they_are_meant() {
+    let server = Fake::start(|_, mut peer| async move {
+        peer.auth().await;
+        for expected in [0, 1, 1500, u32::MAX] {
+            let packet = peer.packet().await.unwrap();
+            assert_eq!(Header::parse(&packet).unwrap().patience, expected);
+            peer.send(&reply(&packet, |_, reply| reply.count(u64::from(expected)))).await;
+        }
+        let packet = peer.packet().await.unwrap();
+        let cancel = peer.packet().await.unwrap();
+        let id = Header::parse(&packet).unwrap().id;
+        assert_eq!(Header::parse(&cancel), Ok(Header::cancel(id)));
+        peer.send(&reply(&packet, |_, reply| reply.error(Status::Cancelled, "gone"))).await;
+        // A Cancel that is cut off tells nothing of a request that was sent whole.
+        let _whole = peer.packet().await.unwrap();
+    })
+    .await;
+    let mut connection = connect(&server, ConnectOptions::default()).await.unwrap();
+    for (patience, sent) in [
+        (Duration::ZERO, 0),
+        (Duration::from_nanos(1), 1),
+        (Duration::from_millis(1500), 1500),
+        (Duration::MAX, u64::from(u32::MAX)),
+    ] {
+        let answer = soon(connection.call_within(&query("s"), patience)).await.unwrap();
+        assert_eq!(Reply::decode(&answer).unwrap().1, Reply::Count(sent));
+    }
+    let id = soon(connection.send(&query("s"))).await.unwrap();
+    soon(connection.cancel(id)).await.unwrap();
+    let answer = soon(connection.receive()).await.unwrap();
+    let Reply::Error { status, .. } = Reply::decode(&answer).unwrap().1 else { panic!("done") };
+    assert_eq!(status, Status::Cancelled);
+    soon(connection.send(&query("s"))).await.unwrap();
+    soon(connection.flush()).await.unwrap();
+    tokio::time::sleep(SHORT).await;
+    let error = loop {
+        if let Err(error) = soon(connection.cancel(99)).await {
+            break error;
+        }
+    };
+    assert_eq!(error.fate(), Fate::Unknown, "{error}");
 }
 
 #[tokio::test]

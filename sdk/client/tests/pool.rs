@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use planck_client::proto::Request;
-use planck_client::proto::doc::DocBuf;
+use planck_client::proto::packet::Header;
 use planck_client::{Client, Config, Error, Fate, Key, Result, Status};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -263,10 +263,7 @@ async fn a_connection_the_server_closed_is_not_used_again() {
 async fn a_connection_the_server_is_about_to_close_is_not_used_either() {
     let server = Fake::start(|_, mut peer| async move {
         let packet = peer.packet().await.unwrap();
-        let mut said = DocBuf::new();
-        said.push("idle_timeout_ms", 2000i64);
-        let said = said.finish().unwrap();
-        peer.send(&reply(&packet, |_, reply| reply.document(&said))).await;
+        peer.send(&reply(&packet, |_, reply| reply.document(&greeting(1 << 20, 2000)))).await;
         while let Some(packet) = peer.packet().await {
             peer.send(&reply(&packet, |_, reply| reply.empty())).await;
         }
@@ -423,6 +420,36 @@ async fn credentials_that_are_refused_are_not_tried_again() {
     let error = soon(client.ping()).await.unwrap_err();
     assert_eq!(error.status(), Some(Status::BadCredentials));
     assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn patience_is_sent_with_each_call_and_a_server_that_forgets_it_is_not_waited_for() {
+    let server = Fake::start(|_, mut peer| async move {
+        peer.auth().await;
+        while let Some(packet) = peer.packet().await {
+            let patience = Header::parse(&packet).unwrap().patience;
+            peer.send(&reply(&packet, |_, reply| reply.count(patience.into()))).await;
+        }
+    })
+    .await;
+    let patient = client(server.config());
+    for (client, sent) in [(patient.within(SHORT), 60), (patient, 0)] {
+        let answer = soon(client.request(&Request::Stats)).await.unwrap();
+        assert_eq!(answer.count().unwrap(), sent);
+        assert_eq!(soon(client.query("s.count()", ()).count()).await.unwrap(), sent);
+    }
+    assert_eq!(server.accepted(), 1);
+
+    let silent = Fake::start(|_, mut peer| async move {
+        peer.auth().await;
+        peer.be_silent().await;
+    })
+    .await;
+    let mut config = silent.config();
+    config.retry.attempts = 1;
+    let hasty = client(config).within(SHORT);
+    let error = soon(hasty.request(&Request::Stats)).await.unwrap_err();
+    assert!(error.to_string().starts_with("a reply took longer than 5.06s"), "{error}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use crate::marks::reached;
 use proto::doc::{Doc, DocError, Value};
 use proto::order::{compare, equal, order_key, order_key_desc};
+use proto::wire::{AHEAD_BYTES, Fault, Server};
 use proto::{Header, Kind, Reply, Request, json};
 
 /// Where the corpus of `document` comes to.
@@ -185,9 +186,13 @@ pub(crate) const PACKET_PLACES: &[&str] = &[
     "the packet header ends early",
     "the packet header does not begin with PLNK",
     "the protocol version is not 1",
-    "the packet flags are not 0",
+    "the packet patience is not 0 in a reply",
+    "the cancel has a code",
     "the packet kind is neither",
-    "the packet kind is a reply",
+    "the packet kind is not that of a request",
+    "a session: a request",
+    "a session: a request that was cancelled",
+    "a session: a fault",
     "the packet body is not as long",
     "the operation is unknown",
     "the store name ends early",
@@ -211,9 +216,12 @@ pub(crate) const PACKET_PLACES: &[&str] = &[
     "the peer ends early",
 ];
 
-/// Any bytes as a packet, a guest's request or its response: what decodes encodes and
-/// decodes to the same.
+/// Any bytes as a packet, a session, a guest's request or its response: what decodes
+/// encodes and decodes to the same.
 pub fn packet(data: &[u8]) {
+    let whole = session(data, data.len().max(1));
+    assert_eq!(session(data, 1), whole, "however it is cut");
+    assert_eq!(session(data, 25), whole, "however it is cut");
     match Request::decode(data) {
         Ok((id, request)) => {
             reached(request.opcode().name());
@@ -232,6 +240,40 @@ pub fn packet(data: &[u8]) {
         reply(data);
     }
     http(data);
+}
+
+/// What comes of a session whose bytes arrive in pieces of that length.
+fn session(data: &[u8], piece: usize) -> (Vec<Vec<u8>>, Option<Fault>) {
+    let mut server = Server::new();
+    server.open(4096, 4);
+    let (mut packets, mut left) = (Vec::new(), data);
+    loop {
+        let taken = server.feed(&left[..piece.min(left.len())]);
+        left = &left[taken..];
+        server.advance(0);
+        assert!(server.kept() <= 4096 + AHEAD_BYTES, "what is kept is bounded");
+        if taken > 0 {
+            continue;
+        }
+        let mut batch = server.detach();
+        let begun = batch.tickets().len();
+        while let Some((ticket, packet)) = batch.next_request() {
+            reached("a session: a request");
+            if ticket.cancelled {
+                reached("a session: a request that was cancelled");
+            }
+            packets.push(packet.to_vec());
+        }
+        server.answered(begun);
+        server.advance(0);
+        if let Some(fault) = server.last_word() {
+            reached("a session: a fault");
+            return (packets, Some(fault));
+        }
+        if begun == 0 {
+            return (packets, None);
+        }
+    }
 }
 
 fn reply(data: &[u8]) {

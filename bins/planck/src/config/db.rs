@@ -24,6 +24,7 @@ type QuerySpill = Size<0, { 1024 * GIB }>;
 type QueryTime = Number<0, { 24 * 3_600_000 }>;
 type Batch = Number<1, 1_000_000>;
 type Cursors = Number<0, 65_536>;
+type InFlight = Number<1, 1024>;
 type SessionCursors = Number<1, 65_536>;
 type CursorIdle = Number<100, { 24 * 3_600_000 }>;
 type CursorMemory = Size<0, { 1024 * GIB }>;
@@ -44,6 +45,7 @@ settings! {
         max_sessions: MaxSessions = MaxSessions::of(128), 128, MaxSessions::allowed(), "wire sessions at once; one more is refused";
         allowed_ips: Vec<Addresses> = Vec::new(), "[] (all)", "a list of addresses or ranges, such as 10.0.0.0/8", "who may open a wire session";
         @session: Session;
+        @quic: Quic;
         @buffers: Buffers;
         @durability: Durability;
         @file_sizes: FileSizes;
@@ -61,6 +63,13 @@ settings! {
     /// Wire sessions.
     Session {
         idle_timeout_ms: Idle = Idle::of(7 * DAY), "604800000 (7 days)", Idle::allowed(), "a session without a request for so long is closed";
+    }
+}
+
+settings! {
+    /// The wire over QUIC.
+    Quic {
+        enabled: bool = true, "true", "true or false", "the wire is spoken over QUIC too, on the same port by UDP; without TLS it is not";
     }
 }
 
@@ -132,6 +141,7 @@ settings! {
     Limits {
         max_batch_size: Batch = Batch::of(10_000), 10000, Batch::allowed(), "documents in one batch";
         max_message_size: Message = Message::of(16 * MIB), "16MiB", Message::allowed(), "bytes of one request or reply";
+        max_in_flight: InFlight = InFlight::of(64), 64, InFlight::allowed(), "requests of a session that are received and not answered; beyond, it is not read from";
         max_document_size: Document = Document::of(4 * MIB), "4MiB", Document::allowed(), "bytes of one document; at most half of max_message_size";
         query_memory: QueryMemory = QueryMemory::of(64 * MIB), "64MiB", QueryMemory::allowed(), "bytes one query may sort or group in";
         query_spill: QuerySpill = QuerySpill::of(GIB), "1GiB", QuerySpill::allowed(), "bytes one query may write to disk, in `spill/`, to sort and group beyond its memory; 0: none";

@@ -67,6 +67,8 @@ fn a_refusal_names_file_line_and_what_is_allowed() {
         ("- 1\n", &["db.yaml"]),
         ("tls: {cert_file: a.pem}\n", &["tls.key_file", "set both or none"]),
         ("tls: {enabled: false, cert_file: a, key_file: b}\n", &["remove one"]),
+        ("limits: {max_in_flight: 0}\n", &["line 1", "a whole number from 1 to 1024"]),
+        ("limits: {max_in_flight: 1025}\n", &["line 1", "a whole number from 1 to 1024"]),
         ("limits: {max_message_size: 1MiB}\n", &["max_document_size", "at most half"]),
     ] {
         let message = refused(text);

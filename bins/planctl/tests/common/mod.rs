@@ -7,7 +7,7 @@ pub(crate) mod real;
 
 use memory::Memory;
 use net::tls::Identity;
-use net::wire::{WireHandler, WireOptions};
+use net::wire::{Call, WireHandler, WireOptions};
 use net::{Security, Server};
 use proto::Status;
 use proto::doc::Doc;
@@ -33,7 +33,7 @@ impl WireHandler for Handler {
         Err((Status::BadCredentials, "the user or the key is wrong".to_owned()))
     }
 
-    fn handle(&self, _: &(), packet: &[u8], out: &mut Vec<u8>) {
+    fn handle(&self, _: &(), packet: &[u8], _: &Call, out: &mut Vec<u8>) {
         self.0.lock().unwrap().handle(packet, out);
     }
 }

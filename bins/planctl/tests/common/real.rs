@@ -3,7 +3,7 @@
 
 use super::{Ran, SECRET, planctl};
 use engine::{Engine, Limits, Options, Principal, Role};
-use net::wire::{WireHandler, WireOptions};
+use net::wire::{Call, WireHandler, WireOptions};
 use net::{Security, Server};
 use platform::real::{RealClock, RealEntropy};
 use platform::sim::SimDisk;
@@ -54,7 +54,7 @@ impl WireHandler for Handler {
         Ok(Caller(self.engine.clone(), who))
     }
 
-    fn handle(&self, caller: &Caller, packet: &[u8], out: &mut Vec<u8>) {
+    fn handle(&self, caller: &Caller, packet: &[u8], _: &Call, out: &mut Vec<u8>) {
         if let Ok((_, Request::Fetch { .. })) = Request::decode(packet) {
             std::thread::sleep(Duration::from_millis(self.slow.load(Ordering::Relaxed)));
         }

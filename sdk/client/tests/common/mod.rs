@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
 use planck_client::proto::packet::{HEADER_BYTES, Header};
+use planck_client::proto::wire::Greeting;
 use planck_client::proto::{ReplyWriter, Request};
 use planck_client::{Config, Security};
 use std::net::SocketAddr;
@@ -134,6 +135,14 @@ impl Peer {
     pub(crate) async fn be_silent(mut self) {
         while self.packet().await.is_some() {}
     }
+}
+
+/// What a server says of itself, with these bounds.
+pub(crate) fn greeting(max_message_size: u64, idle_timeout_ms: u64) -> Vec<u8> {
+    let (server, user, role) = ("planck 9", "ann", "admin");
+    let (session, max_in_flight) = (7, 64);
+    Greeting { server, session, user, role, max_message_size, max_in_flight, idle_timeout_ms }
+        .encode()
 }
 
 /// The reply to a request packet.

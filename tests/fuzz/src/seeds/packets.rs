@@ -99,7 +99,7 @@ fn requests(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key, batch: &BatchBu
     add("list-sequences", Request::ListSequences);
 }
 
-/// Nearly packets. Header: magic, version at 4, kind 5, code 6, body length 16, flags 20.
+/// Nearly packets. Header: magic, version at 4, kind 5, code 6, body length 16, patience 20.
 fn nearly(seeds: &mut Seeds, one: &[u8]) {
     let good = packet(Request::Insert { store: "s", key: None, document: one });
     let ping = packet(Request::Ping);
@@ -110,10 +110,11 @@ fn nearly(seeds: &mut Seeds, one: &[u8]) {
     };
     changed("magic", &ping, 0, b'X');
     changed("version", &ping, 4, 2);
-    changed("kind", &ping, 5, 2);
+    changed("kind", &ping, 5, 3);
+    changed("cancel-with-code", &ping, 5, 2);
     changed("unknown-operation", &ping, 6, 200);
     changed("body-length", &ping, 16, 1);
-    changed("flags", &ping, 20, 1);
+    changed("patience", &ping, 20, 1);
     changed("name-not-utf8", &good, 26, 0xFF);
     changed("name-too-long", &good, 24, 200);
     changed("flag-of-two", &good, 27, 2);
@@ -127,6 +128,9 @@ fn nearly(seeds: &mut Seeds, one: &[u8]) {
     };
     seeds.add("packet", "bytes-left", longer(&[0]));
     seeds.add("packet", "cut-header", ping[..20].to_vec());
+    let cancel = Header::cancel(7).to_bytes();
+    seeds.add("packet", "cancel", cancel.to_vec());
+    seeds.add("packet", "session", [&ping[..], &cancel, &good, b"GET /"].concat());
 }
 
 fn replies(seeds: &mut Seeds, one: &[u8], key: Key) {
@@ -153,9 +157,13 @@ fn replies(seeds: &mut Seeds, one: &[u8], key: Key) {
         rows.finish_with_cursor(3);
     });
     let body = |code, body: &[u8]| {
-        let header = Header { kind: Kind::Reply, code, id: 1, body: body.len() as u32 };
+        let (kind, len) = (Kind::Reply, body.len() as u32);
+        let header = Header { kind, code, id: 1, body: len, patience: 0 };
         [&header.to_bytes()[..], body].concat()
     };
+    let mut impatient = body(Status::Ok as u16, &[0]);
+    impatient[20] = 1;
+    seeds.add("packet", "reply-patience", impatient);
     seeds.add("packet", "reply-unknown-status", body(9999, &[0]));
     seeds.add("packet", "reply-unknown-tag", body(Status::Ok as u16, &[99]));
     seeds.add("packet", "reply-many-keys", body(Status::Ok as u16, &[2, 255, 255, 255, 255]));

@@ -1,0 +1,277 @@
+//! `docs/protocol.md` is what the encoders write: its golden packets, byte by byte, and
+//! its tables of operations and statuses.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
+use proto::doc::{Binary, Decimal128, DocBuf, ObjectId, Regex, Value};
+use proto::packet::{HEADER_BYTES, Header};
+use proto::request::BatchBuf;
+use proto::wire::Greeting;
+use proto::{Key, Opcode, Reply, ReplyWriter, Request, Status};
+use std::collections::{BTreeMap, BTreeSet};
+
+const DOCUMENT: &str = include_str!("../../docs/protocol.md");
+
+const K: Key = Key(0x0190_b0c2_a1d0_7e3f_8c4d_5e6f_7081_92a3);
+
+/// The packets, by name.
+#[derive(Default)]
+struct Golden(BTreeMap<&'static str, Vec<u8>>);
+
+impl Golden {
+    fn put(&mut self, name: &'static str, packet: Vec<u8>) {
+        assert!(self.0.insert(name, packet).is_none(), "{name} is there twice");
+    }
+
+    fn ask(&mut self, name: &'static str, id: u64, request: Request<'_>) {
+        self.ask_with_patience(name, id, 0, request);
+    }
+
+    fn ask_with_patience(&mut self, name: &'static str, id: u64, patience: u32, ask: Request<'_>) {
+        let mut packet = Vec::new();
+        ask.encode_with_patience(id, patience, &mut packet);
+        assert_eq!(Request::decode(&packet), Ok((id, ask)), "{name}");
+        self.put(name, packet);
+    }
+
+    fn answer(&mut self, name: &'static str, id: u64, write: impl FnOnce(ReplyWriter<'_>)) {
+        let mut packet = Vec::new();
+        write(ReplyWriter::new(id, &mut packet));
+        assert_eq!(Reply::decode(&packet).unwrap().0, id, "{name}");
+        self.put(name, packet);
+    }
+
+    fn refuse(&mut self, name: &'static str, id: u64, status: Status, message: &str) {
+        self.answer(name, id, |reply| reply.error(status, message));
+    }
+}
+
+fn doc(fill: impl FnOnce(&mut DocBuf)) -> Vec<u8> {
+    let mut doc = DocBuf::new();
+    fill(&mut doc);
+    doc.finish().unwrap()
+}
+
+fn golden() -> Golden {
+    let mut g = Golden::default();
+    let (store, sequence, user) = ("flights", "tickets", "bob");
+    let d = doc(|doc| {
+        doc.push("a", Value::Int32(7));
+    });
+
+    g.ask("auth", 1, Request::Auth { user: "ann", key: "correct horse battery" });
+    let greeting = Greeting {
+        server: "planck 0.1.0",
+        session: 7,
+        user: "ann",
+        role: "read_write",
+        max_message_size: 16 << 20,
+        max_in_flight: 64,
+        idle_timeout_ms: 604_800_000,
+    };
+    g.answer("auth-reply", 1, |reply| reply.document(&greeting.encode()));
+    g.refuse("auth-refused", 1, Status::BadCredentials, "the user or the key is wrong");
+    g.ask("ping", 2, Request::Ping);
+    g.answer("empty-reply", 2, |reply| reply.empty());
+    g.ask_with_patience("ping-with-patience", 3, 1500, Request::Ping);
+    g.refuse("timeout-reply", 3, Status::Timeout, "the caller waited long enough");
+    g.put("cancel", Header::cancel(3).to_bytes().to_vec());
+    g.refuse("cancelled-reply", 3, Status::Cancelled, "cancelled; nothing changed");
+    let mut foreign = Vec::new();
+    Request::Ping.encode(4, &mut foreign);
+    foreign[4] = 2;
+    g.put("ping-of-version-2", foreign);
+    g.refuse("unknown-version-reply", 4, Status::UnknownVersion, "version 1 is spoken here");
+
+    g.ask("insert", 5, Request::Insert { store, key: None, document: &d });
+    g.answer("key-reply", 5, |reply| reply.key(K));
+    g.ask("insert-with-key", 6, Request::Insert { store, key: Some(K), document: &d });
+    let mut batch = BatchBuf::new();
+    batch.push(Some(Key(1)), &d);
+    batch.push(None, &d);
+    g.ask("batch-insert", 7, Request::BatchInsert { store, batch: batch.as_batch() });
+    g.answer("keys-reply", 7, |reply| reply.keys(&[Key(1), K]));
+    g.ask("read", 8, Request::Read { store, key: K });
+    g.answer("row-reply", 8, |reply| {
+        let mut rows = reply.rows(true);
+        rows.push(K, &d);
+        rows.finish(None);
+    });
+    let message = "there is no document under that key";
+    g.refuse("not-found-reply", 8, Status::NotFound, message);
+    g.ask("update", 9, Request::Update { store, key: K, document: &d, upsert: true });
+    g.ask("delete", 10, Request::Delete { store, key: K });
+    g.answer("count-reply", 10, |reply| reply.count(1));
+    g.ask("scan", 11, Request::Scan { store, after: Some(K), limit: 100, reverse: false });
+    let next = Key(K.0 + 1);
+    g.answer("scan-reply", 11, |reply| {
+        let mut rows = reply.rows(true);
+        rows.push(next, &d);
+        rows.finish(Some(next));
+    });
+    let (from, to) = (Key::MIN, Key::MAX);
+    g.ask("range", 12, Request::Range { store, from, to, limit: 0, reverse: true });
+
+    let one = doc(|doc| {
+        doc.push("1", Value::Int32(7));
+    });
+    let text = "flights.filter(a = $1)";
+    g.ask("query", 13, Request::Query { text, parameters: Some(&one) });
+    let text = "flights.count()";
+    g.ask("query-without-parameters", 14, Request::Query { text, parameters: None });
+    let (rows, bytes, text) = (1000, 1 << 20, "flights.pluck(a)");
+    g.ask("stream", 15, Request::Stream { rows, bytes, text, parameters: None });
+    g.answer("cursor-reply", 15, |reply| {
+        let mut rows = reply.rows(false);
+        rows.push(Key::MIN, &d);
+        rows.finish_with_cursor(42);
+    });
+    g.ask("fetch", 16, Request::Fetch { cursor: 42 });
+    g.answer("last-page-reply", 16, |reply| reply.rows(false).finish(None));
+    g.ask("close-cursor", 17, Request::CloseCursor { cursor: 42 });
+    g.ask("running-queries", 18, Request::RunningQueries);
+    g.ask("cancel-query", 19, Request::CancelQuery { query: 42 });
+    g.ask("format-query", 20, Request::FormatQuery { text: "flights.count( )" });
+
+    g.ask("list", 21, Request::List);
+    g.ask("create-store", 22, Request::CreateStore { store, if_not_exists: true });
+    g.ask("drop-store", 23, Request::DropStore { store, if_exists: false });
+    let change = doc(|doc| {
+        doc.push("rename", "trips");
+    });
+    g.ask("alter-store", 24, Request::AlterStore { store, change: &change });
+    g.ask("describe-store", 25, Request::DescribeStore { store });
+    let definition = doc(|doc| {
+        doc.array("fields", |fields| {
+            fields.item("from").item("-at");
+        });
+        doc.push("unique", true);
+    });
+    let definition = &definition[..];
+    g.ask("create-index", 26, Request::CreateIndex { store, if_not_exists: false, definition });
+    let index = "from_at_desc";
+    g.ask("drop-index", 27, Request::DropIndex { store, index, if_exists: true });
+    g.ask("check-indexes", 28, Request::CheckIndexes { store, index: None });
+    g.ask("create-sequence", 29, Request::CreateSequence { sequence, if_not_exists: false });
+    g.ask("drop-sequence", 30, Request::DropSequence { sequence, if_exists: true });
+    g.ask("next-numbers", 31, Request::NextNumbers { sequence, count: 10 });
+    let numbers = doc(|doc| {
+        doc.push("first", Value::Int64(1)).push("count", Value::Int64(10));
+    });
+    g.answer("next-numbers-reply", 31, |reply| reply.document(&numbers));
+    g.ask("list-sequences", 32, Request::ListSequences);
+    let change = doc(|doc| {
+        doc.push("next", Value::Int64(1000));
+    });
+    g.ask("alter-sequence", 33, Request::AlterSequence { sequence, change: &change });
+
+    let definition = doc(|doc| {
+        doc.push("role", "read_only");
+    });
+    let definition = &definition[..];
+    g.ask("create-user", 34, Request::CreateUser { user, if_not_exists: false, definition });
+    let change = doc(|doc| {
+        doc.push("key", Value::Null);
+    });
+    g.ask("alter-user", 35, Request::AlterUser { user, change: &change });
+    g.ask("drop-user", 36, Request::DropUser { user, if_exists: true });
+    g.ask("list-users", 37, Request::ListUsers);
+    g.ask("stats", 38, Request::Stats);
+    g.ask("flush", 39, Request::Flush);
+    g.ask("backup", 40, Request::Backup { begin: true, full: false });
+
+    let kinds = doc(|doc| {
+        doc.push("double", 1.5).push("string", "né").doc("document", |_| {});
+        doc.array("array", |items| {
+            items.item(Value::Int32(1)).item(Value::Int32(2));
+        });
+        doc.push("binary", Value::Binary(Binary { subtype: 0, bytes: &[1, 2, 3] }));
+        let id = ObjectId([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+        doc.push("objectId", Value::ObjectId(id)).push("bool", true);
+        doc.push("dateTime", Value::DateTime(1_700_000_000_000)).push("null", Value::Null);
+        doc.push("regex", Value::Regex(Regex { pattern: "^a", options: "i" }));
+        doc.push("int32", Value::Int32(-1));
+        doc.push("timestamp", Value::Timestamp((1_700_000_000 << 32) | 5));
+        doc.push("int64", Value::Int64(1 << 40));
+        let decimal: Decimal128 = "123.45".parse().unwrap();
+        doc.push("decimal128", Value::Decimal128(decimal));
+        doc.push("minKey", Value::MinKey).push("maxKey", Value::MaxKey);
+    });
+    g.ask("insert-every-kind", 41, Request::Insert { store, key: None, document: &kinds });
+    g
+}
+
+/// The blocks of the document that begin with ```hex and a name.
+fn written() -> BTreeMap<&'static str, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for block in DOCUMENT.split("\n```hex ").skip(1) {
+        let (name, rest) = block.split_once('\n').unwrap();
+        let hex = rest.split_once("\n```").unwrap().0;
+        let bytes = hex.split_whitespace().map(|two| u8::from_str_radix(two, 16).unwrap());
+        assert!(found.insert(name, bytes.collect()).is_none(), "{name} is there twice");
+    }
+    found
+}
+
+#[test]
+fn the_golden_packets_are_what_the_encoders_write() {
+    let (golden, written) = (golden().0, written());
+    let names = |map: &BTreeMap<&'static str, Vec<u8>>| map.keys().copied().collect::<Vec<_>>();
+    assert_eq!(names(&golden), names(&written), "every block is known, and every packet there");
+    for (name, packet) in &golden {
+        assert_eq!(packet, &written[name], "{name}: {}", hex(packet));
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x} ")).collect()
+}
+
+#[test]
+fn every_operation_has_a_golden_packet() {
+    let of = |packet: &Vec<u8>| {
+        Header::parse(&packet[..HEADER_BYTES]).ok().and_then(|header| match header.kind {
+            proto::Kind::Request => Opcode::from_number(header.code),
+            _ => None,
+        })
+    };
+    let seen: BTreeSet<Opcode> = written().values().filter_map(of).collect();
+    assert!(seen.iter().eq(Opcode::ALL), "a new operation needs a golden packet: {seen:?}");
+}
+
+/// The cells of the rows of tables whose first cell is a number.
+fn numbered_rows() -> impl Iterator<Item = (u16, Vec<&'static str>)> {
+    DOCUMENT.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix('|')?.strip_suffix('|')?.split('|').map(str::trim);
+        Some((cells.next()?.parse().ok()?, cells.collect()))
+    })
+}
+
+#[test]
+fn the_table_of_statuses_is_the_real_one() {
+    let mut found = Vec::new();
+    for (number, cells) in numbered_rows() {
+        let Some(status) = Status::from_number(number) else { continue };
+        if let [told, class] = cells[..] {
+            let Some((name, meaning)) = told.split_once(": ") else { continue };
+            assert_eq!((name, class), (&*format!("{status:?}"), &*format!("{:?}", status.class())));
+            let real = status.meaning().trim_end_matches('.');
+            assert_eq!(meaning.to_lowercase(), real.to_lowercase(), "{status}");
+            found.push(status);
+        }
+    }
+    assert_eq!(found, Status::ALL, "each status has a row, in order");
+}
+
+#[test]
+fn the_table_of_operations_is_the_real_one() {
+    let mut found = Vec::new();
+    for (number, cells) in numbered_rows() {
+        if let [name, _body, _reply, _role] = cells[..] {
+            let opcode = Opcode::from_number(number).unwrap();
+            assert_eq!(opcode.name(), name);
+            found.push(opcode);
+        }
+    }
+    assert_eq!(found, Opcode::ALL, "each operation has a row, in order");
+}
