@@ -55,8 +55,16 @@ impl WireHandler for Handler {
         }
     }
 
-    fn handle(&self, session: &Session, packet: &[u8], _: &Call, out: &mut Vec<u8>) {
+    fn handle(&self, session: &Session, packet: &[u8], call: &Call, out: &mut Vec<u8>) {
         let (id, request) = Request::decode(packet).unwrap();
+        if let Request::Stream { text: "hold()", .. } = request {
+            // Until its answer is not wanted any more.
+            let cancelled = call.cancelled.clone().unwrap();
+            while !cancelled.load(Ordering::SeqCst) {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            return ReplyWriter::new(id, out).error(Status::Cancelled, "it was held");
+        }
         self.0.answer(session.0, &request, ReplyWriter::new(id, out));
     }
 }

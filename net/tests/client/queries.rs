@@ -1,7 +1,8 @@
 //! Queries: their rows by pages, one ahead at most, and what is left of them.
 
 use super::*;
-use planck_client::{Found, Rows};
+use planck_client::{Connection, Found, Rows};
+use proto::{Reply, Request};
 use std::collections::BTreeMap;
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -147,6 +148,27 @@ async fn a_server_that_goes_away_between_pages_ends_the_rows() {
     let error = soon(rows.next()).await.unwrap_err();
     assert!(matches!(error, Error::Lost { .. }), "{error}");
     assert!(soon(rows.next()).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_is_cancelled_is_answered_so_and_the_session_goes_on() {
+    let house = plain().await;
+    let Config { address, security, user, key, connect, .. } = house.config();
+    let connecting = Connection::connect(&address, security, &user, &key, connect);
+    let mut connection = soon(connecting).await.unwrap();
+    let stream = |text| Request::Stream { rows: 0, bytes: 0, text, parameters: None };
+    let held = soon(connection.send(&stream("hold()"))).await.unwrap();
+    soon(connection.send(&stream("count()"))).await.unwrap();
+    soon(connection.cancel(held)).await.unwrap();
+    let answer = soon(connection.receive()).await.unwrap();
+    let Reply::Error { status, .. } = Reply::decode(&answer).unwrap().1 else { panic!("done") };
+    assert_eq!(status, Status::Cancelled);
+    let answer = soon(connection.receive()).await.unwrap();
+    assert_eq!(Reply::decode(&answer).unwrap().1, Reply::Count(7));
+    // Of an answer that has come there is nothing to cancel.
+    soon(connection.cancel(held)).await.unwrap();
+    assert_eq!(connection.in_flight(), 0);
+    soon(connection.call(&Request::Ping)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
