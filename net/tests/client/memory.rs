@@ -58,12 +58,14 @@ impl WireHandler for Handler {
     fn handle(&self, session: &Session, packet: &[u8], call: &Call, out: &mut Vec<u8>) {
         let (id, request) = Request::decode(packet).unwrap();
         if let Request::Stream { text: "hold()", .. } = request {
-            // Until its answer is not wanted any more.
+            // Until its answer is not wanted any more, or the test has failed.
             let cancelled = call.cancelled.clone().unwrap();
-            while !cancelled.load(Ordering::SeqCst) {
+            for _ in 0..5000 {
+                if cancelled.load(Ordering::SeqCst) {
+                    return ReplyWriter::new(id, out).error(Status::Cancelled, "it was held");
+                }
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
-            return ReplyWriter::new(id, out).error(Status::Cancelled, "it was held");
         }
         self.0.answer(session.0, &request, ReplyWriter::new(id, out));
     }
