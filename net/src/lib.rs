@@ -6,7 +6,7 @@
 //! and [`http::HttpHandler`] over them. Everything a stranger can send is bounded
 //! in bytes, in number and in time before anybody looks at what it means.
 //!
-//! * [`tls`]: the certificate, its fingerprint, TLS 1.3 and nothing else.
+//! * [`tls`]: the certificate and its life, its fingerprint, TLS 1.3 and nothing else.
 //! * [`wire`]: packets over TCP, for clients with a key.
 //! * [`http`]: HTTP/1.1 and HTTP/2, for the guests, and static files.
 #![forbid(unsafe_code)]
@@ -14,6 +14,7 @@
 mod address;
 pub mod http;
 mod lockout;
+mod refusal;
 mod server;
 mod stream;
 pub mod tls;

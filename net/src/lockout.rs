@@ -1,11 +1,15 @@
 //! Who has failed to authenticate too often, and for how long it must wait.
 //!
 //! What must stay true: what is locked is an address, never an account, so a
-//! stranger can lock out nobody but those who share its address. A success
-//! forgives only the failures of the same user: who owns one account cannot use
-//! it to guess at another for ever. The table is bounded. No clock in here: `now`
-//! is given.
+//! stranger can lock out nobody but those who share its address; an account that is
+//! guessed at from many addresses is guarded (`accounts.rs`), which slows strangers
+//! and nobody else. A success forgives only the failures of the same user: who owns
+//! one account cannot use it to guess at another for ever. The tables are bounded.
+//! No clock in here: `now` is given.
 
+mod accounts;
+
+use accounts::Accounts;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
@@ -15,6 +19,24 @@ use std::time::{Duration, Instant};
 const TABLE: usize = 4096;
 /// However often it doubled, a lock does not last longer.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What somebody must wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// Its address is locked, for so long.
+    Address(Duration),
+    /// The account it tries is guarded, and it is a stranger there.
+    Account(Duration),
+}
+
+/// What a failed attempt came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// It was one too many of its address, which is locked for so long.
+    pub(crate) address_locked: Option<Duration>,
+    /// It was one too many at its account, which is guarded now.
+    pub(crate) account_guarded: bool,
+}
 
 /// `security.*` of db.yaml.
 #[derive(Clone, Copy, Debug)]
@@ -54,10 +76,11 @@ struct Entry {
 pub(crate) struct Lockout {
     options: LockoutOptions,
     entries: BTreeMap<IpAddr, Entry>,
+    accounts: Accounts,
 }
 
 /// Addresses that one party commonly holds together count as one: an IPv6 /64.
-fn party(address: IpAddr) -> IpAddr {
+pub(crate) fn party(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
@@ -72,18 +95,41 @@ fn hash(user: &str) -> u64 {
 
 impl Lockout {
     pub(crate) fn new(options: LockoutOptions) -> Self {
-        Lockout { options, entries: BTreeMap::new() }
+        Lockout { options, entries: BTreeMap::new(), accounts: Accounts::new(options) }
     }
 
-    /// How long `address` must still wait, if it is locked.
-    pub(crate) fn locked(&self, address: IpAddr, now: Instant) -> Option<Duration> {
+    /// What somebody at `address` must wait for before it may try to be `user`.
+    pub(crate) fn locked(&self, address: IpAddr, user: &str, now: Instant) -> Option<Lock> {
+        if let Some(left) = self.address_locked(address, now) {
+            return Some(Lock::Address(left));
+        }
+        self.accounts.waits(hash(user), party(address), now).map(Lock::Account)
+    }
+
+    /// As [`Lockout::locked`]; without a lock, this is one of the attempts that a
+    /// guarded account lets strangers have.
+    pub(crate) fn enter(&mut self, address: IpAddr, user: &str, now: Instant) -> Option<Lock> {
+        let lock = self.locked(address, user, now);
+        if lock.is_none() {
+            self.accounts.entered(hash(user), party(address), now);
+        }
+        lock
+    }
+
+    fn address_locked(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let until = self.entries.get(&party(address))?.locked_until?;
         until.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
-    /// Somebody at `address` failed to be `user`. Says how long it is locked, if
-    /// this was one failure too many.
-    pub(crate) fn failed(&mut self, address: IpAddr, user: &str, now: Instant) -> Option<Duration> {
+    /// Somebody at `address` failed to be `user`.
+    pub(crate) fn failed(&mut self, address: IpAddr, user: &str, now: Instant) -> Failure {
+        Failure {
+            address_locked: self.address_failed(address, user, now),
+            account_guarded: self.accounts.failed(hash(user), party(address), now),
+        }
+    }
+
+    fn address_failed(&mut self, address: IpAddr, user: &str, now: Instant) -> Option<Duration> {
         let address = party(address);
         self.make_room(address, now);
         let (base, multiplier) = (self.options.lockout_duration, self.options.lockout_multiplier);
@@ -115,11 +161,12 @@ impl Lockout {
     }
 
     /// `user` authenticated from `address`.
-    pub(crate) fn succeeded(&mut self, address: IpAddr, user: &str) {
-        if let Some(entry) = self.entries.get_mut(&party(address)) {
-            let user = hash(user);
+    pub(crate) fn succeeded(&mut self, address: IpAddr, user: &str, now: Instant) {
+        let (party, user) = (party(address), hash(user));
+        if let Some(entry) = self.entries.get_mut(&party) {
             entry.failures.retain(|(_, failed)| *failed != user);
         }
+        self.accounts.succeeded(user, party, now);
     }
 
     fn make_room(&mut self, address: IpAddr, now: Instant) {
@@ -161,18 +208,22 @@ mod tests {
     }
 
     fn fail(table: &mut Lockout, times: usize, now: Instant) -> Option<Duration> {
-        (0..times).map(|_| table.failed(A, "admin", now)).last().flatten()
+        (0..times).map(|_| table.failed(A, "admin", now).address_locked).last().flatten()
+    }
+
+    fn locked(table: &Lockout, address: IpAddr, now: Instant) -> Option<Duration> {
+        table.address_locked(address, now)
     }
 
     #[test]
     fn the_third_failure_locks_the_address_and_no_other() {
         let (mut table, now) = table();
         assert_eq!(fail(&mut table, 2, now), None);
-        assert_eq!(table.locked(A, now), None);
+        assert_eq!(locked(&table, A, now), None);
         assert_eq!(fail(&mut table, 1, now), Some(MINUTE));
-        assert_eq!(table.locked(A, now), Some(MINUTE));
-        assert_eq!(table.locked(B, now), None);
-        assert_eq!(table.locked(A, now + MINUTE), None);
+        assert_eq!(locked(&table, A, now), Some(MINUTE));
+        assert_eq!(locked(&table, B, now), None);
+        assert_eq!(locked(&table, A, now + MINUTE), None);
     }
 
     #[test]
@@ -197,13 +248,13 @@ mod tests {
         let (mut table, now) = table();
         table.failed(A, "admin", now);
         table.failed(A, "admin", now);
-        table.succeeded(A, "mallory");
-        assert!(table.failed(A, "admin", now).is_some());
+        table.succeeded(A, "mallory", now);
+        assert!(fail(&mut table, 1, now).is_some());
         let (mut table, now) = self::table();
         table.failed(A, "admin", now);
         table.failed(A, "admin", now);
-        table.succeeded(A, "admin");
-        assert!(table.failed(A, "admin", now).is_none());
+        table.succeeded(A, "admin", now);
+        assert!(fail(&mut table, 1, now).is_none());
     }
 
     #[test]
@@ -212,8 +263,42 @@ mod tests {
         for host in ["2001:db8::1", "2001:db8::2", "2001:db8::3"] {
             table.failed(host.parse().unwrap(), "admin", now);
         }
-        assert!(table.locked("2001:db8::9".parse().unwrap(), now).is_some());
-        assert!(table.locked("2001:db8:0:1::9".parse().unwrap(), now).is_none());
+        assert!(locked(&table, "2001:db8::9".parse().unwrap(), now).is_some());
+        assert!(locked(&table, "2001:db8:0:1::9".parse().unwrap(), now).is_none());
+    }
+
+    #[test]
+    fn the_lock_of_an_address_comes_before_the_guard_of_an_account() {
+        let (mut table, now) = table();
+        let stranger = |n: u32| IpAddr::V4((0xc633_6400 + n).into());
+        // Twelve failures from six addresses, none of which is locked.
+        let guarded: Vec<bool> = (0..12)
+            .map(|n| table.failed(stranger(n / 2), "admin", now))
+            .map(|failure| {
+                assert_eq!(failure.address_locked, None);
+                failure.account_guarded
+            })
+            .collect();
+        assert_eq!(guarded.iter().position(|guarded| *guarded), Some(11));
+        assert!(matches!(table.locked(B, "admin", now), Some(Lock::Account(_))));
+        assert_eq!(table.locked(B, "root", now), None, "another account");
+        let third = table.failed(stranger(0), "admin", now);
+        assert_eq!(third, Failure { address_locked: Some(MINUTE), account_guarded: false });
+        assert_eq!(table.locked(stranger(0), "admin", now), Some(Lock::Address(MINUTE)));
+    }
+
+    #[test]
+    fn one_attempt_at_a_time_enters_a_guarded_account() {
+        let (mut table, now) = table();
+        for n in 0..12 {
+            table.failed(IpAddr::V4((0xc633_6400 + n / 2).into()), "admin", now);
+        }
+        let Some(Lock::Account(wait)) = table.enter(A, "admin", now) else { panic!("guarded") };
+        assert_eq!(table.enter(A, "admin", now + wait), None);
+        let next = table.enter(B, "admin", now + wait);
+        assert!(matches!(next, Some(Lock::Account(_))), "that attempt is taken: {next:?}");
+        table.succeeded(A, "admin", now + wait);
+        assert_eq!(table.enter(A, "admin", now + wait), None, "who got in keeps its way in");
     }
 
     #[test]
@@ -224,7 +309,7 @@ mod tests {
             table.failed(IpAddr::V4((0x0a00_0000 + n).into()), "admin", now);
         }
         assert_eq!(table.entries.len(), TABLE);
-        assert!(table.locked(A, now).is_some());
+        assert!(locked(&table, A, now).is_some());
     }
 
     #[test]
@@ -236,7 +321,7 @@ mod tests {
         };
         let (mut table, now) = (Lockout::new(options), Instant::now());
         for _ in 0..40 {
-            assert_eq!(table.failed(A, "admin", now), Some(LONGEST));
+            assert_eq!(fail(&mut table, 1, now), Some(LONGEST));
         }
     }
 }

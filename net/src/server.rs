@@ -6,11 +6,13 @@
 //! connection's task is owned by the listener: when [`Server::drain`] returns,
 //! none is left.
 
+use crate::refusal::{self, Refusals};
 use crate::stream::Stream;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -20,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 /// somebody's decision.
 #[derive(Clone, Debug)]
 pub enum Security {
-    /// TLS 1.3: [`crate::tls::Identity::wire`] or [`crate::tls::Identity::http`].
+    /// TLS 1.3: of [`crate::tls::Certificates`], or of [`crate::tls::Identity`] if it stays.
     Tls(Arc<rustls::ServerConfig>),
     /// `tls.enabled: false`.
     Plaintext,
@@ -162,17 +164,44 @@ async fn accept(
     }
 }
 
-/// The handshake, if there is one. `alpn` must be agreed on where it is given.
-pub(crate) async fn secure(
+/// How long a connection that is closed is listened to.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A handshake that failed. The peer has been told why, as TLS says such things.
+pub(crate) struct Broken {
+    error: io::Error,
     stream: TcpStream,
-    security: &Security,
-    alpn: Option<&[u8]>,
-) -> io::Result<Stream> {
-    let Security::Tls(config) = security else { return Ok(Stream::Plain(stream)) };
-    let stream = TlsAcceptor::from(config.clone()).accept(stream).await?;
-    if alpn.is_some() && stream.get_ref().1.alpn_protocol() != alpn {
-        // Else a browser could be made to speak to us in HTTP.
-        return Err(io::Error::other("the client did not ask for the protocol spoken here"));
+}
+
+impl Broken {
+    /// Says what is worth a line of the log, and closes.
+    pub(crate) async fn end(mut self, refusals: &Refusals, peer: SocketAddr) {
+        match refusal::of_handshake(&self.error) {
+            Some(why) => refusals.say(peer, &why),
+            None => tracing::debug!(%peer, error = %self.error, "a TLS handshake broke off"),
+        }
+        farewell(&mut self.stream).await;
     }
-    Ok(Stream::Tls(Box::new(stream.into())))
+}
+
+/// The handshake, if there is one.
+pub(crate) async fn secure(stream: TcpStream, security: &Security) -> Result<Stream, Broken> {
+    let Security::Tls(config) = security else { return Ok(Stream::Plain(stream)) };
+    match TlsAcceptor::from(config.clone()).accept(stream).into_fallible().await {
+        Ok(stream) => Ok(Stream::Tls(Box::new(stream.into()))),
+        Err((error, stream)) => Err(Broken { error, stream }),
+    }
+}
+
+/// Ends our side and listens for a while: closing over bytes not read would reset the
+/// connection, and take what was said last with it.
+pub(crate) async fn farewell(stream: &mut TcpStream) {
+    let rest = async {
+        stream.shutdown().await?;
+        let mut scrap = [0; 4096];
+        while stream.read(&mut scrap).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // However it ends, the connection is closed.
+    tokio::time::timeout(LINGER, rest).await.ok();
 }

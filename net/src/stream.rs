@@ -13,6 +13,16 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Stream {
+    /// Whether TLS, if there is TLS, was opened for this protocol.
+    pub(crate) fn is_for(&self, protocol: &[u8]) -> bool {
+        match self {
+            Stream::Plain(_) => true,
+            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(protocol),
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -6,6 +6,7 @@
 //! 78 bad configuration or module, 73 directory locked, 74 input or output, 65 damage
 //! found by a command that looks for it.
 
+mod certificates;
 mod config;
 mod files;
 mod guest;

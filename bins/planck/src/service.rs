@@ -4,6 +4,7 @@
 //! address file, `ready`. The order of a stop: no new connections, requests in
 //! flight, the pool, the upkeep thread, a last sync, the address file.
 
+use crate::certificates;
 use crate::config::FilePath;
 use crate::config::{Config, Service, db};
 use crate::files;
@@ -14,7 +15,7 @@ use crate::upkeep::Upkeep;
 use crate::wire::Wire;
 use engine::{BackupTarget, Engine, OpenError, StorageOptions};
 use lsm::LogArchive;
-use net::tls::Identity;
+use net::tls::Certificates;
 use net::{LockoutOptions, Security, Server, http, tls, wire};
 use platform::Disk;
 use platform::real::{RealClock, RealDisk, RealEntropy};
@@ -255,20 +256,28 @@ async fn serve(config: &Config, engine: &Arc<Engine>) -> Result<(), Stop> {
     let failed = |e| Stop::io(format!("signals cannot be handled: {e}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let hangup = signal(SignalKind::hangup()).map_err(failed)?;
 
     let guests = match &config.service {
         Some(service) if service.wasm.enabled => Some(Guests::start(config, service, engine)?),
         _ => None,
     };
-    let wire = serve_wire(config, engine).await?;
+    let identity = certificates::open(config, &config.db.tls)?;
+    let mut watched = Vec::from_iter(identity.clone().map(|all| ("wire", all)));
+    let wire = serve_wire(config, engine, identity.as_deref()).await?;
     publish(config, wire.address())?;
     let http = match &config.service {
-        Some(service) => Some(serve_http(config, service, guests.as_ref()).await?),
+        Some(service) => {
+            let identity = certificates::open(config, &service.tls)?;
+            watched.extend(identity.clone().map(|all| ("http", all)));
+            Some(serve_http(config, service, guests.as_ref(), identity.as_deref()).await?)
+        }
         None => None,
     };
     say("ready");
 
     tokio::select! {
+        () = certificates::watch(watched, hangup) => {}
         _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
         _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
     }
@@ -284,40 +293,14 @@ async fn serve(config: &Config, engine: &Arc<Engine>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The certificate and where it came from, or nothing if TLS is off.
-fn identity(
+async fn serve_wire(
     config: &Config,
-    settings: &db::Tls,
-    host: SocketAddr,
-) -> Result<Option<Identity>, Stop> {
-    if !settings.enabled {
-        return Ok(None);
-    }
-    let identity = match (&settings.cert_file, &settings.key_file) {
-        (Some(certificate), Some(key)) => {
-            Identity::load(&config.path(&certificate.0), &config.path(&key.0))
-        }
-        _ => Identity::load_or_create(&config.path("tls"), &[host.ip().to_string()]),
-    };
-    let identity = identity.map_err(Stop::config)?;
-    for warning in &identity.warnings {
-        tracing::warn!("{warning}");
-    }
-    Ok(Some(identity))
-}
-
-fn describe(identity: Option<&Identity>) -> String {
-    match identity {
-        Some(identity) => format!("(TLS 1.3, fingerprint {})", identity.fingerprint),
-        None => "(no TLS: everything is sent in the clear)".to_owned(),
-    }
-}
-
-async fn serve_wire(config: &Config, engine: &Arc<Engine>) -> Result<Server, Stop> {
+    engine: &Arc<Engine>,
+    identity: Option<&Certificates>,
+) -> Result<Server, Stop> {
     let db = &config.db;
     let address = SocketAddr::new(db.address.0, port(db.port.get()));
-    let identity = identity(config, &db.tls, address)?;
-    let security = match &identity {
+    let security = match identity {
         Some(identity) => identity.wire().map_err(Stop::config)?,
         None => Security::Plaintext,
     };
@@ -336,7 +319,8 @@ async fn serve_wire(config: &Config, engine: &Arc<Engine>) -> Result<Server, Sto
     };
     let handler = Wire::new(Arc::clone(engine));
     let server = wire::serve(address, security, options, handler).await.map_err(Stop::io)?;
-    say(&format!("wire listening on {} {}", server.address(), describe(identity.as_ref())));
+    let how = certificates::describe(identity);
+    say(&format!("wire listening on {} {how}", server.address()));
     Ok(server)
 }
 
@@ -344,11 +328,11 @@ async fn serve_http(
     config: &Config,
     service: &Service,
     guests: Option<&Guests>,
+    identity: Option<&Certificates>,
 ) -> Result<Server, Stop> {
     let settings = &service.http;
     let address = SocketAddr::new(settings.host.0, port(settings.port.get()));
-    let identity = identity(config, &service.tls, address)?;
-    let security = match &identity {
+    let security = match identity {
         Some(identity) => identity.http().map_err(Stop::config)?,
         None => Security::Plaintext,
     };
@@ -368,7 +352,7 @@ async fn serve_http(
     let handler = Pages::new(guests.map(Guests::pool));
     let server = http::serve(address, security, options, handler).await.map_err(Stop::config)?;
     let scheme = if identity.is_some() { "https" } else { "http" };
-    let how = describe(identity.as_ref());
+    let how = certificates::describe(identity);
     say(&format!("http listening on {scheme}://{} {how}", server.address()));
     Ok(server)
 }

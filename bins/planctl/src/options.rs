@@ -15,7 +15,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "HOST:PORT", help_heading = "Connection")]
     pub server: Option<String>,
 
-    /// The fingerprint planck printed: SHA-256 of its certificate, 64 hex digits
+    /// The fingerprint planck printed: SHA-256 of its public key, 64 hex digits
     #[arg(long, global = true, value_name = "HEX", help_heading = "Connection")]
     pub fingerprint: Option<String>,
 

@@ -313,6 +313,13 @@ fn depth_and_length_are_bounded() {
     assert!(error(&format!("s.filter({}a = 1)", "not ".repeat(10_000))).contains("nested deeper"));
     assert!(error(&format!("s.filter(a = {})", "[".repeat(10_000))).contains("nested deeper"));
     assert!(error(&"s".repeat(super::MAX_TEXT + 1)).contains("pass long values as parameters"));
+    // To the last level and the last byte.
+    let last = (1..100).take_while(|levels| parse(&deep(*levels)).is_ok()).count();
+    assert!((40..=48).contains(&last), "{last}");
+    assert!(error(&deep(last + 1)).contains("nested deeper than 48 levels"));
+    let long = |bytes: usize| "s.count()".to_owned() + &" ".repeat(bytes - "s.count()".len());
+    assert!(parse(&long(super::MAX_TEXT)).is_ok());
+    assert!(error(&long(super::MAX_TEXT + 1)).contains("pass long values as parameters"));
 }
 
 #[test]

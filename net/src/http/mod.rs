@@ -9,12 +9,16 @@
 
 mod answer;
 mod body;
+mod clear;
+#[doc(hidden)]
+pub mod fuzz;
 mod message;
 mod pulse;
 mod statics;
 
 pub use message::{GuestRequest, GuestResponse};
 
+use crate::refusal::Refusals;
 use crate::server::{Accepted, listen, secure};
 use crate::{ListenError, Security, Server};
 use hyper::service::service_fn;
@@ -33,6 +37,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 /// How long a connection that was told to close is waited for.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+const NO_HTTP: &str = "it sent what is no HTTP: TLS, perhaps, for which tls.enabled is to be true";
 
 /// What answers requests: `bins` implement it over the instance pool.
 pub trait HttpHandler: Send + Sync + 'static {
@@ -108,6 +114,15 @@ struct Shared<H> {
     security: Security,
     /// In KiB.
     buffers: Arc<Semaphore>,
+    refusals: Refusals,
+}
+
+impl<H> Shared<H> {
+    fn new(security: Security, options: HttpOptions, handler: H) -> Shared<H> {
+        let kib = options.max_buffered_bytes.max(options.max_body_size).div_ceil(1024);
+        let buffers = Arc::new(Semaphore::new(kib.clamp(1, Semaphore::MAX_PERMITS)));
+        Shared { handler, options, security, buffers, refusals: Refusals::default() }
+    }
 }
 
 /// Listens on `address` (port 0: the system chooses) and serves `handler`.
@@ -129,9 +144,7 @@ pub async fn serve<H: HttpHandler>(
         options.static_dir = Some(root);
     }
     let (places, drain) = (options.max_connections, options.drain_timeout);
-    let kib = options.max_buffered_bytes.max(options.max_body_size).div_ceil(1024);
-    let buffers = Arc::new(Semaphore::new(kib.clamp(1, Semaphore::MAX_PERMITS)));
-    let shared = Arc::new(Shared { handler, options, security, buffers });
+    let shared = Arc::new(Shared::new(security, options, handler));
     Ok(listen(address, places, drain, move |accepted| connection(shared.clone(), accepted)).await?)
 }
 
@@ -156,12 +169,26 @@ fn builder(options: &HttpOptions) -> auto::Builder<TokioExecutor> {
 async fn connection<H: HttpHandler>(shared: Arc<Shared<H>>, accepted: Accepted) {
     let Accepted { stream, peer, place: _place, mut closing } = accepted;
     let HttpOptions { header_timeout, idle_timeout, .. } = shared.options;
-    let handshake = timeout(header_timeout, secure(stream, &shared.security, None));
+    let handshake = async {
+        let is_tls = matches!(shared.security, Security::Tls(_));
+        if is_tls && clear::is_clear(&stream).await {
+            shared.refusals.say(peer, "it speaks HTTP in the clear, this port speaks HTTPS");
+            clear::refuse(stream).await;
+            return None;
+        }
+        match secure(stream, &shared.security).await {
+            Ok(stream) => Some(stream),
+            Err(broken) => {
+                broken.end(&shared.refusals, peer).await;
+                None
+            }
+        }
+    };
     let stream = tokio::select! {
         () = closing.wait() => return,
-        secured = handshake => match secured {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%peer, %error, "the TLS handshake failed"),
+        secured = timeout(header_timeout, handshake) => match secured {
+            Ok(Some(stream)) => stream,
+            Ok(None) => return,
             Err(_) => return tracing::debug!(%peer, "the TLS handshake took too long"),
         },
     };
@@ -186,6 +213,11 @@ async fn connection<H: HttpHandler>(shared: Arc<Shared<H>>, accepted: Accepted) 
             ended = serving.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(%peer, %error, "an HTTP connection broke off");
+                    let is_noise =
+                        error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+                    if is_noise && matches!(shared.security, Security::Plaintext) {
+                        shared.refusals.say(peer, NO_HTTP);
+                    }
                 }
                 return;
             }

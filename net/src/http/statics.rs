@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The file names below the directory that a request's path means, if it can mean any.
-fn parts(path: &str) -> Option<Vec<String>> {
+pub(super) fn parts(path: &str) -> Option<Vec<String>> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.strip_prefix('/')?.as_bytes();
     while let Some((first, tail)) = rest.split_first() {

@@ -1,12 +1,14 @@
 //! From a fresh connection to a session: handshake, Auth, a place.
 //!
 //! What must stay true: nothing but one Auth packet of at most 4 KiB is read and
-//! acted upon; a locked address never costs a key check; key checks in flight
-//! are bounded even when their connections have gone.
+//! acted upon; who is locked out never costs a key check, and each check that a
+//! guarded account lets strangers have is taken before it is made; key checks in
+//! flight are bounded even when their connections have gone.
 
 use super::frame::{self, Front};
 use super::session::{linger, send};
 use super::{Shared, WireHandler};
+use crate::lockout::{Failure, Lock, party};
 use crate::server::secure;
 use crate::stream::Stream;
 use crate::tls::ALPN_WIRE;
@@ -32,7 +34,10 @@ pub(super) struct Admitted<S> {
     pub(super) inbox: BytesMut,
 }
 
-/// An address's share of the unauthenticated connections, given back on drop.
+/// A first byte of TLS, which no packet has.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// A party's share of the unauthenticated connections, given back on drop.
 pub(super) struct Turn<'a> {
     table: &'a Mutex<BTreeMap<IpAddr, usize>>,
     address: IpAddr,
@@ -44,6 +49,7 @@ impl<'a> Turn<'a> {
         address: IpAddr,
         limit: usize,
     ) -> Option<Turn<'a>> {
+        let address = party(address);
         let mut counts = table.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_insert(0);
         if *count >= limit {
@@ -66,6 +72,10 @@ impl Drop for Turn<'_> {
     }
 }
 
+const NO_ALPN: &str = "it did not ask for planck/1 (ALPN) in its TLS handshake; ask for it";
+const NO_TLS: &str =
+    "it began a TLS handshake, and tls.enabled is false here: connect in the clear, or enable TLS";
+
 /// Why a connection is not let in: the reply it gets, and after how long.
 struct Refusal {
     id: u64,
@@ -83,17 +93,28 @@ pub(super) async fn admit<H: WireHandler>(
     stream: TcpStream,
     peer: SocketAddr,
 ) -> Option<Admitted<H::Session>> {
-    let mut stream = match secure(stream, &shared.security, Some(ALPN_WIRE)).await {
+    let mut stream = match secure(stream, &shared.security).await {
         Ok(stream) => stream,
-        Err(error) => {
-            tracing::debug!(%peer, %error, "closed a connection: the TLS handshake failed");
+        Err(broken) => {
+            broken.end(&shared.refusals, peer).await;
             return None;
         }
     };
     let mut inbox = BytesMut::with_capacity(AUTH_BYTES);
-    let refusal = match first_packet(&mut stream, &mut inbox).await {
+    // Nothing is read from who did not ask for it, or a browser could be made to speak
+    // to us in HTTP.
+    let first = match stream.is_for(ALPN_WIRE) {
+        true => first_packet(&mut stream, &mut inbox).await,
+        false => Some(refuse(0, Status::BadPacket, NO_ALPN)),
+    };
+    let refusal = match first {
         None => return None, // Gone before it said anything whole.
-        Some(Err(refusal)) => refusal,
+        Some(Err(refusal)) => {
+            if refusal.status == Status::BadPacket {
+                shared.refusals.say(peer, &refusal.message);
+            }
+            refusal
+        }
         Some(Ok(total)) => match authenticate(shared, &inbox[..total], peer).await {
             Err(refusal) => refusal,
             Ok((id, session, place)) => {
@@ -118,6 +139,9 @@ async fn first_packet(stream: &mut Stream, inbox: &mut BytesMut) -> Option<Resul
     loop {
         let auth = Opcode::Auth as u16;
         match frame::front(inbox, AUTH_BYTES) {
+            Front::Bad(_) if inbox.first() == Some(&TLS_HANDSHAKE) => {
+                return Some(refuse(0, Status::BadPacket, NO_TLS));
+            }
             Front::Bad(error) => return Some(refuse(0, Status::BadPacket, error.to_string())),
             Front::Whole(header, _) | Front::TooLarge(header, _) if header.code != auth => {
                 let message = "send Auth with a user and key first";
@@ -150,12 +174,15 @@ async fn authenticate<H: WireHandler>(
         Err((status, error)) => return refuse(0, status, error.to_string()),
     };
     let busy = || format!("all {} sessions are taken; retry later", shared.options.max_sessions);
-    check_lock(shared, id, peer)?;
+    let locked = shared.lockout().locked(peer.ip(), &user, Instant::now());
+    not_locked(shared, id, peer, locked)?;
     if shared.sessions.available_permits() == 0 {
         return refuse(id, Status::Busy, busy());
     }
     let turn = shared.auth.clone().acquire_owned().await.expect("the semaphore is never closed");
-    check_lock(shared, id, peer)?; // Others of this address may have failed meanwhile.
+    // Others may have failed meanwhile.
+    let locked = shared.lockout().enter(peer.ip(), &user, Instant::now());
+    not_locked(shared, id, peer, locked)?;
     let checked = tokio::task::spawn_blocking({
         let (shared, user) = (shared.clone(), user.clone());
         move || {
@@ -166,7 +193,7 @@ async fn authenticate<H: WireHandler>(
     });
     match checked.await {
         Ok(Ok(session)) => {
-            shared.lockout().succeeded(peer.ip(), &user);
+            shared.lockout().succeeded(peer.ip(), &user, Instant::now());
             match shared.sessions.clone().try_acquire_owned() {
                 Ok(place) => Ok((id, Arc::new(session), place)),
                 Err(_) => refuse(id, Status::Busy, busy()),
@@ -176,14 +203,8 @@ async fn authenticate<H: WireHandler>(
             let mut refusal = Refusal { id, status, message, delay: Duration::ZERO };
             if status.class() == Class::Denied {
                 refusal.delay = shared.options.failed_auth_delay;
-                let locked = shared.lockout().failed(peer.ip(), &user, Instant::now());
-                match locked {
-                    Some(time) => tracing::warn!(
-                        %peer, seconds = time.as_secs(),
-                        "locked an address out: too many failed attempts to authenticate"
-                    ),
-                    None => tracing::warn!(%peer, "an attempt to authenticate failed"),
-                }
+                let failure = shared.lockout().failed(peer.ip(), &user, Instant::now());
+                failed(shared, &user, peer, failure);
             }
             Err(refusal)
         }
@@ -194,16 +215,53 @@ async fn authenticate<H: WireHandler>(
     }
 }
 
-fn check_lock<H>(shared: &Shared<H>, id: u64, peer: SocketAddr) -> Result<(), Refusal> {
-    match shared.lockout().locked(peer.ip(), Instant::now()) {
-        None => Ok(()),
-        Some(left) => {
-            let seconds = left.as_secs() + 1;
-            let message = format!(
-                "too many failed attempts from {}; try again in {seconds} s",
-                peer.ip().to_canonical()
-            );
-            refuse(id, Status::LockedOut, message)
-        }
+/// Tells what a failed attempt came to: the log, and who keeps account of such things.
+fn failed<H: WireHandler>(shared: &Shared<H>, user: &str, peer: SocketAddr, failure: Failure) {
+    if let Some(time) = failure.address_locked {
+        let seconds = time.as_secs();
+        tracing::warn!(
+            %peer, seconds,
+            "locked an address out: too many failed attempts to authenticate"
+        );
+        shared.handler.locked_out(user, peer, seconds);
+    } else {
+        tracing::warn!(%peer, "an attempt to authenticate failed");
+    }
+    if failure.account_guarded {
+        tracing::warn!(
+            %peer,
+            "too many failed attempts at one account: addresses that have not logged in to it \
+             lately must wait between attempts"
+        );
+        shared.handler.account_guarded(user, peer);
     }
 }
+
+fn not_locked<H>(
+    shared: &Shared<H>,
+    id: u64,
+    peer: SocketAddr,
+    lock: Option<Lock>,
+) -> Result<(), Refusal> {
+    let Some(lock) = lock else { return Ok(()) };
+    let address = peer.ip().to_canonical();
+    let message = match lock {
+        Lock::Address(left) => {
+            let seconds = left.as_secs() + 1;
+            format!("too many failed attempts from {address}; try again in {seconds} s")
+        }
+        Lock::Account(left) => {
+            let seconds = left.as_secs() + 1;
+            format!(
+                "too many failed attempts at this account from many addresses; try again in \
+                 {seconds} s, or from an address that has logged in to it lately, or on the \
+                 server's machine"
+            )
+        }
+    };
+    shared.refusals.say(peer, &message);
+    refuse(id, Status::LockedOut, message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ mod frame;
 mod session;
 
 use crate::lockout::Lockout;
+use crate::refusal::Refusals;
 use crate::server::{Accepted, listen};
 use crate::{AddressRange, ListenError, LockoutOptions, Security, Server};
 use proto::{Opcode, Status};
@@ -42,6 +43,14 @@ pub trait WireHandler: Send + Sync + 'static {
         key: &str,
         peer: SocketAddr,
     ) -> Result<Self::Session, (Status, String)>;
+
+    /// An address has been locked out for so long: it failed too often, as `user` the
+    /// last time. For who keeps account of such things; must be brief.
+    fn locked_out(&self, _user: &str, _peer: SocketAddr, _seconds: u64) {}
+
+    /// So many attempts at `user` have failed, from wherever, the last from `peer`, that
+    /// strangers must wait between attempts from now on. As [`WireHandler::locked_out`].
+    fn account_guarded(&self, _user: &str, _peer: SocketAddr) {}
 
     /// Carries out one whole request packet and appends one whole reply packet to
     /// `out`. May block: it runs where that holds up nobody else.
@@ -85,7 +94,7 @@ pub struct WireOptions {
     pub max_concurrent_auth: usize,
     /// How long the answer to a wrong key is held back.
     pub failed_auth_delay: Duration,
-    /// When an address has failed too often.
+    /// When an address, or all that try one account, have failed too often.
     pub lockout: LockoutOptions,
 }
 
@@ -120,9 +129,26 @@ struct Shared<H> {
     buffers: Arc<Semaphore>,
     lockout: Mutex<Lockout>,
     unauthenticated: Mutex<BTreeMap<IpAddr, usize>>,
+    refusals: Refusals,
 }
 
 impl<H> Shared<H> {
+    fn new(security: Security, options: WireOptions, handler: H) -> Shared<H> {
+        let semaphore = |n: usize| Arc::new(Semaphore::new(n.clamp(1, Semaphore::MAX_PERMITS)));
+        let buffered = options.max_buffered_bytes.max(options.max_message_size);
+        Shared {
+            handler,
+            security,
+            sessions: semaphore(options.max_sessions),
+            auth: semaphore(options.max_concurrent_auth),
+            buffers: semaphore(buffered.div_ceil(1024)),
+            lockout: Mutex::new(Lockout::new(options.lockout)),
+            unauthenticated: Mutex::new(BTreeMap::new()),
+            refusals: Refusals::default(),
+            options,
+        }
+    }
+
     fn lockout(&self) -> std::sync::MutexGuard<'_, Lockout> {
         // Nothing is left half-done in the table if a holder panicked.
         self.lockout.lock().unwrap_or_else(PoisonError::into_inner)
@@ -140,30 +166,18 @@ pub async fn serve<H: WireHandler>(
     handler: H,
 ) -> Result<Server, ListenError> {
     let (places, drain) = (options.max_unauthenticated, options.drain_timeout);
-    let semaphore = |n: usize| Arc::new(Semaphore::new(n.clamp(1, Semaphore::MAX_PERMITS)));
-    let shared = Arc::new(Shared {
-        handler,
-        security,
-        sessions: semaphore(options.max_sessions),
-        auth: semaphore(options.max_concurrent_auth),
-        buffers: semaphore(options.max_buffered_bytes.max(options.max_message_size).div_ceil(1024)),
-        lockout: Mutex::new(Lockout::new(options.lockout)),
-        unauthenticated: Mutex::new(BTreeMap::new()),
-        options,
-    });
+    let shared = Arc::new(Shared::new(security, options, handler));
     listen(address, places, drain, move |accepted| connection(shared.clone(), accepted)).await
 }
 
 async fn connection<H: WireHandler>(shared: Arc<Shared<H>>, accepted: Accepted) {
     let Accepted { stream, peer, place, mut closing } = accepted;
     if !AddressRange::allows(&shared.options.allowed_ips, peer.ip()) {
-        tracing::warn!(%peer, "refused a connection: the address is not in allowed_ips");
-        return;
+        return shared.refusals.say(peer, "the address is not in allowed_ips");
     }
     let Some(turn) = admission::Turn::take(&shared.unauthenticated, peer.ip(), places(&shared))
     else {
-        tracing::warn!(%peer, "refused a connection: too many unauthenticated from its address");
-        return;
+        return shared.refusals.say(peer, "too many unauthenticated from its address");
     };
     let admitted = tokio::select! {
         biased;

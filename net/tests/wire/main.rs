@@ -234,7 +234,8 @@ async fn who_does_not_ask_for_the_wire_in_its_handshake_is_not_listened_to() {
     stream.write_all(&auth(KEY)).await.ok();
     let mut all = Vec::new();
     soon(stream.read_to_end(&mut all)).await.ok();
-    assert_eq!((all.len(), echo.authenticated.load(Ordering::SeqCst)), (0, 0));
+    assert_eq!(error(&all).0, Status::BadPacket);
+    assert_eq!(echo.authenticated.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Whom a client trusts. There is no default: leaving TLS out is somebody's decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Security {
-    /// TLS 1.3, and the server whose certificate has this fingerprint.
+    /// TLS 1.3, and the server whose public key has this fingerprint.
     Pinned(Fingerprint),
     /// Nobody in between is kept out: for `tls.enabled: false`.
     Plaintext,

@@ -2,8 +2,8 @@
 //!
 //! What must stay true: the configuration names its provider and TLS 1.3 itself, so
 //! neither a second provider in the build nor a process default can change what is
-//! spoken. A client accepts exactly one certificate: the one whose SHA-256 it was
-//! given. The handshake's signature is still checked, so holding the certificate
+//! spoken. A client accepts exactly one public key: the one whose SHA-256 it was
+//! given. The handshake's signature is still checked, so showing the certificate
 //! without its key is of no use.
 
 use crate::{Error, Result};
@@ -14,6 +14,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError,
     SignatureScheme,
@@ -22,10 +23,11 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 
-/// What a client pins: SHA-256 of the certificate's DER bytes. `net::tls` computes the
-/// same of what it serves.
+/// What a client pins: SHA-256 of a certificate's public key (its SubjectPublicKeyInfo in
+/// DER). `net::tls` computes the same of what it serves.
 fn fingerprint(certificate: &CertificateDer<'_>) -> Result<Fingerprint, rustls::Error> {
-    Ok(Fingerprint(Sha256::digest(certificate.as_ref()).into()))
+    let key = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
+    Ok(Fingerprint(Sha256::digest(key.as_ref()).into()))
 }
 
 /// The fingerprint of the first certificate in a PEM file's bytes: what to pin of a
@@ -34,9 +36,10 @@ fn fingerprint(certificate: &CertificateDer<'_>) -> Result<Fingerprint, rustls::
 /// # Errors
 /// There is none in it.
 pub fn fingerprint_of_pem(pem: &[u8]) -> Result<Fingerprint> {
-    let none = || Error::invalid("there is no PEM certificate in it");
-    let certificate = CertificateDer::from_pem_slice(pem).map_err(|_| none())?;
-    fingerprint(&certificate).map_err(|_| none())
+    let certificate = CertificateDer::from_pem_slice(pem)
+        .map_err(|_| Error::invalid("there is no PEM certificate in it"))?;
+    fingerprint(&certificate)
+        .map_err(|error| Error::Invalid(format!("the certificate in it is of no use: {error}")))
 }
 
 /// A client's own certificate and key, for a server that asks for one (mutual TLS).
@@ -80,7 +83,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// TLS 1.3, exactly the certificate pinned, the wire.
+/// TLS 1.3, exactly the key pinned, the wire.
 pub(crate) fn client_config(
     pin: Fingerprint,
     identity: Option<&Identity>,
@@ -89,7 +92,7 @@ pub(crate) fn client_config(
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("ring has cipher suites of TLS 1.3")
-        .dangerous() // rustls' word; one certificate is narrower than any authority.
+        .dangerous() // rustls' word; one key is narrower than any authority.
         .with_custom_certificate_verifier(Arc::new(Pinned { pin, provider }));
     let mut config = match identity {
         None => builder.with_no_client_auth(),
@@ -108,15 +111,15 @@ pub(crate) fn client_config(
     Ok(Arc::new(config))
 }
 
-/// The server presented another certificate than the one pinned.
+/// The server presented the certificate of another key than the one pinned.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("expected certificate {expected}, was given {found}")]
+#[error("expected the key {expected}, was given {found}")]
 pub(crate) struct PinMismatch {
     pub(crate) expected: Fingerprint,
     pub(crate) found: Fingerprint,
 }
 
-/// Accepts one certificate.
+/// Accepts the certificates of one key.
 #[derive(Debug)]
 struct Pinned {
     pin: Fingerprint,

@@ -14,8 +14,13 @@
 
 mod backups;
 mod bytes;
+// The configuration of the process, as it stands there: a program is no library.
+#[allow(dead_code, unused_imports)] // Not all of it is for what is fuzzed.
+#[path = "../../../bins/planck/src/config/mod.rs"]
+mod config;
 mod copies;
 mod documents;
+mod guests;
 pub mod marks;
 mod pages;
 mod queries;
@@ -23,15 +28,20 @@ pub mod seeds;
 mod store;
 mod values;
 mod wal_log;
+mod web;
+mod yaml;
 
 pub use backups::backup;
 pub use copies::archive;
 pub use documents::{document, order, packet};
+pub use guests::guest_calls;
 pub use pages::{meta, page};
 pub use queries::{dispatch, pql};
 pub use store::{batch, store};
 pub use values::vlog_record;
 pub use wal_log::wal_frame;
+pub use web::web;
+pub use yaml::settings;
 
 /// A target.
 pub struct Target {
@@ -57,12 +67,15 @@ targets! {
     batch: store::BATCH_PLACES,
     dispatch: queries::DISPATCH_PLACES,
     document: documents::PLACES,
+    guest_calls: guests::PLACES,
     meta: pages::META_PLACES,
     order: documents::ORDER_PLACES,
     packet: documents::PACKET_PLACES,
     page: pages::PLACES,
     pql: queries::PQL_PLACES,
+    settings: yaml::PLACES,
     store: store::PLACES,
     vlog_record: values::PLACES,
     wal_frame: wal_log::PLACES,
+    web: web::PLACES,
 }

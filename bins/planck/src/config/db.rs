@@ -148,7 +148,7 @@ settings! {
 settings! {
     /// Failed log-ins.
     Security {
-        max_failed_attempts: Attempts = Attempts::of(5), 5, Attempts::allowed(), "failed log-ins from one address before it is locked out";
+        max_failed_attempts: Attempts = Attempts::of(5), 5, Attempts::allowed(), "failed log-ins from one address before it is locked out; four times as many at one account, from wherever, and addresses that have not logged in to it lately must wait between attempts, at most a minute";
         lockout_duration_ms: Lockout = Lockout::of(900_000), "900000 (15 minutes)", Lockout::allowed(), "how long, the first time";
         lockout_multiplier: Multiplier = Multiplier::of(2), 2, Multiplier::allowed(), "how many times longer each further time";
     }
@@ -160,6 +160,7 @@ settings! {
         enabled: bool = true, "true", "true or false", "false sends everything, keys too, in the clear: only behind a proxy or on loopback";
         cert_file: Option<FilePath> = None, "(self-signed, in tls/)", FilePath::allowed(), "your own certificate chain, PEM";
         key_file: Option<FilePath> = None, "(self-signed, in tls/)", FilePath::allowed(), "its private key, PEM";
+        client_ca_file: Option<FilePath> = None, "(none)", FilePath::allowed(), "authorities, PEM: then every client must show a certificate that one of them signed and that is valid; all three files are looked at every minute and on SIGHUP, and served anew once they changed";
     }
 }
 

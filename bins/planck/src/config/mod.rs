@@ -58,14 +58,23 @@ impl Config {
     /// # Errors
     /// What is wrong, where, and what is allowed.
     pub fn load(dir: &Path) -> Result<Config, ConfigError> {
-        let path = |file: &str| dir.join(file);
-        let db = read::<Db>(&path("db.yaml"))?.unwrap_or_default();
-        check_db(&db).map_err(|message| ConfigError::Invalid { path: path("db.yaml"), message })?;
-        let service = read::<Service>(&path("service.yaml"))?;
-        if let Some(service) = &service {
-            check_service(service)
-                .map_err(|message| ConfigError::Invalid { path: path("service.yaml"), message })?;
-        }
+        let (db, service) = (read(&dir.join("db.yaml"))?, read(&dir.join("service.yaml"))?);
+        Config::of(dir, db.as_deref(), service.as_deref())
+    }
+
+    /// What the texts of the two files say, of a service in `dir`.
+    ///
+    /// # Errors
+    /// What is wrong, where, and what is allowed.
+    pub fn of(dir: &Path, db: Option<&str>, service: Option<&str>) -> Result<Config, ConfigError> {
+        let at = |file: &str| {
+            let path = dir.join(file);
+            move |message| ConfigError::Invalid { path, message }
+        };
+        let db = db.map(parse::<Db>).transpose().map_err(at("db.yaml"))?.unwrap_or_default();
+        check_db(&db).map_err(at("db.yaml"))?;
+        let service = service.map(parse::<Service>).transpose().map_err(at("service.yaml"))?;
+        service.as_ref().map(check_service).transpose().map_err(at("service.yaml"))?;
         Ok(Config { dir: dir.to_path_buf(), db, service })
     }
 
@@ -81,25 +90,28 @@ impl Config {
     }
 }
 
-/// Reads one file; `None` if there is none. An empty file, or one of comments
-/// only, sets nothing.
-fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<Option<T>, ConfigError> {
+/// Reads one file; `None` if there is none.
+fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     let failed = |error| ConfigError::Read { path: path.to_path_buf(), error };
-    let invalid = |message| ConfigError::Invalid { path: path.to_path_buf(), message };
     match std::fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
         Ok(about) if about.len() > MAX_FILE => {
-            return Err(invalid(format!("it has {} bytes, {MAX_FILE} are allowed", about.len())));
+            let message = format!("it has {} bytes, {MAX_FILE} are allowed", about.len());
+            return Err(ConfigError::Invalid { path: path.to_path_buf(), message });
         }
         Ok(_) => {}
     }
-    let text = std::fs::read_to_string(path).map_err(failed)?;
+    std::fs::read_to_string(path).map(Some).map_err(failed)
+}
+
+/// What a text says. An empty one, or one of comments only, sets nothing.
+fn parse<T: DeserializeOwned + Default>(text: &str) -> Result<T, String> {
     let blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
     if text.lines().all(blank) {
-        return Ok(Some(T::default()));
+        return Ok(T::default());
     }
-    serde_yaml::from_str(&text).map(Some).map_err(|error| invalid(say(&error)))
+    serde_yaml::from_str(text).map_err(|error| say(&error))
 }
 
 /// `error` with its line in front.
@@ -119,8 +131,10 @@ fn check_tls(tls: &db::Tls) -> Result<(), String> {
     if tls.cert_file.is_some() != tls.key_file.is_some() {
         return Err("tls.cert_file and tls.key_file belong together: set both or none".to_owned());
     }
-    if !tls.enabled && tls.cert_file.is_some() {
-        return Err("tls.enabled is false, yet tls.cert_file is set: remove one of them".to_owned());
+    for (file, name) in [(&tls.cert_file, "cert_file"), (&tls.client_ca_file, "client_ca_file")] {
+        if !tls.enabled && file.is_some() {
+            return Err(format!("tls.enabled is false, yet tls.{name} is set: remove one of them"));
+        }
     }
     Ok(())
 }

@@ -66,7 +66,8 @@ fn a_refusal_names_file_line_and_what_is_allowed() {
         ("port: [\n", &["line"]),
         ("- 1\n", &["db.yaml"]),
         ("tls: {cert_file: a.pem}\n", &["tls.key_file", "set both or none"]),
-        ("tls: {enabled: false, cert_file: a, key_file: b}\n", &["remove one"]),
+        ("tls: {enabled: false, cert_file: a, key_file: b}\n", &["tls.cert_file", "remove one"]),
+        ("tls: {enabled: false, client_ca_file: a}\n", &["tls.client_ca_file", "remove one"]),
         ("limits: {max_message_size: 1MiB}\n", &["max_document_size", "at most half"]),
     ] {
         let message = refused(text);
@@ -88,4 +89,108 @@ fn the_written_reference_is_the_real_one() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/settings.md");
     let written = std::fs::read_to_string(path).unwrap_or_default();
     assert_eq!(written, reference(), "run `cargo run -p planck -- --settings > docs/settings.md`");
+}
+
+/// A dotted setting as YAML.
+fn nested(name: &str, value: &str) -> String {
+    let (groups, last) = name.rsplit_once('.').unwrap_or(("", name));
+    let groups: Vec<&str> = groups.split('.').filter(|group| !group.is_empty()).collect();
+    let open: String = groups.iter().map(|group| format!("{group}: {{")).collect();
+    format!("{open}{last}: {value}{}", "}".repeat(groups.len()))
+}
+
+/// The number that a bound is written as.
+fn number(bound: &str) -> u128 {
+    let digits = bound.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &bound[digits.len()..] {
+        "GiB" => 1 << 30,
+        "MiB" => 1 << 20,
+        "KiB" => 1 << 10,
+        _ => 1,
+    };
+    digits.parse::<u128>().unwrap() * unit
+}
+
+/// Whether a file says that a setting is within its bounds. What two settings must be
+/// to each other is looked at later.
+fn is_within(file: &str, name: &str, value: u128) -> bool {
+    let text = nested(name, &value.to_string());
+    let said = match file {
+        "db.yaml" => load(Some(&text), None),
+        _ => load(None, Some(&text)),
+    };
+    let of_two = ["at most half of", "at most the maximum", "set both"];
+    said.err().is_none_or(|message| of_two.iter().any(|words| message.contains(words)))
+}
+
+fn rows() -> Vec<(&'static str, table::Row)> {
+    let mut all = Vec::new();
+    let mut of = |file, rows: fn(&str, &mut Vec<table::Row>)| {
+        let mut found = Vec::new();
+        rows("", &mut found);
+        all.extend(found.into_iter().map(|row| (file, row)));
+    };
+    of("db.yaml", <Db as table::Settings>::rows);
+    of("service.yaml", <Service as table::Settings>::rows);
+    all
+}
+
+#[test]
+fn every_bound_of_every_setting_is_held_to_the_last_number() {
+    let mut bounded = 0;
+    for (file, row) in rows() {
+        let Some((_, bounds)) = row.allowed.split_once(" from ") else { continue };
+        let (least, most) = bounds.split_once(" to ").unwrap();
+        let (least, most) = (number(least), number(most));
+        assert!(is_within(file, &row.name, least), "{}: {least}", row.name);
+        assert!(is_within(file, &row.name, most), "{}: {most}", row.name);
+        assert!(!is_within(file, &row.name, most + 1), "{}: {}", row.name, most + 1);
+        if let Some(less) = least.checked_sub(1) {
+            assert!(!is_within(file, &row.name, less), "{}: {less}", row.name);
+        }
+        bounded += 1;
+    }
+    assert!(bounded > 40, "{bounded} settings have bounds");
+}
+
+/// A file of the repository.
+fn of_repository(path: &str) -> String {
+    let path = format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// The public fields of a struct, as its file has them.
+fn fields(path: &str, name: &str) -> Vec<String> {
+    let text = of_repository(path);
+    let (_, rest) = text.split_once(&format!("pub struct {name} {{")).unwrap();
+    let (body, _) = rest.split_once("\n}").unwrap();
+    let field = |line: &str| Some(line.trim().strip_prefix("pub ")?.split_once(':')?.0.to_owned());
+    body.lines().filter_map(field).collect()
+}
+
+#[test]
+fn every_limit_names_a_test_that_is_there() {
+    let document = of_repository("docs/limits.md");
+    let lines = document.lines().filter(|line| line.starts_with("| `"));
+    let cells = lines.map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+    let mut named: Vec<String> = Vec::new();
+    for cells in cells {
+        let limit = cells[1].trim_matches('`').to_owned();
+        for test in cells[3].split(", ").filter(|test| test.starts_with('`')) {
+            let (path, name) = test.trim_matches('`').split_once("::").unwrap();
+            let text = of_repository(path);
+            assert!(text.contains(&format!("fn {name}(")), "{limit}: {path} has no test {name}");
+        }
+        named.push(limit);
+    }
+    let settings = rows().into_iter().map(|(file, row)| format!("{file} {}", row.name));
+    let of = |path, name: &'static str| {
+        fields(path, name).into_iter().map(move |field| format!("{name}.{field}"))
+    };
+    let wire = of("net/src/wire/mod.rs", "WireOptions");
+    let http = of("net/src/http/mod.rs", "HttpOptions");
+    let guest = of("runtime-api/src/limits.rs", "Limits");
+    for limit in settings.chain(wire).chain(http).chain(guest) {
+        assert!(named.contains(&limit), "docs/limits.md does not say which test is {limit}'s");
+    }
 }

@@ -5,10 +5,13 @@
 //!
 //! Must stay true: the same every time; small, since the fuzzer begins with all of them.
 
+mod calls;
 mod documents;
 mod packets;
 mod pages;
 mod scripts;
+mod web;
+mod yaml;
 
 /// An input that is made.
 pub struct Seed {
@@ -23,10 +26,13 @@ pub struct Seed {
 /// Every input that is made.
 pub fn all() -> Vec<Seed> {
     let mut seeds = Seeds(Vec::new());
+    calls::make(&mut seeds);
     documents::make(&mut seeds);
     packets::make(&mut seeds);
     pages::make(&mut seeds);
     scripts::make(&mut seeds);
+    web::make(&mut seeds);
+    yaml::make(&mut seeds);
     seeds.0
 }
 

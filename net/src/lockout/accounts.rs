@@ -1,0 +1,301 @@
+//! Accounts that are guessed at from many addresses.
+//!
+//! What must stay true: strangers are slowed, the owner is not locked out. An account
+//! at which too many attempts of strangers failed is guarded: strangers get one attempt
+//! at a time, with a pause that grows, but only up to [`LONGEST_PAUSE`], so that there
+//! is always a next one. No stranger is an address that has logged in to the account
+//! lately, nor the server's own machine: they enter as ever, take no stranger's turn,
+//! and their failures count for their address alone. Nothing an attempt comes to says
+//! whether the account exists. Both tables are bounded; what is dropped from them first
+//! is what guards least. The argument stands in docs/decisions/0042-tls.md.
+
+use super::LockoutOptions;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+/// Accounts, and pairs of an account and a party, remembered at most.
+const TABLE: usize = 4096;
+/// So many times the failures that lock an address guard an account.
+const FACTOR: u32 = 4;
+/// Between two attempts of strangers at a guarded account, at first.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// And at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long who logged in is no stranger.
+const LATELY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Parties that an account knows at most: the latest.
+const KNOWN: usize = 16;
+
+#[derive(Debug)]
+struct Guard {
+    pause: Duration,
+    /// When strangers may try again.
+    next: Instant,
+}
+
+#[derive(Debug)]
+struct Account {
+    /// Of strangers, with no quiet time in between.
+    failures: u32,
+    guard: Option<Guard>,
+    /// The end of the quiet time that makes it as new.
+    forget_at: Instant,
+}
+
+/// See the top of the file. Accounts are hashes of their users' names.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    limit: u32,
+    quiet: Duration,
+    multiplier: u32,
+    accounts: BTreeMap<u64, Account>,
+    /// When a party last logged in to an account.
+    known: BTreeMap<(u64, IpAddr), Instant>,
+}
+
+impl Accounts {
+    pub(super) fn new(options: LockoutOptions) -> Accounts {
+        Accounts {
+            limit: options.max_failed_attempts.max(1).saturating_mul(FACTOR),
+            // Longer than any pause, or waiting would end the guard.
+            quiet: options.lockout_duration.clamp(2 * LONGEST_PAUSE, super::LONGEST),
+            multiplier: options.lockout_multiplier.max(1),
+            accounts: BTreeMap::new(),
+            known: BTreeMap::new(),
+        }
+    }
+
+    fn is_stranger(&self, user: u64, party: IpAddr, now: Instant) -> bool {
+        // A /64 around ::1 is nobody else's.
+        let here = party.is_loopback() || party == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let lately = |at: &Instant| now.saturating_duration_since(*at) < LATELY;
+        !here && !self.known.get(&(user, party)).is_some_and(lately)
+    }
+
+    fn guard(&self, user: u64, now: Instant) -> Option<&Guard> {
+        self.accounts.get(&user).filter(|account| account.forget_at > now)?.guard.as_ref()
+    }
+
+    /// How long `party` must wait before it may try to be `user`.
+    pub(super) fn waits(&self, user: u64, party: IpAddr, now: Instant) -> Option<Duration> {
+        let guard = self.guard(user, now).filter(|_| self.is_stranger(user, party, now))?;
+        guard.next.checked_duration_since(now).filter(|left| !left.is_zero())
+    }
+
+    /// `party` tries to be `user`: if it is a stranger, the next must wait.
+    pub(super) fn entered(&mut self, user: u64, party: IpAddr, now: Instant) {
+        if self.guard(user, now).is_some()
+            && self.is_stranger(user, party, now)
+            && let Some(guard) = self.accounts.get_mut(&user).and_then(|a| a.guard.as_mut())
+        {
+            guard.next = now + guard.pause;
+        }
+    }
+
+    /// `party` failed to be `user`. Says whether the account is guarded from now on and
+    /// was not before.
+    pub(super) fn failed(&mut self, user: u64, party: IpAddr, now: Instant) -> bool {
+        if !self.is_stranger(user, party, now) {
+            return false;
+        }
+        self.make_room(user, now);
+        let forget_at = now + self.quiet;
+        let new = Account { failures: 0, guard: None, forget_at };
+        let account = self.accounts.entry(user).or_insert(new);
+        account.failures = account.failures.saturating_add(1);
+        account.forget_at = forget_at;
+        match &mut account.guard {
+            Some(guard) => {
+                guard.pause = guard.pause.saturating_mul(self.multiplier).min(LONGEST_PAUSE);
+                guard.next = guard.next.max(now + guard.pause);
+                false
+            }
+            None if account.failures < self.limit => false,
+            None => {
+                account.guard = Some(Guard { pause: FIRST_PAUSE, next: now + FIRST_PAUSE });
+                true
+            }
+        }
+    }
+
+    /// `party` logged in as `user`. It is known from now on; the guard stays, since
+    /// those who guess have not gone.
+    pub(super) fn succeeded(&mut self, user: u64, party: IpAddr, now: Instant) {
+        self.known.insert((user, party), now);
+        let first = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let last = IpAddr::V6(Ipv6Addr::from(u128::MAX));
+        let of_user = self.known.range((user, first)..=(user, last));
+        let oldest = |(key, at): (&(u64, IpAddr), &Instant)| (*at, *key);
+        if of_user.clone().count() > KNOWN
+            && let Some((_, key)) = of_user.map(oldest).min()
+        {
+            self.known.remove(&key);
+        }
+        if self.known.len() > TABLE
+            && let Some((_, key)) = self.known.iter().map(oldest).min()
+        {
+            self.known.remove(&key);
+        }
+    }
+
+    fn make_room(&mut self, user: u64, now: Instant) {
+        if self.accounts.get(&user).is_some_and(|account| account.forget_at <= now) {
+            self.accounts.remove(&user);
+        }
+        if self.accounts.len() < TABLE || self.accounts.contains_key(&user) {
+            return;
+        }
+        self.accounts.retain(|_, account| account.forget_at > now);
+        if self.accounts.len() < TABLE {
+            return;
+        }
+        let weight = |(user, a): (&u64, &Account)| (a.failures, a.forget_at, *user);
+        if let Some((_, _, least)) = self.accounts.iter().map(weight).min() {
+            self.accounts.remove(&least);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUIET: Duration = Duration::from_secs(120);
+    const MOMENT: Duration = Duration::from_millis(1);
+    const ADMIN: u64 = 7;
+    const OWNER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+    fn stranger(n: u32) -> IpAddr {
+        IpAddr::V4((0x0a00_0000 + n).into())
+    }
+
+    /// Guards after twelve failures, forgets after two minutes.
+    fn table() -> (Accounts, Instant) {
+        let options = LockoutOptions {
+            max_failed_attempts: 3,
+            lockout_duration: LONGEST_PAUSE,
+            lockout_multiplier: 2,
+        };
+        (Accounts::new(options), Instant::now())
+    }
+
+    fn guarded() -> (Accounts, Instant) {
+        let (mut table, now) = table();
+        let said: Vec<bool> = (0..12).map(|n| table.failed(ADMIN, stranger(n), now)).collect();
+        assert_eq!(said.iter().position(|said| *said), Some(11), "the last alone");
+        (table, now)
+    }
+
+    #[test]
+    fn the_last_failure_allowed_is_not_the_one_too_many() {
+        let (mut table, now) = table();
+        for n in 0..11 {
+            assert!(!table.failed(ADMIN, stranger(n), now));
+        }
+        assert_eq!(table.waits(ADMIN, OWNER, now), None);
+        assert!(table.failed(ADMIN, stranger(0), now), "one party or many");
+        assert_eq!(table.waits(ADMIN, OWNER, now), Some(FIRST_PAUSE));
+        assert_eq!(table.waits(ADMIN + 1, OWNER, now), None, "another account");
+    }
+
+    #[test]
+    fn strangers_take_turns() {
+        let (mut table, now) = guarded();
+        let turn = now + FIRST_PAUSE;
+        assert_eq!(table.waits(ADMIN, stranger(50), turn - MOMENT), Some(MOMENT));
+        assert_eq!(table.waits(ADMIN, stranger(50), turn), None);
+        table.entered(ADMIN, stranger(50), turn);
+        assert_eq!(table.waits(ADMIN, stranger(51), turn), Some(FIRST_PAUSE));
+    }
+
+    #[test]
+    fn the_pause_grows_to_its_bound_and_there_is_always_a_next_turn() {
+        let (mut table, mut now) = guarded();
+        let mut pauses = Vec::new();
+        for n in 0..40 {
+            now += table.waits(ADMIN, stranger(n), now).unwrap();
+            table.entered(ADMIN, stranger(n), now);
+            assert!(!table.failed(ADMIN, stranger(n), now), "told once");
+            pauses.push(table.waits(ADMIN, stranger(n), now).unwrap().as_secs());
+        }
+        assert_eq!(pauses[..8], [2, 4, 8, 16, 32, 60, 60, 60]);
+        assert!(pauses[8..].iter().all(|pause| *pause == LONGEST_PAUSE.as_secs()));
+        // The owner at a new place has the next turn like anybody, and then a way in.
+        now += LONGEST_PAUSE - MOMENT;
+        assert_eq!(table.waits(ADMIN, OWNER, now), Some(MOMENT));
+        now += MOMENT;
+        assert!(table.guard(ADMIN, now).is_some() && table.waits(ADMIN, OWNER, now).is_none());
+    }
+
+    #[test]
+    fn who_logged_in_lately_enters_and_takes_nobodys_turn() {
+        let (mut table, start) = table();
+        table.succeeded(ADMIN, OWNER, start);
+        let attacked = start + LATELY - LONGEST_PAUSE;
+        for n in 0..12 {
+            table.failed(ADMIN, stranger(n), attacked);
+        }
+        assert_eq!(table.waits(ADMIN, OWNER, attacked), None);
+        assert!(table.waits(ADMIN + 1, OWNER, attacked).is_none());
+        let turn = attacked + FIRST_PAUSE;
+        table.entered(ADMIN, OWNER, turn);
+        assert_eq!(table.waits(ADMIN, stranger(1), turn), None, "its turn is left");
+        assert!(!table.failed(ADMIN, OWNER, turn));
+        assert_eq!(table.accounts[&ADMIN].failures, 12, "a mistake of its own counts elsewhere");
+        // It stays under attack until the owner's last log-in is a week ago.
+        for second in 0..60 {
+            table.failed(ADMIN, stranger(second), start + LATELY - Duration::from_secs(1));
+        }
+        assert_eq!(table.waits(ADMIN, OWNER, start + LATELY - MOMENT), None);
+        assert!(table.waits(ADMIN, OWNER, start + LATELY).is_some(), "a stranger again");
+    }
+
+    #[test]
+    fn the_servers_own_machine_is_no_stranger() {
+        let (mut table, now) = guarded();
+        for here in ["127.0.0.1", "127.9.9.9"] {
+            assert_eq!(table.waits(ADMIN, here.parse().unwrap(), now), None, "{here}");
+        }
+        let here = super::super::party("::1".parse().unwrap());
+        assert_eq!(table.waits(ADMIN, here, now), None);
+        for _ in 0..100 {
+            assert!(!table.failed(ADMIN + 1, here, now), "its address is locked instead");
+        }
+    }
+
+    #[test]
+    fn a_success_does_not_lift_the_guard_and_a_quiet_time_does() {
+        let (mut table, now) = guarded();
+        table.succeeded(ADMIN, OWNER, now);
+        assert_eq!(table.waits(ADMIN, stranger(99), now), Some(FIRST_PAUSE));
+        assert!(table.guard(ADMIN, now + QUIET - MOMENT).is_some());
+        assert!(table.guard(ADMIN, now + QUIET).is_none());
+        for n in 0..11 {
+            assert!(!table.failed(ADMIN, stranger(n), now + QUIET), "it begins anew");
+        }
+        assert!(table.failed(ADMIN, stranger(0), now + QUIET));
+    }
+
+    #[test]
+    fn both_tables_are_bounded_and_keep_what_guards() {
+        let (mut table, now) = guarded();
+        for user in 100..4_400 {
+            table.failed(user, stranger(1), now);
+        }
+        assert_eq!(table.accounts.len(), TABLE);
+        assert!(table.guard(ADMIN, now).is_some(), "one failure each drops none of many");
+        for n in 0..100 {
+            table.succeeded(ADMIN, stranger(n), now + Duration::from_secs(u64::from(n)));
+        }
+        assert_eq!(table.known.len(), KNOWN);
+        let late = now + Duration::from_secs(100);
+        assert!(!table.is_stranger(ADMIN, stranger(99), late));
+        assert!(table.is_stranger(ADMIN, stranger(83), late));
+        assert!(!table.is_stranger(ADMIN, stranger(84), late));
+        for user in 100..4_400 {
+            table.succeeded(user, stranger(1), late);
+        }
+        assert_eq!(table.known.len(), TABLE);
+    }
+}

@@ -1,0 +1,130 @@
+//! Who is let in, by address and account: addresses are given, so that they can be many.
+
+use super::*;
+use crate::wire::WireOptions;
+use crate::{LockoutOptions, Security};
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What the handler heard.
+#[derive(Default)]
+struct Heard {
+    checked: AtomicUsize,
+    said: Mutex<Vec<String>>,
+}
+
+impl WireHandler for Heard {
+    type Session = ();
+
+    fn authenticate(&self, _: &str, key: &str, _: SocketAddr) -> Result<(), (Status, String)> {
+        self.checked.fetch_add(1, Ordering::SeqCst);
+        match key {
+            "right" => Ok(()),
+            "broken" => Err((Status::Internal, "the disk is gone".to_owned())),
+            _ => Err((Status::BadCredentials, "wrong".to_owned())),
+        }
+    }
+
+    fn handle(&self, (): &(), _: &[u8], _: &mut Vec<u8>) {}
+
+    fn locked_out(&self, user: &str, peer: SocketAddr, seconds: u64) {
+        self.said.lock().unwrap().push(format!("{} as {user}: {seconds} s", peer.ip()));
+    }
+
+    fn account_guarded(&self, user: &str, peer: SocketAddr) {
+        self.said.lock().unwrap().push(format!("{user} by {}", peer.ip()));
+    }
+}
+
+impl Heard {
+    fn checked(&self) -> usize {
+        self.checked.load(Ordering::SeqCst)
+    }
+}
+
+/// Locks an address after three failures, guards an account after twelve.
+fn shared() -> Arc<Shared<Heard>> {
+    // The pauses between guesses are a second, then ten, then a minute.
+    let lockout = LockoutOptions {
+        max_failed_attempts: 3,
+        lockout_multiplier: 10,
+        ..LockoutOptions::default()
+    };
+    let options = WireOptions { lockout, ..WireOptions::default() };
+    Arc::new(Shared::new(Security::Plaintext, options, Heard::default()))
+}
+
+fn peer(n: u32) -> SocketAddr {
+    (Ipv4Addr::from(0xc000_0200 + n), 4000).into()
+}
+
+async fn attempt(shared: &Arc<Shared<Heard>>, user: &str, key: &str, peer: SocketAddr) -> Status {
+    let mut packet = Vec::new();
+    Request::Auth { user, key }.encode(3, &mut packet);
+    match authenticate(shared, &packet, peer).await {
+        Ok(_) => Status::Ok,
+        Err(refusal) => refusal.status,
+    }
+}
+
+#[tokio::test]
+async fn the_failure_too_many_locks_the_address_and_is_told_once() {
+    let shared = shared();
+    for _ in 0..3 {
+        assert_eq!(attempt(&shared, "ann", "wrong", peer(1)).await, Status::BadCredentials);
+    }
+    for key in ["wrong", "right"] {
+        assert_eq!(attempt(&shared, "ann", key, peer(1)).await, Status::LockedOut);
+    }
+    assert_eq!(shared.handler.checked(), 3, "no key is looked at any more");
+    assert_eq!(attempt(&shared, "ann", "right", peer(2)).await, Status::Ok, "a neighbour");
+    assert_eq!(*shared.handler.said.lock().unwrap(), ["192.0.2.1 as ann: 900 s"]);
+}
+
+#[tokio::test]
+async fn what_is_no_failure_of_the_caller_does_not_count() {
+    let shared = shared();
+    for _ in 0..10 {
+        assert_eq!(attempt(&shared, "ann", "broken", peer(1)).await, Status::Internal);
+    }
+    assert_eq!(attempt(&shared, "ann", "right", peer(1)).await, Status::Ok);
+}
+
+#[tokio::test]
+async fn many_addresses_at_one_account_are_slowed_and_its_owner_is_not() {
+    let shared = shared();
+    let owner = peer(200);
+    assert_eq!(attempt(&shared, "ann", "right", owner).await, Status::Ok);
+    for n in 0..12 {
+        assert_eq!(attempt(&shared, "ann", "wrong", peer(n)).await, Status::BadCredentials);
+    }
+    let checked = shared.handler.checked();
+    for n in 12..40 {
+        attempt(&shared, "ann", "wrong", peer(n)).await;
+    }
+    // However slow this machine is, there was one turn at most.
+    assert!(shared.handler.checked() <= checked + 1, "28 guesses");
+    assert_eq!(attempt(&shared, "ann", "right", owner).await, Status::Ok);
+    let here = ([127, 0, 0, 1], 4000).into();
+    assert_eq!(attempt(&shared, "ann", "right", here).await, Status::Ok, "on the machine");
+    assert_eq!(attempt(&shared, "bob", "right", peer(41)).await, Status::Ok, "another account");
+    assert_eq!(*shared.handler.said.lock().unwrap(), ["ann by 192.0.2.11"]);
+}
+
+#[test]
+fn a_party_has_its_share_of_places_and_gives_them_back() {
+    let table = Mutex::new(BTreeMap::new());
+    let of_one_network = ["2001:db8::1", "2001:db8::2", "2001:db8::3"];
+    let [a, b, c] = of_one_network.map(|address| address.parse::<IpAddr>().unwrap());
+    let (first, second) = (Turn::take(&table, a, 2), Turn::take(&table, b, 2));
+    assert!(first.is_some() && second.is_some());
+    assert!(Turn::take(&table, c, 2).is_none(), "the network has two");
+    let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
+    let plain = Turn::take(&table, mapped, 1);
+    assert!(plain.is_some() && Turn::take(&table, peer(1).ip(), 1).is_none(), "the same address");
+    drop(first);
+    let third = Turn::take(&table, c, 2);
+    assert!(third.is_some());
+    drop((second, third, plain));
+    assert!(table.lock().unwrap().is_empty(), "nothing is kept of who has gone");
+}
