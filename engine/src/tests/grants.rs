@@ -5,12 +5,8 @@ use platform::sim::SimDisk;
 use proto::{Key, Request, Status};
 
 use super::kit::*;
-<<<<<<< ours
 use crate::patience::Patience;
-use crate::{Engine, Principal};
-=======
 use crate::{Action, Engine, Principal};
->>>>>>> theirs
 
 const KEY: &str = "correct-horse-battery";
 

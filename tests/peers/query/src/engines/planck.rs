@@ -4,7 +4,7 @@ use super::{Done, Json, Store};
 use crate::data::{Cell, Index, Row, Table};
 use crate::queries::{GET, Kind, Query};
 use crate::timed::{Asked, once};
-use engine::{Engine, Limits, Options, Principal, Role, Step, StorageOptions, SyncMode};
+use engine::{Engine, Options, Principal, Role, Step, StorageOptions, SyncMode};
 use platform::real::{RealClock, RealDisk, RealEntropy};
 use proto::doc::{Doc, DocBuf, Value};
 use proto::json::{parse_json, to_json};
