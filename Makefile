@@ -1,7 +1,7 @@
 # Planck. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench kill fuzz sanitize sim peers clean-demo
+.PHONY: help demo test lint fmt bench kill fuzz sanitize siege sim peers clean-demo
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ fuzz: ## every fuzz target for SECONDS_EACH (60) seconds
 
 sanitize: ## the tests of all unsafe code under AddressSanitizer (ARGS=CRATE.., needs nightly)
 	@scripts/sanitize $(ARGS)
+
+siege: ## attacks a running planck for some minutes; honest answers must stay right (ARGS="--frames N ..")
+	@cargo build --locked --release -q -p planck && cargo run --locked --release -q -p siege -- \
+		--planck $${CARGO_TARGET_DIR:-target}/release/planck $(ARGS)
 
 sim: ## the storage engine simulated: SEEDS=n runs, or one with SEED=s and its history
 	@cargo run --locked --release -q -p simulation --bin sim -- $(or $(SEEDS),$(if $(SEED),1,10000)) $(or $(SEED),0)

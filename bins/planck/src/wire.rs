@@ -60,6 +60,15 @@ impl WireHandler for Wire {
         }
     }
 
+    fn locked_out(&self, user: &str, peer: SocketAddr, seconds: u64) {
+        let address = peer.ip().to_string();
+        self.engine.audit_lockout(Some(user), Some(&address), Some(seconds));
+    }
+
+    fn account_guarded(&self, user: &str, _: SocketAddr) {
+        self.engine.audit_lockout(Some(user), None, None);
+    }
+
     fn handle(&self, caller: &Caller, packet: &[u8], call: &Call, out: &mut Vec<u8>) {
         let waited_micros = u64::try_from(call.waited.as_micros()).unwrap_or(u64::MAX);
         let call = engine::Call { waited_micros, cancelled: call.cancelled.clone() };

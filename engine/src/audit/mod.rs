@@ -184,12 +184,13 @@ impl Engine {
         self.audit.as_ref().map(|audit| &audit.began)
     }
 
-    /// Writes into the audit log that somebody was locked out: from an address, or as a
-    /// user from wherever. For the wire, whose part that is.
-    pub fn audit_lockout(&self, user: Option<&str>, address: Option<&str>, seconds: u64) {
+    /// Writes into the audit log that somebody was locked out: an address for so many
+    /// seconds, or strangers to a user from wherever, who take turns from now on. For the
+    /// wire, whose part that is.
+    pub fn audit_lockout(&self, user: Option<&str>, address: Option<&str>, seconds: Option<u64>) {
         let Some(audit) = &self.audit else { return };
         let (user, unknown) = self.known(user);
-        let more = [Some(("seconds", Value::from(seconds))), unknown];
+        let more = [seconds.map(|seconds| ("seconds", Value::from(seconds))), unknown];
         let more: Vec<_> = more.into_iter().flatten().collect();
         let who = Who::Stranger { user, address };
         audit.note(Kind::LockedOut, "", &Event { who, more: &more, ..own("LockedOut") });

@@ -128,7 +128,7 @@ fn the_first_admin_log_ins_refusals_and_lockouts_are_told_and_nothing_secret_is(
     user(&engine, "ann", "read_only");
     engine.authenticate_from("admin", &key, Some("10.0.0.7:5")).unwrap();
     assert!(engine.authenticate_from("ann", "wrong-key-of-ann", Some("::1")).is_err());
-    engine.audit_lockout(Some("ann"), Some("::1"), 900);
+    engine.audit_lockout(Some("ann"), Some("::1"), Some(900));
     let ann = engine.authenticate("ann", KEY).unwrap();
     for text in ["s.insert({a: 'a-word-of-a-query'})", "s.count()"] {
         ask_as(&engine, &ann, query(text));
@@ -163,7 +163,7 @@ fn the_first_admin_log_ins_refusals_and_lockouts_are_told_and_nothing_secret_is(
     assert_eq!(all[11]["session"], ann.session());
     // A key that was typed as a name is not written down.
     assert!(engine.authenticate("typed-as-name", KEY).is_err());
-    engine.audit_lockout(Some("typed-as-name"), None, 1);
+    engine.audit_lockout(Some("typed-as-name"), None, Some(1));
     for line in &lines(&disk)[14..] {
         assert_eq!((&line["who"], &line["unknown_user"]), (&Value::Null, &true.into()), "{line}");
     }
