@@ -284,14 +284,18 @@ fn the_store_that_is_found_is_asked_about_not_only_its_name() {
     let mut out = Vec::new();
     let reply = proto::ReplyWriter::new(1, &mut out);
     let wanted = passed.wants(Action::Read, "s");
-    let refusal = engine.scan(wanted, None, 1, false, reply).unwrap_err();
+    let refusal = engine.scan(wanted, None, 1, false, Patience::ENDLESS, reply).unwrap_err();
     assert_eq!(refusal.status, Status::Forbidden, "{}", refusal.message);
     let wanted = passed.wants(Action::Write, "s");
-    let refusal = engine.insert(wanted, None, &doc("{}")).unwrap_err();
+    let refusal = engine.insert(wanted, None, &doc("{}"), Patience::ENDLESS).unwrap_err();
     assert_eq!(refusal.status, Status::Forbidden, "{}", refusal.message);
     assert!(
         refusal.message.starts_with("the store \"s\" needs a role that may write"),
         "{refusal}"
     );
-    assert!(engine.insert(passed.wants(Action::Write, "old"), None, &doc("{}")).is_ok());
+    assert!(
+        engine
+            .insert(passed.wants(Action::Write, "old"), None, &doc("{}"), Patience::ENDLESS)
+            .is_ok()
+    );
 }
