@@ -1,6 +1,6 @@
 """The client: operations as methods, over a pool of connections, from any number of threads.
 
-What must stay true: a request is sent again only if that is safe: nothing of it was sent, or the server
+What must stay true: a request is sent again only if that is safe: it was surely not begun, or the server
 answered that it is busy (then nothing has changed), or the protocol lists the request as one that may be
 repeated; and only while the caller's time lasts.
 """
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from . import calls, result
 from .connection import Call, Connection, Options
 from .documents import Document
-from .errors import BusyError, ConflictError, ConnectionLost, NotFoundError, Status, UsageError
+from .errors import BusyError, CertificateRefused, ConflictError, ConnectionLost, NotFoundError, Status, UsageError
 from .packets import Op
 from .pipeline import Pipeline
 from .pool import Pool
@@ -147,7 +147,7 @@ class Client:
                 with self._pool.lend(deadline, cancel, call.op in _QUERIES) as connection:
                     return connection.call(call, deadline, cancel)
             except ConnectionLost as error:
-                if error.sent and not call.repeatable:
+                if isinstance(error, CertificateRefused) or (error.sent and not call.repeatable):
                     raise
                 maybe_done = maybe_done or error.sent
                 if not self._rest(tries, deadline, cancel):

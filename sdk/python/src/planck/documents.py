@@ -195,10 +195,10 @@ def _millis(value: datetime.datetime) -> int:
     return (value - _EPOCH) // _MILLI
 
 
-def decode(data: bytes, max_depth: int = MAX_DEPTH) -> Document:
+def decode(data: bytes) -> Document:
     """The document that the bytes are, all of them."""
     try:
-        document, end = _read_document(data, 0, len(data), max_depth)
+        document, end = _read_document(data, 0, len(data), MAX_DEPTH)
     except UnicodeDecodeError as error:
         raise DocumentError("a text in the document is not UTF-8") from error
     if end != len(data):

@@ -221,7 +221,8 @@ class FingerprintMismatch(PlanckError):
 class ConnectionLost(PlanckError, ConnectionError):
     """The connection broke before the answer came.
 
-    `sent` is false if nothing of the request was sent: then it was surely not done.
+    `sent` is false if nothing of the request was sent, or if the server ended the session in good order before
+    it had begun it: then it was surely not done.
     """
 
     def __init__(self, reason: str, sent: bool = True) -> None:
@@ -239,6 +240,10 @@ class ConnectFailed(ConnectionLost):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, sent=False)
+
+
+class CertificateRefused(ConnectFailed):
+    """The server asks for a certificate of the client, and did not take this one, or was shown none."""
 
 
 class DeadlineExceeded(PlanckError, TimeoutError):
