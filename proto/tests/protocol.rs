@@ -198,6 +198,18 @@ fn golden() -> Golden {
         doc.push("minKey", Value::MinKey).push("maxKey", Value::MaxKey);
     });
     g.ask("insert-every-kind", 41, Request::Insert { store, key: None, document: &kinds });
+
+    let expires = Value::DateTime(1_800_000_000_000);
+    let definition = doc(|doc| {
+        doc.push("name", "ci").push("expires", expires);
+    });
+    g.ask("create-key", 42, Request::CreateKey { user, definition: &definition });
+    let made = doc(|doc| {
+        let key = "5b1ec5b7a90e41d20123456789abcdef0123456789abcdef0123456789abcdef";
+        doc.push("user", user).push("name", "ci").push("key", key).push("expires", expires);
+    });
+    g.answer("create-key-reply", 42, |reply| reply.document(&made));
+    g.ask("revoke-key", 43, Request::RevokeKey { user, key: "ci", if_exists: false });
     g
 }
 
@@ -252,7 +264,7 @@ fn the_table_of_statuses_is_the_real_one() {
     let mut found = Vec::new();
     for (number, cells) in numbered_rows() {
         let Some(status) = Status::from_number(number) else { continue };
-        if let [told, class] = cells[..] {
+        if let [told, class, _ends] = cells[..] {
             let Some((name, meaning)) = told.split_once(": ") else { continue };
             assert_eq!((name, class), (&*format!("{status:?}"), &*format!("{:?}", status.class())));
             let real = status.meaning().trim_end_matches('.');

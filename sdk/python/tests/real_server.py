@@ -62,7 +62,7 @@ class Server:
             line = self._process.stdout.readline()
             if not line:
                 break
-            if found := re.search(r"wire listening on \S+ \(TLS 1\.3, fingerprint ([0-9a-f]{64})\)", line):
+            if found := re.search(r"wire listening on \S+ \(TLS 1\.3, fingerprint ([0-9a-f]{64})[,)]", line):
                 self._drain()
                 return found.group(1)
         raise AssertionError(f"the server did not start: {(self.root / 'log').read_text()[-2000:]}")

@@ -154,8 +154,9 @@ class FakeServer:
     def _run(self, sock: socket.socket, script: Script) -> None:
         try:
             if self._context is not None:
-                sock = self._context.wrap_socket(sock, server_side=True)
+                sock = secured = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                 self._open.append(sock)
+                _shake_hands(secured)
             peer = Peer(sock)
             self.peers.append(peer)
             script(peer)
@@ -177,6 +178,18 @@ class FakeServer:
             thread.join(PATIENCE)
         if not self._faults.empty():
             raise self._faults.get()
+
+
+def _shake_hands(sock: ssl.SSLSocket) -> None:
+    """As the real server: after a refusal it reads on, or the alert would go with a reset."""
+    try:
+        sock.do_handshake()
+    except ssl.SSLError:
+        socket.socket.shutdown(sock, socket.SHUT_WR)
+        with contextlib.suppress(OSError):
+            while socket.socket.recv(sock, 4096):
+                pass
+        raise
 
 
 def _shut(sock: socket.socket) -> None:

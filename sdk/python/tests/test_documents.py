@@ -134,10 +134,12 @@ class RoundTrips(unittest.TestCase):
             encode(nested(MAX_DEPTH + 1))
         with self.assertRaises(DocumentError):
             encode({"a": [nested(MAX_DEPTH - 1)]})
-        data = encode(nested(10))
-        self.assertEqual(decode(data, 10), nested(10))
+        data = encode(nested(MAX_DEPTH))
+        deeper = (len(data) + 8).to_bytes(4, "little") + b"\3a\0" + data + b"\0"
         with self.assertRaises(DocumentError):
-            decode(data, 9)
+            decode(deeper)
+        with self.assertRaises(DocumentError):
+            decode((len(data) + 8).to_bytes(4, "little") + b"\4" + b"0\0" + data + b"\0")
 
     def test_a_document_within_itself(self) -> None:
         value: dict[str, Any] = {}

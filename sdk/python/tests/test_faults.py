@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 import unittest
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from support import (
+    FINGERPRINT,
     KEY,
     PATIENCE,
     ROW,
@@ -19,6 +21,7 @@ from support import (
     client_of,
     cut,
     raw_reply,
+    server_context,
     serving,
 )
 
@@ -137,6 +140,40 @@ class Breaking(unittest.TestCase):
                     work(client)
                 self.assertTrue(caught.exception.sent)
                 self.assertEqual(len(asked(server)), 1)
+
+    def test_what_the_server_did_not_begin_is_repeated(self) -> None:
+        """Behind a reply that ends the session, and if the server says in TLS that it ends it."""
+
+        def gone(peer: Peer) -> None:
+            peer.accept_auth()
+            first, second = peer.request()[2], peer.request()[2]
+            self.assertLess(first, second)
+            peer.reply(first, Failure(1501, "gone"))
+            peer.packet()
+
+        with serving(gone) as server, client_of(server) as client:
+            with self.assertRaises(DeniedError), client.pipeline() as pipe:
+                pipe.get("a", KEY)
+                behind = pipe.insert("a", {})
+            with self.assertRaises(ConnectionLost) as caught:
+                behind.result()
+            self.assertFalse(caught.exception.sent)
+
+        def farewell(peer: Peer) -> None:
+            peer.accept_auth()
+            peer.request()
+            assert isinstance(peer.sock, ssl.SSLSocket)
+            peer.sock.unwrap()
+
+        scripts, trusted = (farewell, answering(OneKey(KEY))), {"fingerprint": FINGERPRINT}
+        with serving(*scripts, context=server_context()) as server, client_of(server, **trusted) as client:
+            self.assertEqual(client.store("a").insert({}), KEY)
+            self.assertEqual(asked(server), [Op.INSERT, Op.INSERT])
+        # An end without that says nothing.
+        with serving(cut, scripts[1], context=server_context()) as server, client_of(server, **trusted) as client:
+            with self.assertRaises(ConnectionLost) as caught:
+                client.store("a").insert({})
+            self.assertTrue(caught.exception.sent)
 
     def test_an_error_behind_a_repeated_request_says_so(self) -> None:
         with serving(cut, answering(Failure(1302, "taken"))) as server, client_of(server) as client:

@@ -373,7 +373,12 @@ class Users(Integration):
         self.client.store("theirs").create()
         made = self.client.create_user("bob", "read_only")
         self.assertEqual((made["name"], made["created"]), ("bob", True))
-        self.assertNotIn("key", self.client.create_user("bob", "admin", if_not_exists=True))
+        self.assertEqual(
+            self.client.create_user("bob", "read_only", if_not_exists=True), {"name": "bob", "created": False}
+        )
+        with self.assertRaises(ConflictError) as other:
+            self.client.create_user("bob", "admin", if_not_exists=True)
+        self.assertEqual(other.exception.status, Status.USER_EXISTS)
         with self.server.client("bob", made["key"]) as bob:
             self.assertEqual((bob.session()["user"], bob.session()["role"]), ("bob", "read_only"))
             self.assertEqual(bob.query("theirs.count()").count, 0)
@@ -389,16 +394,16 @@ class Users(Integration):
             self.client.alter_user("bob", role="read_write")
             bob.store("theirs").insert({})
             roles = {one["name"]: one["role"] for one in self.client.users()}
-            self.assertEqual(roles, {"admin": "admin", "bob": "read_write"})
+            self.assertEqual((roles["admin"], roles["bob"]), ("admin", "read_write"))
             # One's own key: the session that asks goes on.
             own = bob.alter_user("bob", new_key=True)["key"]
             bob.ping()
-            self.client.alter_user("bob", key="another long key")
+            self.client.alter_user("bob", key="another-long-key")
             with self.assertRaises(DeniedError) as ended:
                 bob.store("theirs").get(KEY)
             self.assertEqual(ended.exception.status, Status.NOT_AUTHENTICATED)
         self.assertNotEqual(own, made["key"])
-        with self.server.client("bob", "another long key") as bob:
+        with self.server.client("bob", "another-long-key") as bob:
             bob.ping()
             self.client.drop_user("bob")
             with self.assertRaises(DeniedError):
@@ -406,6 +411,73 @@ class Users(Integration):
         self.client.drop_user("bob", if_exists=True)
         with self.assertRaises(ConflictError):
             self.client.drop_user("admin")
+
+    def test_keys(self) -> None:
+        first = self.client.create_user("kim", "none")["key"]
+        self.assertRegex(first, "^[0-9a-f]{64}$")
+        ends = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0) + datetime.timedelta(days=1)
+        made = self.client.create_key("kim", "ci", expires=ends)
+        self.assertEqual({**made, "key": ""}, {"user": "kim", "name": "ci", "key": "", "expires": ends})
+        (kim,) = (one for one in self.client.users() if one["name"] == "kim")
+        self.assertEqual([one["name"] for one in kim["keys"]], ["ci", "main"])
+        self.assertEqual(kim["keys"][0]["id"], made["key"][:16])
+        self.assertEqual((kim["keys"][0]["expires"], "expires" in kim["keys"][1]), (ends, False))
+        with self.server.client("kim", made["key"]) as client:
+            # What somebody makes for themselves ends with what they came with.
+            own = client.create_key("kim", "own", expires=ends + datetime.timedelta(days=1))
+            self.assertEqual(own["expires"], ends)
+            for name, past, status in (
+                ("ci", None, Status.USER_KEY_EXISTS),
+                ("new", ends - datetime.timedelta(days=2), Status.BAD_USER),
+                ("1", None, Status.BAD_NAME),
+            ):
+                with self.assertRaises(ServerError) as refused:
+                    client.create_key("kim", name, expires=past)
+                self.assertEqual(refused.exception.status, status)
+            with self.assertRaises(DeniedError):
+                client.create_key("admin", "stolen")
+            with self.assertRaises(NotFoundError) as unknown:
+                client.revoke_key("kim", "none")
+            self.assertEqual(unknown.exception.status, Status.UNKNOWN_USER_KEY)
+            client.revoke_key("kim", "none", if_exists=True)
+            self.client.revoke_key("kim", "ci")
+            with self.assertRaises(DeniedError) as ended:
+                client.ping()
+            self.assertEqual(ended.exception.status, Status.NOT_AUTHENTICATED)
+        with self.server.client("kim", own["key"]) as client:
+            client.ping()
+        with self.assertRaises(ConflictError) as last:
+            self.client.revoke_key("admin", "main")
+        self.assertEqual(last.exception.status, Status.LAST_ADMIN)
+        for n in range(6):
+            self.client.create_key("kim", f"n{n}")
+        with self.assertRaises(InvalidError) as ninth:
+            self.client.create_key("kim", "n6")
+        self.assertEqual(ninth.exception.status, Status.BAD_USER)
+
+    def test_grants(self) -> None:
+        for name in ("open", "shut"):
+            self.client.store(name).create()
+        made = self.client.create_user("gil", "none", grants={"open": "read_only"})
+        with self.server.client("gil", made["key"]) as gil:
+            self.assertEqual([one["name"] for one in gil.stores()], ["open"])
+            self.assertEqual(gil.query("open.count()").count, 0)
+            for work in (
+                lambda: gil.store("open").insert({}),
+                lambda: gil.query("shut.count()"),
+                lambda: gil.query("open.lookup(shut, a = b)").all(),
+            ):
+                with self.assertRaises(DeniedError) as forbidden:
+                    work()
+                self.assertEqual(forbidden.exception.status, Status.FORBIDDEN)
+            self.client.alter_user("gil", grants={"open": None, "shut": "read_write"})
+            gil.store("shut").insert({})
+            (row,) = (one for one in self.client.users() if one["name"] == "gil")
+            self.assertEqual((row["role"], row["grants"]), ("none", {"shut": "read_write"}))
+        for grants, status in (({"shut": "admin"}, 1212), ({"gone": "none"}, 1202)):
+            with self.assertRaises(ServerError) as refused:
+                self.client.alter_user("gil", grants=grants)
+            self.assertEqual(refused.exception.status, status)
 
     def test_what_the_server_says_of_a_session(self) -> None:
         session = self.client.session()

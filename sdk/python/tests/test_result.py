@@ -8,7 +8,7 @@ import time
 import unittest
 from typing import Any
 
-from support import KEY, PATIENCE, Peer, after, client_of, serving
+from support import KEY, PATIENCE, Peer, after, answering, client_of, serving
 
 from planck import (
     Cancellation,
@@ -75,6 +75,13 @@ class Streams(unittest.TestCase):
                     rows = client.query("a.all()", ahead=ahead).documents()
                     self.assertEqual([row["n"] for row in rows], list(range(10 * pages - (10 if empty else 0))))
                     self.assertEqual(script.ops(), [Op.STREAM] + [Op.FETCH] * (pages - 1))
+
+    def test_a_page_that_does_not_lead_on_is_a_fault(self) -> None:
+        """No page but the last is empty, and those of a query go on by a cursor."""
+        for first in (Rows(False, [], CURSOR), Rows(True, [Row(KEY, {})], KEY)):
+            with serving(answering(first)) as server, client_of(server) as client:
+                with self.assertRaises(ProtocolError):
+                    client.query("a.all()")
 
     def test_one_page_is_asked_for_ahead_and_no_more(self) -> None:
         script = Pages(5)

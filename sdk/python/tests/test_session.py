@@ -63,7 +63,7 @@ class Bodies(unittest.TestCase):
             fields = {name: samples.get(name, "text") for name, _ in shapes}
             flags = {"if_exists", "if_not_exists", "upsert", "reverse", "begin", "full"}
             fields = {name: True if name in flags else value for name, value in fields.items()}
-            if op is Op.AUTH:
+            if op in (Op.AUTH, Op.REVOKE_KEY):
                 fields["key"] = "secret"
             body = encode_request(op, fields)
             with self.subTest(op.name):

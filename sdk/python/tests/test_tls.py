@@ -9,6 +9,7 @@ import unittest
 from support import CERTIFICATES, FINGERPRINT, OTHER_FINGERPRINT, Peer, client_of, server_context, serving
 
 from planck import (
+    CertificateRefused,
     Client,
     ClientCertificate,
     ConnectFailed,
@@ -183,9 +184,11 @@ class Connecting(unittest.TestCase):
         with serving(hello, context=context) as server:
             with client_of(server, fingerprint=FINGERPRINT, client_certificate=shown) as client:
                 client.ping()
-            with client_of(server, fingerprint=FINGERPRINT, retries=0) as client:
-                with self.assertRaises(ConnectFailed):
+            # The handshake succeeds all the same: it is told at the first read, and not asked again.
+            with client_of(server, fingerprint=FINGERPRINT, retries=3) as client:
+                with self.assertRaises(CertificateRefused):
                     client.ping()
+            self.assertEqual(len(server._threads), 2)
         with self.assertRaises(UsageError):
             client_of(server, fingerprint=FINGERPRINT, client_certificate=ClientCertificate("/no/such/file"))
 

@@ -12,6 +12,7 @@ from .documents import Document, decode, encode
 from .errors import (
     BusyError,
     CancelledError,
+    CertificateRefused,
     ConflictError,
     ConnectFailed,
     ConnectionLost,
@@ -59,6 +60,7 @@ __all__ = [
     "BusyError",
     "Cancellation",
     "CancelledError",
+    "CertificateRefused",
     "Client",
     "ClientCertificate",
     "ConflictError",

@@ -6,6 +6,7 @@ connection broke. What it does not list is not repeated.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar, Union
@@ -14,7 +15,7 @@ from .connection import Call, Connection
 from .documents import Document
 from .errors import ProtocolError, ServerError, Status
 from .packets import Answer, Count, Empty, Keys, OneKey, Op, Reply, Row, Rows, encode_request
-from .values import Key, KeyLike
+from .values import DateTime, Key, KeyLike
 
 T = TypeVar("T")
 
@@ -213,8 +214,8 @@ def describe_store(store: str) -> Call[Document]:
 
 
 def alter_store(store: str, change: Mapping[str, Any]) -> Call[None]:
-    """Changes a store."""
-    return _call(Op.ALTER_STORE, False, nothing, store=store, change=change)
+    """Changes a store. A rename is not done twice: the second would not find it."""
+    return _call(Op.ALTER_STORE, "rename" not in change, nothing, store=store, change=change)
 
 
 def create_index(
@@ -270,7 +271,7 @@ def list_sequences() -> Call[list[Document]]:
 
 def alter_sequence(sequence: str, change: Mapping[str, Any]) -> Call[None]:
     """Changes a sequence: one of `rename` and `next`, which is an int64."""
-    return _call(Op.ALTER_SEQUENCE, False, nothing, sequence=sequence, change=change)
+    return _call(Op.ALTER_SEQUENCE, "rename" not in change, nothing, sequence=sequence, change=change)
 
 
 def running_queries() -> Call[list[Document]]:
@@ -298,7 +299,9 @@ def backup(begin: bool, full: bool) -> Call[Document]:
     return _call(Op.BACKUP, not begin, document_of, begin=begin, full=full)
 
 
-def create_user(user: str, role: str, key: str | None, if_not_exists: bool) -> Call[Document]:
+def create_user(
+    user: str, role: str, key: str | None, if_not_exists: bool, grants: Mapping[str, str] | None = None
+) -> Call[Document]:
     """Makes a user. Without a key the answer has the one that was made, so it is not asked for twice."""
     return _call(
         Op.CREATE_USER,
@@ -306,13 +309,23 @@ def create_user(user: str, role: str, key: str | None, if_not_exists: bool) -> C
         document_of,
         user=user,
         if_not_exists=if_not_exists,
-        definition=_some(role=role, key=key),
+        definition=_some(role=role, key=key, grants=dict(grants) if grants else None),
     )
 
 
 def alter_user(user: str, change: Mapping[str, Any]) -> Call[Document]:
-    """Changes a user's role or key."""
-    return _call(Op.ALTER_USER, False, document_of, user=user, change=change)
+    """Changes a user's role, grants or key. A key ends sessions, perhaps this client's: it is not set twice."""
+    return _call(Op.ALTER_USER, "key" not in change, document_of, user=user, change=change)
+
+
+def create_key(user: str, name: str, expires: datetime.datetime | DateTime | None) -> Call[Document]:
+    """Makes one more key for a user. It is told once, so it is not asked for twice."""
+    return _call(Op.CREATE_KEY, False, document_of, user=user, definition=_some(name=name, expires=expires))
+
+
+def revoke_key(user: str, key: str, if_exists: bool) -> Call[None]:
+    """Takes a key from a user, by its name."""
+    return _call(Op.REVOKE_KEY, if_exists, nothing, user=user, key=key, if_exists=if_exists)
 
 
 def drop_user(user: str, if_exists: bool) -> Call[None]:

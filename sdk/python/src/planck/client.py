@@ -1,6 +1,6 @@
 """The client: operations as methods, over a pool of connections, from any number of threads.
 
-What must stay true: a request is sent again only if that is safe: nothing of it was sent, or the server
+What must stay true: a request is sent again only if that is safe: it was surely not begun, or the server
 answered that it is busy (then nothing has changed), or the protocol lists the request as one that may be
 repeated; and only while the caller's time lasts.
 """
@@ -8,23 +8,25 @@ repeated; and only while the caller's time lasts.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import pathlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
 from . import calls, result
 from .connection import Call, Connection, Options
 from .documents import Document
-from .errors import BusyError, ConflictError, ConnectionLost, NotFoundError, Status, UsageError
+from .errors import BusyError, CertificateRefused, ConflictError, ConnectionLost, NotFoundError, Status, UsageError
 from .packets import Op
 from .pipeline import Pipeline
 from .pool import Pool
 from .result import PAGE_BYTES, Parameters, Result
 from .store import Sequence, Store
 from .tls import ClientCertificate, fingerprint_of_pem, make_context, parse_fingerprint
+from .values import DateTime
 from .waiting import DEFAULT, Cancellation, Deadline, Timeout, _Default, check
 
 T = TypeVar("T")
@@ -145,7 +147,7 @@ class Client:
                 with self._pool.lend(deadline, cancel, call.op in _QUERIES) as connection:
                     return connection.call(call, deadline, cancel)
             except ConnectionLost as error:
-                if error.sent and not call.repeatable:
+                if isinstance(error, CertificateRefused) or (error.sent and not call.repeatable):
                     raise
                 maybe_done = maybe_done or error.sent
                 if not self._rest(tries, deadline, cancel):
@@ -256,7 +258,7 @@ class Client:
         return self.run(calls.format_query(text), timeout)
 
     def users(self, *, timeout: Timeout = DEFAULT) -> list[Document]:
-        """A document about each user."""
+        """A document about each user: role, grants, and of each key its name, when it was made and expires."""
         return self.run(calls.list_users(), timeout)
 
     def create_user(
@@ -265,11 +267,16 @@ class Client:
         role: str,
         *,
         key: str | None = None,
+        grants: Mapping[str, str] | None = None,
         if_not_exists: bool = False,
         timeout: Timeout = DEFAULT,
     ) -> Document:
-        """Makes a user. Gives `{name, created, key}`, the key only if it was made: it is told this once."""
-        return self.run(calls.create_user(name, role, key, if_not_exists), timeout)
+        """Makes a user. Gives `{name, created, key}`, the key only if it was made: it is told this once.
+
+        `grants` are other roles in single stores: `{"flights": "read_write"}`. With `if_not_exists` a user of
+        that name may be there, if with the same role and grants.
+        """
+        return self.run(calls.create_user(name, role, key, if_not_exists, grants), timeout)
 
     def alter_user(
         self,
@@ -278,23 +285,45 @@ class Client:
         role: str | None = None,
         key: str | None = None,
         new_key: bool = False,
+        grants: Mapping[str, str | None] | None = None,
         timeout: Timeout = DEFAULT,
     ) -> Document:
         """Gives a user another role, another key, or with `new_key` one that is made and told this once.
 
-        Their sessions with the old key end. This client goes on with its key: after changing that, make
-        another client.
+        The key takes the place of all they have, and their sessions with another end. This client goes on
+        with its key: after changing that, make another client. `grants` change those that are named: a role
+        in that store, or None to take the grant away.
         """
         if key is not None and new_key:
             raise UsageError("give a key or have one made")
         change: dict[str, Any] = {} if role is None else {"role": role}
         if key is not None or new_key:
             change["key"] = key
+        if grants is not None:
+            change["grants"] = dict(grants)
         return self.run(calls.alter_user(name, change), timeout)
 
     def drop_user(self, name: str, *, if_exists: bool = False, timeout: Timeout = DEFAULT) -> None:
         """Removes a user; their sessions end."""
         self.run(calls.drop_user(name, if_exists), timeout)
+
+    def create_key(
+        self,
+        user: str,
+        name: str,
+        *,
+        expires: datetime.datetime | DateTime | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> Document:
+        """Makes one more key for a user. Gives `{user, name, key, expires}`: the key is told this once.
+
+        Everybody may make keys for themselves; who is no admin gets none that outlasts the one they came with.
+        """
+        return self.run(calls.create_key(user, name, expires), timeout)
+
+    def revoke_key(self, user: str, name: str, *, if_exists: bool = False, timeout: Timeout = DEFAULT) -> None:
+        """Takes a key from a user, by its name; the sessions that it opened end."""
+        self.run(calls.revoke_key(user, name, if_exists), timeout)
 
     def flush(self, *, timeout: Timeout = DEFAULT) -> None:
         """Moves what is in memory to the trees."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from .errors import (
+    CertificateRefused,
     ConnectFailed,
     ConnectionLost,
     DeadlineExceeded,
@@ -163,6 +164,9 @@ class Connection:
         except DeadlineExceeded as error:
             transport.close()
             raise ConnectFailed("the server did not answer the Auth in time") from error
+        except CertificateRefused:
+            transport.close()
+            raise
         except ConnectionLost as error:
             transport.close()
             raise ConnectFailed(error.reason) from error
@@ -310,6 +314,7 @@ class Connection:
     def _read(self) -> None:
         reason = "the server closed the connection"
         failure: ServerError | ProtocolError | None = None
+        begun = True
         try:
             while data := self._transport.receive(Deadline(None)):
                 with self._slots:
@@ -320,8 +325,11 @@ class Connection:
                         exchange.resolve(packet)
                     self._slots.notify_all()
                 if self._session.state is State.CLOSED:
-                    reason = "the server ended the session"
+                    # With a reply that ends it: what was sent behind that request was not begun.
+                    reason, begun = "the server ended the session", False
                     break
+            else:
+                begun = not self._transport.orderly
         except (ServerError, ProtocolError) as error:
             failure, reason = error, str(error)
         except ConnectionLost as error:
@@ -329,12 +337,14 @@ class Connection:
         except Exception as error:  # a reader that dies must not leave anyone waiting
             reason = f"the connection failed: {error!r}"
         finally:
-            self._end(reason, failure)
+            self._end(reason, failure, begun)
 
-    def _end(self, reason: str, failure: ServerError | ProtocolError | None) -> None:
+    def _end(self, reason: str, failure: ServerError | ProtocolError | None, begun: bool) -> None:
         with self._slots:
             if self._reason is None:
                 self._reason = reason
+            else:
+                begun = True  # it was given up here, and what the server did is not known
             lost = self._reason
             self._session.end()
             waiting = list(self._exchanges.values())
@@ -343,7 +353,7 @@ class Connection:
             self._slots.notify_all()
 
         def error() -> PlanckError:
-            return ConnectionLost(lost) if failure is None else type(failure)(*failure.args)
+            return ConnectionLost(lost, begun) if failure is None else type(failure)(*failure.args)
 
         for exchange in waiting:
             exchange.fail(error)

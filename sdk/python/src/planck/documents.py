@@ -49,10 +49,7 @@ from .values import (
 Document = dict[str, Any]
 
 MAX_DEPTH = 64
-"""Documents and arrays in each other that may be sent, the outermost counted."""
-
-MAX_READ_DEPTH = 192
-"""What is read may be deeper: a lookup puts whole stored documents into a row."""
+"""Documents and arrays in each other, sent or received, the outermost counted."""
 
 _I32 = struct.Struct("<i")
 _I64 = struct.Struct("<q")
@@ -198,10 +195,10 @@ def _millis(value: datetime.datetime) -> int:
     return (value - _EPOCH) // _MILLI
 
 
-def decode(data: bytes, max_depth: int = MAX_READ_DEPTH) -> Document:
+def decode(data: bytes) -> Document:
     """The document that the bytes are, all of them."""
     try:
-        document, end = _read_document(data, 0, len(data), max_depth)
+        document, end = _read_document(data, 0, len(data), MAX_DEPTH)
     except UnicodeDecodeError as error:
         raise DocumentError("a text in the document is not UTF-8") from error
     if end != len(data):

@@ -90,6 +90,8 @@ class Op(enum.IntEnum):
     DESCRIBE_STORE = 34
     ALTER_SEQUENCE = 35
     FORMAT_QUERY = 36
+    CREATE_KEY = 37
+    REVOKE_KEY = 38
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Framer:
             raise ProtocolError(
                 f"the peer speaks version {version} of the protocol (status {code}), this client version {VERSION}"
             )
-        if kind > max(Kind) or (kind == Kind.CANCEL and length):
+        if kind > max(Kind) or (kind == Kind.CANCEL and (code or length or patience)):
             raise ProtocolError(f"a packet of kind {kind} and {length} bytes is none")
         if HEADER_BYTES + length > self.limit:
             raise ProtocolError(f"a packet of {HEADER_BYTES + length} bytes; at most {self.limit} are taken")
@@ -190,6 +192,8 @@ FIELDS: dict[Op, tuple[tuple[str, Shape], ...]] = {
     Op.DESCRIBE_STORE: (_STORE,),
     Op.ALTER_SEQUENCE: (("sequence", STR16), ("change", DOCUMENT)),
     Op.FORMAT_QUERY: (("text", TEXT32),),
+    Op.CREATE_KEY: (("user", STR16), ("definition", DOCUMENT)),
+    Op.REVOKE_KEY: (("user", STR16), ("key", STR16), _IF_EXISTS),
 }
 """The fields of each request, in their order."""
 

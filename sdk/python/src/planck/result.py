@@ -25,9 +25,6 @@ Parameters = Union[Sequence[Any], Mapping[str, Any], None]
 PAGE_BYTES = 1 << 20
 """What a page has about, if the caller does not say otherwise."""
 
-_MAX_EMPTY_PAGES = 1000
-"""Pages without a row, one after the other, after which a server is not believed that there are more."""
-
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`', re.DOTALL)
 _TOKEN = re.compile(r"\w+|[^\w \t\r\n]")
 _READS = frozenset(
@@ -74,7 +71,6 @@ class Result:
         self._ahead = ahead
         self._cursor: int | None = None
         self._next: Exchange | None = None
-        self._empty_pages = 0
         self._page: Iterator[Row] = iter(())
         self._value: Key | int | Document | None = None
         self.has_rows = isinstance(reply, Rows)
@@ -125,8 +121,8 @@ class Result:
         return [row.document for row in self]
 
     def _take(self, rows: Rows) -> None:
-        self._empty_pages = 0 if rows.rows else self._empty_pages + 1
-        if isinstance(rows.more, Key) or self._empty_pages > _MAX_EMPTY_PAGES:
+        # Only the last page may be empty.
+        if isinstance(rows.more, Key) or (rows.more is not None and not rows.rows):
             self._drop()
             raise ProtocolError("a page of a query does not lead on")
         if rows.more is None:

@@ -126,6 +126,12 @@ def make_context(client_certificate: ClientCertificate | None = None) -> ssl.SSL
     return context
 
 
+def refuses_certificate(error: ssl.SSLError) -> bool:
+    """Whether it is an alert about this client's certificate. In TLS 1.3 one comes at the first read, not before."""
+    reason = error.reason or ""
+    return "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
+
+
 def check_peer(tls: ssl.SSLObject, fingerprint: str) -> None:
     """Asks that a handshake that is done led to the server that is meant. Nothing was sent to it before."""
     if tls.version() != "TLSv1.3":

@@ -14,8 +14,8 @@ import socket
 import ssl
 import threading
 
-from .errors import ConnectFailed, ConnectionLost, DeadlineExceeded
-from .tls import check_peer
+from .errors import CertificateRefused, ConnectFailed, ConnectionLost, DeadlineExceeded
+from .tls import check_peer, refuses_certificate
 from .waiting import Deadline
 
 _PIECE = 64 << 10
@@ -29,6 +29,8 @@ class Transport:
     def __init__(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
         self._sock = sock
         self._shut = False
+        self.orderly = False
+        """The server said that this is the end, as TLS says it: what it had begun it has answered."""
         self._lock = threading.Lock()
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -122,12 +124,20 @@ class Transport:
         while True:
             with self._lock:
                 try:
-                    return self._tls.read(_PIECE)
+                    data = self._tls.read(_PIECE)
+                    # Nothing is read only behind the peer's close_notify.
+                    self.orderly = not data and not self._shut
+                    return data
                 except ssl.SSLWantReadError:
                     pass
                 except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                     return b""
                 except ssl.SSLError as error:
+                    if refuses_certificate(error):
+                        raise CertificateRefused(
+                            "the server refused the certificate of this client, or asks for one and was shown none: "
+                            f"{error.reason}"
+                        ) from error
                     raise ConnectionLost(f"the TLS connection broke: {error}") from error
             self._fill(deadline)
 
