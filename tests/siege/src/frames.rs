@@ -37,7 +37,7 @@ pub struct Frames {
 /// Queries that use much of the grammar.
 const QUERIES: &[&str] = &[
     "field.filter(n = 7 and (text startsWith 'abc' or not exists(gone))).limit(3)",
-    "field.filter(n in [1, 2, 3] and n between 1 and 9).orderBy(n, desc).pluck(n)",
+    "field.filter(n in [1, 2, 3] and n between 1 and 9).orderBy(n desc).pluck(n)",
     "field.groupBy(n).aggregate(c: count(), s: sum(n)).limit(5)",
     "field.filter(text ~ '^a.c').count()",
     "field.filter(n = $1).set({n: 8})",

@@ -111,15 +111,18 @@ fn ask(way: &Way, key: &str, felt: &Mutex<Felt>, ended: &AtomicBool) -> Result<(
             let reply = peer.reply().await.map_err(lost)?;
             let micros = u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX);
             check(&mut first, id, &reply)?;
-            let mut felt = lock(felt);
-            if felt.micros.len() < MOST {
-                felt.micros.push(micros);
-            }
-            drop(felt);
+            keep(felt, micros);
             tokio::time::sleep(PAUSE).await;
         }
         Ok(())
     })
+}
+
+fn keep(felt: &Mutex<Felt>, micros: u32) {
+    let mut felt = lock(felt);
+    if felt.micros.len() < MOST {
+        felt.micros.push(micros);
+    }
 }
 
 /// The same answer as the first, to this request.
