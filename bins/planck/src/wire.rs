@@ -44,10 +44,8 @@ impl WireHandler for Wire {
                 tracing::info!(%peer, user, session = who.session(), "a session begins");
                 Ok(Caller { engine: Arc::clone(&self.engine), who })
             }
-            Err(refusal) => {
-                tracing::warn!(%peer, "a log-in failed: {}", refusal.message);
-                Err((refusal.status, refusal.message))
-            }
+            // What came of it is said by the listener, which bounds its lines.
+            Err(refusal) => Err((refusal.status, refusal.message)),
         }
     }
 

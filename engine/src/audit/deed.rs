@@ -13,6 +13,9 @@ use super::line::{Event, Who, clipped};
 use super::{Audit, Kind, lose};
 use crate::{Engine, Principal, Refusal};
 
+/// How the line before a change ends.
+const BEGUN: &str = "begun";
+
 /// See the module.
 pub(crate) struct Deed<'a> {
     audit: Option<&'a Audit>,
@@ -20,6 +23,8 @@ pub(crate) struct Deed<'a> {
     who: Who<'a>,
     object: Object<'a>,
     privileged: bool,
+    /// It is about a user that is not there: what is typed as a name may be a key.
+    stranger: bool,
     more: RefCell<Vec<(&'static str, Value)>>,
     begun: Cell<Option<u64>>,
 }
@@ -41,6 +46,7 @@ impl Deed<'_> {
             who: Who::Own,
             object: Object::None,
             privileged: false,
+            stranger: false,
             more: RefCell::default(),
             begun: Cell::new(None),
         }
@@ -64,7 +70,7 @@ impl Deed<'_> {
     /// The log cannot be written: nothing may be changed.
     pub(crate) fn begin(&self) -> Result<(), Refusal> {
         let Some(audit) = self.audit else { return Ok(()) };
-        let seq = self.event("begun", |event| audit.record(event))?;
+        let seq = self.event(BEGUN, |event| audit.record(event))?;
         self.begun.set(Some(seq));
         Ok(())
     }
@@ -92,8 +98,10 @@ impl Deed<'_> {
 
     fn event<T>(&self, outcome: &str, f: impl FnOnce(&Event<'_>) -> T) -> T {
         let both;
+        let unseen = self.stranger && outcome != BEGUN && self.begun.get().is_none();
         let object = match self.object {
             Object::None => None,
+            Object::Named(_) if unseen => None,
             Object::Named(name) => Some(name),
             Object::Index(store, index) => {
                 both = format!("{store}.{index}");
@@ -116,6 +124,7 @@ impl Engine {
             who: Who::Caller(who),
             object: object(request),
             privileged: is_privileged(request),
+            stranger: user(request).is_some_and(|user| self.known(Some(user)).0.is_none()),
             ..Deed::unseen()
         }
     }
@@ -142,6 +151,18 @@ fn is_privileged(request: &Request<'_>) -> bool {
         O::Query | O::Stream | O::Fetch | O::CloseCursor => false,
         O::RunningQueries | O::CancelQuery | O::CheckIndexes => false,
         O::NextNumbers | O::ListSequences | O::ListUsers => false,
+    }
+}
+
+/// The user that a request is about.
+fn user<'a>(request: &Request<'a>) -> Option<&'a str> {
+    match *request {
+        Request::CreateUser { user, .. }
+        | Request::AlterUser { user, .. }
+        | Request::DropUser { user, .. }
+        | Request::CreateKey { user, .. }
+        | Request::RevokeKey { user, .. } => Some(user),
+        _ => None,
     }
 }
 

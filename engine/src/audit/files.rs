@@ -158,11 +158,13 @@ impl Writer {
         }
         let (mut line, hash) = line::write(self.next, self.last, millis, event);
         line.push('\n');
-        if self.len > 0 && self.len + line.len() as u64 > self.options.file_bytes {
-            self.rotate()?;
-        }
+        // First: a file that is not the newest any more is mended by nobody.
         if self.torn {
             self.file.set_len(self.len)?;
+            (self.torn, self.dirty) = (false, true);
+        }
+        if self.len > 0 && self.len + line.len() as u64 > self.options.file_bytes {
+            self.rotate()?;
         }
         self.torn = true;
         self.file.write_at(line.as_bytes(), self.len)?;

@@ -30,7 +30,7 @@ pub(crate) use deed::Deed;
 use files::Writer;
 pub use files::{AuditCut, AuditOptions};
 use line::{Event, Who};
-use throttle::{Kind, Throttle};
+use throttle::{Kind, Throttle, Unsaid};
 
 /// Nanoseconds after which lines that wait to be synced are.
 const SYNC_AFTER: u64 = 1_000_000_000;
@@ -149,15 +149,29 @@ impl Audit {
         Ok(seq)
     }
 
+    /// How many lines of a source were not written.
+    fn tell_unsaid(&self, inner: &mut Inner, (kind, source, count): Unsaid, now: u64) {
+        let user = Some(source.as_str()).filter(|source| !source.is_empty());
+        let more = [("of_kind", Value::from(kind.name())), ("events", count.into())];
+        let who = Who::Stranger { user, address: None };
+        self.batch(inner, &Event { who, more: &more, ..own("Unsaid") }, now);
+    }
+
+    /// Tells all that was not written: there is no later.
+    fn drain(&self) {
+        let now = self.clock.monotonic_nanos();
+        let mut inner = self.inner.lock();
+        while let Some(unsaid) = inner.throttle.drain() {
+            self.tell_unsaid(&mut inner, unsaid, now);
+        }
+    }
+
     /// Syncs what waits long enough, and tells what was not written.
     fn tick(&self) {
         let now = self.clock.monotonic_nanos();
         let mut inner = self.inner.lock();
-        while let Some((kind, source, unsaid)) = inner.throttle.unsaid(now) {
-            let who = Some(source.as_str()).filter(|source| !source.is_empty());
-            let more = [("of_kind", Value::from(kind.name())), ("events", unsaid.into())];
-            let who = Who::Stranger { user: who, address: None };
-            self.batch(&mut inner, &Event { who, more: &more, ..own("Unsaid") }, now);
+        while let Some(unsaid) = inner.throttle.unsaid(now) {
+            self.tell_unsaid(&mut inner, unsaid, now);
         }
         if inner.waits_since.is_some_and(|since| now.saturating_sub(since) >= SYNC_AFTER) {
             inner.waits_since = None;
@@ -237,9 +251,9 @@ impl Engine {
 
     /// Writes into the audit log that the service stops.
     pub(crate) fn audit_stop(&self) {
-        if let Some(audit) = &self.audit
-            && let Err(refusal) = audit.record(&own("Stop"))
-        {
+        let Some(audit) = &self.audit else { return };
+        audit.drain();
+        if let Err(refusal) = audit.record(&own("Stop")) {
             lose(&mut audit.inner.lock(), refusal.message);
         }
     }

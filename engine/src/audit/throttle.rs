@@ -45,6 +45,9 @@ impl Kind {
     }
 }
 
+/// How many events of a kind and a source have no line.
+pub(super) type Unsaid = (Kind, String, u64);
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Throttle {
@@ -90,11 +93,18 @@ impl Throttle {
     }
 
     /// A source of which something was not written, if there is a line for that now.
-    pub(super) fn unsaid(&mut self, now: u64) -> Option<(Kind, String, u64)> {
+    pub(super) fn unsaid(&mut self, now: u64) -> Option<Unsaid> {
         let waits = self.sources.iter_mut().find_map(|((kind, name), source)| {
             (source.unsaid > 0 && source.takes(*kind, now)).then_some((kind, name, source))
         });
         waits.map(|(kind, name, source)| (*kind, name.clone(), std::mem::take(&mut source.unsaid)))
+    }
+
+    /// A source of which something was not written, line or no line.
+    pub(super) fn drain(&mut self) -> Option<Unsaid> {
+        let waits = self.sources.iter_mut().find(|(_, source)| source.unsaid > 0);
+        waits
+            .map(|((kind, name), source)| (*kind, name.clone(), std::mem::take(&mut source.unsaid)))
     }
 }
 
@@ -121,6 +131,9 @@ mod tests {
         let told = throttle.unsaid(7 + 20 * SECOND);
         assert_eq!(told, Some((Kind::Refused, "ann".to_owned(), 1)));
         assert_eq!(throttle.unsaid(u64::MAX), None, "it was told");
+        while throttle.takes(Kind::Refused, "ann", 7 + 20 * SECOND).is_some() {}
+        assert_eq!(throttle.drain(), Some((Kind::Refused, "ann".to_owned(), 1)), "at the end");
+        assert_eq!(throttle.drain(), None);
     }
 
     #[test]

@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use lsm::KeyspaceId;
+use platform::Clock;
 
 use super::{Action, Principal, Role, allows};
 use crate::Refusal;
+use crate::catalog::Catalog;
 use crate::error::shown;
 
 /// Grants of one user at most: all are in memory, and in the user's record.
@@ -83,6 +85,19 @@ impl<'a> Wanted<'a> {
     pub(crate) fn check(&self, store: Option<KeyspaceId>) -> Result<(), Refusal> {
         let Some(who) = self.who else { return Ok(()) };
         who.check_in(self.action, format_args!("the store {}", shown(self.name)), store)
+    }
+
+    /// As [`Wanted::check`] of a store that was found, by what the caller may do by this
+    /// catalog: the right may have been taken away since the request came.
+    pub(crate) fn stands(
+        &self,
+        catalog: &Catalog,
+        clock: &dyn Clock,
+        store: KeyspaceId,
+    ) -> Result<(), Refusal> {
+        let Some(who) = self.who else { return Ok(()) };
+        let now = who.as_of(catalog, clock)?;
+        now.check_in(self.action, format_args!("the store {}", shown(self.name)), Some(store))
     }
 
     /// Whether a store may be named to who asks.

@@ -285,11 +285,9 @@ impl Engine {
             draft.make_admin(ADMIN, HashedKey { id, hash, made: None }, self.now_millis())?;
             Ok(true)
         });
+        let made = made.and_then(|made| if made { self.sync().map(|_| true) } else { Ok(false) });
         if made != Ok(false) {
             deed.end(made.as_ref().err());
-        }
-        if made.clone()? {
-            self.sync()?;
         }
         made
     }

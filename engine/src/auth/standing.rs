@@ -7,10 +7,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use lsm::KeyspaceId;
 use platform::Clock;
 use proto::Status;
 
-use super::{Entry, Grants, Principal};
+use super::{Action, Entry, Grants, Principal};
 use crate::catalog::{Catalog, User, UserKey};
 use crate::error::shown;
 use crate::patience::Patience;
@@ -59,25 +60,28 @@ impl Principal {
     ) -> Result<Cow<'_, Self>, Refusal> {
         let Some(entry) = &self.entry else { return Ok(Cow::Borrowed(self)) };
         let out = |message: String| Err(Refusal::new(Status::NotAuthenticated, message));
-        let name = shown(self.name());
+        let name = || shown(self.name());
         let Some(user) = catalog.users.get(self.name()) else {
             return out(format!(
-                "user {name} was dropped: connect as another user, or ask an admin"
+                "user {} was dropped: connect as another user, or ask an admin",
+                name()
             ));
         };
         if user.born != entry.born {
-            return out(format!("user {name} was dropped and made anew: connect again"));
+            return out(format!("user {} was dropped and made anew: connect again", name()));
         }
         match self.key_in(catalog) {
             None => {
                 return out(format!(
-                    "the key of user {name} was changed or revoked: connect again with another one"
+                    "the key of user {} was changed or revoked: connect again with another one",
+                    name()
                 ));
             }
             Some(key) if key.is_over(clock) => {
                 return out(format!(
-                    "the key {} of user {name} has expired: connect again with another one",
-                    shown(&key.name)
+                    "the key {} of user {} has expired: connect again with another one",
+                    shown(&key.name),
+                    name()
                 ));
             }
             Some(_) => {}
@@ -124,5 +128,21 @@ impl Engine {
         let running = self.queries.begin(who, text, self.query_limits(), patience);
         who.as_of(&self.catalogs.read(), &*self.clock)?;
         Ok(running)
+    }
+
+    /// Asks whether the caller may still read these stores, whose documents a query of
+    /// theirs is about to show. Asked after the query is listed with them: who takes a
+    /// right away ends what is listed, so that none is missed by both.
+    ///
+    /// # Errors
+    /// The caller was shut out, or may not read one of them any more.
+    pub(crate) fn still_reads(
+        &self,
+        who: &Principal,
+        stores: &[KeyspaceId],
+    ) -> Result<(), Refusal> {
+        let now = who.as_of(&self.catalogs.read(), &*self.clock)?;
+        let check = |store: &KeyspaceId| now.check_in(Action::Read, "this query", Some(*store));
+        stores.iter().try_for_each(check)
     }
 }

@@ -72,11 +72,14 @@ impl Engine {
             false => who.check(Action::Users, "to revoke a key of another user"),
         };
         check(who)?;
-        deed.tell_text("key", key);
         self.catalogs.change(&self.lsm, deed, |draft| {
             let who = who.as_of(&draft.catalog, &*self.clock)?;
             check(&who)?;
-            draft.revoke_key(user, key, if_exists)
+            // Only now: what is typed as the name of a key may be a key.
+            if draft.revoke_key(user, key, if_exists)? {
+                deed.tell_text("key", key);
+            }
+            Ok(())
         })?;
         // If it was gone already, that may not be durable yet.
         self.sync()?;

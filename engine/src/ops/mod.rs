@@ -73,7 +73,10 @@ impl Engine {
         let catalog = self.catalogs.read();
         let committed = self.lsm.commit_with(|latest| {
             patience.check(&*self.clock)?;
-            let store = self.catalogs.resolve(&catalog, latest, store)?;
+            let (wanted, store) = (store, self.catalogs.resolve(&catalog, latest, store)?);
+            // Who took a right away was told that it is gone: nothing is written by it
+            // from then on, however long the change has waited for the lock.
+            wanted.stands(&self.catalogs.read(), &*self.clock, store.keyspace)?;
             let mut change = Change::new(latest, store);
             let out = f(&mut change)?;
             Ok::<_, Refusal>((change.finish()?, out))

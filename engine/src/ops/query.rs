@@ -68,6 +68,8 @@ impl Engine {
                     }
                     _ => {
                         let seen = self.seen(wanted, &plan)?;
+                        running.shows(seen.stores());
+                        self.still_reads(who, &seen.stores())?;
                         match query::select(seen.scope(work), &plan)? {
                             Selected::Count(count) => {
                                 reply.count(count);
@@ -97,10 +99,7 @@ impl Engine {
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
         let (running, rows, size, stores) = self.queries.resume(who, cursor, patience)?;
-        // A right may have been taken away while a page was read.
-        for store in &stores {
-            who.check_in(Action::Read, "this query", Some(*store))?;
-        }
+        self.still_reads(who, &stores)?;
         page(running, rows, size, || stores, reply)
     }
 

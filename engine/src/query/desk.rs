@@ -316,6 +316,12 @@ impl Running<'_> {
         self.work.as_ref().expect("it is taken out only by who consumes this")
     }
 
+    /// It is listed with the stores whose documents it shows: whoever may not read them
+    /// any more has it ended.
+    pub(crate) fn shows(&self, stores: Vec<KeyspaceId>) {
+        self.desk.change(|table| table.shows(self.id, stores));
+    }
+
     /// Waits with what is left of its rows, which are of these stores; the number of its
     /// cursor.
     ///

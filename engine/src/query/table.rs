@@ -51,6 +51,8 @@ pub(super) struct Entry {
     /// When it began to run, or to wait.
     since: u64,
     cancelled: Arc<AtomicBool>,
+    /// The stores whose documents it shows, as far as that is known: while it runs.
+    stores: Vec<KeyspaceId>,
     cursor: Option<Cursor>,
 }
 
@@ -112,8 +114,16 @@ impl Table {
         now: u64,
         cancelled: Arc<AtomicBool>,
     ) {
-        let entry = Entry { who: who.clone(), text, since: now, cancelled, cursor: None };
+        let (who, stores) = (who.clone(), Vec::new());
+        let entry = Entry { who, text, since: now, cancelled, stores, cursor: None };
         self.queries.insert(id, entry);
+    }
+
+    /// A query that runs shows documents of these stores.
+    pub(super) fn shows(&mut self, id: u64, stores: Vec<KeyspaceId>) {
+        if let Some(entry) = self.queries.get_mut(&id) {
+            entry.stores = stores;
+        }
     }
 
     pub(super) fn get(&self, id: u64) -> Option<&Entry> {
@@ -254,7 +264,9 @@ impl Table {
         }
         self.idle.remove(&(entry.since, id));
         entry.since = now;
-        cursor.waiting.take().map_or(Taken::Busy, Taken::Waiting)
+        let waiting = cursor.waiting.take();
+        entry.stores = waiting.as_ref().map(|waiting| waiting.stores.clone()).unwrap_or_default();
+        waiting.map_or(Taken::Busy, Taken::Waiting)
     }
 
     /// Removes up to `most` cursors that waited too long.
@@ -291,17 +303,12 @@ impl Table {
         Ended::Told
     }
 
-    /// Ends the queries that are to go, by whose they are and, of those that wait, which
-    /// stores they show.
+    /// Ends the queries that are to go, by whose they are and which stores they show.
     pub(super) fn end_where(
         &mut self,
         mut goes: impl FnMut(&Principal, &[KeyspaceId]) -> bool,
     ) -> Vec<Entry> {
-        let goes = |(id, entry): (&u64, &Entry)| {
-            let waiting = entry.cursor.as_ref().and_then(|cursor| cursor.waiting.as_ref());
-            let stores = waiting.map_or(&[][..], |waiting| waiting.stores.as_slice());
-            goes(&entry.who, stores).then_some(*id)
-        };
+        let goes = |(id, entry): (&u64, &Entry)| goes(&entry.who, &entry.stores).then_some(*id);
         let ids: Vec<u64> = self.queries.iter().filter_map(goes).collect();
         let ended = ids.into_iter().map(|id| self.end(id, |_| true));
         let gone = |ended| if let Ended::Gone(entry) = ended { Some(*entry) } else { None };

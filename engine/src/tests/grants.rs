@@ -200,11 +200,12 @@ fn a_query_that_waits_ends_when_a_store_it_shows_may_not_be_read_any_more() {
     let fetch = |cursor| ask_as(&engine, &ann, Request::Fetch { cursor });
     assert!(matches!(fetch(looks), Said::Refused(Status::UnknownCursor, _)));
     assert!(matches!(fetch(plain), Said::Page(..)), "the other one goes on");
-    // While a page is read it is not found by who takes the right away: the next asks.
+    // A page that is being read is told to end.
     let (running, rows, size, stores) =
         engine.queries.resume(&ann, plain, Patience::ENDLESS).unwrap();
     granted(&engine, "ann", r#"{"grants": {"s": "none"}}"#);
-    assert_eq!(running.wait(rows, size, stores).unwrap(), plain);
+    let refusal: crate::Refusal = running.wait(rows, size, stores).unwrap_err().into();
+    assert_eq!(refusal.status, Status::Cancelled, "{refusal}");
     granted(&engine, "ann", r#"{"role": "read_write"}"#);
     assert!(matches!(fetch(plain), Said::Refused(Status::UnknownCursor, _)), "ended at once");
 }
@@ -222,14 +223,10 @@ fn a_page_is_asked_about_each_store_it_shows() {
     let (running, rows, size, stores) =
         engine.queries.resume(&ann, cursor, Patience::ENDLESS).unwrap();
     granted(&engine, "ann", r#"{"grants": {"s": "none"}, "role": "read_write"}"#);
-    running.wait(rows, size, stores).unwrap();
-    // then the next page is refused, and the query is over.
-    let now = engine.standing(&ann).unwrap().into_owned();
-    let mut out = Vec::new();
-    let refusal = engine
-        .fetch(&now, cursor, Patience::ENDLESS, proto::ReplyWriter::new(1, &mut out))
-        .unwrap_err();
+    // then who asks again is refused, and the query is over.
+    let refusal = engine.still_reads(&ann, &stores).unwrap_err();
     assert_eq!(refusal.status, Status::Forbidden, "{}", refusal.message);
+    assert!(running.wait(rows, size, stores).is_err());
     assert_eq!(engine.running_queries(), []);
 }
 
@@ -298,4 +295,46 @@ fn the_store_that_is_found_is_asked_about_not_only_its_name() {
             .insert(passed.wants(Action::Write, "old"), None, &doc("{}"), Patience::ENDLESS)
             .is_ok()
     );
+}
+
+#[test]
+fn what_waited_for_the_commit_lock_is_not_written_by_a_right_that_is_gone() {
+    let engine = with_store();
+    let ann = user(&engine, "ann", r#"{"role": "read_write"}"#);
+    // Given requests that passed the door, and are about to take the lock,
+    let passed = engine.standing(&ann).unwrap().into_owned();
+    let insert =
+        || engine.insert(passed.wants(Action::Write, "s"), None, &doc("{}"), Patience::ENDLESS);
+    assert!(insert().is_ok());
+    for (change, status) in [
+        (r#"{"grants": {"s": "read_only"}}"#, Status::Forbidden),
+        (r#"{"grants": {"s": null}, "role": "read_only"}"#, Status::Forbidden),
+        (r#"{"role": "read_write", "key": "another-key-of-hers"}"#, Status::NotAuthenticated),
+    ] {
+        // when the right goes, and who took it is told so, then nothing is written.
+        granted(&engine, "ann", change);
+        assert_eq!(insert().unwrap_err().status, status, "{change}");
+    }
+    assert_eq!(all(&engine).len(), 1);
+}
+
+#[test]
+fn a_page_that_is_read_ends_with_the_right_and_a_drop_does_not_bring_it_back() {
+    let engine = with_store();
+    for key in 0..3 {
+        insert(&engine, key, "{}");
+    }
+    let ann = user(&engine, "ann", r#"{"role": "read_only"}"#);
+    let stream = Request::Stream { rows: 1, bytes: 0, text: "s", parameters: None };
+    let Said::Page(_, cursor) = ask_as(&engine, &ann, stream) else { panic!() };
+    // Given a page that is being read,
+    let (running, rows, size, stores) =
+        engine.queries.resume(&ann, cursor, Patience::ENDLESS).unwrap();
+    // when the store is forbidden, and then goes and its grants with it,
+    granted(&engine, "ann", r#"{"grants": {"s": "none"}}"#);
+    done(&engine, Request::DropStore { store: "s", if_exists: false });
+    // then the rest of it is shown to nobody.
+    assert!(running.wait(rows, size, stores).is_err());
+    let refused = ask_as(&engine, &ann, Request::Fetch { cursor });
+    assert!(matches!(refused, Said::Refused(Status::UnknownCursor, _)), "{refused:?}");
 }

@@ -168,6 +168,13 @@ pub(super) async fn authenticate<H: WireHandler>(
         let (shared, user) = (shared.clone(), user.clone());
         move || {
             let result = shared.handler.authenticate(&user, &key, peer);
+            // Here, even if nobody waits for it any more: it counts, and may be slow to tell.
+            if let Err((status, _)) = &result
+                && status.class() == Class::Denied
+            {
+                let failure = shared.lockout().failed(peer.ip(), &user, Instant::now());
+                failed(&shared, &user, peer, failure);
+            }
             drop(turn); // Held until the work is done, even if nobody waits for it any more.
             result
         }
@@ -188,8 +195,6 @@ pub(super) async fn authenticate<H: WireHandler>(
             let mut refusal = Refusal::from(Fault::new(id, status, message));
             if status.class() == Class::Denied {
                 refusal.delay = shared.options.failed_auth_delay;
-                let failure = shared.lockout().failed(peer.ip(), &user, Instant::now());
-                failed(shared, &user, peer, failure);
             }
             Err(refusal)
         }
@@ -225,7 +230,7 @@ fn failed<H: WireHandler>(shared: &Shared<H>, user: &str, peer: SocketAddr, fail
         );
         shared.handler.locked_out(user, peer, seconds);
     } else {
-        tracing::warn!(%peer, "an attempt to authenticate failed");
+        shared.refusals.say(peer, "an attempt to authenticate failed");
     }
     if failure.account_guarded {
         tracing::warn!(

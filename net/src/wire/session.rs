@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 /// Larger requests than this need a share of the common budget.
@@ -67,9 +68,8 @@ pub(super) async fn run<H: WireHandler>(
     let (outbox, ended) = (Vec::new(), false);
     let mut tcp = Tcp { shared, session, stream, wire, outbox, peer, closing, ended };
     match tcp.serve().await {
-        Next::Close => linger(&mut tcp.stream).await,
-        // Tell the client in TLS that this is the end, not a cut.
-        Next::On => drop(timeout(LINGER, tcp.stream.shutdown()).await),
+        // Over bytes not read the last replies would be lost with the connection.
+        Next::Close | Next::On => linger(&mut tcp.stream).await,
         Next::Gone => {}
     }
 }
@@ -79,7 +79,8 @@ impl<H: WireHandler> Tcp<'_, H> {
     async fn serve(&mut self) -> Next {
         let shared = self.shared;
         let options = &shared.options;
-        let mut budget = None;
+        // Of the budget all sessions share: what is held, and for how many bytes.
+        let mut budget: Option<(OwnedSemaphorePermit, usize)> = None;
         loop {
             self.wire.advance(shared.micros());
             if self.wire.ready().next().is_some() {
@@ -105,12 +106,16 @@ impl<H: WireHandler> Tcp<'_, H> {
                 false => options.idle_timeout,
                 true => options.message_timeout,
             };
+            // One that is longer than the one before needs a share of its own length.
+            if budget.as_ref().is_some_and(|(_, bytes)| *bytes < due) {
+                budget = None;
+            }
             let (stream, wire) = (&mut self.stream, &mut self.wire);
             let more = async {
                 if due > READ_BYTES && budget.is_none() {
                     let kib = u32::try_from(due.div_ceil(1024)).unwrap_or(u32::MAX);
                     let share = shared.buffers.clone().acquire_many_owned(kib).await;
-                    budget = Some(share.expect("the semaphore is never closed"));
+                    budget = Some((share.expect("the semaphore is never closed"), due));
                 }
                 timeout(patience, receive(stream, wire)).await
             };

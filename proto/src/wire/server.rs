@@ -148,6 +148,11 @@ impl Server {
     /// Looks at the bytes that came, at `now`.
     pub fn advance(&mut self, now: u64) {
         while self.fault.is_none() {
+            // What stands behind an Auth is looked at once that was right: it may be
+            // longer than an Auth.
+            if !self.open && self.is_full() {
+                return;
+            }
             self.fault = match front(&self.bytes[self.seen..], self.limit) {
                 Front::Partial(_) => return,
                 Front::Whole(header, total) => {

@@ -355,3 +355,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_stands_behind_an_auth_may_be_longer_than_one_however_it_is_cut() {
+    let long = query(2, 2 * AUTH_BYTES);
+    for come in 0..=60 {
+        let mut server = Server::new();
+        let bytes = [&auth()[..], &long[..come.min(long.len())]].concat();
+        assert_eq!(server.feed(&bytes), bytes.len());
+        server.advance(0);
+        assert!(server.next_request().is_some() && server.last_word().is_none(), "{come}");
+        server.answered(1);
+        server.open(1 << 20, 8);
+        let mut rest = &long[come..];
+        while !rest.is_empty() {
+            server.advance(0);
+            let taken = server.feed(rest);
+            assert!(taken > 0, "{come}");
+            rest = &rest[taken..];
+        }
+        server.advance(0);
+        assert_eq!((ids(&server), server.last_word()), (vec![2], None), "{come}");
+    }
+}

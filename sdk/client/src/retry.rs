@@ -48,16 +48,22 @@ pub(crate) fn kind(request: &Request<'_>) -> Kind {
         | Request::Delete { .. }
         | Request::CreateStore { .. }
         | Request::DropStore { .. }
-        | Request::AlterStore { .. }
         | Request::CreateIndex { .. }
         | Request::DropIndex { .. }
         | Request::CreateSequence { .. }
         | Request::DropSequence { .. }
-        | Request::AlterSequence { .. }
         | Request::DropUser { .. }
         | Request::RevokeKey { .. }
-        | Request::Flush
-        | Request::CancelQuery { .. } => Kind::Repeatable,
+        | Request::Flush => Kind::Repeatable,
+        // A name that was given away may be another's by the second time.
+        Request::AlterStore { change: told, .. } | Request::AlterSequence { change: told, .. } => {
+            match field(told, "rename") {
+                None => Kind::Repeatable,
+                Some(_) => Kind::Once,
+            }
+        }
+        // A server that was started anew gives its numbers anew.
+        Request::CancelQuery { .. } => Kind::Once,
         Request::BatchInsert { batch, .. } if batch.iter().all(|(key, _)| key.is_some()) => {
             Kind::Repeatable
         }

@@ -75,7 +75,7 @@ async fn admit<H: WireHandler>(
         }
     };
     let Some(_turn) = early.or_else(turn) else {
-        tracing::warn!(%peer, "refused a connection: too many unauthenticated from its address");
+        shared.refusals.say(peer, "too many unauthenticated from its address");
         connection.close(code(Status::Busy), b"too many that have not authenticated");
         return None;
     };

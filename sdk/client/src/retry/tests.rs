@@ -18,6 +18,7 @@ fn with_all(mut each: impl FnMut(&str, &Request<'_>)) {
     keyless.push(None, document);
     let with_key = to_doc(&BTreeMap::from([("key", "chosen")])).unwrap();
     let new_key = to_doc(&BTreeMap::from([("key", None::<i32>)])).unwrap();
+    let rename = to_doc(&BTreeMap::from([("rename", "b")])).unwrap();
     let (reading, writing) = ("s.count()", "s.all().delete()");
     for (name, request) in [
         ("Ping", Request::Ping),
@@ -55,11 +56,16 @@ fn with_all(mut each: impl FnMut(&str, &Request<'_>)) {
         ("Backup that asks", Request::Backup { begin: false, full: false }),
         ("CreateIndex", Request::CreateIndex { store, if_not_exists: true, definition: document }),
         ("DropIndex", Request::DropIndex { store, index: "i", if_exists: false }),
-        ("AlterStore", Request::AlterStore { store, change: document }),
+        ("AlterStore without rename", Request::AlterStore { store, change: document }),
+        ("AlterStore with rename", Request::AlterStore { store, change: &rename }),
         ("CheckIndexes", Request::CheckIndexes { store, index: None }),
         ("CreateSequence", Request::CreateSequence { sequence: store, if_not_exists: true }),
         ("DropSequence", Request::DropSequence { sequence: store, if_exists: true }),
-        ("AlterSequence", Request::AlterSequence { sequence: store, change: document }),
+        (
+            "AlterSequence without rename",
+            Request::AlterSequence { sequence: store, change: document },
+        ),
+        ("AlterSequence with rename", Request::AlterSequence { sequence: store, change: &rename }),
         ("NextNumbers", Request::NextNumbers { sequence: store, count: 1 }),
         ("ListSequences", Request::ListSequences),
         (
