@@ -356,6 +356,11 @@ impl Lsm {
     /// After the last record: all of it is dead, but for what a damaged tree of a
     /// dropped keyspace names.
     fn check_emptied(&self, flusher: &mut Flusher, segment: u32) {
+        if self.has_grave(flusher) {
+            // A keyspace was dropped since: what its tree still names is alive until that
+            // is cleared, and the segment may be looked through again then.
+            return;
+        }
         let left = flusher.gc.rows.get(&segment).filter(|row| !row.is_dead());
         if let Some(row) = left {
             let what = format!(
