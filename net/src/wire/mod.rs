@@ -1,7 +1,7 @@
 //! Packets over TCP and QUIC: who may come in, how many, and how long they may take.
 //!
 //! What must stay true: before a connection has authenticated it can make us
-//! read 4 KiB, hold one of few places for ten seconds, and run one bounded,
+//! act upon 4 KiB (QUIC may receive a window of 256 KiB for that), hold one of few places for ten seconds, and run one bounded,
 //! throttled check of a key; nothing else, whichever way it comes. An authenticated
 //! session has few requests at work (over TCP one batch), and is read from again,
 //! but for a bounded piece ahead, only when its replies are written: a client that does
