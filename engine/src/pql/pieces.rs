@@ -7,6 +7,7 @@ use super::suggest::did_you_mean;
 use super::token::Token;
 use super::value::Literals;
 use proto::Key;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 impl<'a> Parser<'a> {
@@ -27,7 +28,7 @@ impl<'a> Parser<'a> {
         Ok(Order { path, descending })
     }
 
-    pub(super) fn aggregate(&mut self) -> Result<Aggregate, PqlError> {
+    fn aggregate(&mut self) -> Result<Aggregate, PqlError> {
         let (alias, span) = self.name("a name for the figure, such as `total: sum(price)`")?;
         if self.peek() == Some(Token::OpenParen) {
             let message = format!("a figure needs a name: write `name: {alias}(..)`");
@@ -62,6 +63,44 @@ impl<'a> Parser<'a> {
             items.push(item(self)?);
         }
         Ok(items)
+    }
+
+    /// The fields of `step`, each of which makes one of the rows: each is named once.
+    pub(super) fn fields(&mut self, step: &str) -> Result<Vec<Path>, PqlError> {
+        let (mut paths, mut seen) = (Vec::new(), BTreeSet::new());
+        loop {
+            let start = self.here().start;
+            let path = self.path()?;
+            if !seen.insert(path.0.clone()) {
+                let message = format!("{step}({}) is there already: name each field once", path.0);
+                return Err(self.error(start..self.last_end(), message));
+            }
+            paths.push(path);
+            if !self.take(Token::Comma) {
+                return Ok(paths);
+            }
+        }
+    }
+
+    /// The figures of groups that have these fields: each has a name of its own.
+    pub(super) fn figures(&mut self, by: &[Path]) -> Result<Vec<Aggregate>, PqlError> {
+        let mut taken: BTreeSet<String> = by.iter().map(|path| path.0.clone()).collect();
+        let mut figures = Vec::new();
+        loop {
+            let place = self.here();
+            let figure = self.aggregate()?;
+            if !taken.insert(figure.alias.clone()) {
+                let message = format!(
+                    "a group has a field `{}` already: give the figure another name",
+                    figure.alias
+                );
+                return Err(self.error(place, message));
+            }
+            figures.push(figure);
+            if !self.take(Token::Comma) {
+                return Ok(figures);
+            }
+        }
     }
 
     pub(super) fn path(&mut self) -> Result<Path, PqlError> {

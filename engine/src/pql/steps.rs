@@ -230,12 +230,13 @@ impl Parser<'_> {
                 select.lookups.push(lookup);
             }
             "groupBy" => {
-                let by = self.list(Self::path)?;
+                let by = self.fields(step)?;
                 select.shape = Some(Shape::Group { by, aggregates: vec![] });
             }
-            "distinct" => select.shape = Some(Shape::Distinct(self.list(Self::path)?)),
+            "distinct" => select.shape = Some(Shape::Distinct(self.fields(step)?)),
             "aggregate" => {
-                let figures = self.list(Self::aggregate)?;
+                let by = select.shape.as_ref().map_or(&[][..], Shape::by);
+                let figures = self.figures(by)?;
                 match &mut select.shape {
                     Some(Shape::Group { aggregates, .. }) => *aggregates = figures,
                     shape => *shape = Some(Shape::Group { by: vec![], aggregates: figures }),
@@ -269,7 +270,7 @@ impl Parser<'_> {
             "skip" => select.skip = Some(self.count_operand("skip")?),
             "limit" => select.limit = Some(self.count_operand("limit")?),
             "pluck" => {
-                let paths = self.list(Self::path)?;
+                let paths = self.fields(step)?;
                 let stranger = select
                     .shape
                     .as_ref()

@@ -507,3 +507,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_field_of_a_row_is_named_once_and_the_second_is_refused_at_its_place() {
+    for (text, column, words) in [
+        ("s.pluck(a, b.c, a)", 17, "pluck(a) is there already: name each field once"),
+        ("s.pluck(a, b.c, b.c)", 17, "pluck(b.c) is there already"),
+        ("s.pluck(key, `key`)", 14, "pluck(key) is there already"),
+        ("s.groupBy(a, a)", 14, "groupBy(a) is there already"),
+        ("s.distinct(a, b, b).count()", 18, "distinct(b) is there already"),
+        ("s.groupBy(a).aggregate(a: count())", 24, "a group has a field `a` already"),
+        ("s.aggregate(n: count(), n: sum(b))", 25, "give the figure another name"),
+        ("s.filter(a = 1).pluck(a, a).explain()", 26, "pluck(a) is there already"),
+    ] {
+        let error = parse(text).expect_err(text);
+        assert_eq!(error.position(), (1, column), "{text}: {error}");
+        assert!(error.message.contains(words), "{text}: {error}");
+    }
+    // One within another is another field of the row.
+    for text in ["s.pluck(a, a.b, a.c)", "s.groupBy(a, a.b).aggregate(n: count(), m: count())"] {
+        assert!(parse(text).is_ok(), "{text}");
+    }
+}
