@@ -10,7 +10,7 @@ use proto::{Opcode, Request, Status};
 use serde_json::Value;
 
 use super::line::{Event, Who, clipped};
-use super::{Audit, Kind, lose};
+use super::{Audit, By, Kind, lose};
 use crate::{Engine, Principal, Refusal};
 
 /// How the line before a change ends.
@@ -91,8 +91,8 @@ impl Deed<'_> {
                     lose(&mut audit.inner.lock(), refusal.message);
                 }
             }
-            (None, Who::Caller(who)) => audit.note(Kind::Refused, who.name(), event),
-            (None, _) => audit.note(Kind::Refused, "", event),
+            (None, Who::Caller(who)) => audit.note(Kind::Refused, who.into(), event),
+            (None, _) => audit.note(Kind::Refused, By::default(), event),
         });
     }
 

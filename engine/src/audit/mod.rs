@@ -30,7 +30,7 @@ pub(crate) use deed::Deed;
 use files::Writer;
 pub use files::{AuditCut, AuditOptions};
 use line::{Event, Who};
-use throttle::{Kind, Throttle, Unsaid};
+use throttle::{By, Kind, Throttle, Unsaid};
 
 /// Nanoseconds after which lines that wait to be synced are.
 const SYNC_AFTER: u64 = 1_000_000_000;
@@ -115,10 +115,10 @@ impl Audit {
 
     /// Writes a line, if there is one for its source, to be synced soon. One that cannot
     /// be written is counted.
-    fn note(&self, kind: Kind, source: &str, event: &Event<'_>) {
+    fn note(&self, kind: Kind, by: By, event: &Event<'_>) {
         let now = self.clock.monotonic_nanos();
         let mut inner = self.inner.lock();
-        let Some(unsaid) = inner.throttle.takes(kind, source, now) else { return };
+        let Some(unsaid) = inner.throttle.takes(kind, by, now) else { return };
         let mut more = event.more.to_vec();
         if unsaid > 0 {
             more.push(("unsaid_before", unsaid.into()));
@@ -150,9 +150,10 @@ impl Audit {
     }
 
     /// How many lines of a source were not written.
-    fn tell_unsaid(&self, inner: &mut Inner, (kind, source, count): Unsaid, now: u64) {
-        let user = Some(source.as_str()).filter(|source| !source.is_empty());
-        let more = [("of_kind", Value::from(kind.name())), ("events", count.into())];
+    fn tell_unsaid(&self, inner: &mut Inner, (kind, by, count): Unsaid, now: u64) {
+        let user = Some(by.name.as_str()).filter(|name| !name.is_empty());
+        let mut more = vec![("of_kind", Value::from(kind.name())), ("events", count.into())];
+        more.extend(by.service.then(|| ("service", Value::from(true))));
         let who = Who::Stranger { user, address: None };
         self.batch(inner, &Event { who, more: &more, ..own("Unsaid") }, now);
     }
@@ -207,7 +208,7 @@ impl Engine {
         let more = [seconds.map(|seconds| ("seconds", Value::from(seconds))), unknown];
         let more: Vec<_> = more.into_iter().flatten().collect();
         let who = Who::Stranger { user, address };
-        audit.note(Kind::LockedOut, "", &Event { who, more: &more, ..own("LockedOut") });
+        audit.note(Kind::LockedOut, By::default(), &Event { who, more: &more, ..own("LockedOut") });
     }
 
     /// The name of a user that is there, or the word that it is none: what people type as
@@ -230,14 +231,14 @@ impl Engine {
                 let key = who.key_in(&self.catalogs.read()).map(|key| Value::from(&*key.name));
                 let more: Vec<_> = key.map(|key| ("key", key)).into_iter().collect();
                 let event = Event { who: Who::Caller(who), more: &more, ..own("LogIn") };
-                audit.note(Kind::LogIn, user, &event);
+                audit.note(Kind::LogIn, By::user(user), &event);
             }
             Err(refusal) => {
                 let ((user, unknown), status) =
                     (self.known(Some(user)), refusal.status.to_string());
                 let (who, more) = (Who::Stranger { user, address }, Vec::from_iter(unknown));
                 let event = Event { who, outcome: &status, more: &more, ..own("LogIn") };
-                audit.note(Kind::FailedLogIn, "", &event);
+                audit.note(Kind::FailedLogIn, By::default(), &event);
             }
         }
     }

@@ -2,10 +2,13 @@
 //!
 //! What must stay true: of what anybody can cause at will (log-ins, refusals, requests
 //! that change nothing) each source has a few lines at once and then one now and then;
-//! what is not written is counted, and the count is told. A source is a user, so that
-//! nobody hides another's deeds behind a flood of their own. What is kept is bounded.
+//! what is not written is counted, and the count is told. A source is a user, or a
+//! service, whose name a user may have too, so that nobody hides another's deeds behind a
+//! flood of their own. What is kept is bounded.
 
 use std::collections::BTreeMap;
+
+use crate::Principal;
 
 /// Sources kept in mind; beyond, all new ones are one.
 const KEPT: usize = 4096;
@@ -45,13 +48,35 @@ impl Kind {
     }
 }
 
+/// Whose events they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct By {
+    /// Empty: nobody knows.
+    pub(super) name: String,
+    /// It is a guest's: no user, whatever it is called.
+    pub(super) service: bool,
+}
+
+impl By {
+    /// A user.
+    pub(super) fn user(name: &str) -> By {
+        By { name: name.to_owned(), service: false }
+    }
+}
+
+impl From<&Principal> for By {
+    fn from(who: &Principal) -> By {
+        By { name: who.name().to_owned(), service: who.is_service() }
+    }
+}
+
 /// How many events of a kind and a source have no line.
-pub(super) type Unsaid = (Kind, String, u64);
+pub(super) type Unsaid = (Kind, By, u64);
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Throttle {
-    sources: BTreeMap<(Kind, String), Source>,
+    sources: BTreeMap<(Kind, By), Source>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -76,12 +101,12 @@ impl Source {
 impl Throttle {
     /// Whether there is a line for this event; if not it is counted. With the line goes
     /// how many were not written before it.
-    pub(super) fn takes(&mut self, kind: Kind, source: &str, now: u64) -> Option<u64> {
-        let mut key = (kind, source.to_owned());
+    pub(super) fn takes(&mut self, kind: Kind, by: By, now: u64) -> Option<u64> {
+        let mut key = (kind, by);
         if self.sources.len() >= KEPT && !self.sources.contains_key(&key) {
             self.sources.retain(|_, source| source.unsaid > 0 || source.paid > now);
             if self.sources.len() >= KEPT {
-                key.1.clear();
+                key.1 = By::default();
             }
         }
         let source = self.sources.entry(key).or_default();
@@ -94,17 +119,17 @@ impl Throttle {
 
     /// A source of which something was not written, if there is a line for that now.
     pub(super) fn unsaid(&mut self, now: u64) -> Option<Unsaid> {
-        let waits = self.sources.iter_mut().find_map(|((kind, name), source)| {
-            (source.unsaid > 0 && source.takes(*kind, now)).then_some((kind, name, source))
+        let waits = self.sources.iter_mut().find_map(|((kind, by), source)| {
+            (source.unsaid > 0 && source.takes(*kind, now)).then_some((kind, by, source))
         });
-        waits.map(|(kind, name, source)| (*kind, name.clone(), std::mem::take(&mut source.unsaid)))
+        waits.map(|(kind, by, source)| (*kind, by.clone(), std::mem::take(&mut source.unsaid)))
     }
 
     /// A source of which something was not written, line or no line.
     pub(super) fn drain(&mut self) -> Option<Unsaid> {
         let waits = self.sources.iter_mut().find(|(_, source)| source.unsaid > 0);
         waits
-            .map(|((kind, name), source)| (*kind, name.clone(), std::mem::take(&mut source.unsaid)))
+            .map(|((kind, by), source)| (*kind, by.clone(), std::mem::take(&mut source.unsaid)))
     }
 }
 
@@ -118,21 +143,23 @@ mod tests {
     fn each_source_has_its_lines_and_what_is_not_written_is_counted() {
         let mut throttle = Throttle::default();
         for _ in 0..20 {
-            assert_eq!(throttle.takes(Kind::Refused, "ann", 7), Some(0));
+            assert_eq!(throttle.takes(Kind::Refused, By::user("ann"), 7), Some(0));
         }
         for _ in 0..500 {
-            assert_eq!(throttle.takes(Kind::Refused, "ann", 7), None);
+            assert_eq!(throttle.takes(Kind::Refused, By::user("ann"), 7), None);
         }
-        assert_eq!(throttle.takes(Kind::Refused, "bob", 7), Some(0), "another source");
-        assert_eq!(throttle.takes(Kind::LogIn, "ann", 7), Some(0), "another kind");
+        assert_eq!(throttle.takes(Kind::Refused, By::user("bob"), 7), Some(0), "another source");
+        assert_eq!(throttle.takes(Kind::LogIn, By::user("ann"), 7), Some(0), "another kind");
+        let service = By::from(&Principal::service("ann"));
+        assert_eq!(throttle.takes(Kind::Refused, service, 7), Some(0), "a service is no user");
         assert_eq!(throttle.unsaid(7), None, "there is no line for it yet");
-        assert_eq!(throttle.takes(Kind::Refused, "ann", 7 + 10 * SECOND), Some(500));
-        assert_eq!(throttle.takes(Kind::Refused, "ann", 7 + 10 * SECOND), None);
+        assert_eq!(throttle.takes(Kind::Refused, By::user("ann"), 7 + 10 * SECOND), Some(500));
+        assert_eq!(throttle.takes(Kind::Refused, By::user("ann"), 7 + 10 * SECOND), None);
         let told = throttle.unsaid(7 + 20 * SECOND);
-        assert_eq!(told, Some((Kind::Refused, "ann".to_owned(), 1)));
+        assert_eq!(told, Some((Kind::Refused, By::user("ann"), 1)));
         assert_eq!(throttle.unsaid(u64::MAX), None, "it was told");
-        while throttle.takes(Kind::Refused, "ann", 7 + 20 * SECOND).is_some() {}
-        assert_eq!(throttle.drain(), Some((Kind::Refused, "ann".to_owned(), 1)), "at the end");
+        while throttle.takes(Kind::Refused, By::user("ann"), 7 + 20 * SECOND).is_some() {}
+        assert_eq!(throttle.drain(), Some((Kind::Refused, By::user("ann"), 1)), "at the end");
         assert_eq!(throttle.drain(), None);
     }
 
@@ -140,14 +167,14 @@ mod tests {
     fn sources_are_bounded_and_those_without_a_place_share_one() {
         let mut throttle = Throttle::default();
         for n in 0..KEPT {
-            throttle.takes(Kind::LogIn, &n.to_string(), 0);
+            throttle.takes(Kind::LogIn, By::user(&n.to_string()), 0);
         }
         for _ in 0..60 {
-            assert_eq!(throttle.takes(Kind::LogIn, "x", 0), Some(0));
+            assert_eq!(throttle.takes(Kind::LogIn, By::user("x"), 0), Some(0));
         }
-        assert_eq!(throttle.takes(Kind::LogIn, "y", 0), None, "as x: they share");
+        assert_eq!(throttle.takes(Kind::LogIn, By::user("y"), 0), None, "as x: they share");
         assert_eq!(throttle.sources.len(), KEPT + 1);
-        assert_eq!(throttle.takes(Kind::LogIn, "z", 2 * SECOND), Some(0), "room again");
+        assert_eq!(throttle.takes(Kind::LogIn, By::user("z"), 2 * SECOND), Some(0), "room again");
         assert!(throttle.sources.len() < 4);
     }
 }

@@ -52,10 +52,18 @@ impl Slots {
         }
         *free -= 1;
         drop(free);
-        let out = f();
-        *self.free.lock() += 1;
-        self.freed.notify_one();
-        out
+        let _taken = Taken(self);
+        f()
+    }
+}
+
+/// One of the slots, given back on drop: one that fell over must not be gone for good.
+struct Taken<'s>(&'s Slots);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock() += 1;
+        self.0.freed.notify_one();
     }
 }
 
@@ -296,6 +304,18 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hash_that_falls_over_gives_its_slot_back() {
+        let slots = Slots::new();
+        for _ in 0..SLOTS {
+            let fallen = std::panic::AssertUnwindSafe(|| slots.with(|| panic!("as asked for")));
+            assert!(std::panic::catch_unwind(fallen).is_err());
+        }
+        // Else this would wait for ever.
+        assert_eq!(*slots.free.lock(), SLOTS);
+        assert_eq!(slots.with(|| 7), 7);
+    }
 
     #[test]
     fn the_decoy_is_a_hash_of_the_same_cost_that_no_key_fits() {
