@@ -90,7 +90,7 @@ impl Engine {
         let Some(target) = &self.backups.target else {
             let message = "there is no place for backups: set backup.dest_path in db.yaml and \
                            start the service again";
-            return Err(Refusal::new(Status::BadPacket, message));
+            return Err(Refusal::new(Status::NotSetUp, message));
         };
         let mut state = self.backups.state.lock();
         let busy = matches!(*state, State::Asked(_) | State::Running { .. });

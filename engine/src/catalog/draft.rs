@@ -45,7 +45,7 @@ impl Draft {
                  use one store with a field that tells kinds apart",
                 self.catalog.stores.len()
             );
-            return Err(Refusal::new(Status::Busy, message));
+            return Err(Refusal::new(Status::LimitReached, message));
         }
         let keyspace = self.numbers(1)?;
         let store = Store {
@@ -236,7 +236,7 @@ impl Draft {
         }
         if self.catalog.sequences.len() >= MAX_SEQUENCES {
             let message = format!("there are {MAX_SEQUENCES} sequences: drop some");
-            return Err(Refusal::new(Status::Busy, message));
+            return Err(Refusal::new(Status::LimitReached, message));
         }
         let sequence = Sequence { id: self.numbers(1)?.0, created_at: now_millis };
         let record = record::encode_sequence(&sequence);
@@ -288,7 +288,7 @@ impl Draft {
             None => {
                 let message = "the numbers of stores and indexes have run out: export the data, \
                                and import it into a new service";
-                return Err(Refusal::new(Status::Busy, message));
+                return Err(Refusal::new(Status::LimitReached, message));
             }
         }
         Ok(KeyspaceId(first))

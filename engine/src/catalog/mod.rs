@@ -35,6 +35,8 @@ use crate::error::shown;
 use crate::index::Index;
 use crate::pql::did_you_mean;
 use crate::{Engine, OpenError, Refusal};
+#[cfg(test)]
+pub(crate) use draft::MAX_SEQUENCES;
 pub(crate) use draft::{TTL_INDEX, unknown_index, unknown_sequence};
 use keys::MAIN_KEY;
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Draft {
         }
         if self.catalog.users.len() >= MAX_USERS {
             let message = format!("there are {MAX_USERS} users: drop some");
-            return Err(Refusal::new(Status::Busy, message));
+            return Err(Refusal::new(Status::LimitReached, message));
         }
         let born = self.coming();
         let keys = vec![self.new_key(MAIN_KEY, key, None, now_millis, 0)];

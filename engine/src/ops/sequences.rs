@@ -15,6 +15,8 @@ use crate::{Engine, Refusal};
 
 /// Numbers given out by one request at most.
 const MAX_NUMBERS: u32 = 1_000_000;
+/// Behind the last number that can be given out.
+const END: u64 = 1 << 63;
 
 impl Engine {
     /// Makes a sequence, whose first number is 1.
@@ -96,11 +98,12 @@ impl Engine {
         }
         let catalog = self.catalogs.read();
         let sequence = catalog.sequences.get(name).ok_or_else(|| unknown_sequence(name))?;
+        // Before they are taken: what is refused takes none.
+        in_range(name, next_of(&self.lsm.snapshot()?, sequence)?.saturating_add(u64::from(n)))?;
         let taken = self.lsm.reserve(COUNTERS, &sequence.id.to_be_bytes(), u64::from(n))?;
-        let first = i64::try_from(taken.start).map_err(|_| {
-            let message = "the numbers of the sequence have passed 2^63: use another sequence";
-            Refusal::new(Status::Busy, message)
-        })?;
+        // Others may have taken some meanwhile.
+        in_range(name, taken.end)?;
+        let first = i64::try_from(taken.start).unwrap_or(i64::MAX);
         let mut doc = DocBuf::new();
         doc.push("first", first).push("count", i64::from(n));
         doc.finish().map_err(|e| Refusal::new(Status::Internal, e.to_string()))
@@ -123,6 +126,20 @@ impl Engine {
         rows.finish(None);
         Ok(())
     }
+}
+
+/// Refuses numbers up to `end`, which is none of them, that no signed number of 64 bits
+/// can be.
+fn in_range(name: &str, end: u64) -> Result<(), Refusal> {
+    if end <= END {
+        return Ok(());
+    }
+    let message = format!(
+        "the numbers of {} would pass 2^63 - 1, the highest there is: ask for fewer, or use another \
+         sequence",
+        shown(name)
+    );
+    Err(Refusal::new(Status::LimitReached, message))
 }
 
 /// The number that is given out next, as a snapshot has it (`lsm`: `counter.rs`).

@@ -129,6 +129,6 @@ fn one_that_is_told_to_stop_leaves_none() {
 #[test]
 fn without_a_place_it_is_refused() {
     let engine = with_store();
-    refused(&engine, BEGIN, Status::BadPacket, &["backup.dest_path", "db.yaml"]);
+    refused(&engine, BEGIN, Status::NotSetUp, &["backup.dest_path", "db.yaml"]);
     assert!(engine.take_backup(&|| true).is_none());
 }

@@ -6,6 +6,9 @@ use proto::{Request, Status};
 use super::kit::*;
 use crate::Engine;
 
+/// Numbers of one request at most.
+const MAX: u32 = 1_000_000;
+
 #[test]
 fn numbers_of_a_sequence_are_given_once() {
     let disk = SimDisk::new(1);
@@ -93,8 +96,22 @@ fn a_sequence_is_raised_and_never_lowered() {
     assert_eq!(raise(&engine, "9223372036854775807"), Said::Empty);
     let engine = open_on(disk.kill(), options());
     assert_eq!(taken(&engine), first(i64::MAX));
-    let end = ask(&engine, Request::NextNumbers { sequence: "n", count: 1 });
-    assert!(matches!(end, Said::Refused(Status::Busy, _)), "{end:?}");
+    let more = Request::NextNumbers { sequence: "n", count: 1 };
+    refused(&engine, more, Status::LimitReached, &["2^63 - 1", "use another sequence"]);
+}
+
+#[test]
+fn numbers_that_would_pass_the_highest_are_refused_and_none_is_skipped() {
+    let engine = open();
+    done(&engine, Request::CreateSequence { sequence: "n", if_not_exists: false });
+    assert_eq!(raise(&engine, "9223372036854775806"), Said::Empty);
+    let next = |count| Request::NextNumbers { sequence: "n", count };
+    for count in [3, MAX] {
+        refused(&engine, next(count), Status::LimitReached, &["\"n\"", "ask for fewer"]);
+    }
+    let said = Said::Document(r#"{"first":9223372036854775806,"count":2}"#.to_owned());
+    assert_eq!(done(&engine, next(2)), said, "the last two");
+    refused(&engine, next(1), Status::LimitReached, &[]);
 }
 
 #[test]
@@ -115,4 +132,16 @@ fn numbers_taken_while_a_sequence_is_raised_are_given_once() {
     });
     let different: std::collections::BTreeSet<&String> = taken.iter().collect();
     assert_eq!(different.len(), 100);
+}
+
+#[test]
+fn the_number_of_sequences_is_bounded_and_one_too_many_is_told_so() {
+    let engine = open();
+    for n in 0..crate::catalog::MAX_SEQUENCES {
+        done(&engine, Request::CreateSequence { sequence: &format!("n{n}"), if_not_exists: false });
+    }
+    let more = Request::CreateSequence { sequence: "more", if_not_exists: false };
+    refused(&engine, more, Status::LimitReached, &["4096 sequences", "drop some"]);
+    done(&engine, Request::DropSequence { sequence: "n7", if_exists: false });
+    done(&engine, more);
 }

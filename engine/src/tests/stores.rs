@@ -130,7 +130,7 @@ fn the_number_of_stores_is_bounded() {
     for n in 0..crate::catalog::MAX_STORES {
         done(&engine, create(&format!("s{n}")));
     }
-    refused(&engine, create("more"), Status::Busy, &["4096 stores", "drop some"]);
+    refused(&engine, create("more"), Status::LimitReached, &["4096 stores", "drop some"]);
     done(&engine, drop_store("s17"));
     done(&engine, create("more"));
 }

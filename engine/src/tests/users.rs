@@ -312,7 +312,7 @@ fn the_number_of_users_is_bounded() {
     let full = try_user(&engine, "more", r#"{"role": "none", "key": "long-enough"}"#, false);
     assert!(matches!(full, Said::Refused(Status::BadUser, _)), "11 bytes: {full:?}");
     let full = try_user(&engine, "more", r#"{"role": "none", "key": "long-enough."}"#, false);
-    let Said::Refused(Status::Busy, message) = full else { panic!("{full:?}") };
+    let Said::Refused(Status::LimitReached, message) = full else { panic!("{full:?}") };
     assert!(message.contains("4096 users: drop some"), "{message}");
     done(&engine, drop_user("u7"));
     create_user(&engine, "more", Role::None);

@@ -52,6 +52,8 @@ class Status(enum.IntEnum):
     LAST_ADMIN = 1213
     UNKNOWN_USER_KEY = 1214
     USER_KEY_EXISTS = 1215
+    LIMIT_REACHED = 1216
+    NOT_SET_UP = 1217
     NOT_FOUND = 1301
     KEY_EXISTS = 1302
     NOT_UNIQUE = 1303
@@ -79,10 +81,10 @@ class Status(enum.IntEnum):
 _OF_CLASS: dict[StatusClass, tuple[int, ...]] = {
     StatusClass.OK: (0,),
     StatusClass.INVALID: (1001, 1002, 1004, 1101, 1103, 1107, 1201, 1206, 1209, 1212, 1401, 1402),
-    StatusClass.NOT_FOUND: (1202, 1204, 1207, 1210, 1214, 1301, 1405, 1406),
+    StatusClass.NOT_FOUND: (1202, 1204, 1207, 1210, 1214, 1217, 1301, 1405, 1406),
     StatusClass.DENIED: (1501, 1502, 1503, 1504, 1701),
     StatusClass.CONFLICT: (1203, 1205, 1208, 1211, 1213, 1215, 1302, 1303, 1304, 1603),
-    StatusClass.TOO_LARGE: (1003, 1102, 1104, 1106, 1403, 1404),
+    StatusClass.TOO_LARGE: (1003, 1102, 1104, 1106, 1216, 1403, 1404),
     StatusClass.BUSY: (1601, 1602),
     StatusClass.FAILED: (1901, 1902, 1903, 1999),
 }
