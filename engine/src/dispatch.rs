@@ -179,7 +179,7 @@ impl Engine {
             }
             Request::RunningQueries => self.list_queries(who, reply)?,
             Request::CancelQuery { query } => {
-                self.cancel_of(who, query)?;
+                self.cancel_of(deed, who, query)?;
                 reply.empty();
             }
             Request::Backup { begin, full } => reply.document(&self.backup(deed, begin, full)?),

@@ -2,7 +2,8 @@
 //!
 //! What must stay true: of a privileged request there is a line before it changes
 //! anything ([`Deed::begin`], called where the change is known to be one), and one at its
-//! end; of any other one line if it is refused for want of a right, and none else.
+//! end; of any other one line if it is refused for want of a right, or ends a query of
+//! another user, and none else.
 
 use std::cell::{Cell, RefCell};
 
@@ -27,6 +28,8 @@ pub(crate) struct Deed<'a> {
     stranger: bool,
     more: RefCell<Vec<(&'static str, Value)>>,
     begun: Cell<Option<u64>>,
+    /// It changes nothing that lasts, and is to be seen.
+    shown: Cell<bool>,
 }
 
 /// What a request is about.
@@ -49,7 +52,19 @@ impl Deed<'_> {
             stranger: false,
             more: RefCell::default(),
             begun: Cell::new(None),
+            shown: Cell::new(false),
         }
+    }
+
+    /// It ends a query of another user. That changes nothing that lasts, and is done
+    /// where the log cannot be written too: it may be what mends a full disk.
+    pub(crate) fn cancels(&self, query: u64, of: &Principal) {
+        self.tell("query", query);
+        self.tell("of_user", of.name());
+        if of.is_service() {
+            self.tell("of_service", true);
+        }
+        self.shown.set(true);
     }
 
     /// Tells more of it in its lines from now on.
@@ -80,9 +95,11 @@ impl Deed<'_> {
         let Some(audit) = self.audit else { return };
         let status = refusal.map(|refusal| refusal.status);
         let denied = matches!(status, Some(Status::Forbidden | Status::NotAuthenticated));
-        if !self.privileged && !denied {
+        let shown = self.shown.get();
+        if !self.privileged && !shown && !denied {
             return;
         }
+        let kind = if shown { Kind::Cancelled } else { Kind::Refused };
         let outcome = status.map_or_else(|| "done".to_owned(), |status| status.to_string());
         self.event(&outcome, |event| match (event.of, event.who) {
             // It is done, and its beginning is on the disk: it is not taken back.
@@ -91,8 +108,8 @@ impl Deed<'_> {
                     lose(&mut audit.inner.lock(), refusal.message);
                 }
             }
-            (None, Who::Caller(who)) => audit.note(Kind::Refused, who.into(), event),
-            (None, _) => audit.note(Kind::Refused, By::default(), event),
+            (None, Who::Caller(who)) => audit.note(kind, who.into(), event),
+            (None, _) => audit.note(kind, By::default(), event),
         });
     }
 

@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Refused,
     /// Somebody was locked out.
     LockedOut,
+    /// A query of another user was cancelled.
+    Cancelled,
 }
 
 impl Kind {
@@ -31,7 +33,7 @@ impl Kind {
     fn rate(self) -> (u64, u64) {
         const SECOND: u64 = 1_000_000_000;
         match self {
-            Kind::LogIn => (60, SECOND),
+            Kind::LogIn | Kind::Cancelled => (60, SECOND),
             Kind::FailedLogIn | Kind::LockedOut => (100, SECOND),
             Kind::Refused => (20, 10 * SECOND),
         }
@@ -44,6 +46,7 @@ impl Kind {
             Kind::FailedLogIn => "failed log-ins",
             Kind::Refused => "requests that were refused or changed nothing",
             Kind::LockedOut => "lock-outs",
+            Kind::Cancelled => "queries of others that were cancelled",
         }
     }
 }

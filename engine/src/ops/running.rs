@@ -3,6 +3,7 @@
 use proto::doc::DocBuf;
 use proto::{Key, ReplyWriter, Status};
 
+use crate::audit::Deed;
 use crate::auth::{Principal, Role};
 use crate::{Engine, Refusal};
 
@@ -34,8 +35,18 @@ impl Engine {
     }
 
     /// Ends a query of the caller, or for an admin anybody's.
-    pub(crate) fn cancel_of(&self, who: &Principal, id: u64) -> Result<(), Refusal> {
+    pub(crate) fn cancel_of(
+        &self,
+        deed: &Deed<'_>,
+        who: &Principal,
+        id: u64,
+    ) -> Result<(), Refusal> {
+        // A number is given once: it is the same one's query a moment later.
+        let owner = self.queries.owner(id);
         if self.queries.cancel(id, whose(who)) {
+            if let Some(other) = owner.filter(|owner| !who.is_user_of(owner)) {
+                deed.cancels(id, &other);
+            }
             return Ok(());
         }
         let whose = if who.role() == Role::Admin { "" } else { " of yours" };

@@ -254,6 +254,11 @@ impl Desk {
         (table.running(), table.figures())
     }
 
+    /// Whose query it is.
+    pub(crate) fn owner(&self, id: u64) -> Option<Principal> {
+        self.table.lock().get(id).map(|entry| entry.who.clone())
+    }
+
     /// Ends a query; with `who`, one of that user. `false` if there is none of that
     /// number.
     pub(crate) fn cancel(&self, id: u64, who: Option<&Principal>) -> bool {

@@ -184,6 +184,52 @@ fn the_first_admin_log_ins_refusals_and_lockouts_are_told_and_nothing_secret_is(
 }
 
 #[test]
+fn who_ends_a_query_of_another_is_told_and_ones_own_is_nobodys_business() {
+    let disk = SimDisk::new(1);
+    let engine = open_on(disk.clone(), audited());
+    done(&engine, create("s"));
+    for key in 0..3 {
+        insert(&engine, key, "{}");
+    }
+    let who = |name: &str, session| Principal::new(name, Role::ReadOnly).in_session(session);
+    let (ann, shop) = (who("ann", 1), Principal::service("shop").in_session(2));
+    let open = |who: &Principal| {
+        let stream = Request::Stream { rows: 1, bytes: 0, text: "s", parameters: None };
+        let Said::Page(_, cursor) = ask_as(&engine, who, stream) else { panic!() };
+        cursor
+    };
+    let (own, theirs, guests) = (open(&ann), open(&ann), open(&shop));
+    let before = lines(&disk).len();
+    let cancel = |query| Request::CancelQuery { query };
+    // One's own, in another session; one that is not there; one that may not be ended.
+    assert_eq!(ask_as(&engine, &who("ann", 7), cancel(own)), Said::Empty);
+    refused(&engine, cancel(999), Status::UnknownQuery, &[]);
+    refused_as(&engine, &who("bob", 3), cancel(theirs), Status::UnknownQuery, &[]);
+    assert_eq!(lines(&disk).len(), before);
+    done(&engine, cancel(theirs));
+    done(&engine, cancel(guests));
+    let told = lines(&disk).split_off(before);
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (line, (query, user, service)) in
+        told.iter().zip([(theirs, "ann", Value::Null), (guests, "shop", true.into())])
+    {
+        assert_eq!(
+            (&line["what"], &line["who"], &line["outcome"]),
+            (&"CancelQuery".into(), &"root".into(), &"done".into())
+        );
+        let of = (&line["query"], &line["of_user"], &line["of_service"]);
+        assert_eq!(of, (&query.into(), &user.into(), &service));
+    }
+    // A log that takes nothing does not keep a query alive; it is counted.
+    disk.fail(Fault::Write, "audit", Times::Every);
+    done(&engine, cancel(open(&ann)));
+    disk.clear_faults();
+    done(&engine, create("t"));
+    assert_eq!(lines(&disk)[before + 2]["events"], 1);
+    whole(&disk);
+}
+
+#[test]
 fn a_flood_makes_few_lines_and_is_counted() {
     let (disk, clock) = (SimDisk::new(1), Arc::new(SimClock::new(NOW)));
     let engine = open_at(Arc::clone(&clock), disk.clone(), audited());
