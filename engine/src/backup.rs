@@ -11,11 +11,11 @@ use std::sync::Arc;
 use lsm::{BackupError, BackupInfo, BackupOptions, Progress, Pruned};
 use parking_lot::Mutex;
 use platform::Disk;
-use proto::Status;
+use proto::{Opcode, Status};
 use proto::doc::DocBuf;
 
 use crate::audit::Deed;
-use crate::{Engine, Refusal};
+use crate::{Engine, Principal, Refusal};
 
 /// Where backups go.
 #[derive(Clone)]
@@ -84,6 +84,7 @@ impl Engine {
     pub(crate) fn backup(
         &self,
         deed: &Deed<'_>,
+        who: &Principal,
         begin: bool,
         full: bool,
     ) -> Result<Vec<u8>, Refusal> {
@@ -97,6 +98,7 @@ impl Engine {
         if begin && !busy {
             deed.tell("full", full);
             deed.begin()?;
+            self.still_may(who, Opcode::Backup)?;
             *state = State::Asked(BackupOptions { full });
         }
         let mut doc = DocBuf::new();

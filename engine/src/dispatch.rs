@@ -6,7 +6,8 @@
 //! * no operation starts before the caller's role, or a grant for the store it names,
 //!   allows it: as its user has them now, whatever they were when the session began. A
 //!   query is asked about each store it names, and every store once more when it is
-//!   found (`Catalogs::resolve`), so that it is the very one that is read or written;
+//!   found (`Catalogs::resolve`), so that it is the very one that is read or written.
+//!   What waits for a lock asks again behind it;
 //! * none starts whose answer is not wanted any more, and what takes a while ends when
 //!   that comes to pass (`patience.rs`).
 
@@ -128,11 +129,11 @@ impl Engine {
             Request::Stats => reply.document(&self.stats_for(Some(who))?),
             Request::List => self.list(who, reply)?,
             Request::CreateStore { store, if_not_exists } => {
-                self.create_store(deed, store, if_not_exists)?;
+                self.create_store(deed, who, store, if_not_exists)?;
                 reply.empty();
             }
             Request::DropStore { store, if_exists } => {
-                self.drop_store(deed, store, if_exists)?;
+                self.drop_store(deed, who, store, if_exists)?;
                 reply.empty();
             }
             Request::Insert { store, key, document } => {
@@ -182,27 +183,30 @@ impl Engine {
                 self.cancel_of(deed, who, query)?;
                 reply.empty();
             }
-            Request::Backup { begin, full } => reply.document(&self.backup(deed, begin, full)?),
+            Request::Backup { begin, full } => {
+                reply.document(&self.backup(deed, who, begin, full)?);
+            }
             Request::CreateIndex { store, if_not_exists, definition } => {
-                reply.document(&self.create_index(deed, store, if_not_exists, definition)?);
+                let made = self.create_index(deed, who, store, if_not_exists, definition)?;
+                reply.document(&made);
             }
             Request::DropIndex { store, index, if_exists } => {
-                self.drop_index(deed, store, index, if_exists)?;
+                self.drop_index(deed, who, store, index, if_exists)?;
                 reply.empty();
             }
             Request::AlterStore { store, change } => {
-                self.alter_store(deed, store, change)?;
+                self.alter_store(deed, who, store, change)?;
                 reply.empty();
             }
             Request::CheckIndexes { store, index } => {
                 self.check_indexes(who, store, index, patience, reply)?;
             }
             Request::CreateSequence { sequence, if_not_exists } => {
-                self.create_sequence(deed, sequence, if_not_exists)?;
+                self.create_sequence(deed, who, sequence, if_not_exists)?;
                 reply.empty();
             }
             Request::DropSequence { sequence, if_exists } => {
-                self.drop_sequence(deed, sequence, if_exists)?;
+                self.drop_sequence(deed, who, sequence, if_exists)?;
                 reply.empty();
             }
             Request::NextNumbers { sequence, count } => {
@@ -224,7 +228,7 @@ impl Engine {
                 self.describe_store(who.wants(Action::Read, store), reply)?
             }
             Request::AlterSequence { sequence, change } => {
-                self.alter_sequence(deed, sequence, change)?;
+                self.alter_sequence(deed, who, sequence, change)?;
                 reply.empty();
             }
             Request::FormatQuery { text } => self.format_query(text, reply)?,
@@ -236,8 +240,7 @@ impl Engine {
                 reply.empty();
             }
             Request::Flush => {
-                deed.begin()?;
-                self.flush()?;
+                self.flush_for(deed, who)?;
                 reply.empty();
             }
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use lsm::KeyspaceId;
 use platform::Clock;
-use proto::Status;
+use proto::{Opcode, Status};
 
 use super::{Action, Entry, Grants, Principal};
 use crate::catalog::{Catalog, User, UserKey};
@@ -112,6 +112,15 @@ impl Engine {
             self.queries.end_session(who);
         }
         standing
+    }
+
+    /// As at the door, once more: for what has waited since.
+    ///
+    /// # Errors
+    /// The caller was shut out, or may not do that any more.
+    pub(crate) fn still_may(&self, who: &Principal, what: Opcode) -> Result<(), Refusal> {
+        let now = who.as_of(&self.catalogs.read(), &*self.clock)?.into_owned();
+        now.check(Action::of(what), what.name())
     }
 
     /// Begins a query of somebody: see [`crate::query::Desk::begin`].

@@ -1,7 +1,7 @@
 //! CreateIndex, DropIndex, AlterStore, CheckIndexes; and the step that builds.
 
 use proto::doc::{Doc, DocBuf, Value, checked_path};
-use proto::{Key, ReplyWriter, Status};
+use proto::{Key, Opcode, ReplyWriter, Status};
 
 use super::finished;
 use crate::audit::Deed;
@@ -50,6 +50,7 @@ impl Engine {
     pub(crate) fn create_index(
         &self,
         deed: &Deed<'_>,
+        who: &Principal,
         store: &str,
         if_not_exists: bool,
         definition: &[u8],
@@ -67,7 +68,7 @@ impl Engine {
         };
         let now = self.now_millis();
         deed.tell_text("index", &name);
-        let created = self.catalogs.change(&self.lsm, deed, |draft| {
+        let created = self.change_catalog(deed, who, Opcode::CreateIndex, |draft| {
             draft.create_index(store, &name, definition, if_not_exists, now)
         })?;
         let mut reply = DocBuf::new();
@@ -79,11 +80,14 @@ impl Engine {
     pub(crate) fn drop_index(
         &self,
         deed: &Deed<'_>,
+        who: &Principal,
         store: &str,
         name: &str,
         if_exists: bool,
     ) -> Result<(), Refusal> {
-        self.catalogs.change(&self.lsm, deed, |draft| draft.drop_index(store, name, if_exists))?;
+        self.change_catalog(deed, who, Opcode::DropIndex, |draft| {
+            draft.drop_index(store, name, if_exists)
+        })?;
         Ok(())
     }
 
@@ -92,6 +96,7 @@ impl Engine {
     pub(crate) fn alter_store(
         &self,
         deed: &Deed<'_>,
+        who: &Principal,
         store: &str,
         change: &[u8],
     ) -> Result<(), Refusal> {
@@ -129,7 +134,7 @@ impl Engine {
         if let Some(ttl) = &ttl {
             deed.tell("ttl", ttl.as_ref().map(|ttl: &Ttl| ttl.seconds));
         }
-        self.catalogs.change(&self.lsm, deed, |draft| {
+        self.change_catalog(deed, who, Opcode::AlterStore, |draft| {
             if let Some(ttl) = ttl {
                 draft.set_ttl(store, ttl, now)?;
             }

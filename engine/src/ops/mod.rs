@@ -4,7 +4,8 @@
 //! What must stay true: a read sees one snapshot. A write looks at the latest
 //! state and commits under one lock, so that nothing changes between its look
 //! and its commit; what takes long to find is found before, and looked at again
-//! under the lock (`mutate.rs`, `expire.rs`).
+//! under the lock (`mutate.rs`, `expire.rs`). Who waits for a lock, or for the audit log,
+//! is asked about once more behind it.
 
 mod batch_insert;
 mod change;
@@ -35,12 +36,13 @@ use std::sync::Arc;
 use lsm::{KeyspaceId, Snapshot};
 use proto::doc::DocBuf;
 use proto::status::Class;
-use proto::{Key, Status};
+use proto::{Key, Opcode, Status};
 
-use crate::auth::Wanted;
-use crate::catalog::Store;
+use crate::audit::Deed;
+use crate::auth::{Action, Wanted};
+use crate::catalog::{Draft, Store};
 use crate::patience::Patience;
-use crate::{Engine, Refusal};
+use crate::{Engine, Principal, Refusal};
 pub(crate) use change::Change;
 pub(crate) use indexes::Tended;
 pub use verify::IndexReport;
@@ -85,6 +87,29 @@ impl Engine {
             Ok((_, out)) => Ok(out),
             Err(refusal) => Err(self.unless_poisoned(refusal)),
         }
+    }
+
+    /// Changes the catalog as somebody asked by that operation. They are asked about once
+    /// more when it is their turn: who took a right away was told that it is gone.
+    pub(crate) fn change_catalog<T>(
+        &self,
+        deed: &Deed<'_>,
+        who: &Principal,
+        by: Opcode,
+        f: impl FnOnce(&mut Draft) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        self.catalogs.change(&self.lsm, deed, |draft| {
+            who.as_of(&draft.catalog, &*self.clock)?.check(Action::of(by), by.name())?;
+            f(draft)
+        })
+    }
+
+    /// Makes the storage flush, as somebody asked.
+    pub(crate) fn flush_for(&self, deed: &Deed<'_>, who: &Principal) -> Result<(), Refusal> {
+        deed.begin()?;
+        self.still_may(who, Opcode::Flush)?;
+        self.flush()?;
+        Ok(())
     }
 
     /// Once a sync has failed, the latest state holds a commit that nobody was

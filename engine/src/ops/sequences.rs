@@ -6,12 +6,12 @@
 use lsm::Snapshot;
 use platform::advice::RESTORE;
 use proto::doc::{Doc, DocBuf, Value};
-use proto::{Key, ReplyWriter, Status};
+use proto::{Key, Opcode, ReplyWriter, Status};
 
 use crate::audit::Deed;
 use crate::catalog::{COUNTERS, Sequence, unknown_sequence};
 use crate::error::shown;
-use crate::{Engine, Refusal};
+use crate::{Engine, Principal, Refusal};
 
 /// Numbers given out by one request at most.
 const MAX_NUMBERS: u32 = 1_000_000;
@@ -23,12 +23,14 @@ impl Engine {
     pub(crate) fn create_sequence(
         &self,
         deed: &Deed<'_>,
+        who: &Principal,
         name: &str,
         if_not_exists: bool,
     ) -> Result<(), Refusal> {
         let now = self.now_millis();
-        self.catalogs
-            .change(&self.lsm, deed, |draft| draft.create_sequence(name, if_not_exists, now))?;
+        self.change_catalog(deed, who, Opcode::CreateSequence, |draft| {
+            draft.create_sequence(name, if_not_exists, now)
+        })?;
         Ok(())
     }
 
@@ -37,6 +39,7 @@ impl Engine {
     pub(crate) fn alter_sequence(
         &self,
         deed: &Deed<'_>,
+        who: &Principal,
         name: &str,
         change: &[u8],
     ) -> Result<(), Refusal> {
@@ -47,13 +50,15 @@ impl Engine {
         match (fields.next(), fields.next()) {
             (Some(("rename", Value::String(to))), None) => {
                 deed.tell_text("rename", to);
-                self.catalogs.change(&self.lsm, deed, |draft| draft.rename_sequence(name, to))
+                self.change_catalog(deed, who, Opcode::AlterSequence, |draft| {
+                    draft.rename_sequence(name, to)
+                })
             }
             (Some(("next", value)), None) => {
                 let next = value.as_i64().and_then(|n| u64::try_from(n).ok());
                 let next = next.filter(|n| *n > 0).ok_or_else(|| bad(wanted.to_owned()))?;
                 deed.tell("next", next);
-                self.raise(deed, name, next)
+                self.raise(deed, who, name, next)
             }
             _ => Err(bad(format!("{wanted}, one at a time"))),
         }
@@ -61,7 +66,13 @@ impl Engine {
 
     /// Lets a sequence go on from `next`, or from beyond if others take numbers
     /// meanwhile.
-    fn raise(&self, deed: &Deed<'_>, name: &str, next: u64) -> Result<(), Refusal> {
+    fn raise(
+        &self,
+        deed: &Deed<'_>,
+        who: &Principal,
+        name: &str,
+        next: u64,
+    ) -> Result<(), Refusal> {
         let catalog = self.catalogs.read();
         let sequence = catalog.sequences.get(name).ok_or_else(|| unknown_sequence(name))?;
         let now = next_of(&self.lsm.snapshot()?, sequence)?;
@@ -74,6 +85,7 @@ impl Engine {
         };
         if skipped > 0 {
             deed.begin()?;
+            self.still_may(who, Opcode::AlterSequence)?;
             self.lsm.reserve(COUNTERS, &sequence.id.to_be_bytes(), skipped)?;
         }
         Ok(())
@@ -83,10 +95,13 @@ impl Engine {
     pub(crate) fn drop_sequence(
         &self,
         deed: &Deed<'_>,
+        who: &Principal,
         name: &str,
         if_exists: bool,
     ) -> Result<(), Refusal> {
-        self.catalogs.change(&self.lsm, deed, |draft| draft.drop_sequence(name, if_exists))?;
+        self.change_catalog(deed, who, Opcode::DropSequence, |draft| {
+            draft.drop_sequence(name, if_exists)
+        })?;
         Ok(())
     }
 

@@ -1,19 +1,23 @@
 //! CreateStore and DropStore.
 
+use proto::Opcode;
+
 use crate::audit::Deed;
-use crate::{Engine, Refusal};
+use crate::{Engine, Principal, Refusal};
 
 impl Engine {
     /// Makes a store; with `if_not_exists` it may be there.
     pub(crate) fn create_store(
         &self,
         deed: &Deed<'_>,
+        who: &Principal,
         store: &str,
         if_not_exists: bool,
     ) -> Result<(), Refusal> {
         let now = self.now_millis();
-        self.catalogs
-            .change(&self.lsm, deed, |draft| draft.create_store(store, if_not_exists, now))?;
+        self.change_catalog(deed, who, Opcode::CreateStore, |draft| {
+            draft.create_store(store, if_not_exists, now)
+        })?;
         Ok(())
     }
 
@@ -22,10 +26,13 @@ impl Engine {
     pub(crate) fn drop_store(
         &self,
         deed: &Deed<'_>,
+        who: &Principal,
         store: &str,
         if_exists: bool,
     ) -> Result<(), Refusal> {
-        self.catalogs.change(&self.lsm, deed, |draft| draft.drop_store(store, if_exists))?;
+        self.change_catalog(deed, who, Opcode::DropStore, |draft| {
+            draft.drop_store(store, if_exists)
+        })?;
         Ok(())
     }
 }

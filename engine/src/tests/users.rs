@@ -331,7 +331,7 @@ fn nothing_shown_of_a_user_has_its_hash() {
 #[test]
 fn who_was_shut_out_while_a_request_was_on_its_way_changes_nothing() {
     // Given sessions whose requests have passed the door and wait to be carried out,
-    let engine = with_store();
+    let engine = with_backups();
     create_user(&engine, "ann", Role::ReadOnly);
     create_user(&engine, "bob", Role::Admin);
     create_user(&engine, "root", Role::Admin);
@@ -353,6 +353,27 @@ fn who_was_shut_out_while_a_request_was_on_its_way_changes_nothing() {
     ] {
         assert_eq!(refused.status, Status::Forbidden, "{}", refused.message);
     }
+    // whatever an admin does,
+    let (definition, change) = (doc(r#"{"fields": ["a"]}"#), doc(r#"{"ttl": null}"#));
+    let next = doc(r#"{"next": 9}"#);
+    done(&engine, Request::CreateSequence { sequence: "q", if_not_exists: false });
+    let lsn = engine.lsm.last_lsn();
+    for refused in [
+        engine.create_store(&unseen, &bob, "t", false).unwrap_err(),
+        engine.drop_store(&unseen, &bob, "s", false).unwrap_err(),
+        engine.create_index(&unseen, &bob, "s", false, &definition).unwrap_err(),
+        engine.drop_index(&unseen, &bob, "s", "a", true).unwrap_err(),
+        engine.alter_store(&unseen, &bob, "s", &change).unwrap_err(),
+        engine.create_sequence(&unseen, &bob, "r", false).unwrap_err(),
+        engine.drop_sequence(&unseen, &bob, "q", false).unwrap_err(),
+        engine.alter_sequence(&unseen, &bob, "q", &doc(r#"{"rename": "r"}"#)).unwrap_err(),
+        engine.alter_sequence(&unseen, &bob, "q", &next).unwrap_err(),
+        engine.backup(&unseen, &bob, true, false).unwrap_err(),
+        engine.flush_for(&unseen, &bob).unwrap_err(),
+    ] {
+        assert_eq!(refused.status, Status::Forbidden, "{}", refused.message);
+    }
+    assert_eq!(engine.lsm.last_lsn(), lsn);
     // and a user made anew is not the one that was dropped.
     done(&engine, drop_user("ann"));
     create_user(&engine, "ann", Role::ReadOnly);
