@@ -2,12 +2,13 @@
 //! another without a moment in which none is good.
 //!
 //! What must stay true: as of users (`users.rs`). Everybody may make keys for themselves
-//! and take them away, but none that outlasts the one they came with.
+//! and take them away, but none that outlasts the one they came with: neither make one nor
+//! take one away. An admin decides that for everybody, so for themselves too.
 
 use proto::Status;
 use proto::doc::{Doc, DocBuf, Value};
 
-use super::users::{bad, key_until};
+use super::users::{bad, check_outlasts, key_until};
 use crate::audit::Deed;
 use crate::auth::{Action, KeyWish, Principal};
 use crate::catalog::unknown_user;
@@ -75,6 +76,10 @@ impl Engine {
         self.catalogs.change(&self.lsm, deed, |draft| {
             let who = who.as_of(&draft.catalog, &*self.clock)?;
             check(&who)?;
+            if let Some(of) = draft.catalog.users.get(user).filter(|_| who.is_user(user)) {
+                let goes = of.keys.iter().filter(|other| other.name == key);
+                check_outlasts(&who, &draft.catalog, goes)?;
+            }
             // Only now: what is typed as the name of a key may be a key.
             if draft.revoke_key(user, key, if_exists)? {
                 deed.tell_text("key", key);

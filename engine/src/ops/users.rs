@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Told};
 
 use crate::audit::Deed;
 use crate::auth::{Action, KeyWish, Principal};
-use crate::catalog::{Catalog, GrantWish, User, UserChange};
+use crate::catalog::{Catalog, GrantWish, User, UserChange, UserKey};
 use crate::error::shown;
 use crate::{Engine, Refusal, Role};
 
@@ -112,6 +112,12 @@ impl Engine {
         self.catalogs.change(&self.lsm, deed, |draft| {
             let who = who.as_of(&draft.catalog, &*self.clock)?;
             check(&who)?;
+            // It takes the place of all there are.
+            if key.is_some()
+                && let Some(user) = draft.catalog.users.get(name).filter(|_| who.is_user(name))
+            {
+                check_outlasts(&who, &draft.catalog, &user.keys)?;
+            }
             let key = key.map(|key| (key, key_until(&who, &draft.catalog)));
             let grants = said.grants;
             let change = UserChange { role: said.role, grants, key, by: who.session() };
@@ -194,6 +200,29 @@ fn described(name: &str, user: &User, catalog: &Catalog) -> Vec<u8> {
         }
     });
     super::finished(doc)
+}
+
+/// Refuses what would take a key from a user, if somebody does that to themselves who came
+/// by a key that expires before it: who has found a key for a day must not shut its owner
+/// out. An admin decides that for everybody.
+pub(super) fn check_outlasts<'k>(
+    who: &Principal,
+    catalog: &Catalog,
+    goes: impl IntoIterator<Item = &'k UserKey>,
+) -> Result<(), Refusal> {
+    let theirs = who.key_in(catalog).filter(|_| who.role() != Role::Admin);
+    let Some((came_by, end)) = theirs.and_then(|key| Some((key, key.expires?))) else {
+        return Ok(());
+    };
+    let outlasts = |key: &&UserKey| key.expires.is_none_or(|other| other > end);
+    let Some(longer) = goes.into_iter().find(outlasts) else { return Ok(()) };
+    let message = format!(
+        "this session came by the key {}, which expires before the key {} does, and cannot take that \
+         away: come by a key that lasts as long, or ask an admin",
+        shown(&came_by.name),
+        shown(&longer.name)
+    );
+    Err(Refusal::new(Status::Forbidden, message))
 }
 
 /// When a key that somebody gives to themselves expires at the latest: when their own

@@ -160,6 +160,15 @@ fn keys_of_others_are_an_admins_and_ones_own_do_not_outlast_the_one_shown() {
     let said = try_key(&engine, &ann, "ann", r#"{"name": "longer"}"#);
     let ends = format!(r#""expires":{{"$date":"{TOMORROW}"}}}}"#);
     assert!(matches!(&said, Said::Document(text) if text.ends_with(&ends)), "{said:?}");
+    // None that lasts longer is taken away, with or without another in its place.
+    let words = &["\"short\", which expires before the key \"main\"", "ask an admin"];
+    let change = doc(r#"{"key": "another-key-altogether"}"#);
+    let alter = Request::AlterUser { user: "ann", change: &change };
+    refused_as(&engine, &ann, alter, Status::Forbidden, words);
+    refused_as(&engine, &ann, revoke("ann", "main"), Status::Forbidden, words);
+    assert_eq!(ask_as(&engine, &ann, revoke("ann", "longer")), Said::Empty, "it ends as soon");
+    refused_as(&engine, &ann, revoke("ann", "nix"), Status::UnknownUserKey, &["\"nix\""]);
+    done(&engine, revoke("ann", "main"));
     // The same for the one in the place of all others; its session goes on by it.
     let change = doc(r#"{"key": "another-key-altogether"}"#);
     let alter = Request::AlterUser { user: "ann", change: &change };
