@@ -70,10 +70,26 @@ pub(super) struct Writer {
     len: u64,
     /// Whether something else may lie behind them.
     torn: bool,
-    dirty: bool,
+    /// Changes made to the file, and to those before it.
+    writes: u64,
+    /// How many of them are durable.
+    durable: u64,
     next: u64,
     last: Hash,
     failed: Option<String>,
+}
+
+/// Changes of a file that are to be made durable.
+pub(super) struct Pending {
+    file: Arc<dyn File>,
+    writes: u64,
+}
+
+impl Pending {
+    /// Makes them durable. Takes as long as the disk does: call it without a lock.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
 }
 
 /// What a start found behind the last good line.
@@ -141,18 +157,20 @@ impl Writer {
             file,
             len,
             torn: false,
-            dirty: false,
+            writes: 0,
+            durable: 0,
             next,
             last: hash,
             failed: None,
         }
     }
 
-    /// Adds a line; gives its number. It is durable after [`Writer::sync`].
+    /// Adds a line; gives its number. `None`: it needs another file, and that may be begun
+    /// only when the lines that are there are durable.
     ///
     /// # Errors
     /// It is not there. It may be tried again, unless a sync has failed.
-    pub(super) fn append(&mut self, millis: i64, event: &Event<'_>) -> io::Result<u64> {
+    pub(super) fn append(&mut self, millis: i64, event: &Event<'_>) -> io::Result<Option<u64>> {
         if let Some(why) = &self.failed {
             return Err(io::Error::other(why.clone()));
         }
@@ -161,42 +179,58 @@ impl Writer {
         // First: a file that is not the newest any more is mended by nobody.
         if self.torn {
             self.file.set_len(self.len)?;
-            (self.torn, self.dirty) = (false, true);
+            self.torn = false;
+            self.writes += 1;
         }
         if self.len > 0 && self.len + line.len() as u64 > self.options.file_bytes {
+            if self.durable < self.writes {
+                return Ok(None);
+            }
             self.rotate()?;
         }
         self.torn = true;
         self.file.write_at(line.as_bytes(), self.len)?;
         self.torn = false;
-        self.dirty = true;
+        self.writes += 1;
         self.len += line.len() as u64;
         self.last = hash;
         self.next += 1;
-        Ok(self.next - 1)
+        Ok(Some(self.next - 1))
     }
 
-    /// Makes all lines durable.
+    /// Changes made so far.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// Whether so many changes are durable.
     ///
     /// # Errors
-    /// No line is taken any more until the log is opened again.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
-        if let Some(why) = &self.failed {
-            return Err(io::Error::other(why.clone()));
+    /// A sync has failed: no line is taken any more until the log is opened again.
+    pub(super) fn is_durable(&self, writes: u64) -> io::Result<bool> {
+        match &self.failed {
+            Some(why) => Err(io::Error::other(why.clone())),
+            None => Ok(writes <= self.durable),
         }
-        if !self.dirty {
-            return Ok(());
-        }
-        if let Err(error) = self.file.sync() {
+    }
+
+    /// What a sync that begins now makes durable.
+    pub(super) fn pending(&self) -> Pending {
+        Pending { file: Arc::clone(&self.file), writes: self.writes }
+    }
+
+    /// A sync has ended so. Until then no other may be begun: one that failed takes what
+    /// the next one would say is durable.
+    pub(super) fn settle(&mut self, synced: &Pending, done: io::Result<()>) {
+        if let Err(error) = done {
             self.failed = Some(format!("{error}; restart the service once its disk is mended"));
-            return Err(error);
+            return;
         }
-        self.dirty = false;
+        self.durable = synced.writes;
         // Only now: until the new file has a line, the one before has the last.
         if self.files.len() > self.options.keep {
             self.prune();
         }
-        Ok(())
     }
 
     /// The number of the last line, 0 if there is none, and its hash.
@@ -209,7 +243,6 @@ impl Writer {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        self.sync()?;
         let file = begin(&*self.disk, self.next)?;
         self.files.push_back(self.next);
         self.file = file;

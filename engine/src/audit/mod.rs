@@ -8,6 +8,8 @@
 //!   the disk, synced within a second or so by [`Engine::tend`], bounded
 //!   (`throttle.rs`), and goes on when the log cannot be written: then it is counted,
 //!   and the count is the first line once it can;
+//! * no lock is held while the disk makes lines durable, but for the moment in which a
+//!   file is begun; who waits for that shares a sync with all others who do;
 //! * no line has a key, a document or a query in it.
 
 mod check;
@@ -18,7 +20,7 @@ mod throttle;
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use platform::{Clock, Disk};
 use proto::Status;
 use proto::doc::DocBuf;
@@ -27,7 +29,7 @@ use serde_json::Value;
 use crate::{Engine, Principal, Refusal};
 pub use check::{AuditReport, verify_audit};
 pub(crate) use deed::Deed;
-use files::Writer;
+use files::{Pending, Writer};
 pub use files::{AuditCut, AuditOptions};
 use line::{Event, Who};
 use throttle::{By, Kind, Throttle, Unsaid};
@@ -39,6 +41,8 @@ const SYNC_AFTER: u64 = 1_000_000_000;
 pub(crate) struct Audit {
     clock: Arc<dyn Clock>,
     inner: Mutex<Inner>,
+    /// A sync has ended.
+    synced: Condvar,
     began: AuditBegin,
 }
 
@@ -55,6 +59,8 @@ pub struct AuditBegin {
 
 struct Inner {
     writer: Writer,
+    /// One is at work.
+    syncing: bool,
     throttle: Throttle,
     /// Events that could not be written and were not told yet; and all there were.
     lost: u64,
@@ -72,8 +78,9 @@ impl Audit {
         options: AuditOptions,
     ) -> std::io::Result<Audit> {
         let (writer, cut) = Writer::open(disk, options)?;
-        let mut inner = Inner {
+        let inner = Inner {
             writer,
+            syncing: false,
             throttle: Throttle::default(),
             lost: 0,
             lost_ever: 0,
@@ -87,19 +94,24 @@ impl Audit {
             more.extend(cut.kept_in.as_deref().map(|file| ("cut_kept_in", Value::from(file))));
         }
         let start = Event { more: &more, ..own("Start") };
-        inner.writer.append(crate::millis(clock.wall_micros()), &start)?;
-        inner.writer.sync()?;
-        let (line, hash) = inner.writer.last();
-        let began = AuditBegin { line, hash: hash.to_string(), cut };
-        Ok(Audit { clock, inner: Mutex::new(inner), began })
+        let began = AuditBegin { line: 0, hash: String::new(), cut: cut.clone() };
+        let (inner, synced) = (Mutex::new(inner), Condvar::new());
+        let mut audit = Audit { clock, inner, synced, began };
+        let (line, hash) = {
+            let mut inner = audit.inner.lock();
+            audit.append(&mut inner, &start)?;
+            audit.sync(&mut inner)?;
+            inner.writer.last()
+        };
+        (audit.began.line, audit.began.hash) = (line, hash.to_string());
+        Ok(audit)
     }
 
     /// Writes a line that is durable when this returns; its number.
     fn record(&self, event: &Event<'_>) -> Result<u64, Refusal> {
         let mut inner = self.inner.lock();
         let written = self.append(&mut inner, event).and_then(|seq| {
-            inner.writer.sync()?;
-            inner.waits_since = None;
+            self.sync(&mut inner)?;
             Ok(seq)
         });
         written.map_err(|error| {
@@ -111,6 +123,26 @@ impl Audit {
             );
             Refusal::new(Status::Io, message)
         })
+    }
+
+    /// Makes all lines durable that are there, with one sync for all who wait for one. The
+    /// lock is not held over it: others write lines meanwhile, which the next sync is for.
+    fn sync(&self, inner: &mut MutexGuard<'_, Inner>) -> std::io::Result<()> {
+        let wanted = inner.writer.writes();
+        while !inner.writer.is_durable(wanted)? {
+            if inner.syncing {
+                self.synced.wait(inner);
+                continue;
+            }
+            (inner.syncing, inner.waits_since) = (true, None);
+            let pending = inner.writer.pending();
+            MutexGuard::unlocked(inner, || {
+                let fell_over = Err(std::io::Error::other("a sync did not end"));
+                let mut syncing = Syncing { audit: self, pending, done: fell_over };
+                syncing.done = syncing.pending.sync();
+            });
+        }
+        Ok(())
     }
 
     /// Writes a line, if there is one for its source, to be synced soon. One that cannot
@@ -127,7 +159,7 @@ impl Audit {
     }
 
     /// Writes a line to be synced soon.
-    fn batch(&self, inner: &mut Inner, event: &Event<'_>, now: u64) {
+    fn batch(&self, inner: &mut MutexGuard<'_, Inner>, event: &Event<'_>, now: u64) {
         match self.append(inner, event) {
             Ok(_) => {
                 inner.waits_since.get_or_insert(now);
@@ -137,20 +169,47 @@ impl Audit {
     }
 
     /// Adds a line, and before it what could not be written before.
-    fn append(&self, inner: &mut Inner, event: &Event<'_>) -> std::io::Result<u64> {
-        let now = crate::millis(self.clock.wall_micros());
-        if inner.lost > 0 {
-            let more = [("events", Value::from(inner.lost))];
-            inner.writer.append(now, &Event { more: &more, ..own("Lost") })?;
-            inner.lost = 0;
+    fn append(
+        &self,
+        inner: &mut MutexGuard<'_, Inner>,
+        event: &Event<'_>,
+    ) -> std::io::Result<u64> {
+        // Taken at once: while a file is full others come here too.
+        let lost = std::mem::take(&mut inner.lost);
+        if lost > 0 {
+            let more = [("events", Value::from(lost))];
+            if let Err(error) = self.line(inner, &Event { more: &more, ..own("Lost") }) {
+                inner.lost += lost;
+                return Err(error);
+            }
         }
-        let seq = inner.writer.append(now, event)?;
+        let seq = self.line(inner, event)?;
         inner.error = None;
         Ok(seq)
     }
 
+    /// Adds a line, to another file if this one is full.
+    fn line(
+        &self,
+        inner: &mut MutexGuard<'_, Inner>,
+        event: &Event<'_>,
+    ) -> std::io::Result<u64> {
+        loop {
+            let now = crate::millis(self.clock.wall_micros());
+            if let Some(seq) = inner.writer.append(now, event)? {
+                return Ok(seq);
+            }
+            self.sync(inner)?;
+        }
+    }
+
     /// How many lines of a source were not written.
-    fn tell_unsaid(&self, inner: &mut Inner, (kind, by, count): Unsaid, now: u64) {
+    fn tell_unsaid(
+        &self,
+        inner: &mut MutexGuard<'_, Inner>,
+        (kind, by, count): Unsaid,
+        now: u64,
+    ) {
         let user = Some(by.name.as_str()).filter(|name| !name.is_empty());
         let mut more = vec![("of_kind", Value::from(kind.name())), ("events", count.into())];
         more.extend(by.service.then(|| ("service", Value::from(true))));
@@ -175,11 +234,29 @@ impl Audit {
             self.tell_unsaid(&mut inner, unsaid, now);
         }
         if inner.waits_since.is_some_and(|since| now.saturating_sub(since) >= SYNC_AFTER) {
-            inner.waits_since = None;
-            if let Err(error) = inner.writer.sync() {
+            if let Err(error) = self.sync(&mut inner) {
+                inner.waits_since = None;
                 inner.error = Some(error.to_string());
             }
         }
+    }
+}
+
+/// A sync at work. Its end is told whatever becomes of it: who waits for it must not wait
+/// for ever, and nobody may take what it was to do for done.
+struct Syncing<'a> {
+    audit: &'a Audit,
+    pending: Pending,
+    done: std::io::Result<()>,
+}
+
+impl Drop for Syncing<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.audit.inner.lock();
+        let done = std::mem::replace(&mut self.done, Ok(()));
+        inner.writer.settle(&self.pending, done);
+        inner.syncing = false;
+        self.audit.synced.notify_all();
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod altered;
 mod audit;
+mod audit_sync;
 mod backup;
 mod cursors;
 mod dispatch;
