@@ -3,6 +3,7 @@
 mod altered;
 mod audit;
 mod audit_sync;
+mod audit_torn;
 mod backup;
 mod cursors;
 mod dispatch;
