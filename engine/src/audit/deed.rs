@@ -27,6 +27,8 @@ pub(crate) struct Deed<'a> {
     /// It is about a user that is not there: what is typed as a name may be a key.
     stranger: bool,
     more: RefCell<Vec<(&'static str, Value)>>,
+    /// What of a change does not fit its first line: a line each.
+    rest: RefCell<Vec<(&'static str, Value)>>,
     begun: Cell<Option<u64>>,
     /// It changes nothing that lasts, and is to be seen.
     shown: Cell<bool>,
@@ -51,6 +53,7 @@ impl Deed<'_> {
             privileged: false,
             stranger: false,
             more: RefCell::default(),
+            rest: RefCell::default(),
             begun: Cell::new(None),
             shown: Cell::new(false),
         }
@@ -79,13 +82,20 @@ impl Deed<'_> {
         self.tell(name, clipped(text));
     }
 
+    /// Tells more of a change, in a line of its own behind the one it begins with.
+    pub(crate) fn tell_besides(&self, name: &'static str, value: Value) {
+        if self.audit.is_some() {
+            self.rest.borrow_mut().push((name, value));
+        }
+    }
+
     /// It changes something now.
     ///
     /// # Errors
     /// The log cannot be written: nothing may be changed.
     pub(crate) fn begin(&self) -> Result<(), Refusal> {
         let Some(audit) = self.audit else { return Ok(()) };
-        let seq = self.event(BEGUN, |event| audit.record(event))?;
+        let seq = self.event(BEGUN, |event| audit.record(event, &self.rest.borrow()))?;
         self.begun.set(Some(seq));
         Ok(())
     }
@@ -104,7 +114,7 @@ impl Deed<'_> {
         self.event(&outcome, |event| match (event.of, event.who) {
             // It is done, and its beginning is on the disk: it is not taken back.
             (Some(_), _) => {
-                if let Err(refusal) = audit.record(event) {
+                if let Err(refusal) = audit.record(event, &[]) {
                     lose(&mut audit.inner.lock(), refusal.message);
                 }
             }

@@ -15,9 +15,10 @@
 //! session  its number                                                         if there is one
 //! address  where they called from                                             if known
 //! object   the store, index (store.index), sequence or user it is about       if there is one
-//! outcome  begun: it follows, and a line of its end after it; done; or the    always
+//! outcome  begun: it follows, and a line of its end after it; besides: more   always
+//!          of what follows, that did not fit its first line; done; or the
 //!          status it was refused with, such as PLK-1503
-//! of       the line in which it had begun                                     in its last line
+//! of       the line in which it had begun                                     in its other lines
 //! ..       what is told of the single event: see where it is made
 //! hash     BLAKE3 of the line up to this field, without the comma before it   always
 //! ```

@@ -37,6 +37,9 @@ use throttle::{By, Kind, Throttle, Unsaid};
 /// Nanoseconds after which lines that wait to be synced are.
 const SYNC_AFTER: u64 = 1_000_000_000;
 
+/// The outcome of a line that tells more of one before it.
+const BESIDES: &str = "besides";
+
 /// The log, open.
 pub(crate) struct Audit {
     clock: Arc<dyn Clock>,
@@ -107,10 +110,15 @@ impl Audit {
         Ok(audit)
     }
 
-    /// Writes a line that is durable when this returns; its number.
-    fn record(&self, event: &Event<'_>) -> Result<u64, Refusal> {
+    /// Writes a line, and one for each of the rest of what it tells, which are durable when
+    /// this returns; the number of the first.
+    fn record(&self, event: &Event<'_>, rest: &[(&'static str, Value)]) -> Result<u64, Refusal> {
         let mut inner = self.inner.lock();
         let written = self.append(&mut inner, event).and_then(|seq| {
+            for piece in rest.chunks(1) {
+                let besides = Event { outcome: BESIDES, of: Some(seq), more: piece, ..*event };
+                self.append(&mut inner, &besides)?;
+            }
             self.sync(&mut inner)?;
             Ok(seq)
         });
@@ -331,7 +339,7 @@ impl Engine {
     pub(crate) fn audit_stop(&self) {
         let Some(audit) = &self.audit else { return };
         audit.drain();
-        if let Err(refusal) = audit.record(&own("Stop")) {
+        if let Err(refusal) = audit.record(&own("Stop"), &[]) {
             lose(&mut audit.inner.lock(), refusal.message);
         }
     }

@@ -12,11 +12,11 @@ use serde_json::{Map, Value as Told};
 
 use crate::audit::Deed;
 use crate::auth::{Action, KeyWish, Principal};
-use crate::catalog::{Catalog, GrantWish, User, UserChange, UserKey};
+use crate::catalog::{Catalog, GrantWish, MAX_STORES, User, UserChange, UserKey};
 use crate::error::shown;
 use crate::{Engine, Refusal, Role};
 
-/// Grants that the audit log names; of more it has the number.
+/// Grants that a line of the audit log names; a change of more has several lines.
 const TOLD_GRANTS: usize = 32;
 
 /// What a request says of a user.
@@ -34,13 +34,20 @@ impl Said<'_> {
             deed.tell("role", role.name());
         }
         if !self.grants.is_empty() {
-            let first = self.grants.iter().take(TOLD_GRANTS);
             let grant = |(store, role): &GrantWish<'_>| {
                 ((*store).to_owned(), Told::from(role.map(Role::name)))
             };
-            deed.tell("grants", Told::Object(first.map(grant).collect::<Map<_, _>>()));
-            if self.grants.len() > TOLD_GRANTS {
+            let told = |grants: &[GrantWish<'_>]| {
+                Told::Object(grants.iter().map(grant).collect::<Map<_, _>>())
+            };
+            let (first, rest) = self.grants.split_at(self.grants.len().min(TOLD_GRANTS));
+            deed.tell("grants", told(first));
+            if !rest.is_empty() {
                 deed.tell("all_grants", self.grants.len());
+            }
+            // Of more than there can be stores none is granted.
+            if self.grants.len() <= MAX_STORES {
+                rest.chunks(TOLD_GRANTS).for_each(|part| deed.tell_besides("grants", told(part)));
             }
         }
         if self.key.is_some() {

@@ -184,6 +184,53 @@ fn the_first_admin_log_ins_refusals_and_lockouts_are_told_and_nothing_secret_is(
 }
 
 #[test]
+fn a_change_of_many_grants_tells_them_all() {
+    let disk = SimDisk::new(1);
+    let engine = open_on(disk.clone(), small(9));
+    user(&engine, "ann", "none");
+    // As many as there can be, of names as long as they can be.
+    let stores: Vec<String> = (0..256).map(|n| format!("s{n:063}")).collect();
+    for store in &stores {
+        done(&engine, create(store));
+    }
+    for (count, extra) in [(32, 0), (33, 1), (256, 7)] {
+        let before = lines(&disk).len();
+        let role = ["none", "read_only", "read_write"];
+        let grants: Vec<String> = (0..count)
+            .map(|n| format!(r#""{}": "{}""#, stores[n], role[n % 3]))
+            .collect();
+        let change = doc(&format!(r#"{{"grants": {{{}}}}}"#, grants.join(", ")));
+        done(&engine, Request::AlterUser { user: "ann", change: &change });
+        let lines = lines(&disk).split_off(before);
+        assert_eq!(lines.len(), 2 + extra, "{count}");
+        let (first, rest) = (&lines[0], &lines[1..1 + extra]);
+        assert_eq!(first["all_grants"], if extra > 0 { count.into() } else { Value::Null });
+        let mut told = serde_json::Map::new();
+        for line in lines[..1 + extra].iter() {
+            told.extend(line["grants"].as_object().unwrap().clone());
+        }
+        assert_eq!(told.len(), count);
+        for (n, store) in stores[..count].iter().enumerate() {
+            assert_eq!(told[store], role[n % 3]);
+        }
+        for line in rest {
+            assert_eq!((&line["what"], &line["object"]), (&"AlterUser".into(), &"ann".into()));
+            assert_eq!((&line["outcome"], &line["of"]), (&"besides".into(), &first["seq"]));
+        }
+        assert_eq!(lines[1 + extra]["of"], first["seq"]);
+    }
+    whole(&disk);
+    // One that is refused says so in one line.
+    let before = lines(&disk).len();
+    let grants: Vec<String> = (0..99).map(|n| format!(r#""x{n}": "none""#)).collect();
+    let change = doc(&format!(r#"{{"grants": {{{}}}}}"#, grants.join(", ")));
+    let alter = Request::AlterUser { user: "ann", change: &change };
+    refused(&engine, alter, Status::UnknownStore, &[]);
+    let lines = lines(&disk).split_off(before);
+    assert_eq!((lines.len(), &lines[0]["all_grants"]), (1, &99.into()));
+}
+
+#[test]
 fn who_ends_a_query_of_another_is_told_and_ones_own_is_nobodys_business() {
     let disk = SimDisk::new(1);
     let engine = open_on(disk.clone(), audited());
