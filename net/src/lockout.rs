@@ -1,9 +1,10 @@
 //! Who has failed to authenticate too often, and for how long it must wait.
 //!
 //! What must stay true: what is locked is an address, never an account, so a
-//! stranger can lock out nobody but those who share its address; an account that is
-//! guessed at from many addresses is guarded (`accounts.rs`), which slows strangers
-//! and nobody else. A success forgives only the failures of the same user: who owns
+//! stranger can lock out nobody but those who share its address; and of those nobody
+//! from an account they have logged in to from there: that they may try one at a time,
+//! with pauses. An account that is guessed at from many addresses is guarded
+//! (`accounts.rs`), which slows strangers and nobody else. A success forgives only the failures of the same user: who owns
 //! one account cannot use it to guess at another for ever. The tables are bounded.
 //! No clock in here: `now` is given.
 
@@ -12,7 +13,7 @@ mod accounts;
 use accounts::Accounts;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 /// Addresses remembered at most. Beyond, the one that matters least is forgotten.
@@ -79,9 +80,11 @@ pub(crate) struct Lockout {
     accounts: Accounts,
 }
 
-/// Addresses that one party commonly holds together count as one: an IPv6 /64.
+/// Addresses that one party commonly holds together count as one: an IPv6 /64, and all
+/// of the server's own machine.
 pub(crate) fn party(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
+        here if here.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
     }
@@ -101,17 +104,22 @@ impl Lockout {
     /// What somebody at `address` must wait for before it may try to be `user`.
     pub(crate) fn locked(&self, address: IpAddr, user: &str, now: Instant) -> Option<Lock> {
         if let Some(left) = self.address_locked(address, now) {
-            return Some(Lock::Address(left));
+            let turn = self.accounts.waits_locked(hash(user), party(address), now);
+            let wait = turn.map_or(left, |turn| turn.min(left));
+            return Some(Lock::Address(wait)).filter(|_| !wait.is_zero());
         }
         self.accounts.waits(hash(user), party(address), now).map(Lock::Account)
     }
 
     /// As [`Lockout::locked`]; without a lock, this is one of the attempts that a
-    /// guarded account lets strangers have.
+    /// guarded account lets strangers have, or a locked address those who are known.
     pub(crate) fn enter(&mut self, address: IpAddr, user: &str, now: Instant) -> Option<Lock> {
         let lock = self.locked(address, user, now);
         if lock.is_none() {
-            self.accounts.entered(hash(user), party(address), now);
+            match self.address_locked(address, now) {
+                Some(_) => self.accounts.entered_locked(hash(user), party(address), now),
+                None => self.accounts.entered(hash(user), party(address), now),
+            }
         }
         lock
     }
@@ -123,8 +131,19 @@ impl Lockout {
 
     /// Somebody at `address` failed to be `user`.
     pub(crate) fn failed(&mut self, address: IpAddr, user: &str, now: Instant) -> Failure {
+        // A lock that lets some have turns is not made longer by them: a pause has paid.
+        if self.address_locked(address, now).is_some()
+            && self.accounts.failed_locked(hash(user), party(address), now)
+        {
+            return Failure::default();
+        }
+        let address_locked = self.address_failed(address, user, now);
+        if address_locked.is_some() {
+            // That was the first of the turns.
+            self.accounts.entered_locked(hash(user), party(address), now);
+        }
         Failure {
-            address_locked: self.address_failed(address, user, now),
+            address_locked,
             account_guarded: self.accounts.failed(hash(user), party(address), now),
         }
     }
@@ -194,8 +213,8 @@ impl Lockout {
 mod tests {
     use super::*;
 
-    const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-    const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+    const A: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    const B: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn table() -> (Lockout, Instant) {
@@ -285,6 +304,82 @@ mod tests {
         let third = table.failed(stranger(0), "admin", now);
         assert_eq!(third, Failure { address_locked: Some(MINUTE), account_guarded: false });
         assert_eq!(table.locked(stranger(0), "admin", now), Some(Lock::Address(MINUTE)));
+    }
+
+    #[test]
+    fn who_has_logged_in_from_a_locked_address_takes_turns_there() {
+        let (mut table, start) = table();
+        table.succeeded(A, "ann", start);
+        // A neighbour behind the same address guesses at the very account, and locks it.
+        let mut now = start + Duration::from_secs(7);
+        for _ in 0..3 {
+            assert_eq!(table.enter(A, "ann", now), None);
+            table.failed(A, "ann", now);
+        }
+        assert_eq!(table.address_locked(A, now), Some(MINUTE));
+        let second = Duration::from_secs(1);
+        assert_eq!(table.enter(A, "ann", now), Some(Lock::Address(second)));
+        now += second;
+        // The owner comes in, again and again; nobody else does, nor they elsewhere.
+        for _ in 0..3 {
+            assert_eq!(table.enter(A, "ann", now), None);
+            table.succeeded(A, "ann", now);
+        }
+        for other in ["bob", "admin"] {
+            assert_eq!(table.enter(A, other, now), Some(Lock::Address(MINUTE - second)));
+        }
+        assert_eq!(table.enter(B, "ann", now), None, "another address");
+        // Guesses are one at a time, with a pause that grows, and do not lengthen the lock.
+        let mut pauses = Vec::new();
+        while table.address_locked(A, now).is_some() {
+            assert_eq!(table.enter(A, "ann", now), None);
+            let at_once = table.enter(A, "ann", now);
+            assert!(matches!(at_once, Some(Lock::Address(_))), "one at a time: {at_once:?}");
+            assert_eq!(table.failed(A, "ann", now), Failure::default());
+            let Some(Lock::Address(pause)) = table.locked(A, "ann", now) else { panic!() };
+            pauses.push(pause.as_secs());
+            now += pause;
+        }
+        assert_eq!(pauses, [2, 4, 8, 16, 29], "the last is what is left of the lock");
+        // The next lock goes on with them, and a quiet time ends them.
+        fail(&mut table, 3, now);
+        let Some(Lock::Address(pause)) = table.locked(A, "ann", now) else { panic!() };
+        assert_eq!(pause.as_secs(), 3, "what is left of the last pause");
+        now += 10 * MINUTE;
+        fail(&mut table, 3, now);
+        assert_eq!(table.enter(A, "ann", now), None);
+        table.failed(A, "ann", now);
+        let Some(Lock::Address(pause)) = table.locked(A, "ann", now) else { panic!() };
+        assert_eq!(pause.as_secs(), 2, "as new");
+    }
+
+    #[test]
+    fn the_servers_own_machine_takes_turns_at_all_accounts_together() {
+        let (mut table, now) = table();
+        let here = ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.2"];
+        let here = here.map(|address| address.parse::<IpAddr>().unwrap());
+        for address in &here[..3] {
+            table.failed(*address, "admin", now);
+        }
+        assert!(table.address_locked(here[3], now).is_some(), "it is one party");
+        let second = Duration::from_secs(1);
+        assert_eq!(table.enter(here[0], "ann", now), Some(Lock::Address(second)));
+        let now = now + second;
+        assert_eq!(table.enter(here[0], "admin", now), None);
+        for (address, user) in [(here[1], "admin"), (here[2], "ann"), (here[3], "bob")] {
+            let wait = Some(Lock::Address(second));
+            assert_eq!(table.enter(address, user, now), wait, "that turn is taken");
+        }
+        // Who has come in from here has turns that no flood of names takes.
+        table.succeeded(here[0], "admin", now);
+        for n in 0..100 {
+            let user = format!("u{n}");
+            if table.enter(here[1], &user, now + MINUTE / 2).is_none() {
+                table.failed(here[1], &user, now + MINUTE / 2);
+            }
+        }
+        assert!(table.enter(here[1], "ann", now + MINUTE / 2).is_some());
+        assert_eq!(table.enter(here[1], "admin", now + MINUTE / 2), None);
     }
 
     #[test]

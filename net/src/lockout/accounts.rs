@@ -5,9 +5,11 @@
 //! at a time, with a pause that grows, but only up to [`LONGEST_PAUSE`], so that there
 //! is always a next one. No stranger is an address that has logged in to the account
 //! lately, nor the server's own machine: they enter as ever, take no stranger's turn,
-//! and their failures count for their address alone. Nothing an attempt comes to says
-//! whether the account exists. Both tables are bounded; what is dropped from them first
-//! is what guards least. The argument stands in docs/decisions/0042-tls.md.
+//! and their failures count for their address alone. Where that address is locked, they
+//! take turns of their own, in the same way, so that a neighbour behind the same address
+//! does not shut the owner out. Nothing an attempt comes to says whether the account
+//! exists. Both tables are bounded; what is dropped from them first is what guards least.
+//! The argument stands in docs/decisions/0042-tls.md.
 
 use super::LockoutOptions;
 use std::collections::BTreeMap;
@@ -27,20 +29,57 @@ const LATELY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Parties that an account knows at most: the latest.
 const KNOWN: usize = 16;
 
+/// Attempts, one at a time, with a pause that grows.
 #[derive(Debug)]
-struct Guard {
+struct Turns {
     pause: Duration,
-    /// When strangers may try again.
+    /// When the next one is.
     next: Instant,
+}
+
+impl Turns {
+    /// The first one is at `next`.
+    fn from(next: Instant) -> Turns {
+        Turns { pause: FIRST_PAUSE, next }
+    }
+
+    fn waits(&self, now: Instant) -> Option<Duration> {
+        self.next.checked_duration_since(now).filter(|left| !left.is_zero())
+    }
+
+    fn take(&mut self, now: Instant) {
+        self.next = now + self.pause;
+    }
+
+    fn failed(&mut self, multiplier: u32, now: Instant) {
+        self.pause = self.pause.saturating_mul(multiplier).min(LONGEST_PAUSE);
+        self.next = self.next.max(now + self.pause);
+    }
+}
+
+/// A party that has logged in to an account.
+#[derive(Debug)]
+struct Known {
+    /// When it did last.
+    at: Instant,
+    /// What it has of turns, its address being locked.
+    turns: Option<Turns>,
 }
 
 #[derive(Debug)]
 struct Account {
     /// Of strangers, with no quiet time in between.
     failures: u32,
-    guard: Option<Guard>,
+    /// Of strangers: it is guarded.
+    guard: Option<Turns>,
     /// The end of the quiet time that makes it as new.
     forget_at: Instant,
+}
+
+impl Known {
+    fn is_lately(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) < LATELY
+    }
 }
 
 /// See the top of the file. Accounts are hashes of their users' names.
@@ -50,8 +89,11 @@ pub(super) struct Accounts {
     quiet: Duration,
     multiplier: u32,
     accounts: BTreeMap<u64, Account>,
-    /// When a party last logged in to an account.
-    known: BTreeMap<(u64, IpAddr), Instant>,
+    /// Those who have logged in.
+    known: BTreeMap<(u64, IpAddr), Known>,
+    /// The turns of the server's own machine at accounts it has not logged in to, all
+    /// together.
+    here: Option<Turns>,
 }
 
 impl Accounts {
@@ -63,24 +105,61 @@ impl Accounts {
             multiplier: options.lockout_multiplier.max(1),
             accounts: BTreeMap::new(),
             known: BTreeMap::new(),
+            here: None,
         }
     }
 
     fn is_stranger(&self, user: u64, party: IpAddr, now: Instant) -> bool {
-        // A /64 around ::1 is nobody else's.
-        let here = party.is_loopback() || party == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        let lately = |at: &Instant| now.saturating_duration_since(*at) < LATELY;
-        !here && !self.known.get(&(user, party)).is_some_and(lately)
+        let known = self.known.get(&(user, party)).is_some_and(|known| known.is_lately(now));
+        !known && !party.is_loopback()
     }
 
-    fn guard(&self, user: u64, now: Instant) -> Option<&Guard> {
+    /// How long `party`, whose address is locked, must wait for its turn at `user`; `None`:
+    /// it has no turns there, and waits for the end of the lock.
+    pub(super) fn waits_locked(&self, user: u64, party: IpAddr, now: Instant) -> Option<Duration> {
+        if self.is_stranger(user, party, now) {
+            return None;
+        }
+        let known = self.known.get(&(user, party)).filter(|known| known.is_lately(now));
+        let turns = known.map_or(self.here.as_ref(), |known| known.turns.as_ref());
+        Some(turns.and_then(|turns| turns.waits(now)).unwrap_or_default())
+    }
+
+    /// The turns of `party` at `user`, its address being locked; `None`: it has none.
+    fn turns(&mut self, user: u64, party: IpAddr, now: Instant) -> Option<&mut Turns> {
+        if self.is_stranger(user, party, now) {
+            return None;
+        }
+        let known = self.known.get_mut(&(user, party)).filter(|known| known.is_lately(now));
+        let turns = known.map_or(&mut self.here, |known| &mut known.turns);
+        // A quiet time makes them as new.
+        turns.take_if(|turns| turns.next + self.quiet <= now);
+        Some(turns.get_or_insert_with(|| Turns::from(now)))
+    }
+
+    /// `party`, whose address is locked, tries to be `user`: the next must wait.
+    pub(super) fn entered_locked(&mut self, user: u64, party: IpAddr, now: Instant) {
+        if let Some(turns) = self.turns(user, party, now) {
+            turns.take(now);
+        }
+    }
+
+    /// `party`, whose address is locked, failed to be `user`. Says whether it had a turn:
+    /// then the lock has nothing to do with it.
+    pub(super) fn failed_locked(&mut self, user: u64, party: IpAddr, now: Instant) -> bool {
+        let multiplier = self.multiplier;
+        let turns = self.turns(user, party, now);
+        turns.map(|turns| turns.failed(multiplier, now)).is_some()
+    }
+
+    fn guard(&self, user: u64, now: Instant) -> Option<&Turns> {
         self.accounts.get(&user).filter(|account| account.forget_at > now)?.guard.as_ref()
     }
 
     /// How long `party` must wait before it may try to be `user`.
     pub(super) fn waits(&self, user: u64, party: IpAddr, now: Instant) -> Option<Duration> {
         let guard = self.guard(user, now).filter(|_| self.is_stranger(user, party, now))?;
-        guard.next.checked_duration_since(now).filter(|left| !left.is_zero())
+        guard.waits(now)
     }
 
     /// `party` tries to be `user`: if it is a stranger, the next must wait.
@@ -89,7 +168,7 @@ impl Accounts {
             && self.is_stranger(user, party, now)
             && let Some(guard) = self.accounts.get_mut(&user).and_then(|a| a.guard.as_mut())
         {
-            guard.next = now + guard.pause;
+            guard.take(now);
         }
     }
 
@@ -107,26 +186,30 @@ impl Accounts {
         account.forget_at = forget_at;
         match &mut account.guard {
             Some(guard) => {
-                guard.pause = guard.pause.saturating_mul(self.multiplier).min(LONGEST_PAUSE);
-                guard.next = guard.next.max(now + guard.pause);
+                guard.failed(self.multiplier, now);
                 false
             }
             None if account.failures < self.limit => false,
             None => {
-                account.guard = Some(Guard { pause: FIRST_PAUSE, next: now + FIRST_PAUSE });
+                account.guard = Some(Turns::from(now + FIRST_PAUSE));
                 true
             }
         }
     }
 
     /// `party` logged in as `user`. It is known from now on; the guard stays, since
-    /// those who guess have not gone.
+    /// those who guess have not gone. Its own turn it gets back, so that many sessions of
+    /// an owner whose address is locked are not a pause apart.
     pub(super) fn succeeded(&mut self, user: u64, party: IpAddr, now: Instant) {
-        self.known.insert((user, party), now);
+        let known = self.known.entry((user, party)).or_insert(Known { at: now, turns: None });
+        known.at = now;
+        if let Some(turns) = &mut known.turns {
+            turns.next = now;
+        }
         let first = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let last = IpAddr::V6(Ipv6Addr::from(u128::MAX));
         let of_user = self.known.range((user, first)..=(user, last));
-        let oldest = |(key, at): (&(u64, IpAddr), &Instant)| (*at, *key);
+        let oldest = |(key, known): (&(u64, IpAddr), &Known)| (known.at, *key);
         if of_user.clone().count() > KNOWN
             && let Some((_, key)) = of_user.map(oldest).min()
         {

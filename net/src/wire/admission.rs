@@ -2,7 +2,8 @@
 //!
 //! What must stay true: nothing but one Auth packet of at most 4 KiB is read and
 //! acted upon; who is locked out never costs a key check, and each check that a
-//! guarded account lets strangers have is taken before it is made; key checks in
+//! guarded account lets strangers have, or a locked address those who are known, is
+//! taken before it is made; key checks in
 //! flight are bounded even when their connections have gone.
 
 use super::session::{linger, receive, send};

@@ -489,16 +489,24 @@ async fn addresses_not_allowed_hear_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_failures_lock_the_address_without_checking_further_keys() {
-    let lockout = LockoutOptions { max_failed_attempts: 3, ..LockoutOptions::default() };
+    let lockout = LockoutOptions {
+        max_failed_attempts: 3,
+        lockout_multiplier: 1000,
+        ..LockoutOptions::default()
+    };
     let house = plain(WireOptions { lockout, ..options() }).await;
     let mut before = house.client().await;
     for _ in 0..3 {
         let error = house.connect("wrong").await.unwrap_err();
         assert!(matches!(error, ClientError::Refused { status: Status::BadCredentials, .. }));
     }
+    // The server's own machine has a turn a second later, and not another one for a minute.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let error = house.connect("wrong").await.unwrap_err();
+    assert!(matches!(error, ClientError::Refused { status: Status::BadCredentials, .. }));
     let error = house.connect(KEY).await.unwrap_err();
     assert!(matches!(error, ClientError::Refused { status: Status::LockedOut, .. }), "{error}");
-    assert_eq!(house.echo.authenticated.load(Ordering::SeqCst), 4, "1 right, 3 wrong");
+    assert_eq!(house.echo.authenticated.load(Ordering::SeqCst), 5, "1 right, 3 wrong, a turn");
     assert_eq!(count(&query(&mut before, "number 1").await), 1, "sessions live on");
 }
 

@@ -615,11 +615,14 @@ class WrongKeys(unittest.TestCase):
         server = Server()
         self.addCleanup(server.close)
         statuses = []
-        for _ in range(6):
+        for _ in range(9):
             with server.client(key="not the key at all") as client, self.assertRaises(DeniedError) as caught:
                 client.ping()
             statuses.append(caught.exception.status)
-        self.assertEqual(statuses, [1502] * 5 + [1504])
+        self.assertEqual(statuses[:5], [1502] * 5)
+        # The server's own machine has turns behind the lock, further and further apart.
+        self.assertIn(1504, statuses[5:])
+        self.assertEqual(set(statuses), {1502, 1504})
 
     def test_without_tls(self) -> None:
         server = PlainServer("tls:\n  enabled: false\n")

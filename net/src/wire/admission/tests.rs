@@ -111,6 +111,27 @@ async fn many_addresses_at_one_account_are_slowed_and_its_owner_is_not() {
     assert_eq!(*shared.handler.said.lock().unwrap(), ["ann by 192.0.2.11"]);
 }
 
+#[tokio::test]
+async fn a_neighbour_behind_the_same_address_does_not_shut_the_owner_out() {
+    let shared = shared();
+    assert_eq!(attempt(&shared, "ann", "right", peer(1)).await, Status::Ok);
+    for _ in 0..3 {
+        assert_eq!(attempt(&shared, "bob", "wrong", peer(1)).await, Status::BadCredentials);
+    }
+    assert_eq!(attempt(&shared, "bob", "right", peer(1)).await, Status::LockedOut);
+    // As often as they like.
+    for _ in 0..5 {
+        assert_eq!(attempt(&shared, "ann", "right", peer(1)).await, Status::Ok);
+    }
+    // However slow this machine is: guesses at them are ten seconds apart, then a minute.
+    let checked = shared.handler.checked();
+    for _ in 0..40 {
+        attempt(&shared, "ann", "wrong", peer(1)).await;
+    }
+    assert!(shared.handler.checked() <= checked + 2, "40 guesses");
+    assert_eq!(*shared.handler.said.lock().unwrap(), ["192.0.2.1 as bob: 900 s"], "once");
+}
+
 #[test]
 fn a_party_has_its_share_of_places_and_gives_them_back() {
     let table = Mutex::new(BTreeMap::new());
