@@ -223,7 +223,7 @@ impl Engine {
                 self.drop_user(deed, who, user, if_exists)?;
                 reply.empty();
             }
-            Request::ListUsers => self.list_users(reply)?,
+            Request::ListUsers { after } => self.list_users(after, reply),
             Request::DescribeStore { store } => {
                 self.describe_store(who.wants(Action::Read, store), reply)?
             }

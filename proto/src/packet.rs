@@ -212,7 +212,7 @@ opcodes! {
     30 CreateUser  "Makes a user.";
     31 AlterUser   "Gives a user another role, grants or key; everybody may give themselves another key.";
     32 DropUser    "Removes a user; their sessions end.";
-    33 ListUsers   "The users, a row each; of their keys nothing.";
+    33 ListUsers   "The users, a row each, page by page; of their keys the names, not the keys.";
     34 DescribeStore "One store whole, with its schema, as one document.";
     35 AlterSequence "Renames a sequence, or lets it go on from a higher number.";
     36 FormatQuery "Writes PQL in its canonical form; runs nothing.";

@@ -1,7 +1,8 @@
 //! Requests: what each operation carries, in the order it is written.
 //!
 //! ```text
-//! Ping Stats List Flush ListSequences RunningQueries ListUsers   (nothing)
+//! Ping Stats List Flush ListSequences RunningQueries   (nothing)
+//! ListUsers    (nothing), or after:str16
 //! Auth         user:str16  key:str16
 //! CreateStore  store:str16  if_not_exists:u8
 //! DropStore    store:str16  if_exists:u8
@@ -90,7 +91,7 @@ pub enum Request<'a> {
     CreateUser { user: &'a str, if_not_exists: bool, definition: &'a [u8] },
     AlterUser { user: &'a str, change: &'a [u8] },
     DropUser { user: &'a str, if_exists: bool },
-    ListUsers,
+    ListUsers { after: Option<&'a str> },
     DescribeStore { store: &'a str },
     AlterSequence { sequence: &'a str, change: &'a [u8] },
     FormatQuery { text: &'a str },
@@ -134,7 +135,7 @@ impl<'a> Request<'a> {
             Request::CreateUser { .. } => Opcode::CreateUser,
             Request::AlterUser { .. } => Opcode::AlterUser,
             Request::DropUser { .. } => Opcode::DropUser,
-            Request::ListUsers => Opcode::ListUsers,
+            Request::ListUsers { .. } => Opcode::ListUsers,
             Request::DescribeStore { .. } => Opcode::DescribeStore,
             Request::AlterSequence { .. } => Opcode::AlterSequence,
             Request::FormatQuery { .. } => Opcode::FormatQuery,
@@ -167,7 +168,7 @@ impl<'a> Request<'a> {
             Request::Flush | Request::Backup { .. } => None,
             Request::CreateSequence { .. } | Request::DropSequence { .. } => None,
             Request::AlterSequence { .. } | Request::NextNumbers { .. } => None,
-            Request::ListSequences | Request::ListUsers => None,
+            Request::ListSequences | Request::ListUsers { .. } => None,
             Request::CreateUser { .. } | Request::AlterUser { .. } => None,
             Request::DropUser { .. } | Request::CreateKey { .. } => None,
             Request::RevokeKey { .. } => None,
@@ -312,7 +313,12 @@ impl<'a> Request<'a> {
             Opcode::DropUser => {
                 Request::DropUser { user: body.str16("user")?, if_exists: body.flag("if_exists")? }
             }
-            Opcode::ListUsers => Request::ListUsers,
+            Opcode::ListUsers => Request::ListUsers {
+                after: match body.remaining() {
+                    0 => None,
+                    _ => Some(body.str16("user to go on behind")?),
+                },
+            },
             Opcode::DescribeStore => Request::DescribeStore { store: body.str16("store name")? },
             Opcode::AlterSequence => Request::AlterSequence {
                 sequence: body.str16("sequence name")?,
@@ -355,7 +361,8 @@ impl<'a> Request<'a> {
     fn encode_body(&self, out: &mut Vec<u8>) {
         match *self {
             Request::Ping | Request::Stats | Request::List | Request::Flush => {}
-            Request::ListSequences | Request::RunningQueries | Request::ListUsers => {}
+            Request::ListSequences | Request::RunningQueries => {}
+            Request::ListUsers { after } => after.into_iter().for_each(|user| out.put_str16(user)),
             Request::CreateIndex { store, if_not_exists, definition }
             | Request::CreateUser { user: store, if_not_exists, definition } => {
                 out.put_str16(store);

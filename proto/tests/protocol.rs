@@ -175,7 +175,8 @@ fn golden() -> Golden {
     });
     g.ask("alter-user", 35, Request::AlterUser { user, change: &change });
     g.ask("drop-user", 36, Request::DropUser { user, if_exists: true });
-    g.ask("list-users", 37, Request::ListUsers);
+    g.ask("list-users", 37, Request::ListUsers { after: None });
+    g.ask("list-users-on", 44, Request::ListUsers { after: Some(user) });
     g.ask("stats", 38, Request::Stats);
     g.ask("flush", 39, Request::Flush);
     g.ask("backup", 40, Request::Backup { begin: true, full: false });

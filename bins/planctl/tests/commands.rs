@@ -68,6 +68,16 @@ fn stores_are_made_listed_and_dropped() {
 }
 
 #[test]
+fn users_are_listed_however_many_replies_that_takes() {
+    let service = Service::start();
+    let all: String = ["ann", "bob", "cid", "dan", "eve"]
+        .iter()
+        .map(|name| format!("{{\"name\":\"{name}\"}}\n"))
+        .collect();
+    assert_eq!(service.run(&["user", "list", "--json"]).ok(), all);
+}
+
+#[test]
 fn figures_and_pings() {
     let service = Service::start();
     assert_eq!(service.run(&["stats"]).ok(), "lsn        7\nwal.bytes  4096\n");

@@ -6,6 +6,8 @@
 //! with it. So the caller is asked about once more in the change itself: hashing a key
 //! takes long, and who was shut out meanwhile must not undo that.
 
+use std::ops::Bound;
+
 use proto::doc::{Doc, DocBuf, Value};
 use proto::{Key, ReplyWriter, Status};
 use serde_json::{Map, Value as Told};
@@ -169,17 +171,21 @@ impl Engine {
     }
 
     /// Answers with a row `{name, role, created_at, grants?: {store: role}, keys: [{name,
-    /// created_at, expires?, id?}]}` for each user.
-    pub(crate) fn list_users(&self, reply: ReplyWriter<'_>) -> Result<(), Refusal> {
+    /// created_at, expires?, id?}]}` for each user behind that name, as many as fit the
+    /// reply: the largest there can be fits every one.
+    pub(crate) fn list_users(&self, after: Option<&str>, reply: ReplyWriter<'_>) {
         let catalog = self.catalogs.read();
         let mut rows = reply.rows(false);
-        for (name, user) in &catalog.users {
+        let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for (name, user) in catalog.users.range::<str, _>((behind, Bound::Unbounded)) {
             let doc = described(name, user, &catalog);
-            super::list::fits(&rows, &doc, &self.limits)?;
+            if rows.bytes() + doc.len() > self.limits.max_message_size {
+                // Behind which one is said by the last row: a name is no key.
+                return rows.finish(Some(Key::MIN));
+            }
             rows.push(Key::MIN, &doc);
         }
         rows.finish(None);
-        Ok(())
     }
 }
 

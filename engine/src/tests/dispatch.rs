@@ -101,7 +101,7 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         Request::CreateUser { user: "ann", if_not_exists: true, definition: user },
         Request::AlterUser { user: "bob", change: user },
         Request::DropUser { user: "ann", if_exists: true },
-        Request::ListUsers,
+        Request::ListUsers { after: None },
         Request::DescribeStore { store },
         Request::AlterSequence { sequence: "q", change: sequence },
         Request::FormatQuery { text: "s" },

@@ -44,7 +44,7 @@ fn rights(engine: &Engine, who: &Principal, store: &str) -> (bool, bool) {
 
 /// The grants as the list of users has them.
 fn listed(engine: &Engine, user: &str) -> Option<String> {
-    let Said::Rows(rows, None) = done(engine, Request::ListUsers) else { panic!() };
+    let Said::Rows(rows, None) = done(engine, Request::ListUsers { after: None }) else { panic!() };
     let row = rows.iter().find(|row| row.starts_with(&format!(r#"{{"name":"{user}""#))).unwrap();
     let (_, rest) = row.split_once(r#""grants":"#)?;
     Some(rest.split_inclusive('}').next().unwrap().to_owned())

@@ -1,17 +1,21 @@
 //! Each limit, at its edge: the last that is taken, the first that is refused.
 
 use platform::sim::SimDisk;
+use proto::doc::Doc;
 use proto::request::BatchBuf;
 use proto::{Key, Reply, Request, Status};
 
 use super::kit::*;
-use crate::{Limits, Options};
+use crate::{Limits, Options, Role};
+
+/// Bytes of the smallest message there can be.
+const MESSAGE: usize = 64 << 10;
 
 /// 64 KiB messages, 20,000-byte documents, batches of 3.
 fn small() -> Limits {
     Limits {
         max_batch_size: 3,
-        max_message_size: 64 << 10,
+        max_message_size: MESSAGE,
         max_document_size: 20_000,
         query_memory: 1 << 20,
         query_spill: 0,
@@ -217,4 +221,65 @@ fn an_error_is_short_however_long_what_it_names() {
     let Said::Refused(Status::BadDocument, message) = ask(&engine, request) else { panic!() };
     assert!(message.starts_with("field \"nnn"), "{}", &message[..80]);
     assert!(message.len() <= 4096);
+}
+
+/// A user at every bound: of the longest name, with grants in as many stores as can be, of
+/// names as long, and eight keys.
+#[test]
+fn the_largest_user_there_can_be_fits_the_smallest_message() {
+    let engine = open_with(small());
+    let name = "u".repeat(64);
+    put_user(&engine, &name, Role::ReadOnly);
+    let mut grants = Vec::new();
+    for n in 0..256 {
+        let store = format!("s{n:063}");
+        done(&engine, create(&store));
+        grants.push(format!(r#""{store}": "read_write""#));
+    }
+    let change = doc(&format!(r#"{{"grants": {{{}}}}}"#, grants.join(", ")));
+    done(&engine, Request::AlterUser { user: &name, change: &change });
+    for n in 0..7 {
+        let key = format!(r#"{{"name": "k{n:063}", "expires": {{"$date": "2050-01-01T00:00:00Z"}}}}"#);
+        done(&engine, Request::CreateKey { user: &name, definition: &doc(&key) });
+    }
+    let Said::Rows(rows, None) = done(&engine, Request::ListUsers { after: None }) else { panic!() };
+    assert_eq!((rows.len(), rows[0].matches("created_at").count()), (1, 9));
+    assert_eq!(rows[0].matches("read_write").count(), 256);
+}
+
+#[test]
+fn users_that_do_not_fit_a_message_are_listed_page_by_page() {
+    let engine = open_with(small());
+    let mut names: Vec<String> = (0..1500).map(|n| format!("u{}", n * 7919 % 1500)).collect();
+    for name in &names {
+        put_user(&engine, name, Role::None);
+    }
+    names.sort_unstable();
+    let (mut listed, mut pages, mut after) = (Vec::new(), 0, None::<String>);
+    loop {
+        let mut out = Vec::new();
+        let list = Request::ListUsers { after: after.as_deref() };
+        engine.dispatch(&admin(), 1, list, &mut out);
+        assert!(out.len() <= MESSAGE, "{}", out.len());
+        let Reply::Rows(rows) = Reply::decode(&out).unwrap().1 else { panic!() };
+        listed.extend(rows.iter().map(|(_, row)| {
+            Doc::trusted(row).get("name").unwrap().as_str().unwrap().to_owned()
+        }));
+        pages += 1;
+        match rows.next {
+            None => break,
+            Some(next) => {
+                assert_eq!(next, Key::MIN, "a name is no key");
+                assert!(MESSAGE - out.len() < 200, "{} bytes were left", MESSAGE - out.len());
+            }
+        }
+        // One that is gone meanwhile is no place to get lost at.
+        after = listed.last().cloned();
+        let user = after.as_deref().unwrap();
+        done(&engine, Request::DropUser { user, if_exists: false });
+    }
+    assert!(pages > 2, "{pages}");
+    assert_eq!(listed, names);
+    let behind = Request::ListUsers { after: Some("zzz") };
+    assert_eq!(done(&engine, behind), Said::Rows(vec![], None));
 }

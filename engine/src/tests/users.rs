@@ -34,7 +34,7 @@ fn drop_user(user: &str) -> Request<'_> {
 }
 
 fn users(engine: &Engine) -> Vec<String> {
-    match done(engine, Request::ListUsers) {
+    match done(engine, Request::ListUsers { after: None }) {
         Said::Rows(rows, None) => rows,
         other => panic!("{other:?}"),
     }

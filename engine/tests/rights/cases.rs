@@ -176,7 +176,7 @@ fn without_store() -> Vec<(&'static str, Vec<u8>)> {
         ("---y----", Request::AlterUser { user: other, change: &grants }),
         ("---y----", Request::CreateKey { user: other, definition: &key }),
         ("---y----", Request::RevokeKey { user: other, key: "ci", if_exists: true }),
-        ("---y----", Request::ListUsers),
+        ("---y----", Request::ListUsers { after: None }),
         ("---y----", Request::DropUser { user: other, if_exists: true }),
         // Of a user that has the caller's name. A service has no key, whatever its name.
         ("yyyyyyy-", Request::CreateKey { user: "CALLER", definition: &key }),

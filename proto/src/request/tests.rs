@@ -40,7 +40,8 @@ fn every_request(batch: &BatchBuf) -> Vec<Request<'_>> {
         Request::CreateUser { user: "ann", if_not_exists: true, definition: DOC },
         Request::AlterUser { user: "ann", change: DOC },
         Request::DropUser { user: "ann", if_exists: true },
-        Request::ListUsers,
+        Request::ListUsers { after: None },
+        Request::ListUsers { after: Some("u") },
         Request::DescribeStore { store },
         Request::AlterSequence { sequence: "n", change: DOC },
         Request::FormatQuery { text: "flights.count( )" },
@@ -137,7 +138,8 @@ fn requests_about_users_and_what_came_with_them_are_these_bytes() {
     let alter = Request::AlterUser { user: "u", change: DOC };
     assert_eq!(body(alter), [&[1, 0, b'u'][..], DOC].concat());
     assert_eq!(body(Request::DropUser { user: "u", if_exists: true }), [1, 0, b'u', 1]);
-    assert!(body(Request::ListUsers).is_empty());
+    assert!(body(Request::ListUsers { after: None }).is_empty());
+    assert_eq!(body(Request::ListUsers { after: Some("u") }), [1, 0, b'u']);
     assert_eq!(body(Request::DescribeStore { store: "s" }), [1, 0, b's']);
     let alter = Request::AlterSequence { sequence: "n", change: DOC };
     assert_eq!(body(alter), [&[1, 0, b'n'][..], DOC].concat());

@@ -37,7 +37,7 @@ pub(crate) fn kind(request: &Request<'_>) -> Kind {
         | Request::RunningQueries
         | Request::CheckIndexes { .. }
         | Request::ListSequences
-        | Request::ListUsers
+        | Request::ListUsers { .. }
         | Request::DescribeStore { .. }
         | Request::FormatQuery { .. }
         | Request::Backup { begin: false, .. } => Kind::Read,

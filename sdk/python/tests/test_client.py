@@ -180,6 +180,22 @@ class Scans(unittest.TestCase):
                         for _ in range(10):
                             next(scan)
 
+    def test_users_come_in_pages(self) -> None:
+        names = ["ann", "bob", "cid", "dan", "eve"]
+
+        def page(op: Op, fields: dict[str, Any]) -> Reply:
+            self.assertIs(op, Op.LIST_USERS)
+            left = [name for name in names if name > (fields["after"] or "")]
+            rows = [Row(None, {"name": name}) for name in left[:2]]
+            return Rows(False, rows, Key(bytes(16)) if len(left) > 2 else None)
+
+        with serving(answering(page)) as server, client_of(server) as client:
+            self.assertEqual([user["name"] for user in client.users()], names)
+        for reply in (Rows(False, [Row(None, {"name": "ann"})], Key(bytes(16))), Rows(False, [], Key(bytes(16)))):
+            with serving(answering(reply)) as server, client_of(server) as client:
+                with self.subTest(repr(reply)), self.assertRaises(ProtocolError):
+                    client.users()
+
 
 class Time(unittest.TestCase):
     def test_patience_is_what_is_left(self) -> None:

@@ -109,6 +109,7 @@ REQUESTS: dict[str, Call[Any]] = {
     "alter-user": calls.alter_user("bob", {"key": None}),
     "drop-user": calls.drop_user("bob", True),
     "list-users": calls.list_users(),
+    "list-users-on": calls.list_users("bob"),
     "create-key": calls.create_key("bob", "ci", KEY_ENDS),
     "revoke-key": calls.revoke_key("bob", "ci", False),
     "stats": calls.stats(),

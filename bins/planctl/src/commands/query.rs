@@ -8,12 +8,12 @@ use crate::explained;
 use crate::failure::Failure;
 use crate::options::Global;
 use crate::output::{self, Out};
-use crate::session::unexpected;
+use crate::session::{Session, unexpected};
 use crate::table::{Rows, terminal_width};
 use clap::Args;
 use proto::doc::{Doc, DocBuf, ValueBuf};
 use proto::json::{Limits, parse_json_value, to_json, write_row};
-use proto::{Key, Reply};
+use proto::{Key, Reply, Request};
 
 /// Rows and bytes of a page: a table of it is looked over at a time.
 const PAGE: (u32, u32) = (1000, 1 << 20);
@@ -81,6 +81,28 @@ pub(super) fn show(reply: &Reply<'_>, json: bool) -> Result<(), Failure> {
     let mut out = Out::new();
     let rows = show_page(&mut out, reply, json)?;
     ended(out, rows, json)
+}
+
+/// Shows all users, as many replies as that takes.
+pub(super) fn show_users(session: &mut Session, json: bool) -> Result<(), Failure> {
+    let (mut out, mut users, mut after) = (Out::new(), 0, None::<String>);
+    loop {
+        let answer = session.ask(&Request::ListUsers { after: after.as_deref() })?;
+        let reply = answer.reply()?;
+        users += show_page(&mut out, &reply, json)?.unwrap_or(0);
+        let Reply::Rows(rows) = reply else { return Err(unexpected()) };
+        if rows.next.is_none() {
+            return ended(out, Some(users), json);
+        }
+        let last = rows.iter().last().and_then(|(_, doc)| name_in(doc));
+        // One that does not come further would be asked for ever.
+        let further = last.filter(|last| after.as_deref().is_none_or(|after| after < *last));
+        after = Some(further.ok_or_else(unexpected)?.to_owned());
+    }
+}
+
+fn name_in(doc: &[u8]) -> Option<&str> {
+    Doc::parse(doc).ok()?.get("name")?.as_str()
 }
 
 /// Ends the output; tells a person how many rows there were.

@@ -192,9 +192,7 @@ impl User {
                 open(global)?.ask(&request)?.reply()?;
                 done(global, "user", name, "removed")
             }
-            User::List => {
-                query::show(&open(global)?.ask(&Request::ListUsers)?.reply()?, global.json)
-            }
+            User::List => query::show_users(&mut open(global)?, global.json),
             User::Key(command) => command.run(global),
         }
     }

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 /// Rows of a page of Scan, whatever is asked for.
 pub(crate) const PAGE: usize = 70;
+/// The users there are, and how many a page of them has.
+const USERS: [&str; 5] = ["ann", "bob", "cid", "dan", "eve"];
+const USERS_PAGE: usize = 2;
 /// Bytes of the text in a row of the store `endless`.
 pub(crate) const CELL: usize = 60 << 10;
 /// The error this engine's one bad query gets.
@@ -105,6 +108,17 @@ impl Memory {
                     rows.push(Key::MIN, &doc.finish().unwrap());
                 }
                 rows.finish(None);
+            }
+            Request::ListUsers { after } => {
+                let left: Vec<&str> =
+                    USERS.into_iter().filter(|name| after.is_none_or(|after| after < *name)).collect();
+                let mut rows = reply.rows(false);
+                for name in left.iter().take(USERS_PAGE) {
+                    let mut doc = DocBuf::new();
+                    doc.push("name", *name);
+                    rows.push(Key::MIN, &doc.finish().unwrap());
+                }
+                rows.finish((left.len() > USERS_PAGE).then_some(Key::MIN));
             }
             Request::CreateIndex { store, if_not_exists, definition } => {
                 self.store(store)?;

@@ -80,7 +80,7 @@ fn with_all(mut each: impl FnMut(&str, &Request<'_>)) {
         ("AlterUser without a new key made", Request::AlterUser { user: "u", change: document }),
         ("AlterUser with a new key made", Request::AlterUser { user: "u", change: &new_key }),
         ("DropUser", Request::DropUser { user: "u", if_exists: true }),
-        ("ListUsers", Request::ListUsers),
+        ("ListUsers", Request::ListUsers { after: None }),
         ("DescribeStore", Request::DescribeStore { store }),
         ("FormatQuery", Request::FormatQuery { text: reading }),
         ("CreateKey", Request::CreateKey { user: "u", definition: document }),

@@ -97,6 +97,21 @@ def _list_of(reply: Reply) -> list[Document]:
     return [row.document for row in rows.rows]
 
 
+def _users_of(after: str | None) -> Callable[[Reply], tuple[list[Document], str | None]]:
+    def take(reply: Reply) -> tuple[list[Document], str | None]:
+        rows = rows_of(reply)
+        users = [row.document for row in rows.rows]
+        if rows.more is None:
+            return users, None
+        last = users[-1].get("name") if users else None
+        # One that does not come further would be asked for ever. Names are ASCII.
+        if isinstance(rows.more, int) or not isinstance(last, str) or last <= (after or ""):
+            raise _wrong(reply)
+        return users, last
+
+    return take
+
+
 def _keyed_of(reply: Reply) -> Rows:
     rows = rows_of(reply)
     if not rows.keyed or isinstance(rows.more, int) or (rows.more is not None and not rows.rows):
@@ -333,6 +348,6 @@ def drop_user(user: str, if_exists: bool) -> Call[None]:
     return _call(Op.DROP_USER, if_exists, nothing, user=user, if_exists=if_exists)
 
 
-def list_users() -> Call[list[Document]]:
-    """A document about each user."""
-    return _call(Op.LIST_USERS, True, _list_of)
+def list_users(after: str | None = None) -> Call[tuple[list[Document], str | None]]:
+    """A document about each user behind that name, and the name to go on behind if there are more."""
+    return _call(Op.LIST_USERS, True, _users_of(after), after=after)

@@ -259,7 +259,11 @@ class Client:
 
     def users(self, *, timeout: Timeout = DEFAULT) -> list[Document]:
         """A document about each user: role, grants, and of each key its name, when it was made and expires."""
-        return self.run(calls.list_users(), timeout)
+        users, after = self.run(calls.list_users(), timeout)
+        while after is not None:
+            more, after = self.run(calls.list_users(after), timeout)
+            users += more
+        return users
 
     def create_user(
         self,

@@ -176,6 +176,15 @@ class _MaybeDocument:
         return reader.document() if reader.left else None
 
 
+class _MaybeText:
+    def put(self, out: bytearray, value: Any) -> None:
+        if value is not None:
+            STR16.put(out, value)
+
+    def get(self, reader: Reader) -> str | None:
+        return STR16.get(reader) if reader.left else None
+
+
 class _Items:
     def put(self, out: bytearray, value: Any) -> None:
         out += _U32.pack(len(value))
@@ -196,4 +205,5 @@ STR16: Shape = _Text(_U16)
 TEXT32: Shape = _Text(_U32)
 DOCUMENT: Shape = _Document()
 MAYBE_DOCUMENT: Shape = _MaybeDocument()
+MAYBE_STR16: Shape = _MaybeText()
 ITEMS: Shape = _Items()
