@@ -11,8 +11,8 @@ use std::sync::Arc;
 use lsm::{BackupError, BackupInfo, BackupOptions, Progress, Pruned};
 use parking_lot::Mutex;
 use platform::Disk;
-use proto::{Opcode, Status};
 use proto::doc::DocBuf;
+use proto::{Opcode, Status};
 
 use crate::audit::Deed;
 use crate::{Engine, Principal, Refusal};

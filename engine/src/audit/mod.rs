@@ -29,8 +29,8 @@ use serde_json::Value;
 use crate::{Engine, Principal, Refusal};
 pub use check::{AuditReport, verify_audit};
 pub(crate) use deed::Deed;
-use files::{Pending, Writer};
 pub use files::{AuditCut, AuditOptions};
+use files::{Pending, Writer};
 use line::{Event, Who};
 use throttle::{By, Kind, Throttle, Unsaid};
 
@@ -177,11 +177,7 @@ impl Audit {
     }
 
     /// Adds a line, and before it what could not be written before.
-    fn append(
-        &self,
-        inner: &mut MutexGuard<'_, Inner>,
-        event: &Event<'_>,
-    ) -> std::io::Result<u64> {
+    fn append(&self, inner: &mut MutexGuard<'_, Inner>, event: &Event<'_>) -> std::io::Result<u64> {
         // Taken at once: while a file is full others come here too.
         let lost = std::mem::take(&mut inner.lost);
         if lost > 0 {
@@ -197,11 +193,7 @@ impl Audit {
     }
 
     /// Adds a line, to another file if this one is full.
-    fn line(
-        &self,
-        inner: &mut MutexGuard<'_, Inner>,
-        event: &Event<'_>,
-    ) -> std::io::Result<u64> {
+    fn line(&self, inner: &mut MutexGuard<'_, Inner>, event: &Event<'_>) -> std::io::Result<u64> {
         loop {
             let now = crate::millis(self.clock.wall_micros());
             if let Some(seq) = inner.writer.append(now, event)? {
@@ -212,12 +204,7 @@ impl Audit {
     }
 
     /// How many lines of a source were not written.
-    fn tell_unsaid(
-        &self,
-        inner: &mut MutexGuard<'_, Inner>,
-        (kind, by, count): Unsaid,
-        now: u64,
-    ) {
+    fn tell_unsaid(&self, inner: &mut MutexGuard<'_, Inner>, (kind, by, count): Unsaid, now: u64) {
         let user = Some(by.name.as_str()).filter(|name| !name.is_empty());
         let mut more = vec![("of_kind", Value::from(kind.name())), ("events", count.into())];
         more.extend(by.service.then(|| ("service", Value::from(true))));
@@ -241,11 +228,11 @@ impl Audit {
         while let Some(unsaid) = inner.throttle.unsaid(now) {
             self.tell_unsaid(&mut inner, unsaid, now);
         }
-        if inner.waits_since.is_some_and(|since| now.saturating_sub(since) >= SYNC_AFTER) {
-            if let Err(error) = self.sync(&mut inner) {
-                inner.waits_since = None;
-                inner.error = Some(error.to_string());
-            }
+        if inner.waits_since.is_some_and(|since| now.saturating_sub(since) >= SYNC_AFTER)
+            && let Err(error) = self.sync(&mut inner)
+        {
+            inner.waits_since = None;
+            inner.error = Some(error.to_string());
         }
     }
 }

@@ -131,8 +131,7 @@ impl Throttle {
     /// A source of which something was not written, line or no line.
     pub(super) fn drain(&mut self) -> Option<Unsaid> {
         let waits = self.sources.iter_mut().find(|(_, source)| source.unsaid > 0);
-        waits
-            .map(|((kind, by), source)| (*kind, by.clone(), std::mem::take(&mut source.unsaid)))
+        waits.map(|((kind, by), source)| (*kind, by.clone(), std::mem::take(&mut source.unsaid)))
     }
 }
 

@@ -186,7 +186,7 @@ fn the_first_admin_log_ins_refusals_and_lockouts_are_told_and_nothing_secret_is(
 #[test]
 fn a_change_of_many_grants_tells_them_all() {
     let disk = SimDisk::new(1);
-    let engine = open_on(disk.clone(), small(9));
+    let engine = open_on(disk.clone(), small(64));
     user(&engine, "ann", "none");
     // As many as there can be, of names as long as they can be.
     let stores: Vec<String> = (0..256).map(|n| format!("s{n:063}")).collect();
@@ -196,9 +196,8 @@ fn a_change_of_many_grants_tells_them_all() {
     for (count, extra) in [(32, 0), (33, 1), (256, 7)] {
         let before = lines(&disk).len();
         let role = ["none", "read_only", "read_write"];
-        let grants: Vec<String> = (0..count)
-            .map(|n| format!(r#""{}": "{}""#, stores[n], role[n % 3]))
-            .collect();
+        let grants: Vec<String> =
+            (0..count).map(|n| format!(r#""{}": "{}""#, stores[n], role[n % 3])).collect();
         let change = doc(&format!(r#"{{"grants": {{{}}}}}"#, grants.join(", ")));
         done(&engine, Request::AlterUser { user: "ann", change: &change });
         let lines = lines(&disk).split_off(before);

@@ -239,10 +239,13 @@ fn the_largest_user_there_can_be_fits_the_smallest_message() {
     let change = doc(&format!(r#"{{"grants": {{{}}}}}"#, grants.join(", ")));
     done(&engine, Request::AlterUser { user: &name, change: &change });
     for n in 0..7 {
-        let key = format!(r#"{{"name": "k{n:063}", "expires": {{"$date": "2050-01-01T00:00:00Z"}}}}"#);
+        let key =
+            format!(r#"{{"name": "k{n:063}", "expires": {{"$date": "2050-01-01T00:00:00Z"}}}}"#);
         done(&engine, Request::CreateKey { user: &name, definition: &doc(&key) });
     }
-    let Said::Rows(rows, None) = done(&engine, Request::ListUsers { after: None }) else { panic!() };
+    let Said::Rows(rows, None) = done(&engine, Request::ListUsers { after: None }) else {
+        panic!()
+    };
     assert_eq!((rows.len(), rows[0].matches("created_at").count()), (1, 9));
     assert_eq!(rows[0].matches("read_write").count(), 256);
 }
@@ -262,9 +265,11 @@ fn users_that_do_not_fit_a_message_are_listed_page_by_page() {
         engine.dispatch(&admin(), 1, list, &mut out);
         assert!(out.len() <= MESSAGE, "{}", out.len());
         let Reply::Rows(rows) = Reply::decode(&out).unwrap().1 else { panic!() };
-        listed.extend(rows.iter().map(|(_, row)| {
-            Doc::trusted(row).get("name").unwrap().as_str().unwrap().to_owned()
-        }));
+        listed.extend(
+            rows.iter().map(|(_, row)| {
+                Doc::trusted(row).get("name").unwrap().as_str().unwrap().to_owned()
+            }),
+        );
         pages += 1;
         match rows.next {
             None => break,

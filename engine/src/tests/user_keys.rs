@@ -97,7 +97,9 @@ fn keys_are_listed_by_name_and_their_number_is_bounded() {
     let (more, again) = (doc(r#"{"name": "more"}"#), doc(r#"{"name": "k1"}"#));
     let create = |definition| Request::CreateKey { user: "ann", definition };
     refused(&engine, create(&more), Status::BadUser, words);
-    let Said::Rows(rows, None) = done(&engine, Request::ListUsers { after: None }) else { panic!() };
+    let Said::Rows(rows, None) = done(&engine, Request::ListUsers { after: None }) else {
+        panic!()
+    };
     let first = format!(
         r#""keys":[{{"name":"k0","created_at":{{"$date":"2023-11-14T22:13:20Z"}},"expires":{{"$date":"{TOMORROW}"}},"id":"{}"}},"#,
         &text[..16]
@@ -174,7 +176,9 @@ fn keys_of_others_are_an_admins_and_ones_own_do_not_outlast_the_one_shown() {
     let alter = Request::AlterUser { user: "ann", change: &change };
     assert!(matches!(ask_as(&engine, &ann, alter), Said::Document(_)));
     assert_eq!(ask_as(&engine, &ann, Request::Ping), Said::Empty);
-    let Said::Rows(rows, None) = done(&engine, Request::ListUsers { after: None }) else { panic!() };
+    let Said::Rows(rows, None) = done(&engine, Request::ListUsers { after: None }) else {
+        panic!()
+    };
     assert!(rows[0].contains(&format!(r#"Z"}},{}"#, &ends[..ends.len() - 1])), "{}", rows[0]);
     assert_eq!(rows[0].matches("created_at").count(), 2, "it is the only one: {}", rows[0]);
     // An admin decides that for everybody, so for themselves too.

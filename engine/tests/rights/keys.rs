@@ -67,8 +67,7 @@ fn user(role: Role, by: &str) -> (Engine, Principal) {
     let mut text = KEY.to_owned();
     for (name, end) in &ENDS[1..] {
         let end = end.expect("all but the first have one");
-        let definition =
-            doc(&format!(r#"{{"name": "{name}", "expires": {{"$date": "{end}"}}}}"#));
+        let definition = doc(&format!(r#"{{"name": "{name}", "expires": {{"$date": "{end}"}}}}"#));
         let create = Request::CreateKey { user: "ann", definition: &definition };
         let made = ask(&engine, &root, &create).unwrap();
         if *name == by {
@@ -101,7 +100,8 @@ fn a_key_is_taken_away_by_one_that_lasts_as_long() {
         let mut keys: Vec<_> = ENDS.iter().map(|(key, _)| *key).zip(may.bytes()).collect();
         keys.sort_by_key(|(key, _)| *key == by);
         for (key, may) in keys {
-            let said = ask(&engine, &who, &Request::RevokeKey { user: "ann", key, if_exists: false });
+            let said =
+                ask(&engine, &who, &Request::RevokeKey { user: "ann", key, if_exists: false });
             let expected = if may == b'y' { Ok(Vec::new()) } else { Err(Status::Forbidden) };
             assert_eq!(said, expected, "{} by {by} revokes {key}", role.name());
         }
@@ -123,8 +123,7 @@ fn a_key_that_is_made_ends_with_the_one_that_made_it() {
         ] {
             let (engine, who) = user(role, by);
             let expires = wish.map(|end| format!(r#", "expires": {{"$date": "{end}"}}"#));
-            let definition =
-                doc(&format!(r#"{{"name": "made"{}}}"#, expires.unwrap_or_default()));
+            let definition = doc(&format!(r#"{{"name": "made"{}}}"#, expires.unwrap_or_default()));
             let create = Request::CreateKey { user: "ann", definition: &definition };
             let made = proto::json::to_json(Doc::trusted(&ask(&engine, &who, &create).unwrap()));
             let ends = if role == Role::Admin { wish } else { ends };

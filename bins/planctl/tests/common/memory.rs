@@ -110,8 +110,10 @@ impl Memory {
                 rows.finish(None);
             }
             Request::ListUsers { after } => {
-                let left: Vec<&str> =
-                    USERS.into_iter().filter(|name| after.is_none_or(|after| after < *name)).collect();
+                let left: Vec<&str> = USERS
+                    .into_iter()
+                    .filter(|name| after.is_none_or(|after| after < *name))
+                    .collect();
                 let mut rows = reply.rows(false);
                 for name in left.iter().take(USERS_PAGE) {
                     let mut doc = DocBuf::new();
