@@ -40,7 +40,6 @@ fn every_request(batch: &BatchBuf) -> Vec<Request<'_>> {
         Request::CreateUser { user: "ann", if_not_exists: true, definition: DOC },
         Request::AlterUser { user: "ann", change: DOC },
         Request::DropUser { user: "ann", if_exists: true },
-        Request::ListUsers { after: None },
         Request::ListUsers { after: Some("u") },
         Request::DescribeStore { store },
         Request::AlterSequence { sequence: "n", change: DOC },
