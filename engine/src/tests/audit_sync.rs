@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use platform::sim::{SimClock, SimDisk, SimEntropy};
@@ -33,6 +33,8 @@ struct Inner {
     fails: bool,
     waiting: usize,
     passed: usize,
+    /// Lines of flushes that have begun.
+    begun: usize,
 }
 
 impl Gate {
@@ -63,10 +65,18 @@ impl Gate {
     }
 
     fn wait_for_one(&self) {
+        self.wait_until(|inner| inner.waiting > 0);
+    }
+
+    /// Whether it came to that.
+    fn wait_until(&self, there: impl Fn(&Inner) -> bool) -> bool {
         let mut inner = self.inner.lock();
-        while inner.waiting == 0 {
-            assert!(!self.changed.wait_for(&mut inner, LONG).timed_out(), "nobody syncs");
+        while !there(&inner) {
+            if self.changed.wait_for(&mut inner, LONG).timed_out() {
+                return false;
+            }
         }
+        true
     }
 }
 
@@ -80,7 +90,13 @@ impl File for GatedFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_at(buf, offset)
+        self.0.write_at(buf, offset)?;
+        let line = String::from_utf8_lossy(buf);
+        if line.contains(r#""what":"Flush","who":"root","outcome":"begun""#) {
+            self.1.inner.lock().begun += 1;
+            self.1.changed.notify_all();
+        }
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -141,19 +157,6 @@ fn gated() -> (Arc<SimDisk>, Arc<Gate>, Engine) {
     (disk, gate, engine)
 }
 
-/// Waits until so many lines of flushes have begun.
-fn begun(disk: &SimDisk, flushes: usize) {
-    let start = Instant::now();
-    let count = || {
-        let text = String::from_utf8(disk.file_bytes(FIRST).unwrap()).unwrap();
-        text.matches(r#""what":"Flush","who":"root","outcome":"begun""#).count()
-    };
-    while count() < flushes {
-        assert!(start.elapsed() < LONG, "{} have begun", count());
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
 #[test]
 fn nobody_waits_for_a_sync_who_needs_none() {
     let (disk, gate, engine) = gated();
@@ -188,8 +191,9 @@ fn who_waits_for_a_sync_shares_it() {
         let first = scope.spawn(|| ask(&engine, Request::Flush));
         gate.wait_for_one();
         let others = [0; 3].map(|_| scope.spawn(|| ask(&engine, Request::Flush)));
-        begun(&disk, 4);
+        let all = gate.wait_until(|inner| inner.begun == 4);
         gate.open(false);
+        assert!(all, "a line waits for the sync of another");
         for flush in others.into_iter().chain([first]) {
             assert_eq!(flush.join().unwrap(), Said::Empty);
         }
@@ -204,14 +208,15 @@ fn who_waits_for_a_sync_shares_it() {
 
 #[test]
 fn a_sync_that_fails_fails_for_all_who_share_it() {
-    let (disk, gate, engine) = gated();
+    let (_, gate, engine) = gated();
     gate.close();
     thread::scope(|scope| {
         let first = scope.spawn(|| ask(&engine, Request::Flush));
         gate.wait_for_one();
         let others = [0; 3].map(|_| scope.spawn(|| ask(&engine, Request::Flush)));
-        begun(&disk, 4);
+        let all = gate.wait_until(|inner| inner.begun == 4);
         gate.open(true);
+        assert!(all, "a line waits for the sync of another");
         for flush in others.into_iter().chain([first]) {
             let said = flush.join().unwrap();
             let Said::Refused(Status::Io, message) = &said else { panic!("{said:?}") };
