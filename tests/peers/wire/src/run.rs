@@ -68,7 +68,7 @@ fn table(
     let ours: Vec<&'static str> = ours.map(|engine| engine.name).collect();
     let mut head = format!(
         "# The wire beside its peers, {}\n\n{} documents of some 390 B that are there before, {} \
-         requests of each kind over one connection, over loopback; {} rounds, medians. In brackets \
+         requests of each kind over one connection, over loopback, {}; {} rounds, medians. In brackets \
          {} against that peer, in the last column against the best; more than 1 is better for us. A \
          killed process loses nothing that was acknowledged, a power cut may; nothing waits for \
          the disk on purpose. Every answer was compared with what was written. \"{TOGETHER} \
@@ -80,6 +80,7 @@ fn table(
         if secure { "TLS and QUIC" } else { "without TLS" },
         args.docs,
         args.asks,
+        if secure { "TCP under TLS 1.3 unless something else is said" } else { "TCP" },
         args.rounds,
         ours[0],
         crate::turn::CPU,

@@ -97,15 +97,7 @@ impl Engine {
 
 /// All of them; of ours, those that are compared with peers come first.
 pub const ALL: &[Engine] = &[
-    Engine {
-        name: "planck",
-        form: Form::Bson,
-        secure: true,
-        open: planck::tls,
-        note: "TCP under TLS 1.3; BSON; flush_interval_in_ms 1000: the log is in the kernel when \
-               a write is acknowledged; a page of a scan is asked for before the one before it is \
-               looked at (planck-client)",
-    },
+    Engine { name: "planck", form: Form::Bson, secure: true, open: planck::tls, note: PLANCK },
     Engine {
         name: "planck-quic",
         form: Form::Bson,
@@ -118,45 +110,38 @@ pub const ALL: &[Engine] = &[
         form: Form::Bson,
         secure: false,
         open: planck::plain,
-        note: "TCP, tls.enabled: false; the rest as under TLS",
+        note: PLANCK,
     },
     Engine {
         name: "postgres-tls",
         form: Form::Json,
         secure: true,
         open: postgres::tls,
-        note: "TCP under TLS 1.3, a process for each connection; a column of jsonb, prepared \
-               statements, VACUUM ANALYZE after the load; synchronous_commit=on with fsync=off: \
-               the log is in the kernel when a write is acknowledged; a scan is one statement \
-               whose rows are read as they come (tokio-postgres)",
+        note: POSTGRES,
     },
     Engine {
         name: "postgres",
         form: Form::Json,
         secure: false,
         open: postgres::plain,
-        note: "the same without TLS",
+        note: POSTGRES,
     },
-    Engine {
-        name: "redis-tls",
-        form: Form::Json,
-        secure: true,
-        open: redis::tls,
-        note: "TCP under TLS 1.3; a string for each document, all in memory; appendonly with \
-               appendfsync everysec: its log is in the kernel when a write is acknowledged, but \
-               for writes made while it syncs, which wait in its memory for up to two seconds and \
-               a kill would lose; a scan is SCAN and MGET, the next SCAN sent with the MGET; its \
-               driver blocks its thread, which spares it a call to the kernel for each answer \
-               (redis)",
-    },
-    Engine {
-        name: "redis",
-        form: Form::Json,
-        secure: false,
-        open: redis::plain,
-        note: "the same without TLS",
-    },
+    Engine { name: "redis-tls", form: Form::Json, secure: true, open: redis::tls, note: REDIS },
+    Engine { name: "redis", form: Form::Json, secure: false, open: redis::plain, note: REDIS },
 ];
+
+const PLANCK: &str = "BSON; flush_interval_in_ms 1000: the log is in the kernel when a write is \
+    acknowledged; a page of a scan is asked for before the one before it is looked at \
+    (planck-client)";
+const POSTGRES: &str = "a process for each connection; a column of jsonb, prepared statements, \
+    VACUUM ANALYZE after the load; synchronous_commit=on with fsync=off: the log is in the kernel \
+    when a write is acknowledged; a scan is one statement whose rows are read as they come \
+    (tokio-postgres)";
+const REDIS: &str = "a string for each document, all in memory; appendonly with appendfsync \
+    everysec: its log is in the kernel when a write is acknowledged, but for writes made while it \
+    syncs, which wait in its memory for up to two seconds and a kill would lose; a scan is SCAN \
+    and MGET, the next SCAN sent with the MGET; its driver blocks its thread, which spares it a \
+    call to the kernel for each answer (redis)";
 
 /// What an error says.
 fn said(error: impl std::fmt::Display) -> Trouble {
