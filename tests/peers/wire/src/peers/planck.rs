@@ -23,7 +23,7 @@ const PAGE: (u32, u32) = (1000, 1 << 20);
 /// How connections are made.
 enum Way {
     Tcp(Security),
-    Quic(rustls::ClientConfig),
+    Quic(Box<rustls::ClientConfig>),
 }
 
 struct Planck {
@@ -58,7 +58,7 @@ pub fn quic(terms: &Terms<'_>) -> Done<Box<dyn Server>> {
     start(terms, true, |terms| {
         let mut tls = trusting(&terms.dir.join("tls/cert.pem"))?;
         tls.alpn_protocols = vec![proto::packet::ALPN.to_vec()];
-        Ok(Way::Quic(tls))
+        Ok(Way::Quic(Box::new(tls)))
     })
 }
 
