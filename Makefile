@@ -38,7 +38,7 @@ siege: ## attacks a running planck for some minutes; honest answers must stay ri
 sim: ## the storage engine simulated: SEEDS=n runs, or one with SEED=s and its history
 	@cargo run --locked --release -q -p simulation --bin sim -- $(or $(SEEDS),$(if $(SEED),1,10000)) $(or $(SEED),0)
 
-peers: ## storage, then queries, beside their peers (ARGS="query --docs N", ARGS="storage --keys N")
+peers: ## storage, queries and the wire beside their peers (ARGS="storage --keys N", "query --docs N", "wire --asks N")
 	@scripts/peers $(ARGS)
 
 clean-demo: ## removes the demo's data, keeps what was built

@@ -13,15 +13,13 @@ use crate::queries;
 use crate::timed::Asked;
 use crate::work::{self, Work, World};
 use shared::fresh;
-use shared::report::Report;
+use shared::report::{OURS, Report};
 use shared::rows::Rows;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Without this one there is nothing to compare.
-const OURS: &str = "planck";
 const BATCH: u64 = 1000;
 /// After so many documents it is known how long all of them would take.
 const PROBE: u64 = 20_000;
@@ -105,10 +103,11 @@ pub fn compare(args: &Args) -> Result<(), String> {
     let head = run.head(&peers);
     let here = peers.iter().filter(|peer| peer.version.is_ok());
     let engines = here.map(|peer| peer.engine.name).collect();
-    Report { out: &args.out, stem: "query", head, engines, each: true }.write(&run.rows)
+    Report { out: &args.out, stem: "query", head, engines, ours: &[OURS], each: true }
+        .write(&run.rows)
 }
 
-/// Says that an engine is left out; ours cannot be.
+/// Says that an engine is left out; ours cannot be: there would be nothing to compare.
 fn leaves(engine: &Engine, why: &str) -> Result<(), String> {
     if engine.name == OURS {
         return Err(format!("{OURS}: {why}"));

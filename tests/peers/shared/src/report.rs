@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-const OURS: &str = "planck";
+/// Ours, where there is one of us only.
+pub const OURS: &str = "planck";
 /// Who figures of the machine itself are of: they go to a table of their own.
 pub const MACHINE: &str = "machine";
 
@@ -22,6 +23,9 @@ pub struct Report<'a> {
     pub head: String,
     /// The columns.
     pub engines: Vec<&'static str>,
+    /// Those of them that are ours. The first is the one that is compared with peers;
+    /// the others stand beside it.
+    pub ours: &'a [&'static str],
     /// Whether each peer's figure is followed by ours over it.
     pub each: bool,
 }
@@ -55,7 +59,8 @@ impl Report<'_> {
             let medians: BTreeMap<&str, f64> =
                 figures[&what].iter().map(|(engine, all)| (*engine, median(all.clone()))).collect();
             let better = |a: f64, b: f64| if more_is_better(metric) { a.max(b) } else { a.min(b) };
-            let peers = medians.iter().filter(|(engine, _)| **engine != OURS).map(|(_, m)| *m);
+            let peers =
+                medians.iter().filter(|(engine, _)| !self.ours.contains(engine)).map(|(_, m)| *m);
             let best = peers.reduce(better);
             let over = |ours: f64, theirs: f64| {
                 let ratio = if more_is_better(metric) { ours / theirs } else { theirs / ours };
@@ -72,12 +77,12 @@ impl Report<'_> {
                 let _ = writeln!(floor, "| {workload} | {metric} | {} |", digits(*machine));
                 continue;
             }
-            let ours = medians.get(OURS).copied();
+            let ours = self.ours.first().and_then(|ours| medians.get(ours).copied());
             let _ = write!(table, "| {workload} | {metric} |");
             for engine in &self.engines {
                 let value = medians.get(engine);
                 let _ = write!(table, " {}", value.map_or("".into(), |v| digits(*v)));
-                let peer = value.filter(|_| self.each && *engine != OURS);
+                let peer = value.filter(|_| self.each && !self.ours.contains(engine));
                 if let Some(ratio) = peer.and_then(|value| over(ours?, *value)) {
                     let _ = write!(table, " ({ratio:.2})");
                 }

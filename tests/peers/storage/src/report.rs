@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 use crate::engines::Engine;
-use shared::report::Report;
+use shared::report::{OURS, Report};
 use shared::rows::Rows;
 use std::fmt::Write;
 
@@ -52,5 +52,5 @@ fn write(
         let _ = writeln!(head, "* {}: {}", engine.name, engine.checks);
     }
     let engines = engines.iter().map(|engine| engine.name).collect();
-    Report { out: &args.out, stem, head, engines, each: false }.write(rows)
+    Report { out: &args.out, stem, head, engines, ours: &[OURS], each: false }.write(rows)
 }
