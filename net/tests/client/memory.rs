@@ -18,7 +18,11 @@ const PAGE: usize = 10;
 pub(super) struct Memory {
     documents: Mutex<BTreeMap<Key, Vec<u8>>>,
     made: AtomicU64,
-    sessions: AtomicUsize,
+    /// Sessions so far.
+    pub(super) sessions: AtomicUsize,
+    /// Queries `hold()` that came, and that were given up.
+    pub(super) held: AtomicUsize,
+    pub(super) given_up: AtomicUsize,
     /// Cursors that are open, with their session.
     pub(super) cursors: Mutex<BTreeSet<(usize, u64)>>,
     /// Pages that were asked for.
@@ -59,10 +63,12 @@ impl WireHandler for Handler {
         let (id, request) = Request::decode(packet).unwrap();
         if let Request::Stream { text: "hold()", .. } = request {
             // Until its answer is not wanted any more.
+            self.0.held.fetch_add(1, Ordering::SeqCst);
             let cancelled = call.cancelled.clone().unwrap();
             while !cancelled.load(Ordering::SeqCst) {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
+            self.0.given_up.fetch_add(1, Ordering::SeqCst);
             return ReplyWriter::new(id, out).error(Status::Cancelled, "it was held");
         }
         self.0.answer(session.0, &request, ReplyWriter::new(id, out));
