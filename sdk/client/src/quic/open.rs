@@ -51,37 +51,9 @@ pub(super) async fn open(
     let trust = Trust::new(pin, options.identity.as_ref())?;
     let config = config(&trust).map_err(unreachable)?;
     let found = lookup_host(address).await.map_err(unreachable)?;
-    let mut trying = JoinSet::new();
-    for (nth, server) in (0..).zip(found) {
-        let config = config.clone();
-        trying.spawn(async move {
-            sleep(NEXT_ADDRESS.saturating_mul(nth)).await;
-            one(server, config).await
-        });
-    }
-    let limit = options.connect_timeout;
-    // Of many failures that which is no silence.
-    let mut failure = None;
-    let first = async {
-        while let Some(tried) = trying.join_next().await {
-            match tried {
-                Ok(Ok(opened)) => return Some(opened),
-                // Whatever was said says more than silence.
-                Ok(Err(other)) if matches!(failure, None | Some(Failure::Silent)) => {
-                    failure = Some(other);
-                }
-                _ => {}
-            }
-        }
-        None
-    };
-    // What is dropped half-way, or was opened second, is closed by that.
-    let opened = timeout(limit, first).await.ok().flatten();
-    let Some((endpoint, connection)) = opened else {
-        return Err(match (trust.mismatch(), failure) {
-            (Some(mismatch), _) => mismatch,
-            (None, failure) => failed(address, failure.unwrap_or(Failure::Silent)),
-        });
+    let (endpoint, connection) = match one_of(found, &config, options.connect_timeout).await {
+        Ok(opened) => opened,
+        Err(failure) => return Err(trust.mismatch().unwrap_or_else(|| failed(address, failure))),
     };
     if spoken(&connection).as_deref() != Some(ALPN) {
         connection.close(NO_REASON, b"");
@@ -106,6 +78,36 @@ fn config(trust: &Trust) -> io::Result<ClientConfig> {
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
     Ok(config)
+}
+
+/// A connection to one of the addresses: the first that is made.
+async fn one_of(
+    servers: impl Iterator<Item = SocketAddr>,
+    config: &ClientConfig,
+    limit: Duration,
+) -> Result<(Endpoint, Connection), Failure> {
+    let mut trying = JoinSet::new();
+    for (nth, server) in (0..).zip(servers) {
+        let config = config.clone();
+        trying.spawn(async move {
+            sleep(NEXT_ADDRESS.saturating_mul(nth)).await;
+            one(server, config).await
+        });
+    }
+    let mut failure = Failure::Silent;
+    let first = async {
+        while let Some(tried) = trying.join_next().await {
+            match tried {
+                Ok(Ok(opened)) => return Some(opened),
+                // Whatever was said says more than silence.
+                Ok(Err(other)) if matches!(failure, Failure::Silent) => failure = other,
+                _ => {}
+            }
+        }
+        None
+    };
+    // What is dropped half-way, or was opened second, is closed by that.
+    timeout(limit, first).await.ok().flatten().ok_or(failure)
 }
 
 /// A connection to one address, on a socket of its own.
@@ -152,5 +154,24 @@ fn failed(address: &str, failure: Failure) -> Error {
             Error::Handshake { address: address.to_owned(), source: io::Error::other(end) }
         }
         None => lost(ended(end), Fate::NotDone).before_a_session(address),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::Fingerprint;
+
+    #[tokio::test]
+    async fn an_address_that_is_silent_does_not_keep_the_next_one_from_being_tried() {
+        let silent = tokio::net::UdpSocket::bind(("127.0.0.1", 0)).await.unwrap();
+        let silent = silent.local_addr().unwrap();
+        // There is no port 0, which is found out as soon as it is tried.
+        let none: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let config = config(&Trust::new(Fingerprint([0; 32]), None).unwrap()).unwrap();
+        let tried = one_of([silent, none].into_iter(), &config, NEXT_ADDRESS * 4).await;
+        assert!(matches!(tried, Err(Failure::System(_))));
+        let tried = one_of([silent].into_iter(), &config, NEXT_ADDRESS).await;
+        assert!(matches!(tried, Err(Failure::Silent)));
     }
 }

@@ -5,7 +5,6 @@ use super::common::{SHORT, reply, soon};
 use super::fake::*;
 use planck_client::{ConnectOptions, Error, Fate, Identity, Security, Session, Status};
 use std::net::SocketAddr;
-use std::time::Duration;
 use tokio::net::UdpSocket;
 
 async fn connect(address: SocketAddr, security: Security) -> Error {
@@ -52,23 +51,6 @@ async fn where_nobody_answers_by_udp_it_is_said_so() {
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains("nothing answers by UDP"), "{error}");
     assert!(error.is_retryable());
-}
-
-#[tokio::test]
-async fn an_address_that_is_silent_does_not_keep_the_next_one_from_being_tried() {
-    // `localhost` is two addresses, where the system knows IPv6: one of them is silent.
-    let server = Fake::start(|_, peer| async move {
-        auth(&peer).await;
-        be_silent(peer).await;
-    })
-    .await;
-    let address = format!("localhost:{}", server.address.port());
-    let found: Vec<_> = tokio::net::lookup_host(&address).await.unwrap().collect();
-    let options =
-        ConnectOptions { connect_timeout: Duration::from_secs(5), ..ConnectOptions::default() };
-    let pin = Security::Pinned(server.own.pin());
-    let connected = soon(Session::connect(&address, pin, "ann", "key", options)).await;
-    assert!(connected.is_ok(), "{found:?}: {connected:?}");
 }
 
 #[tokio::test]
