@@ -21,9 +21,9 @@ fn what_is_imported_by_quic_is_what_is_imported_by_tcp() {
     let service = Service::start();
     // Were they at work side by side, one would overtake another.
     service.uneven.store(4, Ordering::Relaxed);
-    // Keys twice, in other batches and in the same: which of the rows counts is their order.
+    // Each key three times, in one batch or two: which of the rows counts is their order.
     let rows: String =
-        (0..900).map(|n| format!("{{\"key\":\"{:032x}\",\"n\":{n}}}\n", n % 300)).collect();
+        (0..900).map(|n| format!("{{\"key\":\"{:032x}\",\"n\":{n}}}\n", n / 3)).collect();
     let file = service.file("in.ndjson", &rows);
     for conflict in ["replace", "skip"] {
         let import = |store: &str, transport: &str| {
