@@ -27,7 +27,7 @@ pub(crate) struct Session {
 
 #[derive(Debug)]
 enum Wire {
-    Tcp(Connection),
+    Tcp(Box<Connection>),
     Quic(planck_client::Session, InOrder),
 }
 
@@ -57,7 +57,7 @@ impl Session {
         let wire = match transport {
             Transport::Tcp => {
                 let connecting = Connection::connect(address, *security, user, key, options);
-                Wire::Tcp(runtime.block_on(connecting)?)
+                Wire::Tcp(Box::new(runtime.block_on(connecting)?))
             }
             Transport::Quic => {
                 let connecting =

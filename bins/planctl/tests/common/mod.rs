@@ -42,7 +42,7 @@ impl WireHandler for Handler {
     }
 
     fn handle(&self, _: &(), packet: &[u8], _: &Call, out: &mut Vec<u8>) {
-        if self.asked.fetch_add(1, Ordering::Relaxed) % 3 == 0 {
+        if self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
             std::thread::sleep(Duration::from_millis(self.uneven.load(Ordering::Relaxed)));
         }
         self.memory.lock().unwrap().handle(packet, out);
