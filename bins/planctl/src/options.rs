@@ -1,7 +1,15 @@
 //! The options every command takes, and small value parsers.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+
+/// What carries the packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Transport {
+    #[default]
+    Tcp,
+    Quic,
+}
 
 /// Where the service is, who asks, and how to answer.
 #[derive(Args, Clone, Debug, Default)]
@@ -31,6 +39,18 @@ pub(crate) struct Global {
     /// the key
     #[arg(long, global = true, help_heading = "Connection")]
     pub plaintext: bool,
+
+    /// What carries the packets: tcp, or quic, which is on the same port by UDP and needs
+    /// TLS and quic.enabled
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "HOW",
+        help_heading = "Connection"
+    )]
+    pub transport: Transport,
 
     /// Answers for programs: a JSON object, or one a line for rows
     #[arg(long, global = true, help_heading = "Output")]

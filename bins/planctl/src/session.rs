@@ -1,16 +1,34 @@
 //! A session with the server, as plain calls: the only place with async in it.
+//!
+//! What must stay true: whatever carries the packets, requests are carried out in the
+//! order in which they are sent.
+
+mod in_order;
 
 use crate::failure::{Exit, Failure};
+use crate::options::Transport;
 use crate::target::Target;
+use in_order::InOrder;
 use planck_client::{ConnectOptions, Connection, Pages};
 use proto::{Reply, Request, Status};
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+
+/// Within which the last packet of QUIC goes out.
+const GOODBYE: Duration = Duration::from_millis(50);
 
 /// An authenticated connection.
 #[derive(Debug)]
 pub(crate) struct Session {
     runtime: Runtime,
-    connection: Connection,
+    wire: Wire,
+}
+
+#[derive(Debug)]
+enum Wire {
+    Tcp(Box<Connection>),
+    Quic(planck_client::Session, InOrder),
 }
 
 /// The pages of a query, one at a time.
@@ -27,24 +45,36 @@ pub(crate) struct Answer(Vec<u8>);
 impl Session {
     /// Connects and authenticates.
     pub(crate) fn open(target: &Target) -> Result<Session, Failure> {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| Failure::new(Exit::Failure, format!("cannot start: {e}")))?;
-        let connecting = Connection::connect(
-            &target.address,
-            target.security,
-            &target.user,
-            &target.key,
-            ConnectOptions::default(),
-        );
-        let connection = runtime.block_on(connecting)?;
-        Ok(Session { runtime, connection })
+        let Target { address, security, transport, user, key } = target;
+        let runtime = match transport {
+            Transport::Tcp => Builder::new_current_thread().enable_all().build(),
+            // What keeps a connection of QUIC alive runs between the calls, too.
+            Transport::Quic => Builder::new_multi_thread().worker_threads(1).enable_all().build(),
+        };
+        let runtime =
+            runtime.map_err(|e| Failure::new(Exit::Failure, format!("cannot start: {e}")))?;
+        let options = ConnectOptions::default();
+        let wire = match transport {
+            Transport::Tcp => {
+                let connecting = Connection::connect(address, *security, user, key, options);
+                Wire::Tcp(Box::new(runtime.block_on(connecting)?))
+            }
+            Transport::Quic => {
+                let connecting =
+                    planck_client::Session::connect(address, *security, user, key, options);
+                Wire::Quic(runtime.block_on(connecting)?, InOrder::start(&runtime))
+            }
+        };
+        Ok(Session { runtime, wire })
     }
 
     /// Asks and waits.
     pub(crate) fn ask(&mut self, request: &Request<'_>) -> Result<Answer, Failure> {
-        Ok(Answer(self.runtime.block_on(self.connection.call(request))?))
+        let answer = match &mut self.wire {
+            Wire::Tcp(connection) => self.runtime.block_on(connection.call(request)),
+            Wire::Quic(session, _) => self.runtime.block_on(session.call(request)),
+        };
+        Ok(Answer(answer?))
     }
 
     /// Asks a query, whose rows come in pages of at most so many rows and bytes.
@@ -54,19 +84,41 @@ impl Session {
         parameters: Option<&[u8]>,
         size: (u32, u32),
     ) -> Result<Stream<'_>, Failure> {
-        let pages = self.runtime.block_on(self.connection.stream(text, parameters, size))?;
-        Ok(Stream { runtime: &self.runtime, pages })
+        let pages = match &mut self.wire {
+            Wire::Tcp(connection) => {
+                self.runtime.block_on(connection.stream(text, parameters, size))
+            }
+            Wire::Quic(session, _) => self.runtime.block_on(session.stream(text, parameters, size)),
+        };
+        Ok(Stream { runtime: &self.runtime, pages: pages? })
     }
 
     /// Asks without waiting; the answers come in order from [`Session::receive`].
     pub(crate) fn send(&mut self, request: &Request<'_>) -> Result<(), Failure> {
-        self.runtime.block_on(self.connection.send(request))?;
+        match &mut self.wire {
+            Wire::Tcp(connection) => self.runtime.block_on(connection.send(request)).map(drop)?,
+            Wire::Quic(session, in_order) => in_order.send(session, request)?,
+        }
         Ok(())
     }
 
     /// The answer to the oldest request sent.
     pub(crate) fn receive(&mut self) -> Result<Answer, Failure> {
-        Ok(Answer(self.runtime.block_on(self.connection.receive())?))
+        let answer = match &mut self.wire {
+            Wire::Tcp(connection) => self.runtime.block_on(connection.receive()),
+            Wire::Quic(_, in_order) => self.runtime.block_on(in_order.receive()),
+        };
+        Ok(Answer(answer?))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Who dies without a word is missed for two minutes only, and so are its cursors.
+        if let Wire::Quic(session, _) = &self.wire {
+            let session = session.clone();
+            self.runtime.block_on(async { timeout(GOODBYE, session.close()).await.ok() });
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! says that it speaks without TLS.
 
 use crate::failure::{Exit, Failure};
-use crate::options::Global;
+use crate::options::{Global, Transport};
 use planck_client::{Fingerprint, Security, fingerprint_of_pem};
 use serde::Deserialize;
 use std::io::Read;
@@ -28,6 +28,7 @@ const MAX_FILE: u64 = 1 << 20;
 pub(crate) struct Target {
     pub(crate) address: String,
     pub(crate) security: Security,
+    pub(crate) transport: Transport,
     pub(crate) user: String,
     pub(crate) key: String,
 }
@@ -43,7 +44,7 @@ impl Target {
 
     /// The server the options name.
     pub(crate) fn find(global: &Global) -> Result<Target, Failure> {
-        match (&global.dir, &global.server) {
+        let target = match (&global.dir, &global.server) {
             (Some(_), Some(_)) => Err(Failure::usage(
                 "--dir and --server both say where the service is; give one of them",
             )),
@@ -53,7 +54,14 @@ impl Target {
                 "no service is named: give --dir DIR for one on this machine, or --server \
                  HOST:PORT --key-file FILE --fingerprint HEX",
             )),
+        }?;
+        if (target.transport, target.security) == (Transport::Quic, Security::Plaintext) {
+            return Err(Failure::usage(
+                "--transport quic is always under TLS, and this service speaks without: use \
+                 --transport tcp, or set tls.enabled: true in its db.yaml",
+            ));
         }
+        Ok(target)
     }
 }
 
@@ -87,7 +95,8 @@ fn remote(global: &Global, server: &str) -> Result<Target, Failure> {
         ));
     };
     let user = global.user.clone().unwrap_or_else(|| ADMIN.to_owned());
-    Ok(Target { address: server.to_owned(), security, user, key: key(key_file, "--key-file")? })
+    let (address, transport) = (server.to_owned(), global.transport);
+    Ok(Target { address, security, transport, user, key: key(key_file, "--key-file")? })
 }
 
 fn bad_port(port: &str) -> bool {
@@ -128,7 +137,8 @@ fn local(global: &Global, dir: &Path) -> Result<Target, Failure> {
         false => Security::Plaintext,
         true => Security::Pinned(settings.fingerprint(dir)?),
     };
-    Ok(Target { address: address.to_string(), security, user, key: key(&key_file, "--key-file")? })
+    let (address, transport) = (address.to_string(), global.transport);
+    Ok(Target { address, security, transport, user, key: key(&key_file, "--key-file")? })
 }
 
 /// What the file of a running service says.

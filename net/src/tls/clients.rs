@@ -3,6 +3,9 @@
 //! What must stay true: with authorities configured, whoever shows no certificate
 //! of theirs that is valid now does not get past the handshake. The authorities may
 //! be swapped while the server runs; a handshake sees those of one moment.
+//!
+//! Signatures are checked as the client checks the server's (`sdk/client/src/tls.rs`), in
+//! the same words but of another trait of rustls; no crate below both knows rustls.
 
 use super::identity::{TlsError, certificates};
 use super::provider;

@@ -1,5 +1,6 @@
-//! `planck_client` and this crate's wire, on real loopback sockets: documents, queries,
-//! restarts, many callers. How the client takes a server that misbehaves stands beside it.
+//! `planck_client` and this crate's wire, on real loopback sockets, by TCP and by QUIC:
+//! documents, queries, restarts, many callers. How the client takes a server that
+//! misbehaves stands beside it.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
@@ -7,12 +8,13 @@
 mod common;
 mod memory;
 mod queries;
+mod quic;
 
 use common::*;
 use memory::{Handler, KEY, Memory};
 use net::wire::{WireOptions, serve};
 use net::{Security, Server};
-use planck_client::{Client, Config, Error, Key, Security as Trust, Status, Store};
+use planck_client::{Client, Config, Error, Key, Security as Trust, Status, Store, Transport};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,40 +31,81 @@ fn item(n: u128) -> Item {
     Item { name: format!("item {n}"), size: n.is_multiple_of(2).then_some(7) }
 }
 
+async fn eventually(mut holds: impl FnMut() -> bool) {
+    soon(async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
 struct House {
     server: Server,
     memory: Arc<Memory>,
-    trust: Trust,
+    papers: Option<net::tls::Identity>,
+    transport: Transport,
 }
 
-async fn listening(address: SocketAddr, memory: &Arc<Memory>) -> Server {
+async fn listening(
+    address: SocketAddr,
+    memory: &Arc<Memory>,
+    papers: Option<&net::tls::Identity>,
+) -> Server {
     let options = WireOptions { drain_timeout: Duration::from_millis(200), ..Default::default() };
-    serve(address, Security::Plaintext, options, Handler(memory.clone())).await.unwrap()
+    soon(async {
+        loop {
+            let security = papers.map_or(Security::Plaintext, |papers| papers.wire().unwrap());
+            // The port of a server that has stopped may take a moment to be free by UDP.
+            match serve(address, security, options.clone(), Handler(memory.clone())).await {
+                Ok(server) => return server,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    })
+    .await
+}
+
+async fn house(papers: Option<net::tls::Identity>, transport: Transport) -> House {
+    let memory = Arc::new(Memory::default());
+    let server = listening(anywhere(), &memory, papers.as_ref()).await;
+    House { server, memory, papers, transport }
 }
 
 async fn plain() -> House {
-    let memory = Arc::new(Memory::default());
-    let server = listening(anywhere(), &memory).await;
-    House { server, memory, trust: Trust::Plaintext }
+    house(None, Transport::Tcp).await
 }
 
 async fn tls() -> House {
-    let (memory, identity) = (Arc::new(Memory::default()), identity());
-    let handler = Handler(memory.clone());
-    let options = WireOptions::default();
-    let server = serve(anywhere(), identity.wire().unwrap(), options, handler).await.unwrap();
-    House { server, memory, trust: Trust::Pinned(identity.fingerprint) }
+    house(Some(identity()), Transport::Tcp).await
+}
+
+async fn quic() -> House {
+    house(Some(identity()), Transport::Quic).await
 }
 
 impl House {
     fn config(&self) -> Config {
-        let mut config = Config::new(self.server.address().to_string(), self.trust, "ann", KEY);
+        let trust =
+            self.papers.as_ref().map_or(Trust::Plaintext, |it| Trust::Pinned(it.fingerprint));
+        let mut config = Config::new(self.server.address().to_string(), trust, "ann", KEY);
+        config.transport = self.transport;
         config.retry.first_pause = Duration::from_millis(5);
         config
     }
 
     fn client(&self) -> Client {
         Client::new(self.config()).unwrap()
+    }
+
+    /// Stops, and listens anew at the same address as soon as `meanwhile` is over.
+    async fn restart(self, meanwhile: impl Future<Output = ()>) -> House {
+        let House { server, memory, papers, transport } = self;
+        let address = server.address();
+        soon(server.drain()).await;
+        meanwhile.await;
+        let server = listening(address, &memory, papers.as_ref()).await;
+        House { server, memory, papers, transport }
     }
 
     /// A store of the items under keys 1 to `n`.
@@ -77,7 +120,12 @@ impl House {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_comes_back_until_it_is_deleted() {
-    let house = tls().await;
+    for house in [tls().await, quic().await] {
+        come_and_go(&house).await;
+    }
+}
+
+async fn come_and_go(house: &House) {
     let items = house.items(2).await;
     assert_eq!(soon(items.get(Key(1))).await.unwrap(), Some(item(1)));
     soon(items.replace(Key(1), &item(8))).await.unwrap();
@@ -158,44 +206,47 @@ async fn a_scan_gives_each_document_once_both_ways_by_pages() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_may_restart_between_calls_and_between_pages() {
-    let House { server, memory, trust } = plain().await;
-    let house = House { server, memory: memory.clone(), trust };
-    let items = house.items(10).await;
-    let mut scan = items.scan().page(3);
-    let mut seen = Vec::new();
-    let mut server = house.server;
-    for round in 0..4u128 {
-        let address = server.address();
-        // Written by a client whose connection is from before the restart.
-        soon(items.upsert(Key(100 + round), &item(round))).await.unwrap();
-        for _ in 0..3 {
-            seen.extend(soon(scan.next()).await.unwrap().map(|row| row.key.0));
+    for mut house in [plain().await, quic().await] {
+        let items = house.items(10).await;
+        let mut scan = items.scan().page(3);
+        let mut seen = Vec::new();
+        for round in 0..4u128 {
+            // Written by a client whose connection is from before the restart.
+            soon(items.upsert(Key(100 + round), &item(round))).await.unwrap();
+            for _ in 0..3 {
+                seen.extend(soon(scan.next()).await.unwrap().map(|row| row.key.0));
+            }
+            // The client learns of it as of anything that happens to a connection at rest.
+            house = house.restart(tokio::time::sleep(Duration::from_millis(20))).await;
         }
-        soon(server.drain()).await;
-        // The client learns of it as of anything that happens to a connection at rest.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        server = listening(address, &memory).await;
+        assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 100, 101]);
     }
-    assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 100, 101]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_away_is_waited_for() {
-    let House { server, memory, trust } = plain().await;
-    let house = House { server, memory: memory.clone(), trust };
-    let items = house.items(1).await;
-    let address = house.server.address();
-    soon(house.server.drain()).await;
-    let asking = tokio::spawn(async move { items.get(Key(1)).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(!asking.is_finished());
-    let _server = listening(address, &memory).await;
-    assert_eq!(soon(asking).await.unwrap().unwrap(), Some(item(1)));
+    for house in [plain().await, quic().await] {
+        let items = house.items(1).await;
+        let mut asking = None;
+        let away = async {
+            let call = tokio::spawn(async move { items.get(Key(1)).await });
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert!(!call.is_finished());
+            asking = Some(call);
+        };
+        let _house = house.restart(away).await;
+        assert_eq!(soon(asking.unwrap()).await.unwrap().unwrap(), Some(item(1)));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_given_up_at_any_moment_never_mix_up_answers() {
-    let house = plain().await;
+    for house in [plain().await, quic().await] {
+        give_up(&house).await;
+    }
+}
+
+async fn give_up(house: &House) {
     house.items(50).await;
     let mut config = house.config();
     config.pool.connections = 4;

@@ -7,8 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 pub(super) const KEY: &str = "the right key";
+
+/// Longer than tests wait: one that has failed ends all the same.
+const HELD: Duration = Duration::from_secs(25);
 
 /// Rows of a page of a scan if no other number is asked for.
 const PAGE: usize = 10;
@@ -18,7 +22,11 @@ const PAGE: usize = 10;
 pub(super) struct Memory {
     documents: Mutex<BTreeMap<Key, Vec<u8>>>,
     made: AtomicU64,
-    sessions: AtomicUsize,
+    /// Sessions so far.
+    pub(super) sessions: AtomicUsize,
+    /// Queries `hold()` that came, and that were given up.
+    pub(super) held: AtomicUsize,
+    pub(super) given_up: AtomicUsize,
     /// Cursors that are open, with their session.
     pub(super) cursors: Mutex<BTreeSet<(usize, u64)>>,
     /// Pages that were asked for.
@@ -59,10 +67,13 @@ impl WireHandler for Handler {
         let (id, request) = Request::decode(packet).unwrap();
         if let Request::Stream { text: "hold()", .. } = request {
             // Until its answer is not wanted any more.
+            self.0.held.fetch_add(1, Ordering::SeqCst);
             let cancelled = call.cancelled.clone().unwrap();
-            while !cancelled.load(Ordering::SeqCst) {
-                std::thread::sleep(std::time::Duration::from_millis(1));
+            let began = Instant::now();
+            while !cancelled.load(Ordering::SeqCst) && began.elapsed() < HELD {
+                std::thread::sleep(Duration::from_millis(1));
             }
+            self.0.given_up.fetch_add(1, Ordering::SeqCst);
             return ReplyWriter::new(id, out).error(Status::Cancelled, "it was held");
         }
         self.0.answer(session.0, &request, ReplyWriter::new(id, out));

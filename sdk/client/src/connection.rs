@@ -15,11 +15,11 @@ pub use pages::Pages;
 
 use crate::options::{ConnectOptions, Security};
 use crate::transport::{self, Channel};
-use crate::{Error, Fate, Result, tls};
+use crate::{Error, Fate, Result, ask, tls};
 use bytes::{Buf, BufMut, BytesMut};
+use proto::Request;
 use proto::packet::Header;
 use proto::wire::{BadReply, Replies};
-use proto::{Reply, Request};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Waker};
@@ -30,12 +30,8 @@ use tokio::time::timeout;
 /// [`Connection::send`] begins to write once so many bytes wait.
 const SEND_BYTES: usize = 256 << 10;
 const READ_BYTES: usize = 64 << 10;
-/// How much longer than the patience that was sent an answer is waited for.
-const GRACE: Duration = Duration::from_secs(5);
 /// A buffer that has grown beyond is given back rather than kept.
 const KEEP_BYTES: usize = 256 << 10;
-/// No message is longer, whatever the limits say: its length is written in 32 bits.
-const MOST_BYTES: usize = 1 << 31;
 
 /// One authenticated session.
 #[derive(Debug)]
@@ -91,27 +87,10 @@ impl Connection {
                 {
                     return Err(Error::NeedsTls { address: address.to_owned() });
                 }
-                // Nothing was asked yet: whatever was lost, it was no request.
-                Err(Error::Lost { source, .. }) if tls::is_of_tls(&source) => {
-                    return Err(Error::Handshake { address: address.to_owned(), source });
-                }
-                Err(Error::Lost { source, .. }) => {
-                    return Err(Error::Lost { source, fate: Fate::NotDone });
-                }
-                Err(Error::Timeout { what, limit, .. }) => {
-                    return Err(Error::Timeout { what, limit, fate: Fate::NotDone });
-                }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.before_a_session(address)),
             };
-            match Reply::decode(&reply)?.1 {
-                Reply::Error { status, message } => {
-                    Err(Error::Refused { status, message: message.to_owned() })
-                }
-                reply => {
-                    connection.greeting = Greeting::read(&reply)?;
-                    Ok(connection)
-                }
-            }
+            connection.greeting = Greeting::of_auth(&reply)?;
+            Ok(connection)
         };
         let late = Error::Timeout { what: "connecting", limit, fate: Fate::NotDone };
         timeout(limit, connecting).await.unwrap_or(Err(late))
@@ -145,11 +124,7 @@ impl Connection {
             return Err(Error::invalid("there are replies to earlier requests to receive first"));
         }
         self.send_within(request, patience).await?;
-        let limit = match patience {
-            Duration::ZERO => self.options.call_timeout,
-            some => self.options.call_timeout.min(some.saturating_add(GRACE)),
-        };
-        self.receive_for(limit).await
+        self.receive_for(self.options.answer_within(patience)).await
     }
 
     /// Queues a request; gives its id. Its reply is had by [`Connection::receive`], in
@@ -172,19 +147,9 @@ impl Connection {
             return Err(Error::Broken);
         }
         self.check_room()?;
-        let (id, limit) = (self.next_id, self.message_limit());
-        let mut packet = Vec::new();
-        // Compared before it is written too: what is far too long is not copied.
-        let known = bytes(request);
-        if known <= limit {
-            request.encode_with_patience(id, millis(patience), &mut packet);
-        }
-        if known.max(packet.len()) > limit {
-            let bytes = known.max(packet.len());
-            return Err(Error::Invalid(format!(
-                "the request has {bytes} bytes, the limit is {limit}: send less at a time"
-            )));
-        }
+        let id = self.next_id;
+        let limit = self.options.request_limit(&self.greeting);
+        let packet = ask::packet(request, id, patience, limit)?;
         self.next_id += 1;
         self.outbox.extend_from_slice(&packet);
         self.unsent = self.outbox.len();
@@ -288,15 +253,6 @@ impl Connection {
             return Err(Error::Invalid(unread(bytes, max_unread)));
         }
         Ok(())
-    }
-
-    /// Bytes of a request: the client's own limit, or the server's if that is lower.
-    fn message_limit(&self) -> usize {
-        let own = self.options.max_message_size.min(MOST_BYTES);
-        match usize::try_from(self.greeting.max_message_size) {
-            Ok(servers) if servers > 0 => servers.min(own),
-            _ => own,
-        }
     }
 
     /// What became of the requests in flight if the connection ends now. Only of a single
@@ -435,33 +391,6 @@ impl From<BadReply> for Error {
             BadReply::LastWord { status, message } => Error::Refused { status, message },
             other => Error::BadReply(other.to_string()),
         }
-    }
-}
-
-/// As it is sent: 0 is none, and what is shorter than a millisecond is one.
-fn millis(patience: Duration) -> u32 {
-    match patience {
-        Duration::ZERO => 0,
-        some => u32::try_from(some.as_millis()).unwrap_or(u32::MAX).max(1),
-    }
-}
-
-/// What a caller gives in bytes; the rest of a request is small.
-fn bytes(request: &Request<'_>) -> usize {
-    match *request {
-        Request::Insert { document, .. } | Request::Update { document, .. } => document.len(),
-        Request::BatchInsert { batch, .. } => batch.bytes(),
-        Request::Query { text, parameters } | Request::Stream { text, parameters, .. } => {
-            text.len() + parameters.map_or(0, <[u8]>::len)
-        }
-        Request::CreateIndex { definition, .. } | Request::CreateUser { definition, .. } => {
-            definition.len()
-        }
-        Request::AlterStore { change, .. }
-        | Request::AlterUser { change, .. }
-        | Request::AlterSequence { change, .. } => change.len(),
-        Request::FormatQuery { text } => text.len(),
-        _ => 0,
     }
 }
 

@@ -3,6 +3,7 @@
 //! What must stay true: an error says [`Fate::NotDone`] only where the server cannot
 //! have carried the request out: it was not sent whole, or the server said so itself.
 
+use crate::tls;
 use proto::codec::DecodeError;
 use proto::{Class, Fingerprint, Key, Status, bridge};
 use std::io;
@@ -156,6 +157,20 @@ fn named(key: Option<Key>) -> String {
 impl Error {
     pub(crate) fn invalid(message: impl Into<String>) -> Error {
         Error::Invalid(message.into())
+    }
+
+    /// The same of an attempt to have a session: whatever was lost, it was no request.
+    pub(crate) fn before_a_session(self, address: &str) -> Error {
+        let fate = Fate::NotDone;
+        match self {
+            // A server that refuses the client's certificate says so only now.
+            Error::Lost { source, .. } if tls::is_of_tls(&source) => {
+                Error::Handshake { address: address.to_owned(), source }
+            }
+            Error::Lost { source, .. } => Error::Lost { source, fate },
+            Error::Timeout { what, limit, .. } => Error::Timeout { what, limit, fate },
+            other => other,
+        }
     }
 
     /// The status, if it was the server that refused.

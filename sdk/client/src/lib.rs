@@ -8,6 +8,10 @@
 //! * [`Connection`] is one session, for who wants to decide what is sent when: requests
 //!   are pipelined, replies come in their order. `planctl` is made with it.
 //!
+//! Both speak TCP. With the feature `quic`, [`Config`]`::transport` has a client speak QUIC,
+//! where calls share connections, and a `Session` takes the place of a connection: it is
+//! asked by many tasks at once, and nothing is in order.
+//!
 //! A server is known by the fingerprint it prints when it starts, not by its name; the
 //! user's key is sent to nobody else. [`Security::Plaintext`] has to be asked for by name.
 //!
@@ -29,13 +33,17 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod ask;
 mod backoff;
 mod client;
 mod connection;
 mod error;
+mod line;
 mod options;
 mod pool;
 mod query;
+#[cfg(feature = "quic")]
+mod quic;
 mod retry;
 mod store;
 mod tls;
@@ -45,10 +53,12 @@ pub use answer::{Answer, Found, Row};
 pub use client::Client;
 pub use connection::{Connection, Greeting, Pages};
 pub use error::{Error, Fate, Result};
-pub use options::{Config, ConnectOptions, PoolOptions, RetryOptions, Security};
+pub use options::{Config, ConnectOptions, PoolOptions, RetryOptions, Security, Transport};
 pub use proto::doc::Doc;
 pub use proto::{Fingerprint, Key, Status};
 pub use query::{Query, Rows};
+#[cfg(feature = "quic")]
+pub use quic::Session;
 pub use store::{Scan, Store};
 pub use tls::{Identity, fingerprint_of_pem};
 

@@ -15,6 +15,34 @@ pub enum Security {
     Plaintext,
 }
 
+/// What carries the packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// A connection for each call, kept for the next one.
+    #[default]
+    Tcp,
+    /// A stream for each call: up to eight calls share a connection, none waits for
+    /// another, and one that is given up costs no connection. Needs TLS, and a server
+    /// with `quic.enabled` (it is by default). A server that vanishes without a word is
+    /// noticed after 30 s; over TCP the system may say so at once.
+    #[cfg(feature = "quic")]
+    Quic,
+}
+
+#[cfg(feature = "quic")]
+pub(crate) const UNDER_TLS: &str =
+    "QUIC is always under TLS: pin the server's fingerprint, or use TCP";
+
+impl Transport {
+    pub(crate) fn check(self, security: Security) -> Result<()> {
+        match self {
+            #[cfg(feature = "quic")]
+            Transport::Quic if security == Security::Plaintext => Err(Error::invalid(UNDER_TLS)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Limits of one connection.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
@@ -24,9 +52,11 @@ pub struct ConnectOptions {
     pub call_timeout: Duration,
     /// Bytes of one message, either way. What a server says of its own limit holds too.
     pub max_message_size: usize,
-    /// Requests sent whose replies have not been received.
+    /// Requests sent whose replies have not been received. One more is refused; over
+    /// QUIC it waits, within its time.
     pub max_in_flight: usize,
-    /// Bytes of replies that arrived and have not been received.
+    /// Bytes of replies that arrived and have not been received; over QUIC they are
+    /// received as they come.
     pub max_unread: usize,
     /// A certificate of the client's own, for a server that asks for one (mutual TLS).
     pub identity: Option<Identity>,
@@ -48,7 +78,8 @@ impl Default for ConnectOptions {
 /// Bounds of the connections a client holds.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolOptions {
-    /// Connections at once, in use and idle.
+    /// Connections at once, in use and idle. Over QUIC this is how many calls, and rows
+    /// that are being read, there are at once: up to eight of them share a connection.
     pub connections: usize,
     /// Calls that may wait for a connection; one more fails at once.
     pub waiting: usize,
@@ -107,6 +138,8 @@ pub struct Config {
     pub address: String,
     /// Whom to trust.
     pub security: Security,
+    /// What carries the packets: TCP, unless something else is said.
+    pub transport: Transport,
     /// Who asks.
     pub user: String,
     /// The user's key.
@@ -130,6 +163,7 @@ impl Config {
         Config {
             address: address.into(),
             security,
+            transport: Transport::default(),
             user: user.into(),
             key: key.into(),
             connect: ConnectOptions::default(),
@@ -156,6 +190,7 @@ impl Config {
                 return Err(Error::Invalid(format!("{name} is 0: give at least 1")));
             }
         }
+        self.transport.check(self.security)?;
         self.connect.check(self.security)
     }
 }
@@ -178,6 +213,7 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("address", &self.address)
             .field("security", &self.security)
+            .field("transport", &self.transport)
             .field("user", &self.user)
             .field("connect", &self.connect)
             .field("pool", &self.pool)
@@ -216,6 +252,17 @@ mod tests {
         none.retry.attempts = 1;
         none.connect.max_in_flight = 0;
         assert!(none.check().unwrap_err().to_string().starts_with("connect.max_in_flight is 0"));
+    }
+
+    #[cfg(feature = "quic")]
+    #[test]
+    fn quic_goes_with_tls() {
+        let mut plain = config("h:1");
+        plain.transport = Transport::Quic;
+        let error = plain.check().unwrap_err().to_string();
+        assert!(error.starts_with("QUIC is always under TLS"), "{error}");
+        plain.security = Security::Pinned(Fingerprint([0; 32]));
+        assert!(plain.check().is_ok());
     }
 
     #[test]

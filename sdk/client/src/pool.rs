@@ -3,9 +3,10 @@
 //! What must stay true: connections in use and idle are never more than
 //! [`PoolOptions::connections`]; a call takes an idle one before it makes a new one.
 //! Who waits for one is bounded in number and time. A connection that is not as good
-//! as new is never kept, and one that was idle is looked at before it is used.
+//! as new is never kept, and one that was idle is looked at before it is used. Over QUIC
+//! what is called a connection here is a place for one call on one (`line.rs`).
 
-use crate::connection::Connection;
+use crate::line::{Line, Lines};
 use crate::options::{Config, PoolOptions};
 use crate::{Error, Result};
 use proto::{Reply, Request};
@@ -23,13 +24,14 @@ pub(crate) struct Pool {
     /// Of connections in use.
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+    lines: Lines,
     idle: Mutex<Idle>,
 }
 
 #[derive(Debug, Default)]
 struct Idle {
     /// The one used last at the end, with the moment since which it is idle.
-    connections: Vec<(Connection, Instant)>,
+    connections: Vec<(Line, Instant)>,
     /// Whether a task closes those that are idle for too long.
     swept: bool,
 }
@@ -38,7 +40,7 @@ struct Idle {
 #[derive(Debug)]
 pub(crate) struct Pooled {
     /// `None` once it was discarded.
-    connection: Option<Connection>,
+    connection: Option<Line>,
     pool: Arc<Pool>,
     /// After which an answer is not wanted any more; zero: it always is.
     patience: Duration,
@@ -53,6 +55,7 @@ impl Pool {
         Ok(Pool {
             places: Arc::new(Semaphore::new(places)),
             waiting: AtomicUsize::new(0),
+            lines: Lines::default(),
             idle: Mutex::default(),
             config,
         })
@@ -72,14 +75,9 @@ impl Pool {
         let place = self.place().await?;
         let connection = match self.kept().await {
             Some(connection) => connection,
-            None => self.connect().await?,
+            None => self.lines.open(&self.config).await?,
         };
         Ok(Pooled { connection: Some(connection), pool: self.clone(), patience, _place: place })
-    }
-
-    async fn connect(&self) -> Result<Connection> {
-        let Config { address, security, user, key, connect, .. } = &self.config;
-        Connection::connect(address, *security, user, key, connect.clone()).await
     }
 
     /// The right to have a connection.
@@ -101,7 +99,7 @@ impl Pool {
     }
 
     /// The connection used last that still works.
-    async fn kept(&self) -> Option<Connection> {
+    async fn kept(&self) -> Option<Line> {
         let PoolOptions { idle_timeout, check_after, check_timeout, .. } = self.config.pool;
         loop {
             let (mut connection, since) = self.idle().connections.pop()?;
@@ -117,17 +115,19 @@ impl Pool {
             if rested < check_after {
                 return Some(connection);
             }
-            let asked = timeout(check_timeout, connection.call(&Request::Ping)).await;
+            let ping = connection.call_within(&Request::Ping, Duration::ZERO);
+            let asked = timeout(check_timeout, ping).await;
             if let Ok(Ok(reply)) = asked
                 && let Ok((_, Reply::Empty)) = Reply::decode(&reply)
             {
                 return Some(connection);
             }
+            connection.discard();
         }
     }
 
     /// Keeps a connection that was used.
-    fn keep(self: &Arc<Self>, connection: Connection) {
+    fn keep(self: &Arc<Self>, connection: Line) {
         let mut idle = self.idle();
         if self.places.is_closed() {
             return;
@@ -142,7 +142,7 @@ impl Pool {
     }
 
     /// Takes out what was idle for too long; says when the next one will have been.
-    fn expired(&self) -> (Vec<(Connection, Instant)>, Option<Instant>) {
+    fn expired(&self) -> (Vec<(Line, Instant)>, Option<Instant>) {
         let limit = self.config.pool.idle_timeout;
         let mut idle = self.idle();
         let old = idle.connections.iter().take_while(|(_, since)| since.elapsed() >= limit).count();
@@ -207,14 +207,16 @@ impl Pooled {
         let Some(connection) = &mut self.connection else { return Err(Error::Broken) };
         let result = connection.call_within(request, self.patience).await;
         if result.is_err() && !connection.is_idle() {
-            self.connection = None;
+            self.discard();
         }
         result
     }
 
     /// Closes the connection rather than keep it.
     pub(crate) fn discard(&mut self) {
-        self.connection = None;
+        if let Some(connection) = self.connection.take() {
+            connection.discard();
+        }
     }
 }
 

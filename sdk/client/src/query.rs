@@ -1,7 +1,8 @@
 //! Queries, and their rows as they come.
 //!
 //! What must stay true: a query that is not read to its end keeps its connection until
-//! it is dropped, and its cursor is closed then. One page is asked for ahead at most,
+//! it is dropped, and its cursor is closed then, or the connection is: nobody waits for
+//! the place of rows that are gone longer than [`CLOSING`]. One page is asked for ahead at most,
 //! and only once half of the page before was taken. Dropping the future of
 //! [`Rows::next`] loses no row.
 
@@ -11,7 +12,7 @@ use crate::pool::Pooled;
 use crate::{Error, Fate, Result, retry};
 use proto::bridge::to_doc;
 use proto::doc::{Doc, DocBuf, Value};
-use proto::{Key, Reply, Request};
+use proto::{Key, Reply, Request, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -19,12 +20,13 @@ use std::io;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// Rows and bytes of a page, if nothing else is asked for.
 const PAGE: (u32, u32) = (1000, 1 << 20);
-/// How long a cursor nobody wants any more may take to be closed.
-const CLOSING: Duration = Duration::from_secs(5);
+/// How long a cursor nobody wants any more may take to be closed, with what was asked of
+/// it before. A new connection takes less.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// A query that has not been asked yet: see [`Client::query`].
 #[must_use = "a query is asked by what is called on it"]
@@ -230,26 +232,44 @@ impl Source {
             && let Source::Here(mut connection, cursor) = std::mem::replace(self, Source::Ended)
         {
             *self = Source::Ahead(tokio::spawn(async move {
-                let answer = connection.ask(&Request::Fetch { cursor }).await?;
-                Ok((*connection, answer))
+                match connection.ask(&Request::Fetch { cursor }).await {
+                    Ok(answer) => Ok((*connection, answer)),
+                    Err(error) => {
+                        // Refused before it began, it has left the cursor where it was.
+                        if error.status().is_some_and(|status| status != Status::UnknownCursor) {
+                            Source::Here(connection, cursor).end();
+                        }
+                        Err(error)
+                    }
+                }
             }));
         }
     }
 
-    /// Closes the cursor, so that the connection is as good as new.
+    /// Closes the cursor, so that the connection is as good as new; else closes that.
     async fn close(self) {
+        let until = Instant::now() + CLOSING;
         let (mut connection, cursor) = match self {
             Source::Ended => return,
             Source::Here(connection, cursor) => (connection, cursor),
-            Source::Ahead(coming) => {
-                let Ok(Ok((connection, answer))) = coming.await else { return };
+            Source::Ahead(mut coming) => {
+                let came = match timeout_at(until, &mut coming).await {
+                    Ok(came) => came,
+                    // In the middle of a call: its connection goes with it.
+                    Err(_) => return coming.abort(),
+                };
+                let Ok(Ok((connection, answer))) = came else { return };
                 let Ok(Some(cursor)) = cursor_of(&answer) else { return };
                 (Box::new(connection), cursor)
             }
         };
-        let request = Request::CloseCursor { cursor };
-        // Given up or refused, the connection is closed, which closes the cursor too.
-        if !matches!(timeout(CLOSING, connection.ask(&request)).await, Ok(Ok(_))) {
+        let closed = timeout_at(until, connection.ask(&Request::CloseCursor { cursor })).await;
+        let closed = match closed {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => error.status() == Some(Status::UnknownCursor),
+            Err(_) => false,
+        };
+        if !closed {
             connection.discard();
         }
     }

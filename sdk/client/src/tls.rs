@@ -21,7 +21,7 @@ use rustls::{
 };
 use sha2::{Digest, Sha256};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What a client pins: SHA-256 of the certificate's public key (its SubjectPublicKeyInfo
 /// in DER). `net::tls` computes the same of what it serves.
@@ -71,7 +71,7 @@ impl Identity {
             )
         })?;
         let identity = Identity { chain, key: Arc::new(key) };
-        client_config(Fingerprint([0; 32]), Some(&identity))?;
+        Trust::new(Fingerprint([0; 32]), Some(&identity))?;
         Ok(identity)
     }
 }
@@ -82,40 +82,55 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// TLS 1.3, exactly the key pinned, the wire.
-pub(crate) fn client_config(
-    pin: Fingerprint,
-    identity: Option<&Identity>,
-) -> Result<Arc<ClientConfig>> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("ring has cipher suites of TLS 1.3")
-        .dangerous() // rustls' word; one key is narrower than any authority.
-        .with_custom_certificate_verifier(Arc::new(Pinned { pin, provider }));
-    let mut config = match identity {
-        None => builder.with_no_client_auth(),
-        Some(Identity { chain, key }) => {
-            builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(|error| {
-                Error::Invalid(format!(
-                    "the client's certificate and key cannot be used: {error}; give a key \
-                     (ECDSA, Ed25519 or RSA) and the certificate issued for it"
-                ))
-            })?
-        }
-    };
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    // A resumed session would skip the certificate.
-    config.resumption = Resumption::disabled();
-    Ok(Arc::new(config))
+/// TLS 1.3, exactly the key pinned, the wire: for one handshake.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    pub(crate) config: Arc<ClientConfig>,
+    /// Set by a handshake that failed because of the pin. QUIC hands on no more of an
+    /// error than its words.
+    mismatch: Arc<OnceLock<PinMismatch>>,
+}
+
+impl Trust {
+    pub(crate) fn new(pin: Fingerprint, identity: Option<&Identity>) -> Result<Trust> {
+        let provider = Arc::new(ring::default_provider());
+        let mismatch = Arc::new(OnceLock::new());
+        let verifier = Pinned { pin, provider: provider.clone(), mismatch: mismatch.clone() };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("ring has cipher suites of TLS 1.3")
+            .dangerous() // rustls' word; one key is narrower than any authority.
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(Identity { chain, key }) => {
+                builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(|error| {
+                    Error::Invalid(format!(
+                        "the client's certificate and key cannot be used: {error}; give a key \
+                         (ECDSA, Ed25519 or RSA) and the certificate issued for it"
+                    ))
+                })?
+            }
+        };
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // A resumed session would skip the certificate.
+        config.resumption = Resumption::disabled();
+        Ok(Trust { config: Arc::new(config), mismatch })
+    }
+
+    /// Why the handshake failed, if the pin was it.
+    pub(crate) fn mismatch(&self) -> Option<Error> {
+        let PinMismatch { expected, found } = *self.mismatch.get()?;
+        Some(Error::WrongCertificate { expected, found })
+    }
 }
 
 /// The server presented the certificate of another key than the one pinned.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("expected the key {expected}, was given {found}")]
-pub(crate) struct PinMismatch {
-    pub(crate) expected: Fingerprint,
-    pub(crate) found: Fingerprint,
+struct PinMismatch {
+    expected: Fingerprint,
+    found: Fingerprint,
 }
 
 /// Accepts the certificates of one key.
@@ -123,6 +138,7 @@ pub(crate) struct PinMismatch {
 struct Pinned {
     pin: Fingerprint,
     provider: Arc<CryptoProvider>,
+    mismatch: Arc<OnceLock<PinMismatch>>,
 }
 
 impl ServerCertVerifier for Pinned {
@@ -139,6 +155,7 @@ impl ServerCertVerifier for Pinned {
             return Ok(ServerCertVerified::assertion());
         }
         let mismatch = PinMismatch { expected: self.pin, found };
+        self.mismatch.set(mismatch).ok();
         Err(CertificateError::Other(OtherError(Arc::new(mismatch))).into())
     }
 
@@ -168,15 +185,6 @@ impl ServerCertVerifier for Pinned {
     fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
         None
     }
-}
-
-/// The reason in an error of the handshake, if the pin was it.
-pub(crate) fn pin_mismatch(error: &std::io::Error) -> Option<PinMismatch> {
-    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
-        return None;
-    };
-    other.0.downcast_ref::<PinMismatch>().copied()
 }
 
 /// Whether TLS itself failed, behind the handshake too: a server that asks for a

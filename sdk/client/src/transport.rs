@@ -2,12 +2,13 @@
 //!
 //! What must stay true: nothing of the caller's is sent before the server has shown
 //! what is pinned. A [`Channel`] carries bytes both ways in their order; who carries
-//! them otherwise makes another one here. A transport with a stream for each request
-//! (QUIC) is no channel: it takes its place one floor up, where `Connection` pairs
-//! requests with replies, which is all that the pool and the client know of.
+//! them otherwise makes another one here. QUIC, with a stream for each request, is no
+//! channel: `Session` stands beside `Connection`, and `line.rs` is where the pool takes
+//! the one or the other.
 
 use crate::options::{ConnectOptions, Security};
-use crate::{Error, Result, tls};
+use crate::tls::Trust;
+use crate::{Error, Result};
 use proto::packet::ALPN;
 use rustls::pki_types::ServerName;
 use std::fmt::Debug;
@@ -37,14 +38,12 @@ pub(crate) async fn open(
     let Security::Pinned(pin) = security else { return Ok(Box::new(stream)) };
     // The name is not what is trusted; it is sent only so that there is one.
     let name = ServerName::try_from("localhost").expect("localhost is a name");
-    let connector = TlsConnector::from(tls::client_config(pin, options.identity.as_ref())?);
+    let trust = Trust::new(pin, options.identity.as_ref())?;
+    let connector = TlsConnector::from(trust.config.clone());
     let handshake = |source| Error::Handshake { address: address.to_owned(), source };
     match connector.connect(name, stream).await {
         Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(ALPN) => Ok(Box::new(stream)),
         Ok(_) => Err(handshake(io::Error::other("the server does not offer planck's protocol"))),
-        Err(error) => Err(match tls::pin_mismatch(&error) {
-            Some(found) => Error::WrongCertificate { expected: found.expected, found: found.found },
-            None => handshake(error),
-        }),
+        Err(error) => Err(trust.mismatch().unwrap_or_else(|| handshake(error))),
     }
 }

@@ -4,66 +4,22 @@
 
 mod common;
 
+use common::papers::{Papers, papers};
 use common::*;
-use planck_client::proto::packet::{ALPN, HEADER_BYTES};
+use planck_client::proto::packet::HEADER_BYTES;
 use planck_client::proto::{ReplyWriter, Request};
-use planck_client::{Client, ConnectOptions, Connection, Error, Fate, Identity, Security};
-use planck_client::{Fingerprint, fingerprint_of_pem};
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use planck_client::{
+    Client, ConnectOptions, Connection, Error, Fate, Fingerprint, Identity, Security,
+};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// Certificate and key, in PEM.
-struct Papers {
-    certificate: String,
-    key: String,
-}
-
-fn papers() -> Papers {
-    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = params.self_signed(&key).unwrap().pem();
-    Papers { certificate, key: key.serialize_pem() }
-}
-
-impl Papers {
-    fn der(&self) -> CertificateDer<'static> {
-        CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
-    }
-
-    fn pin(&self) -> Fingerprint {
-        fingerprint_of_pem(self.certificate.as_bytes()).unwrap()
-    }
-
-    fn identity(&self) -> Identity {
-        Identity::from_pem(self.certificate.as_bytes(), self.key.as_bytes()).unwrap()
-    }
-}
-
 /// A server that lets in who has the papers of `member`, and answers each request.
 async fn club(own: &Papers, member: &Papers) -> SocketAddr {
-    let provider = Arc::new(ring::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(member.der()).unwrap();
-    let members =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_client_cert_verifier(members.unwrap())
-        .with_single_cert(
-            vec![own.der()],
-            PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap(),
-        )
-        .unwrap();
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = TlsAcceptor::from(Arc::new(own.server(Some(member))));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

@@ -7,28 +7,10 @@ mod common;
 use common::*;
 use planck_client::proto::Request;
 use planck_client::proto::packet::Header;
-use planck_client::{Client, Config, Error, Fate, Key, Result, Status};
+use planck_client::{Error, Fate, Key, Status};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-fn client(config: Config) -> Client {
-    Client::new(config).unwrap()
-}
-
-async fn insert(client: &Client, key: Option<Key>) -> Result<Key> {
-    let request = Request::Insert { store: "s", key, document: &[5, 0, 0, 0, 0] };
-    soon(client.request(&request)).await?.key()
-}
-
-async fn eventually(mut holds: impl FnMut() -> bool) {
-    soon(async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
-}
 
 /// Does `broken` with the first request of the first connection, then answers all with 9.
 async fn broken_once<F>(broken: impl Fn(Peer, Vec<u8>) -> F + Clone + Send + 'static) -> Fake

@@ -76,6 +76,21 @@ def golden_packets(text: str) -> dict[str, bytes]:
     return {name: bytes.fromhex(digits) for name, digits in blocks}
 
 
+def reply_bytes(number: int, reply: Reply) -> bytes:
+    """The packet of a reply."""
+    code, body = encode_reply(reply)
+    return encode_packet(Packet(Kind.REPLY, code, number, body))
+
+
+def whole(data: bytes) -> Packet:
+    """The packet that the bytes are."""
+    framer = Framer(1 << 20)
+    framer.feed(data)
+    packet = framer.next()
+    assert packet is not None and framer.pending == 0
+    return packet
+
+
 class Peer:
     """The server's side of one connection."""
 
@@ -103,8 +118,7 @@ class Peer:
 
     def reply(self, number: int, reply: Reply) -> None:
         """Answers."""
-        code, body = encode_reply(reply)
-        self.sock.sendall(encode_packet(Packet(Kind.REPLY, code, number, body)))
+        self.sock.sendall(reply_bytes(number, reply))
 
     def accept_auth(self, **changes: Any) -> None:
         """Takes the Auth and says yes to it. A field that is changed to None is left out."""

@@ -7,7 +7,7 @@ import struct
 import unittest
 from typing import Any
 
-from support import KEY, SESSION
+from support import KEY, SESSION, reply_bytes
 
 from planck import DeniedError, FailedError, InvalidError, ProtocolError, TooLargeError, UsageError, encode
 from planck.errors import BusyError, StatusClass, class_of, error_of, name_of
@@ -33,11 +33,6 @@ from planck.packets import (
     encode_request,
 )
 from planck.session import MAX_AUTH, Session, State
-
-
-def reply_bytes(number: int, reply: Reply) -> bytes:
-    code, body = encode_reply(reply)
-    return encode_packet(Packet(Kind.REPLY, code, number, body))
 
 
 def ready(**changes: Any) -> Session:

@@ -16,12 +16,20 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub(crate) const SECRET: &str = "a-secret";
 
-struct Handler(Arc<Mutex<Memory>>);
+/// Every third request takes so many milliseconds longer than the others.
+type Uneven = Arc<AtomicU64>;
+
+struct Handler {
+    memory: Arc<Mutex<Memory>>,
+    uneven: Uneven,
+    asked: AtomicU64,
+}
 
 impl WireHandler for Handler {
     type Session = ();
@@ -34,7 +42,10 @@ impl WireHandler for Handler {
     }
 
     fn handle(&self, _: &(), packet: &[u8], _: &Call, out: &mut Vec<u8>) {
-        self.0.lock().unwrap().handle(packet, out);
+        if self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
+            std::thread::sleep(Duration::from_millis(self.uneven.load(Ordering::Relaxed)));
+        }
+        self.memory.lock().unwrap().handle(packet, out);
     }
 }
 
@@ -43,6 +54,7 @@ pub(crate) struct Service {
     runtime: tokio::runtime::Runtime,
     server: Option<Server>,
     pub(crate) memory: Arc<Mutex<Memory>>,
+    pub(crate) uneven: Uneven,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) address: SocketAddr,
     pub(crate) fingerprint: String,
@@ -62,6 +74,7 @@ impl Service {
         let identity = Identity::load_or_create(&dir.path().join("tls"), &[]).unwrap();
         let security = if tls { identity.wire().unwrap() } else { Security::Plaintext };
         let memory = Arc::new(Mutex::new(Memory::default()));
+        let uneven = Uneven::default();
         let options =
             WireOptions { failed_auth_delay: Duration::from_millis(1), ..Default::default() };
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -73,7 +86,7 @@ impl Service {
             ([127, 0, 0, 1], 0).into(),
             security,
             options,
-            Handler(memory.clone()),
+            Handler { memory: memory.clone(), uneven: uneven.clone(), asked: AtomicU64::new(0) },
         );
         let server = runtime.block_on(listening).unwrap();
         let address = server.address();
@@ -85,7 +98,7 @@ impl Service {
             write("db.yaml", "tls:\n  enabled: false\n");
         }
         let fingerprint = identity.fingerprint.to_string();
-        Service { runtime, server: Some(server), memory, dir, address, fingerprint }
+        Service { runtime, server: Some(server), memory, uneven, dir, address, fingerprint }
     }
 
     /// Ends the server; the directory stays.

@@ -3,6 +3,7 @@
 
 use super::{Ran, SECRET, planctl};
 use engine::{Engine, Limits, Options, Principal, Role};
+use net::tls::Identity;
 use net::wire::{Call, WireHandler, WireOptions};
 use net::{Security, Server};
 use platform::real::{RealClock, RealEntropy};
@@ -73,6 +74,17 @@ pub(crate) struct Real {
 
 impl Real {
     pub(crate) fn start(limits: Limits) -> Real {
+        Real::serving(limits, None)
+    }
+
+    /// Under TLS, and so by QUIC too.
+    pub(crate) fn under_tls(limits: Limits) -> Real {
+        let keys = tempfile::tempdir().unwrap();
+        let identity = Identity::load_or_create(&keys.path().join("tls"), &[]).unwrap();
+        Real::serving(limits, Some((keys, identity)))
+    }
+
+    fn serving(limits: Limits, tls: Option<(tempfile::TempDir, Identity)>) -> Real {
         let options = Options { limits, ..Options::default() };
         let (clock, entropy) = (Arc::new(RealClock::new()), Arc::new(RealEntropy));
         let engine = Arc::new(Engine::open(SimDisk::new(1), clock, entropy, options).unwrap());
@@ -84,14 +96,21 @@ impl Real {
         let slow = Slow::default();
         let handler = Handler { engine: engine.clone(), slow: slow.clone() };
         let (address, options) = (([127, 0, 0, 1], 0).into(), WireOptions::default());
-        let listening = net::wire::serve(address, Security::Plaintext, options, handler);
+        let security = match &tls {
+            Some((_, identity)) => identity.wire().unwrap(),
+            None => Security::Plaintext,
+        };
+        let listening = net::wire::serve(address, security, options, handler);
         let server = runtime.block_on(listening).unwrap();
-        let dir = tempfile::tempdir().unwrap();
+        let encrypted = tls.is_some();
+        let dir = tls.map_or_else(|| tempfile::tempdir().unwrap(), |(dir, _)| dir);
         std::fs::create_dir(dir.path().join("run")).unwrap();
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
         write("run/wire.addr", &format!("{}\n", server.address()));
         write("admin.key", &format!("{SECRET}\n"));
-        write("db.yaml", "tls:\n  enabled: false\n");
+        if !encrypted {
+            write("db.yaml", "tls:\n  enabled: false\n");
+        }
         Real { runtime, server: Mutex::new(Some(server)), engine, slow, dir }
     }
 

@@ -26,9 +26,15 @@ pub struct Greeting {
 }
 
 impl Greeting {
-    /// Of the reply to Auth, which may be empty.
-    pub(super) fn read(reply: &Reply<'_>) -> Result<Greeting> {
-        let Reply::Document(bytes) = reply else { return Ok(Greeting::default()) };
+    /// Of the reply packet to Auth, which may be empty.
+    pub(crate) fn of_auth(packet: &[u8]) -> Result<Greeting> {
+        let bytes = match Reply::decode(packet)?.1 {
+            Reply::Error { status, message } => {
+                return Err(Error::Refused { status, message: message.to_owned() });
+            }
+            Reply::Document(bytes) => bytes,
+            _ => return Ok(Greeting::default()),
+        };
         let said = wire::Greeting::decode(bytes).map_err(Error::Protocol)?;
         Ok(Greeting {
             server: said.server.to_owned(),

@@ -2,10 +2,12 @@
 #![allow(dead_code)] // Each test binary uses a part.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
+pub(crate) mod papers;
+
 use planck_client::proto::packet::{HEADER_BYTES, Header};
 use planck_client::proto::wire::Greeting;
 use planck_client::proto::{ReplyWriter, Request};
-use planck_client::{Config, Security};
+use planck_client::{Client, Config, Key, Result, Security};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,6 +23,25 @@ pub(crate) const LONG: Duration = Duration::from_secs(3600);
 /// Only a hang reaches this; nothing waits for it to pass.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), what).await.expect("took too long")
+}
+
+pub(crate) async fn eventually(mut holds: impl FnMut() -> bool) {
+    soon(async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+pub(crate) fn client(config: Config) -> Client {
+    Client::new(config).unwrap()
+}
+
+/// A small write.
+pub(crate) async fn insert(client: &Client, key: Option<Key>) -> Result<Key> {
+    let request = Request::Insert { store: "s", key, document: &[5, 0, 0, 0, 0] };
+    soon(client.request(&request)).await?.key()
 }
 
 /// Stopped when dropped, with all its connections.
