@@ -57,6 +57,8 @@ struct Tcp<'a, H: WireHandler> {
     outbox: Vec<u8>,
     /// What the outbox holds of the budget of replies.
     share: Option<Share>,
+    /// What is held of the budget of requests, and for how many bytes.
+    budget: Option<(Share, usize)>,
     flags: Flags,
     peer: SocketAddr,
     closing: Closing,
@@ -78,6 +80,7 @@ pub(super) async fn run<H: WireHandler>(
         wire,
         outbox: Vec::new(),
         share: None,
+        budget: None,
         flags: Flags::default(),
         peer,
         closing,
@@ -95,8 +98,6 @@ impl<H: WireHandler> Tcp<'_, H> {
     async fn serve(&mut self) -> Next {
         let shared = self.shared;
         let options = &shared.options;
-        // Of the budget all sessions share: what is held, and for how many bytes.
-        let mut budget: Option<(Share, usize)> = None;
         // Of the packet that is coming.
         let mut pace: Option<Pace<'_>> = None;
         loop {
@@ -119,21 +120,22 @@ impl<H: WireHandler> Tcp<'_, H> {
             self.wire.shrink(KEEP_BYTES);
             let due = self.wire.wants();
             // One that is longer than the one before needs a share of its own length.
-            if due <= READ_BYTES || budget.as_ref().is_some_and(|(_, bytes)| *bytes < due) {
-                budget = None;
+            let held = self.budget.as_ref().map_or(0, |(_, bytes)| *bytes);
+            if due <= READ_BYTES || held < due {
+                self.budget = None;
             }
             if !self.wire.has_part() {
                 pace = None;
             }
             let begins = || Pace::receiving(&shared.buffers, options.message_timeout);
-            let (stream, wire) = (&mut self.stream, &mut self.wire);
+            let (stream, wire, budget) = (&mut self.stream, &mut self.wire, &mut self.budget);
             let more = async {
                 if !wire.has_part() {
                     return timeout(options.idle_timeout, receive(stream, wire)).await.ok();
                 }
                 let pace = pace.get_or_insert_with(begins);
                 if due > READ_BYTES && budget.is_none() {
-                    budget = Some((shared.buffers.share(due).await, due));
+                    *budget = Some((shared.buffers.share(due).await, due));
                     pace.begin_anew();
                 }
                 pace.has(due, budget.is_some());
@@ -233,6 +235,10 @@ impl<H: WireHandler> Tcp<'_, H> {
             self.wire.answered(done.answered);
             if broken {
                 return Next::Gone;
+            }
+            // Its bytes are gone, however long the replies take to be taken.
+            if batch.tickets().len() == 0 {
+                self.budget = None;
             }
             match self.tell(done.over).await {
                 Next::On => {}

@@ -187,6 +187,21 @@ async fn a_request_needs_memory_of_its_own_length_not_that_of_the_one_before() {
     soon(sent).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_was_carried_out_holds_no_memory_while_its_reply_waits() {
+    // Room for one request of the largest size, and for many replies.
+    let (most, replies) = (16 << 20, 64 << 20);
+    let roomy = WireOptions { max_message_size: most, max_reply_bytes: replies, ..little() };
+    let house = plain(roomy).await;
+    let large = |text: &str, bytes| ask(&format!("{text}{}", " ".repeat(bytes)));
+    let mut slow = authenticated(&house).await;
+    soon(slow.write_all(&large("bytes 15000000", 15_000_000))).await.unwrap();
+    until(|| handled(&house) == 1).await;
+    let mut neighbour = authenticated(&house).await;
+    soon(neighbour.write_all(&large("number 5", 2_000_000))).await.unwrap();
+    assert_eq!(count(&one_reply(&mut neighbour).await), 5);
+}
+
 /// Sends a byte now and then, until the server closes.
 async fn trickle(stream: &mut TcpStream, bytes: &[u8]) {
     let (mut reading, mut writing) = stream.split();
