@@ -30,8 +30,19 @@ impl Wire {
     }
 }
 
+/// How far threads that work for strangers step back (`nice`): they get a tenth of a
+/// core that others want, and all of one that nobody wants.
+const STEP_BACK: i32 = 10;
+
 impl WireHandler for Wire {
     type Session = Caller;
+
+    fn for_strangers(&self) {
+        // Of the calling thread alone, on Linux. It works without, less politely.
+        if let Err(error) = rustix::process::nice(STEP_BACK) {
+            tracing::debug!(%error, "a thread that works for strangers cannot step back");
+        }
+    }
 
     fn authenticate(
         &self,

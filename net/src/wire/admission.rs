@@ -19,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// A connection that has said who it is.
 pub(super) struct Admitted<S> {
@@ -112,7 +112,7 @@ pub(super) async fn admit<H: WireHandler>(
             match authenticate(shared, packet, peer).await {
                 Err(refusal) => break refusal,
                 Ok((session, place, reply)) => {
-                    send(&mut stream, &reply, shared.options.write_timeout).await.ok()?;
+                    send(shared, &mut stream, &reply).await.ok()?;
                     wire.answered(1);
                     wire.open(shared.options.max_message_size, shared.options.max_in_flight);
                     return Some(Admitted { stream, session, place, wire });
@@ -135,7 +135,7 @@ pub(super) async fn admit<H: WireHandler>(
     tokio::time::sleep(refusal.delay).await;
     let mut reply = Vec::new();
     refusal.fault.write(&mut reply);
-    if send(&mut stream, &reply, shared.options.write_timeout).await.is_ok() {
+    if send(shared, &mut stream, &reply).await.is_ok() {
         linger(&mut stream).await;
     }
     None
@@ -165,9 +165,12 @@ pub(super) async fn authenticate<H: WireHandler>(
     // Others may have failed meanwhile.
     let locked = shared.lockout().enter(peer.ip(), &user, Instant::now());
     not_locked(shared, id, peer, locked)?;
-    let checked = tokio::task::spawn_blocking({
+    // A thread of its own: one that yields to others cannot be made to stop doing so.
+    let (tell, checked) = oneshot::channel();
+    let began = std::thread::Builder::new().name("planck-key".to_owned()).spawn({
         let (shared, user) = (shared.clone(), user.clone());
         move || {
+            shared.handler.for_strangers();
             let result = shared.handler.authenticate(&user, &key, peer);
             // Here, even if nobody waits for it any more: it counts, and may be slow to tell.
             if let Err((status, _)) = &result
@@ -177,9 +180,13 @@ pub(super) async fn authenticate<H: WireHandler>(
                 failed(&shared, &user, peer, failure);
             }
             drop(turn); // Held until the work is done, even if nobody waits for it any more.
-            result
+            tell.send(result).ok();
         }
     });
+    if let Err(error) = began {
+        tracing::error!(%error, "no thread to check a key; raise the limit (ulimit -u)");
+        return refuse(id, Status::Busy, "there is no thread to check the key: retry later");
+    }
     match checked.await {
         Ok(Ok(session)) => {
             shared.lockout().succeeded(peer.ip(), &user, Instant::now());
@@ -199,8 +206,8 @@ pub(super) async fn authenticate<H: WireHandler>(
             }
             Err(refusal)
         }
-        Err(error) => {
-            tracing::error!(%peer, %error, "checking a key panicked");
+        Err(_) => {
+            tracing::error!(%peer, "checking a key panicked");
             refuse(id, Status::Internal, "the key could not be checked; see the server's log")
         }
     }

@@ -1,11 +1,13 @@
 //! Packets over TCP and QUIC: who may come in, how many, and how long they may take.
 //!
 //! What must stay true: before a connection has authenticated it can make us
-//! act upon 4 KiB (QUIC may receive a window of 256 KiB for that), hold one of few places for ten seconds, and run one bounded,
-//! throttled check of a key; nothing else, whichever way it comes. An authenticated
-//! session has few requests at work (over TCP one batch), and is read from again,
-//! but for a bounded piece ahead, only when its replies are written: a client that does
-//! not read its replies stops itself.
+//! act upon 4 KiB (QUIC receives 8 KiB for that), hold one of few places for ten seconds,
+//! and run one bounded, throttled check of a key; nothing else, whichever way it comes,
+//! and over TCP on threads of its own (`door.rs`). An authenticated session has few
+//! requests at work (over TCP one batch), and is read from again, but for a bounded piece
+//! ahead, only when its replies are written: a client that does not read its replies
+//! stops itself. Large requests being received and large replies waiting to be taken hold
+//! a share of what all sessions may hold (`budget.rs`).
 //!
 //! ```text
 //! accept -> allowed? -> TLS -> Auth (lockout, argon2 bounded) -> a session's place
@@ -17,7 +19,10 @@
 //! of bytes by.
 
 mod admission;
+mod budget;
 mod carry;
+mod door;
+mod flags;
 mod quic;
 mod session;
 
@@ -25,15 +30,19 @@ use crate::lockout::Lockout;
 use crate::refusal::Refusals;
 use crate::server::{Accepted, Closing, accept_on, bind};
 use crate::{AddressRange, ListenError, LockoutOptions, Security, Server};
+use budget::Budget;
+use door::Door;
 use proto::{Opcode, Status};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// A peer that says nothing for so long is asked whether it is still there, ..
 const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
@@ -49,7 +58,7 @@ pub trait WireHandler: Send + Sync + 'static {
     /// Who is calling, found once, given to every request.
     type Session: Send + Sync + 'static;
 
-    /// Checks a user's key. May be slow and hungry: it runs on a blocking thread,
+    /// Checks a user's key. May be slow and hungry: it runs on a thread of its own,
     /// [`WireOptions::max_concurrent_auth`] at once.
     ///
     /// # Errors
@@ -61,6 +70,10 @@ pub trait WireHandler: Send + Sync + 'static {
         key: &str,
         peer: SocketAddr,
     ) -> Result<Self::Session, (Status, String)>;
+
+    /// Called first on each thread on which nothing is done but for strangers (handshakes
+    /// of TLS over TCP, checks of keys): to let it yield to the others.
+    fn for_strangers(&self) {}
 
     /// What a session is told of itself.
     fn welcome(&self, _session: &Self::Session) -> Welcome {
@@ -81,9 +94,26 @@ pub trait WireHandler: Send + Sync + 'static {
 
     /// Whether `handle` is done with such a request in microseconds, as a rule: then
     /// a few of them run on the async thread that received them, at a third of the
-    /// latency. What waits for a sync, scans, or may have to flush is not brief.
+    /// latency. What waits for a sync, scans, or may have to flush is not brief; nor is
+    /// what changes anything: a brief request whose reply is large may be carried out twice.
     fn is_brief(&self, operation: Opcode) -> bool {
         matches!(operation, Opcode::Ping | Opcode::Read)
+    }
+
+    /// Whether replies to such a request may have more than 64 KiB. They need a share of
+    /// [`WireOptions::max_reply_bytes`] before the request is begun, if it is not brief.
+    fn may_be_large(&self, operation: Opcode) -> bool {
+        use Opcode::*;
+        match operation {
+            Read | Scan | Range | Query | Stream | Fetch => true,
+            Stats | List | ListSequences | ListUsers | RunningQueries => true,
+            DescribeStore | CheckIndexes | FormatQuery => true,
+            Ping | Auth | Insert | BatchInsert | Update | Delete | CloseCursor => false,
+            Flush | Backup | CancelQuery | NextNumbers => false,
+            CreateStore | AlterStore | DropStore | CreateIndex | DropIndex => false,
+            CreateSequence | AlterSequence | DropSequence => false,
+            CreateUser | AlterUser | DropUser | CreateKey | RevokeKey => false,
+        }
     }
 }
 
@@ -129,15 +159,25 @@ pub struct WireOptions {
     /// connection closed; a larger reply becomes `ResultTooLarge`.
     pub max_message_size: usize,
     /// Bytes of large requests (over 64 KiB) being received, all sessions together;
-    /// beyond, sessions wait. At least `max_message_size` is granted.
+    /// beyond, sessions wait. At least `max_message_size` is granted. One connection of
+    /// QUIC has a quarter of it, or `max_message_size`.
     pub max_buffered_bytes: usize,
+    /// Bytes of large replies (over 64 KiB) that wait to be taken, all sessions together;
+    /// beyond, requests that may have such replies wait before they are begun. How long a
+    /// reply will be is not known before: a quarter of `max_message_size` is set aside for
+    /// it, so if all that are begun have replies of the largest size at once they hold
+    /// four times as much. At least `max_message_size` is granted.
+    pub max_reply_bytes: usize,
     /// From accept to authenticated.
     pub auth_timeout: Duration,
     /// Between two requests of a session.
     pub idle_timeout: Duration,
-    /// Between two arrivals of bytes inside one request.
+    /// Between two arrivals of bytes inside one request, and, with 1 s for each 16 KiB on
+    /// top, from its first to its last. While others wait for memory that it holds: a third
+    /// of it, and 1 s for each 128 KiB.
     pub message_timeout: Duration,
-    /// For a client to take a reply off our hands; 16 KiB/s are granted on top.
+    /// For a client to take a reply off our hands; 1 s for each 16 KiB is granted on top.
+    /// While others wait for memory that it holds: as `message_timeout`.
     pub write_timeout: Duration,
     /// For requests in flight, once the server drains.
     pub drain_timeout: Duration,
@@ -159,12 +199,14 @@ impl Default for WireOptions {
             allowed_ips: Vec::new(),
             max_message_size: 16 << 20,
             max_buffered_bytes: 256 << 20,
+            max_reply_bytes: 256 << 20,
             auth_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_millis(604_800_000),
             message_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),
-            max_concurrent_auth: 2,
+            // Half of the machine at most.
+            max_concurrent_auth: available_parallelism().map_or(1, |n| (n.get() / 2).max(1)),
             failed_auth_delay: Duration::from_millis(250),
             lockout: LockoutOptions::default(),
         }
@@ -173,13 +215,16 @@ impl Default for WireOptions {
 
 /// What all connections of one listener share.
 struct Shared<H> {
-    handler: H,
+    handler: Arc<H>,
     options: WireOptions,
     security: Security,
     sessions: Arc<Semaphore>,
     auth: Arc<Semaphore>,
-    /// In KiB.
-    buffers: Arc<Semaphore>,
+    /// Of large requests.
+    buffers: Budget,
+    /// Of large replies.
+    replies: Budget,
+    door: Door,
     lockout: Mutex<Lockout>,
     unauthenticated: Mutex<BTreeMap<IpAddr, usize>>,
     /// Requests that came over QUIC and are at work on blocking threads.
@@ -188,23 +233,41 @@ struct Shared<H> {
     refusals: Refusals,
 }
 
-impl<H> Shared<H> {
-    fn new(security: Security, options: WireOptions, handler: H) -> Shared<H> {
+impl<H: WireHandler> Shared<H> {
+    fn new(
+        security: Security,
+        options: WireOptions,
+        handler: H,
+    ) -> std::io::Result<Arc<Shared<H>>> {
+        let handler = Arc::new(handler);
+        let door = Door::open({
+            let handler = Arc::clone(&handler);
+            move || handler.for_strangers()
+        })?;
         let semaphore = |n: usize| Arc::new(Semaphore::new(n.clamp(1, Semaphore::MAX_PERMITS)));
-        let buffered = options.max_buffered_bytes.max(options.max_message_size);
-        Shared {
+        let at_least = |bytes: usize| Budget::new(bytes.max(options.max_message_size));
+        Ok(Arc::new(Shared {
             handler,
+            door,
             security,
             sessions: semaphore(options.max_sessions),
             auth: semaphore(options.max_concurrent_auth),
-            buffers: semaphore(buffered.div_ceil(1024)),
+            buffers: at_least(options.max_buffered_bytes),
+            replies: at_least(options.max_reply_bytes),
             lockout: Mutex::new(Lockout::new(options.lockout)),
             unauthenticated: Mutex::new(BTreeMap::new()),
             refusals: Refusals::default(),
             quic_work: semaphore(quic::WORK),
             began: Instant::now(),
             options,
-        }
+        }))
+    }
+}
+
+impl<H> Shared<H> {
+    /// What is set aside for a reply before it is made.
+    fn place(&self) -> usize {
+        (self.options.max_message_size / 4).max(1)
     }
 
     fn lockout(&self) -> std::sync::MutexGuard<'_, Lockout> {
@@ -235,7 +298,8 @@ pub async fn serve<H: WireHandler>(
         _ => None,
     };
     let (listener, udp, address) = sockets(address, tls.is_some()).await?;
-    let shared = Arc::new(Shared::new(security, options, handler));
+    let threads = |source| ListenError { address, by: "TCP", source };
+    let shared = Shared::new(security, options, handler).map_err(threads)?;
     let (sender, closing) = Closing::new();
     let mut accepting = Vec::new();
     if let (Some(tls), Some(udp)) = (tls, udp) {
@@ -292,19 +356,23 @@ async fn connection<H: WireHandler>(shared: Arc<Shared<H>>, accepted: Accepted) 
     else {
         return shared.refusals.say(peer, "too many unauthenticated from its address");
     };
+    let admitted = shared.door.run({
+        let shared = shared.clone();
+        let time = shared.options.auth_timeout;
+        async move { timeout(time, admission::admit(&shared, stream, peer)).await }
+    });
     let admitted = tokio::select! {
         biased;
         () = closing.wait() => return,
-        admitted = tokio::time::timeout(
-            shared.options.auth_timeout,
-            admission::admit(&shared, stream, peer),
-        ) => admitted,
+        admitted = admitted => admitted,
     };
     drop((turn, place));
     match admitted {
-        Ok(Some(admitted)) => session::run(&shared, admitted, peer, closing).await,
-        Ok(None) => {}
-        Err(_) => tracing::debug!(%peer, "closed a connection: it did not authenticate in time"),
+        Some(Ok(Some(admitted))) => session::run(&shared, admitted, peer, closing).await,
+        Some(Ok(None)) | None => {}
+        Some(Err(_)) => {
+            tracing::debug!(%peer, "closed a connection: it did not authenticate in time");
+        }
     }
 }
 

@@ -4,11 +4,15 @@
 //! one batch of whole requests is at work; while it is, what is read is what
 //! [`Server`] reads ahead, so that a Cancel is seen. A session whose user is gone is
 //! told so and ends. Memory for a large request is taken from the budget all sessions
-//! share before its bytes are received. A session that ends, however it ends, gives
-//! back its place; if it broke off, what is at work is given up.
+//! share before its bytes are received; for a large reply, before the request is begun,
+//! and it is kept until the reply is written. Neither waits for the other. A session that
+//! ends, however it ends, gives back its place; if it broke off, what is at work is given
+//! up.
 
 use super::admission::Admitted;
+use super::budget::{Pace, SMALL, Share};
 use super::carry::{self, Asked};
+use super::flags::Flags;
 use super::{Shared, WireHandler};
 use crate::server::Closing;
 use crate::stream::Stream;
@@ -18,10 +22,9 @@ use proto::{Opcode, Status};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 /// Larger requests than this need a share of the common budget.
@@ -52,6 +55,11 @@ struct Tcp<'a, H: WireHandler> {
     stream: Stream,
     wire: Server,
     outbox: Vec<u8>,
+    /// What the outbox holds of the budget of replies.
+    share: Option<Share>,
+    /// What is held of the budget of requests, and for how many bytes.
+    budget: Option<(Share, usize)>,
+    flags: Flags,
     peer: SocketAddr,
     closing: Closing,
     /// The client sends nothing more.
@@ -65,8 +73,19 @@ pub(super) async fn run<H: WireHandler>(
     closing: Closing,
 ) {
     let Admitted { stream, session, place: _place, wire } = admitted;
-    let (outbox, ended) = (Vec::new(), false);
-    let mut tcp = Tcp { shared, session, stream, wire, outbox, peer, closing, ended };
+    let mut tcp = Tcp {
+        shared,
+        session,
+        stream,
+        wire,
+        outbox: Vec::new(),
+        share: None,
+        budget: None,
+        flags: Flags::default(),
+        peer,
+        closing,
+        ended: false,
+    };
     match tcp.serve().await {
         // Over bytes not read the last replies would be lost with the connection.
         Next::Close | Next::On => linger(&mut tcp.stream).await,
@@ -79,11 +98,12 @@ impl<H: WireHandler> Tcp<'_, H> {
     async fn serve(&mut self) -> Next {
         let shared = self.shared;
         let options = &shared.options;
-        // Of the budget all sessions share: what is held, and for how many bytes.
-        let mut budget: Option<(OwnedSemaphorePermit, usize)> = None;
+        // Of the packet that is coming.
+        let mut pace: Option<Pace<'_>> = None;
         loop {
             self.wire.advance(shared.micros());
             if self.wire.ready().next().is_some() {
+                pace = None;
                 let next = if self.is_brief() { self.brief().await } else { self.work().await };
                 match next {
                     Next::On => continue,
@@ -99,25 +119,33 @@ impl<H: WireHandler> Tcp<'_, H> {
             }
             self.wire.shrink(KEEP_BYTES);
             let due = self.wire.wants();
-            if due <= READ_BYTES {
-                budget = None;
-            }
-            let patience = match self.wire.has_part() {
-                false => options.idle_timeout,
-                true => options.message_timeout,
-            };
             // One that is longer than the one before needs a share of its own length.
-            if budget.as_ref().is_some_and(|(_, bytes)| *bytes < due) {
-                budget = None;
+            let held = self.budget.as_ref().map_or(0, |(_, bytes)| *bytes);
+            if due <= READ_BYTES || held < due {
+                self.budget = None;
             }
-            let (stream, wire) = (&mut self.stream, &mut self.wire);
+            if !self.wire.has_part() {
+                pace = None;
+            }
+            let begins = || Pace::receiving(&shared.buffers, options.message_timeout);
+            let (stream, wire, budget) = (&mut self.stream, &mut self.wire, &mut self.budget);
             let more = async {
-                if due > READ_BYTES && budget.is_none() {
-                    let kib = u32::try_from(due.div_ceil(1024)).unwrap_or(u32::MAX);
-                    let share = shared.buffers.clone().acquire_many_owned(kib).await;
-                    budget = Some((share.expect("the semaphore is never closed"), due));
+                if !wire.has_part() {
+                    return timeout(options.idle_timeout, receive(stream, wire)).await.ok();
                 }
-                timeout(patience, receive(stream, wire)).await
+                let pace = pace.get_or_insert_with(begins);
+                if due > READ_BYTES && budget.is_none() {
+                    *budget = Some((shared.buffers.share(due).await, due));
+                    pace.begin_anew();
+                }
+                pace.has(due, budget.is_some());
+                loop {
+                    let received = timeout(pace.left()?, receive(stream, wire)).await;
+                    if let Ok(received) = received {
+                        pace.moved();
+                        return Some(received);
+                    }
+                }
             };
             let received = tokio::select! {
                 biased;
@@ -125,13 +153,13 @@ impl<H: WireHandler> Tcp<'_, H> {
                 received = more => received,
             };
             match received {
-                Ok(Ok(0)) => return Next::On,
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => {
+                Some(Ok(0)) => return Next::On,
+                Some(Ok(_)) => {}
+                Some(Err(error)) => {
                     tracing::debug!(peer = %self.peer, %error, "a session broke off");
                     return Next::Gone;
                 }
-                Err(_) => {
+                None => {
                     tracing::debug!(peer = %self.peer, "closed a session: it was silent for too long");
                     return Next::On;
                 }
@@ -154,13 +182,26 @@ impl<H: WireHandler> Tcp<'_, H> {
     /// the blocking threads, 22 us with `block_in_place`, which at 32 clients answers
     /// half as many calls a second as either.
     async fn brief(&mut self) -> Next {
-        let mut over = None;
+        let (shared, mut over) = (self.shared, None);
         while over.is_none() && self.outbox.len() < BATCH_REPLY_BYTES {
             let Some((ticket, packet)) = self.wire.next_request() else { break };
             let (header, arrived) = (ticket.header, ticket.arrived);
-            let cancelled = ticket.cancelled.then(|| Arc::new(AtomicBool::new(true)));
-            let asked = Asked { header, packet, arrived, cancelled };
-            over = carry::one(self.shared, &self.session, asked, &mut self.outbox);
+            let asked = || {
+                let cancelled = ticket.cancelled.then(|| Arc::new(AtomicBool::new(true)));
+                Asked { header, packet, arrived, cancelled }
+            };
+            let start = self.outbox.len();
+            over = carry::one(shared, &self.session, asked(), &mut self.outbox);
+            if self.outbox.len() - start > SMALL && self.share.is_none() {
+                self.share = shared.replies.try_share(shared.place());
+                if self.share.is_none() {
+                    // Nobody waits with a large reply in memory: it is made again.
+                    self.outbox.truncate(start);
+                    self.outbox.shrink_to(KEEP_BYTES);
+                    self.share = Some(shared.replies.share(shared.place()).await);
+                    over = carry::one(shared, &self.session, asked(), &mut self.outbox);
+                }
+            }
             self.wire.answered(1);
         }
         self.tell(over).await
@@ -168,15 +209,25 @@ impl<H: WireHandler> Tcp<'_, H> {
 
     /// Carries out what waits where blocking is allowed, and goes on listening.
     async fn work(&mut self) -> Next {
+        let shared = self.shared;
         let mut batch = self.wire.detach();
-        let flags = Flags::of(&batch);
+        self.flags.begin(&batch);
         while batch.tickets().len() > 0 {
-            let (shared, session) = (self.shared.clone(), self.session.clone());
-            let (seen, out) = (flags.clone(), std::mem::take(&mut self.outbox));
-            let job = move || carry_out(&shared, &session, batch, &seen, out);
+            if may_be_large(shared, &batch) {
+                let share = shared.replies.share(shared.place());
+                let (Some(share), _) = self.meanwhile(share, true).await else {
+                    return Next::Gone;
+                };
+                self.share = Some(share);
+            }
+            let session = self.session.clone();
+            let (seen, out) = (self.flags.clone(), std::mem::take(&mut self.outbox));
+            let job = {
+                let shared = shared.clone();
+                move || carry_out(&shared, &session, batch, &seen, out)
+            };
             let job = tokio::task::spawn_blocking(job);
-            let (done, broken) = self.meanwhile(job, &flags).await;
-            let Ok(done) = done else {
+            let (Some(Ok(done)), broken) = self.meanwhile(job, false).await else {
                 tracing::error!("a batch of requests was lost");
                 return Next::Gone;
             };
@@ -184,6 +235,10 @@ impl<H: WireHandler> Tcp<'_, H> {
             self.wire.answered(done.answered);
             if broken {
                 return Next::Gone;
+            }
+            // Its bytes are gone, however long the replies take to be taken.
+            if batch.tickets().len() == 0 {
+                self.budget = None;
             }
             match self.tell(done.over).await {
                 Next::On => {}
@@ -193,19 +248,20 @@ impl<H: WireHandler> Tcp<'_, H> {
         Next::On
     }
 
-    /// Waits for the end of a job, and sees who is cancelled. Says too whether the
-    /// connection broke off.
-    async fn meanwhile(
+    /// Waits for something, and sees who is cancelled meanwhile. Says too whether the
+    /// connection broke off; what is waited for in `vain` then is given up.
+    async fn meanwhile<T>(
         &mut self,
-        mut job: tokio::task::JoinHandle<Done>,
-        flags: &Flags,
-    ) -> (Result<Done, tokio::task::JoinError>, bool) {
+        what: impl Future<Output = T>,
+        vain: bool,
+    ) -> (Option<T>, bool) {
+        let mut what = std::pin::pin!(what);
         let (mut broken, mut draining) = (false, false);
-        loop {
+        while !(broken && vain) {
             let wants = !self.ended && !draining && self.wire.wants() > 0;
             let received = tokio::select! {
                 biased;
-                done = &mut job => return (done, broken),
+                done = &mut what => return (Some(done), broken),
                 () = self.closing.wait(), if !draining => {
                     draining = true;
                     continue;
@@ -217,16 +273,17 @@ impl<H: WireHandler> Tcp<'_, H> {
                 Ok(_) => {
                     self.wire.advance(self.shared.micros());
                     while let Some(serial) = self.wire.cancelled() {
-                        flags.set(serial);
+                        self.flags.set(serial);
                     }
                 }
                 Err(error) => {
                     tracing::debug!(peer = %self.peer, %error, "a session broke off at work");
-                    flags.set_all();
+                    self.flags.set_all();
                     (self.ended, broken) = (true, true);
                 }
             }
         }
+        (None, broken)
     }
 
     /// Sends what there is; `over`: it is the last of it.
@@ -239,43 +296,23 @@ impl<H: WireHandler> Tcp<'_, H> {
     }
 
     async fn send(&mut self) -> bool {
-        let sent = send(&mut self.stream, &self.outbox, self.shared.options.write_timeout).await;
+        let replies = &self.shared.replies;
+        self.share = replies.settle(self.share.take(), self.outbox.len());
+        let sent = send(self.shared, &mut self.stream, &self.outbox).await;
         if let Err(error) = &sent {
             tracing::debug!(peer = %self.peer, %error, "closed a session: its replies were not taken");
         }
         self.outbox.clear();
         self.outbox.shrink_to(KEEP_BYTES);
+        self.share = None;
         sent.is_ok()
     }
 }
 
-/// Whether the requests of a batch are still wanted.
-#[derive(Clone)]
-struct Flags {
-    first: u64,
-    flags: Arc<[Arc<AtomicBool>]>,
-}
-
-impl Flags {
-    fn of(batch: &Batch) -> Flags {
-        let first = batch.tickets().next().map_or(0, |ticket| ticket.serial);
-        let flag = |cancelled| Arc::new(AtomicBool::new(cancelled));
-        Flags { first, flags: batch.tickets().map(|ticket| flag(ticket.cancelled)).collect() }
-    }
-
-    fn get(&self, serial: u64) -> Option<&Arc<AtomicBool>> {
-        self.flags.get(usize::try_from(serial.checked_sub(self.first)?).ok()?)
-    }
-
-    fn set(&self, serial: u64) {
-        if let Some(flag) = self.get(serial) {
-            flag.store(true, Relaxed);
-        }
-    }
-
-    fn set_all(&self) {
-        self.flags.iter().for_each(|flag| flag.store(true, Relaxed));
-    }
+/// Whether a reply to any request of a batch may be large.
+fn may_be_large<H: WireHandler>(shared: &Shared<H>, batch: &Batch) -> bool {
+    let large = |code| Opcode::from_number(code).is_some_and(|o| shared.handler.may_be_large(o));
+    batch.tickets().any(|ticket| large(ticket.header.code))
 }
 
 /// What a job has done, and what is left of its batch.
@@ -311,15 +348,29 @@ pub(super) async fn receive(stream: &mut Stream, wire: &mut Server) -> io::Resul
     stream.read_buf(&mut tail.limit(room)).await
 }
 
-/// Writes and flushes within `patience` and what 16 KiB/s take on top.
-pub(super) async fn send(stream: &mut Stream, bytes: &[u8], patience: Duration) -> io::Result<()> {
-    let all = async {
-        stream.write_all(bytes).await?;
-        stream.flush().await
-    };
-    match timeout(slowly(bytes.len(), patience), all).await {
-        Ok(done) => done,
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the peer reads too slowly")),
+/// Writes and flushes within `write_timeout` and what 16 KiB/s take on top.
+pub(super) async fn send<H>(
+    shared: &Shared<H>,
+    stream: &mut Stream,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let slow = || io::Error::new(io::ErrorKind::TimedOut, "the peer reads too slowly");
+    let mut pace = Pace::sending(&shared.replies, bytes.len(), shared.options.write_timeout);
+    let mut left = bytes;
+    while !left.is_empty() {
+        let time = pace.left().ok_or_else(slow)?;
+        // If nothing moved it is looked again whether that may be.
+        let Ok(written) = timeout(time, stream.write(left)).await else { continue };
+        match written? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            n => left = &left[n..],
+        }
+        pace.moved();
+    }
+    loop {
+        if let Ok(flushed) = timeout(pace.left().ok_or_else(slow)?, stream.flush()).await {
+            return flushed;
+        }
     }
 }
 

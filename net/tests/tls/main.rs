@@ -14,7 +14,7 @@ mod reload;
 use common::*;
 use net::http::{GuestRequest, GuestResponse, HttpHandler, HttpOptions};
 use net::wire::{Call, WireHandler, WireOptions};
-use net::{Security, Server};
+use net::{LockoutOptions, Security, Server};
 use proto::packet::HEADER_BYTES;
 use proto::{Reply, ReplyWriter, Request, Status};
 use rustls::pki_types::pem::PemObject;
@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -44,7 +45,10 @@ impl Door {
 impl WireHandler for Door {
     type Session = ();
 
-    fn authenticate(&self, _: &str, _: &str, _: SocketAddr) -> Result<(), (Status, String)> {
+    fn authenticate(&self, _: &str, key: &str, _: SocketAddr) -> Result<(), (Status, String)> {
+        if key == "wrong" {
+            return Err((Status::BadCredentials, "the user or key is wrong".to_owned()));
+        }
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -67,9 +71,12 @@ struct House {
 }
 
 async fn wire(security: Security) -> House {
+    wire_with(security, WireOptions::default()).await
+}
+
+async fn wire_with(security: Security, options: WireOptions) -> House {
     log::listen();
     let door = Door::default();
-    let options = WireOptions::default();
     let server = net::wire::serve(anywhere(), security, options, door.clone()).await.unwrap();
     House { door, server }
 }

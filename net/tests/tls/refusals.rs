@@ -134,3 +134,24 @@ async fn a_flood_of_misfits_writes_few_lines_and_keeps_nobody_out() {
     let (_, mut stream) = house.open(&anyone(&dir, &[WIRE])).await.unwrap();
     authenticate(&mut stream).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_wrong_keys_writes_few_lines() {
+    // Until it is locked out, and from then on.
+    for max_failed_attempts in [1000, 3] {
+        let lockout = LockoutOptions { max_failed_attempts, ..LockoutOptions::default() };
+        let failed_auth_delay = Duration::ZERO;
+        let options = WireOptions { lockout, failed_auth_delay, ..WireOptions::default() };
+        let house = wire_with(Security::Plaintext, options).await;
+        let mut packet = Vec::new();
+        Request::Auth { user: "ann", key: "wrong" }.encode(9, &mut packet);
+        let mut peers = Vec::new();
+        for _ in 0..60 {
+            let (here, answer) = bare(&house, &packet).await;
+            assert!(matches!(Reply::decode(&answer), Ok((9, Reply::Error { .. }))), "each is told");
+            peers.push(here);
+        }
+        let lines: usize = peers.iter().map(|peer| log::about(*peer).len()).sum();
+        assert!((1..=25).contains(&lines), "{lines} lines for 60 refusals");
+    }
+}

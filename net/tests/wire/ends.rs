@@ -68,6 +68,27 @@ async fn draining_finishes_what_is_in_flight_and_lets_nobody_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_last_reply_arrives_though_more_was_sent_than_was_read() {
+    let house = plain(WireOptions { drain_timeout: LONG, ..options() }).await;
+    let mut stream = authenticated(&house).await;
+    let echo = house.echo.clone();
+    let _opens = Opens(echo.clone());
+    let asked = ["wait", "bytes 3000000"].map(|text| Request::Query { text, parameters: None });
+    stream.write_all(&asked.map(encoded).concat()).await.unwrap();
+    until(|| echo.arrived()).await;
+    let draining = tokio::spawn(house.server.drain());
+    tokio::time::sleep(SHORT).await;
+    // Closing over these would reset the connection, and with it what is on the way.
+    stream.write_all(&encoded(Request::Ping).repeat(1000)).await.unwrap();
+    echo.open();
+    tokio::time::sleep(4 * SHORT).await;
+    assert_eq!(count(&one_reply(&mut stream).await), 1);
+    assert_eq!(error(&one_reply(&mut stream).await).1.len(), 3_000_000);
+    assert_eq!(until_closed(&mut stream).await, b"");
+    soon(draining).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn draining_cuts_off_what_does_not_finish() {
     let house = plain(WireOptions { drain_timeout: SHORT, ..options() }).await;
     let mut busy = house.client().await;

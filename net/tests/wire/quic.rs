@@ -1,5 +1,6 @@
 //! The wire over QUIC, on real loopback sockets, with a client made of quinn alone.
 
+mod budgets;
 mod doors;
 
 use super::common::*;

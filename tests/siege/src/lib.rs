@@ -7,10 +7,14 @@
 //! * attackers speak through TLS like everybody else, and those that need to be many
 //!   come from many addresses of loopback, so that a limit for one address is not what
 //!   stops them all;
+//! * what the machine itself does to the honest client when its CPUs are busy and the
+//!   server is left alone is measured beside the attacks: attackers, honest client and
+//!   server share them;
 //! * what an attack holds is bounded by the settings of the server, not by the attack:
 //!   the memory that is still held when it is over is a figure of the report.
 
 mod attack;
+mod cpu;
 mod frames;
 mod honest;
 mod peer;
@@ -22,6 +26,7 @@ pub use report::{Figures, Report};
 use std::path::Path;
 use std::time::Duration;
 
+use cpu::{Meter, burn};
 use honest::Honest;
 use victim::Victim;
 
@@ -61,14 +66,16 @@ async fn all(planck: &Path, scale: &Scale) -> Result<Report, String> {
     let honest = Honest::start(&victim).await?;
     let mut report = Report::default();
     report.add(calm("calm before", &victim, &honest, scale).await?);
+    report.add(busy(&victim, &honest, scale).await?);
     for name in attack::NAMES {
         honest.begin();
         victim.memory.begin();
+        let meter = Meter::start(victim.pid());
         let did = attack::run(name, &victim, scale).await?;
-        let figures = honest.end()?;
+        let (used, figures) = (meter.stop(), honest.end()?);
         // What is freed late is not held for ever.
         tokio::time::sleep(Duration::from_millis(500)).await;
-        report.add(Figures::of(name, &did, &figures, victim.memory.end()?));
+        report.add(Figures::of(name, &did, &figures, victim.memory.end()?, used));
         victim.check_newcomer().await.map_err(|why| format!("after {name}: {why}"))?;
     }
     report.add(calm("calm after", &victim, &honest, scale).await?);
@@ -85,7 +92,17 @@ async fn calm(
 ) -> Result<Figures, String> {
     honest.begin();
     victim.memory.begin();
+    let meter = Meter::start(victim.pid());
     tokio::time::sleep(scale.hold).await;
-    let figures = honest.end()?;
-    Ok(Figures::of(name, "nobody else is there", &figures, victim.memory.end()?))
+    let (used, figures) = (meter.stop(), honest.end()?);
+    Ok(Figures::of(name, "nobody else is there", &figures, victim.memory.end()?, used))
+}
+
+async fn busy(victim: &Victim, honest: &Honest, scale: &Scale) -> Result<Figures, String> {
+    honest.begin();
+    victim.memory.begin();
+    let meter = Meter::start(victim.pid());
+    let did = format!("{} threads of the siege only count", burn(scale.hold).await);
+    let (used, figures) = (meter.stop(), honest.end()?);
+    Ok(Figures::of("busy machine", &did, &figures, victim.memory.end()?, used))
 }

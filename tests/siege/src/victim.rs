@@ -80,6 +80,11 @@ impl Victim {
         Ok(())
     }
 
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.planck.pid()
+    }
+
     /// A session of the admin's.
     pub async fn admin(&self) -> Result<Peer, String> {
         let session = self.way.session(HOME, "admin", &self.admin_key).await;

@@ -51,7 +51,7 @@ fn shared() -> Arc<Shared<Heard>> {
         ..LockoutOptions::default()
     };
     let options = WireOptions { lockout, ..WireOptions::default() };
-    Arc::new(Shared::new(Security::Plaintext, options, Heard::default()))
+    Shared::new(Security::Plaintext, options, Heard::default()).unwrap()
 }
 
 fn peer(n: u32) -> SocketAddr {

@@ -5,8 +5,10 @@
 //! connection that ends says why by the number of a status; 0: the server stops.
 
 use super::super::admission::{Refusal, Turn, authenticate};
+use super::super::budget::Budget;
 use super::super::{Shared, WireHandler, places};
-use super::stream::{self, Read};
+use super::WINDOW;
+use super::stream::{self, Common, Read};
 use crate::server::Closing;
 use crate::tls::ALPN_WIRE;
 use proto::Status;
@@ -20,6 +22,9 @@ use tokio::time::{sleep, timeout};
 
 /// Requests of one connection at work at once; what waits for its reply to be read counts.
 const AT_WORK: usize = 8;
+/// Large requests being received on one connection hold one part in so many of what all
+/// may hold.
+const PARTS: usize = 4;
 
 /// A connection that has said who it is.
 struct Admitted<S> {
@@ -84,7 +89,8 @@ async fn admit<H: WireHandler>(
         return None;
     }
     let (mut send, mut recv) = connection.accept_bi().await.ok()?;
-    let refusal: Refusal = match stream::read(shared, &mut recv, Lone::auth()).await {
+    let read = stream::read(shared, &shared.buffers, &mut recv, Lone::auth()).await;
+    let refusal: Refusal = match read {
         Read::Gone => return None,
         Read::Fault(fault) => fault.into(),
         Read::Whole(packet) => match authenticate(shared, packet.bytes(), peer).await {
@@ -92,6 +98,7 @@ async fn admit<H: WireHandler>(
             Ok((session, place, reply)) => {
                 let most = u32::try_from(shared.options.max_in_flight.max(1)).unwrap_or(u32::MAX);
                 connection.set_max_concurrent_bi_streams(VarInt::from_u32(most));
+                connection.set_receive_window(VarInt::from_u32(WINDOW));
                 if !stream::write(shared, &mut send, &reply).await {
                     return None;
                 }
@@ -122,9 +129,12 @@ async fn run<H: WireHandler>(
     mut closing: Closing,
 ) {
     let Admitted { connection, session, _place } = admitted;
+    let options = &shared.options;
     let gate = Arc::new(Semaphore::new(AT_WORK));
+    let part = (options.max_buffered_bytes / PARTS).max(options.max_message_size);
+    let common = Arc::new(Common { session, gate, buffers: Budget::new(part) });
     let mut streams: JoinSet<Option<Status>> = JoinSet::new();
-    let idle = shared.options.idle_timeout;
+    let idle = options.idle_timeout;
     let end = loop {
         let resting = streams.is_empty();
         let silence = async {
@@ -146,8 +156,7 @@ async fn run<H: WireHandler>(
             },
             opened = connection.accept_bi() => match opened {
                 Ok((send, recv)) => {
-                    let (shared, session, gate) = (shared.clone(), session.clone(), gate.clone());
-                    streams.spawn(stream::serve(shared, session, gate, send, recv));
+                    streams.spawn(stream::serve(shared.clone(), common.clone(), send, recv));
                 }
                 Err(error) => {
                     tracing::debug!(peer = %connection.remote_address(), %error, "a session ended");

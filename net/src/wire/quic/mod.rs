@@ -36,6 +36,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// they are asked for; and sent before they are acknowledged.
 const STREAM_WINDOW: u32 = 256 << 10;
 const WINDOW: u32 = 1 << 20;
+/// Of a connection that has not authenticated: an Auth, and what follows it.
+const FIRST_WINDOW: u32 = 8 << 10;
 /// Bytes that are kept of what comes before a handshake has begun, of one connection and
 /// of all.
 const EARLY_BYTES: u64 = 16 << 10;
@@ -57,7 +59,7 @@ pub(super) fn endpoint(
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(WINDOW))
+        .receive_window(VarInt::from_u32(FIRST_WINDOW))
         .send_window(WINDOW.into())
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(IdleTimeout::try_from(SILENCE).map_err(io::Error::other)?));

@@ -1,13 +1,16 @@
 //! One stream: a request packet, its reply packet.
 //!
 //! What must stay true: memory for a request is taken from the budget all sessions
-//! share before its bytes are received, and nobody waits for that: what a stream does
-//! not read keeps others of its connection from being received, which may hold the
-//! memory. A request whose stream was stopped is given up, and its place at work is
-//! kept until it has ended.
+//! share, and from its connection's part of it, before its bytes are received, and nobody
+//! waits for that: what a stream does not read keeps others of its connection from being
+//! received, which may hold the memory. Memory for a large reply is taken before the
+//! request is begun, and that is waited for; it is kept until the reply was taken. A
+//! request whose stream was stopped is given up, and its place at work is kept until it
+//! has ended.
 
+use super::super::budget::{Budget, Pace, SMALL, Share};
 use super::super::carry::{self, Asked};
-use super::super::session::{LINGER, slowly};
+use super::super::session::LINGER;
 use super::super::{Shared, WireHandler};
 use proto::packet::Header;
 use proto::wire::{Fault, Lone};
@@ -15,7 +18,7 @@ use proto::{Opcode, Status};
 use quinn::{RecvStream, SendStream, VarInt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// Bytes taken off a stream at once.
@@ -26,10 +29,19 @@ const FREE_BYTES: usize = 4 << 10;
 /// No reason is given: those of streams are not looked at.
 const NO_REASON: VarInt = VarInt::from_u32(0);
 
-/// A packet, and its share of the budget.
+/// What the streams of a connection share.
+pub(super) struct Common<S> {
+    pub(super) session: Arc<S>,
+    /// Requests at work.
+    pub(super) gate: Arc<Semaphore>,
+    /// Of large requests being received.
+    pub(super) buffers: Budget,
+}
+
+/// A packet, and its shares of the budgets.
 pub(super) struct Packet {
     lone: Lone,
-    _budget: Option<OwnedSemaphorePermit>,
+    _budget: Option<(Share, Share)>,
 }
 
 impl Packet {
@@ -46,35 +58,47 @@ pub(super) enum Read {
     Gone,
 }
 
-/// Reads a stream to its end.
-pub(super) async fn read<H>(shared: &Shared<H>, recv: &mut RecvStream, mut lone: Lone) -> Read {
+/// Reads a stream to its end; `buffers`: what its connection may hold.
+pub(super) async fn read<H>(
+    shared: &Shared<H>,
+    buffers: &Budget,
+    recv: &mut RecvStream,
+    mut lone: Lone,
+) -> Read {
     let mut budget = None;
+    let mut pace = Pace::receiving(&shared.buffers, shared.options.message_timeout);
     let fault = loop {
         let due = match lone.wants() {
             Ok(due) => due,
             Err(fault) => break fault,
         };
         if due > FREE_BYTES && budget.is_none() {
-            let kib = u32::try_from(due.div_ceil(1024)).unwrap_or(u32::MAX);
-            let Ok(share) = shared.buffers.clone().try_acquire_many_owned(kib) else {
+            // Of the connection first: who holds it all takes nothing from others.
+            let share = buffers.try_share(due);
+            budget = share.and_then(|share| Some((share, shared.buffers.try_share(due)?)));
+            if budget.is_none() {
                 let message = "there is no memory left to receive this request with others: send \
                                it again after a while";
                 break Fault::new(lone.id(), Status::Busy, message);
-            };
-            budget = Some(share);
+            }
         }
-        let patience = shared.options.message_timeout;
-        match timeout(patience, recv.read_chunk(READ_BYTES, true)).await {
-            Ok(Ok(Some(chunk))) => lone.feed(&chunk.bytes),
+        pace.has(due, budget.is_some());
+        let Some(time) = pace.left() else {
+            let message = "the stream was silent or slow for too long before its packet had come";
+            break Fault::new(lone.id(), Status::Timeout, message);
+        };
+        match timeout(time, recv.read_chunk(READ_BYTES, true)).await {
+            Ok(Ok(Some(chunk))) => {
+                pace.moved();
+                lone.feed(&chunk.bytes);
+            }
             Ok(Ok(None)) => match lone.end() {
                 Ok(_) => return Read::Whole(Packet { lone, _budget: budget }),
                 Err(fault) => break fault,
             },
             Ok(Err(_)) => return Read::Gone,
-            Err(_) => {
-                let message = "the stream was silent for too long before its packet had come";
-                break Fault::new(lone.id(), Status::Timeout, message);
-            }
+            // It is looked again whether that may be.
+            Err(_) => {}
         }
     };
     // What else comes is of no use; that it has ended already is as good.
@@ -84,9 +108,19 @@ pub(super) async fn read<H>(shared: &Shared<H>, recv: &mut RecvStream, mut lone:
 
 /// Writes a packet and ends the stream; `false`: it was not taken.
 pub(super) async fn write<H>(shared: &Shared<H>, send: &mut SendStream, bytes: &[u8]) -> bool {
-    let patience = slowly(bytes.len(), shared.options.write_timeout);
-    let written = matches!(timeout(patience, send.write_all(bytes)).await, Ok(Ok(())));
-    if written {
+    let mut pace = Pace::sending(&shared.replies, bytes.len(), shared.options.write_timeout);
+    let mut left = bytes;
+    while !left.is_empty() {
+        let Some(time) = pace.left() else { break };
+        match timeout(time, send.write(left)).await {
+            Ok(Ok(written)) => left = &left[written..],
+            Ok(Err(_)) => break,
+            // It is looked again whether that may be.
+            Err(_) => continue,
+        }
+        pace.moved();
+    }
+    if left.is_empty() {
         return send.finish().is_ok();
     }
     send.reset(NO_REASON).ok();
@@ -101,13 +135,12 @@ pub(super) async fn taken(send: &SendStream) {
 /// Carries out the request of a stream. If the session must end with it, says why.
 pub(super) async fn serve<H: WireHandler>(
     shared: Arc<Shared<H>>,
-    session: Arc<H::Session>,
-    gate: Arc<Semaphore>,
+    common: Arc<Common<H::Session>>,
     mut send: SendStream,
     mut recv: RecvStream,
 ) -> Option<Status> {
     let limit = shared.options.max_message_size;
-    let packet = match read(&shared, &mut recv, Lone::request(limit)).await {
+    let packet = match read(&shared, &common.buffers, &mut recv, Lone::request(limit)).await {
         Read::Whole(packet) => packet,
         Read::Fault(fault) => {
             let mut reply = Vec::new();
@@ -125,17 +158,24 @@ pub(super) async fn serve<H: WireHandler>(
     let arrived = shared.micros();
     let Ok(header) = Header::parse(packet.bytes()) else { return Some(Status::Internal) };
     let flag = Arc::new(AtomicBool::new(false));
-    let brief = Opcode::from_number(header.code).is_some_and(|code| shared.handler.is_brief(code));
+    let operation = Opcode::from_number(header.code);
+    let brief = operation.is_some_and(|code| shared.handler.is_brief(code));
+    let large = operation.is_some_and(|code| shared.handler.may_be_large(code));
     let turns = async {
-        let turn = gate.acquire_owned().await.expect("the semaphore is never closed");
+        let turn =
+            common.gate.clone().acquire_owned().await.expect("the semaphore is never closed");
         if brief {
-            return (turn, None);
+            return (turn, None, None);
         }
+        let share = match large {
+            true => Some(shared.replies.share(shared.place()).await),
+            false => None,
+        };
         let work = shared.quic_work.clone().acquire_owned().await;
-        (turn, Some(work.expect("the semaphore is never closed")))
+        (turn, share, Some(work.expect("the semaphore is never closed")))
     };
-    // The first is kept until the reply was taken: so few replies are in memory.
-    let (turn, work) = tokio::select! {
+    // The first two are kept until the reply was taken: so few replies are in memory.
+    let (turn, mut share, work) = tokio::select! {
         turns = turns => turns,
         _ = send.stopped() => {
             send.reset(NO_REASON).ok();
@@ -143,18 +183,31 @@ pub(super) async fn serve<H: WireHandler>(
         }
     };
     let (over, reply) = if brief {
-        let mut reply = Vec::new();
         let bytes = packet.bytes();
-        let asked = Asked { header, packet: bytes, arrived, cancelled: None };
-        (carry::one(&shared, &session, asked, &mut reply), reply)
+        let make = || {
+            let mut reply = Vec::new();
+            let asked = Asked { header, packet: bytes, arrived, cancelled: None };
+            (carry::one(&shared, &common.session, asked, &mut reply), reply)
+        };
+        let mut made = make();
+        if made.1.len() > SMALL {
+            share = shared.replies.try_share(shared.place());
+            if share.is_none() {
+                // Nobody waits with a large reply in memory: it is made again.
+                drop(made);
+                share = Some(shared.replies.share(shared.place()).await);
+                made = make();
+            }
+        }
+        made
     } else {
         let mut job = tokio::task::spawn_blocking({
-            let (shared, flag) = (shared.clone(), flag.clone());
+            let (shared, common, flag) = (shared.clone(), common.clone(), flag.clone());
             move || {
                 let mut reply = Vec::new();
                 let cancelled = Some(flag);
                 let asked = Asked { header, packet: packet.bytes(), arrived, cancelled };
-                let over = carry::one(&shared, &session, asked, &mut reply);
+                let over = carry::one(&shared, &common.session, asked, &mut reply);
                 drop((work, packet));
                 (over, reply)
             }
@@ -179,10 +232,12 @@ pub(super) async fn serve<H: WireHandler>(
         send.reset(NO_REASON).ok();
         return over;
     }
+    let share = shared.replies.settle(share, reply.len());
     let written = write(&shared, &mut send, &reply).await;
-    drop(turn);
+    drop((turn, reply));
     if written {
         taken(&send).await;
     }
+    drop(share);
     over
 }
