@@ -1,8 +1,8 @@
 //! ABI v1 in code: names, signatures, hard bounds. In prose: `docs/abi.md`.
 //!
-//! The two lists here are the only place that names an export or an import; the
-//! vetting of modules, the backends' linking and the calls all read them. A
-//! change of either list or of a meaning is a new [`VERSION`].
+//! The two lists here, and that of [`crate::wasi`], are the only places that name an
+//! export or an import; the vetting of modules, the backends' linking and the calls
+//! all read them. A change of either list here or of a meaning is a new [`VERSION`].
 
 /// What `planck_abi()` must return.
 pub const VERSION: i32 = 1;

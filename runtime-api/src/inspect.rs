@@ -18,6 +18,7 @@ use wasmparser::{
 use crate::CompileError;
 use crate::abi::{self, Export, Import, Signature, Ty};
 use crate::edit::{Edit, Section};
+use crate::wasi::{self, Wasi};
 
 /// What is known of a vetted module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Facts {
     pub exports: Vec<Export>,
     /// Functions of the ABI it imports, in the module's order.
     pub imports: Vec<Import>,
+    /// Functions of WASI it imports, each once.
+    pub wasi: Vec<Wasi>,
     /// Bytes of linear memory it starts with.
     pub memory_bytes: u64,
     /// Elements of its largest table.
@@ -135,6 +138,7 @@ struct Found {
     export_faults: Vec<String>,
     has_memory: bool,
     imports: Vec<Import>,
+    wasi: Vec<Wasi>,
     import_faults: Vec<String>,
     memory_bytes: u64,
     tables: usize,
@@ -191,10 +195,12 @@ impl Found {
             return;
         };
         self.imported_functions += 1;
-        let known = (module == abi::IMPORT_MODULE).then(|| Import::by_name(name)).flatten();
-        let Some(import) = known else {
-            let hint = if module.starts_with("wasi") {
-                " (WASI is not available: build for wasm32-unknown-unknown)"
+        let planck = (module == abi::IMPORT_MODULE).then(|| Import::by_name(name)).flatten();
+        let wasi = (module == wasi::MODULE).then(|| Wasi::by_name(name)).flatten();
+        let signature = planck.map(Import::signature).or(wasi.map(Wasi::signature));
+        let Some(signature) = signature else {
+            let hint = if module.starts_with("wasi") && module != wasi::MODULE {
+                " (of WASI there is preview 1 alone, module wasi_snapshot_preview1)"
             } else {
                 ""
             };
@@ -202,16 +208,16 @@ impl Found {
             return;
         };
         let declared = types[types.core_type_at_in_module(index)].unwrap_func();
-        if !matches(declared, import.signature()) {
+        if !matches(declared, signature) {
             self.import_faults.push(format!(
-                "{module}.{name} as ({} parameters, {} results), it is {}",
+                "{module}.{name} as ({} parameters, {} results), it is {signature}",
                 declared.params().len(),
                 declared.results().len(),
-                import.signature()
             ));
             return;
         }
-        self.imports.push(import);
+        self.imports.extend(planck);
+        self.wasi.extend(wasi.filter(|wasi| !self.wasi.contains(wasi)));
     }
 
     fn export(&mut self, name: &str, kind: ExternalKind, index: u32, types: TypesRef<'_>) {
@@ -327,6 +333,7 @@ impl Found {
             wasm,
             exports: self.exports,
             imports: self.imports,
+            wasi: self.wasi,
             memory_bytes: self.memory_bytes,
             table_elements: self.table_elements,
         })

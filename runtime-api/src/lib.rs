@@ -29,6 +29,7 @@ mod limits;
 mod memory;
 pub mod pool;
 mod state;
+pub mod wasi;
 
 use std::sync::Arc;
 

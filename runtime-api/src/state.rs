@@ -17,6 +17,7 @@ use std::sync::Arc;
 use platform::Clock;
 
 use crate::memory::{Region, region};
+use crate::wasi::WasiState;
 use crate::{CallReport, GuestMemory, Host, Limits, LogLevel, Trap, TrapKind, abi};
 
 /// Capacity of a scratch buffer that is kept from call to call.
@@ -35,8 +36,9 @@ pub struct HostState {
     log_left: u32,
     /// The guest asked for memory past its limit; an abort that follows is put down to it.
     memory_denied: bool,
+    pub(crate) wasi: WasiState,
     /// Scratch for what the guest sends.
-    packet: Vec<u8>,
+    pub(crate) packet: Vec<u8>,
     name: Vec<u8>,
     /// The reply that did not fit and waits for `host_read`, else empty.
     pending: Vec<u8>,
@@ -55,6 +57,7 @@ impl HostState {
             host_calls: 0,
             log_left: 0,
             memory_denied: false,
+            wasi: WasiState::default(),
             packet: Vec::new(),
             name: Vec::new(),
             pending: Vec::new(),
@@ -88,6 +91,7 @@ impl HostState {
 
     /// Ends the call, and forgets its bytes; keeps capacity up to a bound.
     pub fn clear(&mut self) {
+        self.end_wasi();
         self.end_call();
         for buffer in [&mut self.packet, &mut self.name, &mut self.pending] {
             buffer.clear();
@@ -171,7 +175,7 @@ impl HostState {
     }
 
     /// Counts a host call.
-    fn enter(&mut self) -> Result<(), Trap> {
+    pub(crate) fn enter(&mut self) -> Result<(), Trap> {
         self.check_deadline()?;
         if self.host_calls >= self.limits.host_calls {
             return Err(Trap::new(
@@ -301,17 +305,35 @@ impl HostState {
         // Read no more than is kept: the region's head.
         let head = region(memory, "host_log", "the line", ptr, cut.cast_signed())?;
         head.read_into(memory, &mut self.packet)?;
-        let text = String::from_utf8_lossy(&self.packet);
-        self.host.log(LogLevel::from_guest(level), text.trim_end_matches(['\n', '\r']));
+        let line = std::mem::take(&mut self.packet);
+        self.write_line(LogLevel::from_guest(level), &line);
+        self.packet = line;
+        Ok(())
+    }
+
+    /// Logs a line, or what the allowance of the call leaves of it.
+    pub(crate) fn write_line(&mut self, level: LogLevel, line: &[u8]) {
+        if self.log_left == 0 {
+            return;
+        }
+        let cut = abi::MAX_LOG_LINE_BYTES.min(self.log_left);
+        let line = &line[..line.len().min(cut as usize)];
+        let text = String::from_utf8_lossy(line);
+        self.host.log(level, text.trim_end_matches(['\n', '\r']));
         // An empty line costs a byte too, so that the count of lines is bounded as well.
-        self.log_left -= cut.max(1);
+        // A line was cut to 32 bits above.
+        self.log_left -= (line.len() as u32).max(1);
         if self.log_left == 0 {
             self.host.log(
                 LogLevel::Warn,
                 "the guest's log is full for this call; the rest of its lines is dropped",
             );
         }
-        Ok(())
+    }
+
+    /// The host's wall time in microseconds.
+    pub(crate) fn wall_micros(&self) -> u64 {
+        self.host.now_micros()
     }
 
     /// The import `host_now`: wall time in microseconds.
@@ -333,12 +355,22 @@ impl HostState {
         (ptr, len): (i32, i32),
     ) -> Result<(), Trap> {
         self.enter()?;
-        let mut rest = region(memory, "host_random", "the buffer", ptr, len)?;
+        self.fill_random(memory, "host_random", (ptr, len))
+    }
+
+    /// Random bytes for a range of the guest, at the call of `who`.
+    pub(crate) fn fill_random<M: GuestMemory + ?Sized>(
+        &mut self,
+        memory: &mut M,
+        who: &str,
+        (ptr, len): (i32, i32),
+    ) -> Result<(), Trap> {
+        let mut rest = region(memory, who, "the buffer", ptr, len)?;
         if rest.len() > abi::MAX_RANDOM_BYTES {
             return Err(Trap::new(
                 TrapKind::RequestTooLarge,
                 format!(
-                    "host_random gives at most {} bytes at once, {} were asked for; seed a generator with a few",
+                    "{who} gives at most {} bytes at once, {} were asked for; seed a generator with a few",
                     abi::MAX_RANDOM_BYTES,
                     rest.len()
                 ),

@@ -45,7 +45,7 @@ pub(crate) fn start(
     let mut store = Store::new(engine.clone());
     let state = HostState::new(host, clock, *limits);
     let env = FunctionEnv::new(&mut store, Data { state, memory: None, fuel: None });
-    let imports = link::imports(&mut store, &env);
+    let imports = link::imports(&mut store, &env, &facts.wasi);
     let instance =
         wasmer::Instance::new(&mut store, module, &imports).map_err(|error| match error {
             // Data or elements that do not fit.

@@ -1,10 +1,11 @@
-//! The six imports and the meter's `tick`, tied to [`HostState`].
+//! The six imports, WASI's, and the meter's `tick`, tied to [`HostState`].
 
-use runtime_api::abi::{IMPORT_MODULE, Import};
+use runtime_api::abi::{IMPORT_MODULE, Import, Ty};
+use runtime_api::wasi::{self, Wasi};
 use runtime_api::{GuestMemory, HostState, Trap, TrapKind};
 use wasmer::{
-    Function, FunctionEnv, FunctionEnvMut, Global, Imports, Memory, MemoryView, Store, StoreMut,
-    Value,
+    Function, FunctionEnv, FunctionEnvMut, FunctionType, Global, Imports, Memory, MemoryView,
+    RuntimeError, Store, StoreMut, Type, Value,
 };
 
 use crate::SLICE;
@@ -76,9 +77,12 @@ pub(crate) fn tick_function(store: &mut Store, env: &FunctionEnv<Data>) -> Funct
     Function::new_typed_with_env(store, env, tick)
 }
 
-/// All imports of ABI v1.
-pub(crate) fn imports(store: &mut Store, env: &FunctionEnv<Data>) -> Imports {
+/// All imports of ABI v1, and the functions of WASI that the module imports.
+pub(crate) fn imports(store: &mut Store, env: &FunctionEnv<Data>, wasi: &[Wasi]) -> Imports {
     let mut imports = Imports::new();
+    for wasi in wasi {
+        imports.define(wasi::MODULE, wasi.name(), wasi_function(store, env, *wasi));
+    }
     for import in Import::ALL {
         let function = match import {
             Import::Request => Function::new_typed_with_env(
@@ -137,4 +141,30 @@ pub(crate) fn imports(store: &mut Store, env: &FunctionEnv<Data>) -> Imports {
         imports.define(IMPORT_MODULE, import.name(), function);
     }
     imports
+}
+
+/// One function of WASI, by its numbers: they are called seldom, and there are many.
+fn wasi_function(store: &mut Store, env: &FunctionEnv<Data>, wasi: Wasi) -> Function {
+    let signature = wasi.signature();
+    let types = |types: &[Ty]| -> Vec<Type> {
+        types.iter().map(|ty| if *ty == Ty::I32 { Type::I32 } else { Type::I64 }).collect()
+    };
+    let shape = FunctionType::new(types(signature.params), types(signature.result.as_slice()));
+    let returns = signature.result.is_some();
+    Function::new_with_env(store, env, shape, move |mut env: Env<'_>, params| {
+        let mut numbers = [0; wasi::MAX_PARAMS];
+        for (number, param) in numbers.iter_mut().zip(params) {
+            *number = match param {
+                Value::I32(value) => i64::from(*value),
+                Value::I64(value) => *value,
+                // Its signature has nothing else.
+                _ => 0,
+            };
+        }
+        let mut call = || -> Result<i32, Trap> {
+            with!(env, |memory, state| state.wasi(memory, wasi, &numbers))
+        };
+        let errno = call().map_err(|trap| RuntimeError::user(Box::new(trap)))?;
+        Ok(if returns { vec![Value::I32(errno)] } else { Vec::new() })
+    })
 }

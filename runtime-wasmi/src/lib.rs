@@ -65,7 +65,7 @@ impl Runtime for WasmiRuntime {
             message: error.to_string(),
         };
         let module = wasmi::Module::new(&engine, &facts.wasm).map_err(failed)?;
-        let linker = link::linker(&engine).map_err(failed)?;
+        let linker = link::linker(&engine, &facts.wasi).map_err(failed)?;
         Ok(Arc::new(WasmiModule {
             module,
             linker,

@@ -1,8 +1,9 @@
-//! The six imports, tied to [`HostState`](runtime_api::HostState).
+//! The six imports, and WASI's, tied to [`HostState`](runtime_api::HostState).
 
 use runtime_api::Trap;
-use runtime_api::abi::{IMPORT_MODULE, Import};
-use wasmi::{Caller, Engine, Error, Linker};
+use runtime_api::abi::{IMPORT_MODULE, Import, Ty};
+use runtime_api::wasi::{self, Wasi};
+use wasmi::{Caller, Engine, Error, FuncType, Linker, Val, ValType};
 
 use crate::Data;
 
@@ -32,9 +33,12 @@ macro_rules! with {
     }};
 }
 
-/// All imports of ABI v1.
-pub(crate) fn linker(engine: &Engine) -> Result<Linker<Data>, Error> {
+/// All imports of ABI v1, and the functions of WASI that the module imports.
+pub(crate) fn linker(engine: &Engine, wasi: &[Wasi]) -> Result<Linker<Data>, Error> {
     let mut linker = Linker::new(engine);
+    for wasi in wasi {
+        link_wasi(&mut linker, *wasi)?;
+    }
     for import in Import::ALL {
         let (module, name) = (IMPORT_MODULE, import.name());
         match import {
@@ -94,4 +98,29 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<Data>, Error> {
         };
     }
     Ok(linker)
+}
+
+/// One function of WASI, by its numbers: they are called seldom, and there are many.
+fn link_wasi(linker: &mut Linker<Data>, wasi: Wasi) -> Result<(), Error> {
+    let signature = wasi.signature();
+    let ty = |ty: &Ty| if *ty == Ty::I32 { ValType::I32 } else { ValType::I64 };
+    let shape = FuncType::new(signature.params.iter().map(ty), signature.result.iter().map(ty));
+    let call = move |mut caller: Caller<'_, Data>, params: &[Val], results: &mut [Val]| {
+        let mut numbers = [0; wasi::MAX_PARAMS];
+        for (number, param) in numbers.iter_mut().zip(params) {
+            *number = match param {
+                Val::I32(value) => i64::from(*value),
+                Val::I64(value) => *value,
+                // Its signature has nothing else.
+                _ => 0,
+            };
+        }
+        let errno = with!(caller, |memory, state| state.wasi(memory, wasi, &numbers))?;
+        if let Some(result) = results.first_mut() {
+            *result = Val::I32(errno);
+        }
+        Ok(())
+    };
+    linker.func_new(wasi::MODULE, wasi.name(), shape, call)?;
+    Ok(())
 }

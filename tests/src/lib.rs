@@ -32,13 +32,18 @@ pub fn root() -> PathBuf {
 
 /// The flights guest, as `scripts/build-guest examples/flights` built it.
 pub fn flights_module() -> PathBuf {
+    guest_module("flights", "scripts/build-guest examples/flights")
+}
+
+/// The notes in a language, as `scripts/build-guests` built them.
+pub fn notes_module(language: &str) -> PathBuf {
+    guest_module(&format!("notes-{language}"), "scripts/build-guests")
+}
+
+fn guest_module(name: &str, command: &str) -> PathBuf {
     let target = program("planck").ancestors().nth(2).expect("target/PROFILE/planck").to_path_buf();
-    let path = target.join("guest/flights.wasm");
-    assert!(
-        path.exists(),
-        "{} is not built: run `scripts/build-guest examples/flights`",
-        path.display()
-    );
+    let path = target.join(format!("guest/{name}.wasm"));
+    assert!(path.exists(), "{} is not built: run `{command}`", path.display());
     path
 }
 

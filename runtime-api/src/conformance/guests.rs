@@ -1,5 +1,8 @@
 //! Guests as text: one frame, a body per case.
 
+use crate::abi::Ty;
+use crate::wasi::{self, Wasi};
+
 /// The imports, a bump allocator, `planck_abi`; everything a guest needs but `process`.
 ///
 /// * `$request $read $service $log $now $random`: the imports.
@@ -40,8 +43,29 @@ const FRAME: &str = r#"
 /// A guest whose `process`, with parameters `$ptr $len`, is `body`; `more` adds
 /// definitions of its own.
 pub fn guest(more: &str, body: &str) -> String {
+    importing("", more, body)
+}
+
+/// The same, with functions of WASI, each as `$name`.
+pub(super) fn wasi_guest(names: &[&str], more: &str, body: &str) -> String {
+    let types = |types: &[Ty]| -> String {
+        types.iter().map(|ty| if *ty == Ty::I32 { " i32" } else { " i64" }).collect()
+    };
+    let import = |name: &&str| {
+        let signature = Wasi::by_name(name).expect("a function of WASI").signature();
+        let result = signature.result.map(|_| "(result i32)").unwrap_or_default();
+        format!(
+            r#"(import "{}" "{name}" (func ${name} (param{}) {result}))"#,
+            wasi::MODULE,
+            types(signature.params)
+        )
+    };
+    importing(&names.iter().map(import).collect::<String>(), more, body)
+}
+
+fn importing(imports: &str, more: &str, body: &str) -> String {
     format!(
-        "(module {FRAME} {more}\n (func $process (export \"process\") (param $ptr i32) (param $len i32) (result i64)\n{body}))"
+        "(module {imports} {FRAME} {more}\n (func $process (export \"process\") (param $ptr i32) (param $len i32) (result i64)\n{body}))"
     )
 }
 

@@ -19,6 +19,7 @@ pub mod pointers;
 mod rig;
 pub mod transcript;
 pub mod traps;
+pub mod wasi;
 
 use std::sync::Arc;
 
@@ -75,6 +76,15 @@ macro_rules! conformance_suite {
             modules: another_abi_version_is_refused
             modules: features_outside_the_set_are_refused
             modules: too_large_modules_are_refused
+            wasi: text_is_logged_line_by_line
+            wasi: text_is_bounded
+            wasi: clocks_randomness_and_nothing_else_are_given
+            wasi: a_sleep_moves_the_clock_and_takes_no_time
+            wasi: what_is_not_here_is_refused_with_its_name_in_the_log
+            wasi: an_exit_is_a_trap
+            wasi: ranges_outside_memory_trap_and_nothing_is_done
+            wasi: its_calls_are_host_calls
+            wasi: every_function_links_as_it_is_and_not_otherwise
             transcript: nans_are_canonical
             transcript: the_same_inputs_give_the_same_replies
         }

@@ -61,9 +61,14 @@ pub fn unknown_imports_are_named(make: Make<'_>) {
         (r#"(import "env" "puts" (func (param i32)))"#, "env.puts"),
         (r#"(import "planck" "host_write" (func (param i32 i32)))"#, "planck.host_write"),
         (
-            r#"(import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#,
-            "wasi_snapshot_preview1.fd_write (WASI is not available",
+            r#"(import "wasi_unstable" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#,
+            "wasi_unstable.fd_write (of WASI there is preview 1 alone",
         ),
+        (
+            r#"(import "wasi_snapshot_preview1" "fd_poll" (func (param i32)))"#,
+            "wasi_snapshot_preview1.fd_poll",
+        ),
+        (r#"(import "planck" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#, "planck.fd_write"),
         (
             r#"(import "planck" "host_now" (func (result i32)))"#,
             "host_now as (0 parameters, 1 results), it is () -> i64",
