@@ -57,7 +57,7 @@ export class Doc {
   field(name: string): Value | null {
     const reader = new Reader(this.bytes);
     reader.u32();
-    for (;;) {
+    while (true) {
       const kind = reader.u8();
       if (reader.bad || kind == 0) return null;
       const found = reader.untilNul();
@@ -87,6 +87,12 @@ export class Doc {
   double(name: string): f64 {
     const value = this.field(name);
     return value && value.kind == 1 ? new Reader(value.bytes).f64() : 0;
+  }
+
+  /** Whether a field is a bool, and true. */
+  bool(name: string): bool {
+    const value = this.field(name);
+    return value != null && value.kind == 8 && value.bytes[0] != 0;
   }
 }
 

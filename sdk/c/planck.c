@@ -27,7 +27,9 @@ static uint32_t arena, top;
 
 static void reserve(uint64_t end) {
     uint64_t have = (uint64_t)__builtin_wasm_memory_size(0) << 16;
-    if (end > have && __builtin_wasm_memory_grow(0, (end - have + 0xffff) >> 16) == (unsigned long)-1)
+    if (end <= have) return;
+    unsigned long pages = (unsigned long)((end - have + 0xffff) >> 16);
+    if (__builtin_wasm_memory_grow(0, pages) == (unsigned long)-1)
         __builtin_trap(); /* the host knows that memory was refused, and says so */
 }
 
@@ -321,6 +323,8 @@ double planck_as_double(planck_value value) {
     __builtin_memcpy(&number, &bits, 8);
     return number;
 }
+
+bool planck_as_bool(planck_value value) { return value.type == 8 && value.bytes.at[0] != 0; }
 
 /* ---- Requests to the data ---- */
 

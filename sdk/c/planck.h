@@ -79,7 +79,7 @@ void planck_doc_bool(planck_buffer *doc, planck_text name, bool value);
 void planck_doc_date(planck_buffer *doc, planck_text name, int64_t millis);
 planck_text planck_doc_finish(planck_buffer *doc);
 
-/* A field of a document. `type` is BSON's: 2 string, 16 int32, 18 int64, 9 date, 1 double. */
+/* A field of a document. `type` is BSON's: 1 double, 2 string, 8 bool, 9 date, 16 int32, 18 int64. */
 typedef struct {
     uint8_t type;
     planck_text bytes;
@@ -92,6 +92,8 @@ planck_text planck_as_text(planck_value value);
 int64_t planck_as_int(planck_value value);
 /* The number of a double; 0 if it is none. */
 double planck_as_double(planck_value value);
+/* Whether it is a bool, and true. */
+bool planck_as_bool(planck_value value);
 
 /* ---- The service's data ---- */
 

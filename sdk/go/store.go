@@ -137,6 +137,18 @@ func (d Doc) Int(name string) int64 {
 	return number
 }
 
+// Double is the number of a double; 0 if there is none.
+func (d Doc) Double(name string) float64 {
+	number, _ := d.Field(name).(float64)
+	return number
+}
+
+// Bool is whether a field is a bool, and true.
+func (d Doc) Bool(name string) bool {
+	is, _ := d.Field(name).(bool)
+	return is
+}
+
 // Key is the primary key of a document.
 type Key [16]byte
 

@@ -418,6 +418,18 @@ pub fn intOf(doc: []const u8, name: []const u8) i64 {
     };
 }
 
+/// The number of a double; 0 if there is none.
+pub fn doubleOf(doc: []const u8, name: []const u8) f64 {
+    const value = field(doc, name) orelse return 0;
+    return if (value == .double) value.double else 0;
+}
+
+/// Whether a field is a bool, and true.
+pub fn boolOf(doc: []const u8, name: []const u8) bool {
+    const value = field(doc, name) orelse return false;
+    return value == .boolean and value.boolean;
+}
+
 // ---- The service's data ----
 
 pub const Key = [16]u8;
@@ -443,7 +455,7 @@ const Tag = enum(u8) { empty = 0, key = 1, rows = 5 };
 fn packetOf(operation: Operation) Buffer {
     var out = Buffer{};
     out.put("PLNK\x01\x00");
-    out.putInt(u16, @intFromEnum(operation));
+    out.putInt(u16, @backingInt(operation));
     out.putInt(u64, 1);
     out.putInt(u64, 0); // the body's length, known later; no patience of our own
     return out;
@@ -471,7 +483,7 @@ fn ask(out: *Buffer, tag: Tag) Failed!Reader {
     const answer = take(4096);
     const total = host.host_request(out.bytes.ptr, out.len, answer.ptr, answer.len);
     var body = try bodyOf(whole(answer, total));
-    return if (body.int(u8) == @intFromEnum(tag)) body else unexpected();
+    return if (body.int(u8) == @backingInt(tag)) body else unexpected();
 }
 
 pub fn createStore(store: []const u8) Failed!void {
@@ -543,7 +555,7 @@ pub fn query(text: []const u8, parameters: []const u8) Failed!Rows {
 pub const Level = enum(i32) { err, warn, info, debug };
 
 pub fn log(level: Level, line: []const u8) void {
-    host.host_log(@intFromEnum(level), line.ptr, line.len);
+    host.host_log(@backingInt(level), line.ptr, line.len);
 }
 
 /// Microseconds since 1970.

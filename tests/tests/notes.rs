@@ -96,6 +96,9 @@ impl Notes {
         let mut headers = HeadersBuf::new();
         assert!(headers.push("host", b"localhost"));
         assert!(headers.push("content-type", b"text/plain"));
+        if body.starts_with(b"pin") {
+            assert!(headers.push("x-pinned", b"yes"));
+        }
         let mut request = Vec::new();
         write_request(&mut request, method, target, "127.0.0.1:9", &headers, body);
         self.instance
@@ -139,6 +142,7 @@ fn transcript(notes: &mut Notes) -> String {
     let place = place.headers.get("location").unwrap().to_vec();
     let place = String::from_utf8(place).unwrap();
     notes.tell(all, "POST", "/notes?x=1&by=bob_2&by=eve", b"second");
+    notes.tell(all, "POST", "/notes?by=ann", &[&b"pin "[..], &[b'w'; 300]].concat());
     notes.tell(all, "GET", &place, b"");
     notes.tell(all, "GET", "/notes?by=ann&limit=5", b"");
     notes.tell(all, "GET", "/notes?limit=1", b"");

@@ -7,8 +7,6 @@ import {
 
 export { planck_abi, alloc, init, process } from "../../../sdk/assemblyscript/planck";
 
-serve(start, handle);
-
 function start(): void {
   if (!createStore("notes")) log(Level.Error, text(failure.message));
 }
@@ -29,7 +27,9 @@ function putNote(out: Buffer, key: Key, doc: Doc): void {
   out.putText('","by":').putJson(doc.text("by"));
   out.putText(',"text":').putJson(doc.text("text"));
   out.putText(',"at":' + doc.int("at").toString());
-  out.putText(',"tag":').putJson(doc.text("tag")).putText("}");
+  out.putText(',"tag":').putJson(doc.text("tag"));
+  out.putText(doc.bool("pinned") ? ',"pinned":true' : ',"pinned":false');
+  out.putText(',"seconds":' + (<i64>(60.0 * doc.double("minutes"))).toString() + "}");
 }
 
 function json(response: Response): void {
@@ -45,7 +45,8 @@ function add(request: Request, response: Response): void {
 
   const tag = new Buffer().putHex(random(4)).all();
   const doc = new DocBuilder().text("by", utf8(by)).text("text", request.body);
-  const key = insert("notes", doc.date("at", now() / 1000).text("tag", tag).finish());
+  doc.date("at", now() / 1000).text("tag", tag).bool("pinned", request.header("x-pinned") == "yes");
+  const key = insert("notes", doc.double("minutes", <f64>request.body.length / 1000).finish());
   if (!key) return response.fail();
 
   log(Level.Info, "a note by " + by);
@@ -125,3 +126,5 @@ function handle(request: Request, response: Response): void {
   }
   response.refuse(404, "there is no such page");
 }
+
+serve(start, handle);

@@ -24,15 +24,17 @@ static bool name_of(const planck_request *request, planck_text which, planck_tex
     return false;
 }
 
-static planck_text text_in(planck_text doc, planck_text name) {
+static planck_value field_in(planck_text doc, planck_text name) {
     planck_value value = {0};
     planck_field(doc, name, &value);
-    return planck_as_text(value);
+    return value;
 }
 
+static planck_text text_in(planck_text doc, planck_text name) { return planck_as_text(field_in(doc, name)); }
+
 static void put_note(planck_buffer *out, planck_key key, planck_text doc) {
-    planck_value at = {0};
-    planck_field(doc, PLANCK_TEXT("at"), &at);
+    bool pinned = planck_as_bool(field_in(doc, PLANCK_TEXT("pinned")));
+    double minutes = planck_as_double(field_in(doc, PLANCK_TEXT("minutes")));
     planck_put(out, PLANCK_TEXT("{\"key\":\""));
     planck_put_hex(out, planck_key_bytes(&key));
     planck_put(out, PLANCK_TEXT("\",\"by\":"));
@@ -40,9 +42,12 @@ static void put_note(planck_buffer *out, planck_key key, planck_text doc) {
     planck_put(out, PLANCK_TEXT(",\"text\":"));
     planck_put_json(out, text_in(doc, PLANCK_TEXT("text")));
     planck_put(out, PLANCK_TEXT(",\"at\":"));
-    planck_put_number(out, planck_as_int(at));
+    planck_put_number(out, planck_as_int(field_in(doc, PLANCK_TEXT("at"))));
     planck_put(out, PLANCK_TEXT(",\"tag\":"));
     planck_put_json(out, text_in(doc, PLANCK_TEXT("tag")));
+    planck_put(out, pinned ? PLANCK_TEXT(",\"pinned\":true") : PLANCK_TEXT(",\"pinned\":false"));
+    planck_put(out, PLANCK_TEXT(",\"seconds\":"));
+    planck_put_number(out, (int64_t)(60 * minutes));
     planck_put(out, PLANCK_TEXT("}"));
 }
 
@@ -66,6 +71,10 @@ static void add(const planck_request *request, planck_response *response) {
     planck_doc_text(&doc, PLANCK_TEXT("text"), request->body);
     planck_doc_date(&doc, PLANCK_TEXT("at"), planck_now() / 1000);
     planck_doc_text(&doc, PLANCK_TEXT("tag"), planck_all(&tag));
+    planck_text pinned = PLANCK_TEXT("");
+    planck_header(request, PLANCK_TEXT("x-pinned"), &pinned);
+    planck_doc_bool(&doc, PLANCK_TEXT("pinned"), planck_same(pinned, PLANCK_TEXT("yes")));
+    planck_doc_double(&doc, PLANCK_TEXT("minutes"), request->body.len / 1000.0);
     planck_key key;
     planck_result made = planck_insert(NOTES, planck_doc_finish(&doc), &key);
     if (made.status != 0) return planck_problem(response, made);

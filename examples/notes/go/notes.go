@@ -32,6 +32,8 @@ func appendNote(out []byte, key planck.Key, doc planck.Doc) []byte {
 	out = planck.AppendJSON(append(out, `,"text":`...), doc.Text("text"))
 	out = strconv.AppendInt(append(out, `,"at":`...), doc.Int("at"), 10)
 	out = planck.AppendJSON(append(out, `,"tag":`...), doc.Text("tag"))
+	out = strconv.AppendBool(append(out, `,"pinned":`...), doc.Bool("pinned"))
+	out = strconv.AppendInt(append(out, `,"seconds":`...), int64(60*doc.Double("minutes")), 10)
 	return append(out, '}')
 }
 
@@ -52,6 +54,8 @@ func add(request *planck.Request, response *planck.Response) error {
 	planck.Random(random)
 	doc := planck.NewDoc().Text("by", by).Text("text", string(request.Body))
 	doc.Date("at", planck.Now()/1000).Text("tag", planck.Hex(random))
+	pinned, _ := request.Header("x-pinned")
+	doc.Bool("pinned", pinned == "yes").Double("minutes", float64(len(request.Body))/1000)
 	key, err := planck.Insert("notes", doc.Finish())
 	if err != nil {
 		return err

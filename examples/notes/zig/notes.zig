@@ -3,6 +3,10 @@
 const std = @import("std");
 const planck = @import("planck");
 
+comptime {
+    _ = planck; // for what it exports
+}
+
 pub fn start() planck.Failed!void {
     try planck.createStore("notes");
 }
@@ -32,6 +36,9 @@ fn putNote(out: *planck.Buffer, key: planck.Key, doc: []const u8) void {
     out.putNumber(planck.intOf(doc, "at"));
     out.put(",\"tag\":");
     out.putJson(planck.textOf(doc, "tag"));
+    out.put(if (planck.boolOf(doc, "pinned")) ",\"pinned\":true" else ",\"pinned\":false");
+    out.put(",\"seconds\":");
+    out.putNumber(@intFromFloat(60 * planck.doubleOf(doc, "minutes")));
     out.put("}");
 }
 
@@ -53,6 +60,8 @@ fn add(request: *const planck.Request, response: *planck.Response) planck.Failed
     doc.text("text", request.body);
     doc.date("at", @divTrunc(planck.now(), 1000));
     doc.text("tag", tag.all());
+    doc.boolean("pinned", std.mem.eql(u8, request.header("x-pinned") orelse "", "yes"));
+    doc.double("minutes", @as(f64, @floatFromInt(request.body.len)) / 1000);
     const key = try planck.insert("notes", doc.finish());
 
     var line = planck.Buffer{};
