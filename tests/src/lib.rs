@@ -18,11 +18,15 @@ const START: Duration = Duration::from_secs(120);
 
 /// A program of this workspace, as `cargo test --workspace` built it.
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let folder = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps");
-    let path = folder.join(name);
+    let path = built().join(name);
     assert!(path.exists(), "{} is not built: run `cargo build --workspace`", path.display());
     path
+}
+
+/// target/PROFILE, where this test was built.
+fn built() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps").to_path_buf()
 }
 
 /// The repository.
@@ -41,8 +45,7 @@ pub fn notes_module(language: &str) -> PathBuf {
 }
 
 fn guest_module(name: &str, command: &str) -> PathBuf {
-    let target = program("planck").ancestors().nth(2).expect("target/PROFILE/planck").to_path_buf();
-    let path = target.join(format!("guest/{name}.wasm"));
+    let path = built().with_file_name("guest").join(format!("{name}.wasm"));
     assert!(path.exists(), "{} is not built: run `{command}`", path.display());
     path
 }

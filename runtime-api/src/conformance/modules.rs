@@ -68,7 +68,10 @@ pub fn unknown_imports_are_named(make: Make<'_>) {
             r#"(import "wasi_snapshot_preview1" "fd_poll" (func (param i32)))"#,
             "wasi_snapshot_preview1.fd_poll",
         ),
-        (r#"(import "planck" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#, "planck.fd_write"),
+        (
+            r#"(import "planck" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#,
+            "planck.fd_write",
+        ),
         (
             r#"(import "planck" "host_now" (func (result i32)))"#,
             "host_now as (0 parameters, 1 results), it is () -> i64",

@@ -46,9 +46,7 @@ fn widened(result: &str) -> String {
 /// Lines of stdout are info, of stderr warnings; what has no end is logged at the end of
 /// the call; several buffers of one write are one text.
 pub fn text_is_logged_line_by_line(make: Make<'_>) {
-    let more = format!(
-        r#"{SAY} (data (i32.const 128) "one\ntwoops\nthree\r\n\nno end")"#
-    );
+    let more = format!(r#"{SAY} (data (i32.const 128) "one\ntwoops\nthree\r\n\nno end")"#);
     let body = "(drop (call $say (i32.const 1) (i32.const 128) (i32.const 6)))
          (drop (call $say (i32.const 2) (i32.const 134) (i32.const 5)))
          ;; two buffers at once: 'o' of 'two', then the rest
@@ -77,7 +75,8 @@ pub fn text_is_logged_line_by_line(make: Make<'_>) {
     // A trap loses no text, and making an instance is a call like others.
     instance.process(b"1", &mut Vec::new()).expect_err("it traps");
     assert_eq!(rig.host.logged()[12..], once);
-    let init = r#"(func (export "init") (drop (call $say (i32.const 1) (i32.const 128) (i32.const 3))))"#;
+    let init =
+        r#"(func (export "init") (drop (call $say (i32.const 1) (i32.const 128) (i32.const 3))))"#;
     rig.start(&wasi_guest(&["fd_write"], &format!("{more} {init}"), "(i64.const 0)"));
     assert_eq!(rig.host.logged()[18..], [said(LogLevel::Info, "one")]);
 }
@@ -174,7 +173,10 @@ pub fn a_sleep_moves_the_clock_and_takes_no_time(make: Make<'_>) {
        (func $time (param $clock i32) (result i64)
          (drop (call $clock_time_get (local.get $clock) (i64.const 1) (i32.const 64))) (i64.load (i32.const 64)))";
     let then = |asks: &str, count: u32, results: &[&str]| {
-        let poll = format!("(block (result i64) {asks} {})", widened(&format!("(call $poll (i32.const {count}))")));
+        let poll = format!(
+            "(block (result i64) {asks} {})",
+            widened(&format!("(call $poll (i32.const {count}))"))
+        );
         let mut all = vec![poll.as_str()];
         all.extend(results);
         let wat = answering(&["poll_oneoff", "clock_time_get"], more, &all);
@@ -194,7 +196,9 @@ pub fn a_sleep_moves_the_clock_and_takes_no_time(make: Make<'_>) {
     assert_eq!(then(&both, 2, &[events, user, mono]), [0, 1, 88, NOW + 3_000_000_000]);
     // Until a moment: one that has passed, one that has not.
     let until = |moment: u64| {
-        format!("(call $ask (i32.const 1024) (i64.const 9) (i32.const 0) (i32.const 1) (i64.const {moment}) (i32.const 1))")
+        format!(
+            "(call $ask (i32.const 1024) (i64.const 9) (i32.const 0) (i32.const 1) (i64.const {moment}) (i32.const 1))"
+        )
     };
     assert_eq!(then(&until(NOW - 5), 1, &[events, mono]), [0, 1, NOW]);
     assert_eq!(then(&until(NOW + 5), 1, &[events, mono]), [0, 1, NOW + 5]);
@@ -203,9 +207,13 @@ pub fn a_sleep_moves_the_clock_and_takes_no_time(make: Make<'_>) {
     assert_eq!(then(&format!("{ever} {ever}"), 1, &[mono]), [0, u64::MAX]);
     // What is no clock is told at once: stdout takes text, nothing else is there.
     let at_once = |kind: u32, id: u32| {
-        format!("{three} (call $ask (i32.const 1024) (i64.const 5) (i32.const {kind}) (i32.const {id}) (i64.const 9) (i32.const 0))")
+        format!(
+            "{three} (call $ask (i32.const 1024) (i64.const 5) (i32.const {kind}) (i32.const {id}) (i64.const 9) (i32.const 0))"
+        )
     };
-    for (kind_asked, id, errno) in [(2, 1, 0), (2, 3, BADF), (1, 0, BADF), (0, 7, INVAL), (9, 1, BADF)] {
+    for (kind_asked, id, errno) in
+        [(2, 1, 0), (2, 3, BADF), (1, 0, BADF), (0, 7, INVAL), (9, 1, BADF)]
+    {
         let told = u64::from(errno) | (u64::from(kind_asked) << 16);
         let asks = at_once(kind_asked, id);
         assert_eq!(then(&asks, 2, &[events, user, kind, mono]), [0, 1, 5, told, NOW], "{asks}");
@@ -335,10 +343,8 @@ pub fn ranges_outside_memory_trap_and_nothing_is_done(make: Make<'_>) {
 /// ends by its deadline.
 pub fn its_calls_are_host_calls(make: Make<'_>) {
     let calls = |n: usize| {
-        let body = format!(
-            "{} (drop (call $now)) (i64.const 0)",
-            "(drop (call $sched_yield)) ".repeat(n)
-        );
+        let body =
+            format!("{} (drop (call $now)) (i64.const 0)", "(drop (call $sched_yield)) ".repeat(n));
         wasi_guest(&["sched_yield"], "", &body)
     };
     let rig = Rig::new(make).with(|limits| limits.host_calls = 3);
