@@ -319,7 +319,7 @@ pub fn ranges_outside_memory_trap_and_nothing_is_done(make: Make<'_>) {
         ("random_get", format!("{outside} (i32.const 4)")),
         ("fd_fdstat_get", format!("(i32.const 1) {outside}")),
         ("fd_write", format!("(i32.const 1) {outside} (i32.const 1) (i32.const 0)")),
-        ("fd_write", format!("(i32.const 1) (i32.const 128) (i32.const 2) (i32.const 0)")),
+        ("fd_write", "(i32.const 1) (i32.const 128) (i32.const 2) (i32.const 0)".to_owned()),
         ("fd_write", format!("(i32.const 1) (i32.const 128) (i32.const 1) {outside}")),
         ("poll_oneoff", format!("{outside} (i32.const 0) (i32.const 1) (i32.const 0)")),
         ("poll_oneoff", format!("(i32.const 0) {outside} (i32.const 1) (i32.const 0)")),
