@@ -74,121 +74,21 @@ fn httpStatus(status: u16) u16 {
     };
 }
 
-// ---- Memory ----
+// ---- Bytes and documents ----
 
-var arena = std.heap.ArenaAllocator.init(std.heap.wasm_allocator);
+const memory = @import("bytes.zig");
+const document = @import("document.zig");
 
-/// Memory of this call. The host knows that it was refused, and says so.
-pub fn take(len: usize) []u8 {
-    return arena.allocator().alloc(u8, len) catch @trap();
-}
-
-/// Bytes that grow, in the arena.
-pub const Buffer = struct {
-    bytes: []u8 = &.{},
-    len: usize = 0,
-
-    pub fn all(self: *const Buffer) []const u8 {
-        return self.bytes[0..self.len];
-    }
-
-    fn room(self: *Buffer, len: usize) []u8 {
-        const end = self.len + len;
-        if (end > self.bytes.len) {
-            const larger = take(@max(64, end, 2 * self.bytes.len));
-            @memcpy(larger[0..self.len], self.all());
-            self.bytes = larger;
-        }
-        defer self.len = end;
-        return self.bytes[self.len..end];
-    }
-
-    pub fn put(self: *Buffer, text: []const u8) void {
-        @memcpy(self.room(text.len), text);
-    }
-
-    pub fn putByte(self: *Buffer, byte: u8) void {
-        self.room(1)[0] = byte;
-    }
-
-    /// Little-endian.
-    pub fn putInt(self: *Buffer, comptime T: type, value: T) void {
-        std.mem.writeInt(T, self.room(@sizeOf(T))[0..@sizeOf(T)], value, .little);
-    }
-
-    pub fn putNumber(self: *Buffer, value: i64) void {
-        var digits: [20]u8 = undefined;
-        var at: usize = digits.len;
-        var rest: u64 = @abs(value);
-        while (true) {
-            at -= 1;
-            digits[at] = @intCast('0' + rest % 10);
-            rest /= 10;
-            if (rest == 0) break;
-        }
-        if (value < 0) self.putByte('-');
-        self.put(digits[at..]);
-    }
-
-    /// As lower case digits of base 16.
-    pub fn putHex(self: *Buffer, bytes: []const u8) void {
-        const digits = "0123456789abcdef";
-        for (bytes) |byte| {
-            self.putByte(digits[byte >> 4]);
-            self.putByte(digits[byte & 15]);
-        }
-    }
-
-    /// A JSON string, its quotes too.
-    pub fn putJson(self: *Buffer, text: []const u8) void {
-        self.putByte('"');
-        for (text) |byte| {
-            if (byte < 0x20) {
-                self.put("\\u00");
-                self.putHex(&.{byte});
-                continue;
-            }
-            if (byte == '"' or byte == '\\') self.putByte('\\');
-            self.putByte(byte);
-        }
-        self.putByte('"');
-    }
-
-    fn putText16(self: *Buffer, text: []const u8) void {
-        self.putInt(u16, @intCast(text.len));
-        self.put(text);
-    }
-};
-
-/// Reads within bounds; null where there are not enough bytes.
-const Reader = struct {
-    rest: []const u8,
-
-    fn bytes(self: *Reader, len: usize) ?[]const u8 {
-        if (len > self.rest.len) return null;
-        defer self.rest = self.rest[len..];
-        return self.rest[0..len];
-    }
-
-    fn int(self: *Reader, comptime T: type) ?T {
-        const taken = self.bytes(@sizeOf(T)) orelse return null;
-        return std.mem.readInt(T, taken[0..@sizeOf(T)], .little);
-    }
-
-    fn text16(self: *Reader) ?[]const u8 {
-        return self.bytes(self.int(u16) orelse return null);
-    }
-
-    fn untilNul(self: *Reader) ?[]const u8 {
-        for (self.rest, 0..) |byte, len| {
-            if (byte == 0) {
-                defer self.rest = self.rest[len + 1 ..];
-                return self.rest[0..len];
-            }
-        }
-        return null;
-    }
-};
+pub const take = memory.take;
+pub const Buffer = memory.Buffer;
+const Reader = memory.Reader;
+pub const Doc = document.Doc;
+pub const Value = document.Value;
+pub const field = document.field;
+pub const textOf = document.textOf;
+pub const intOf = document.intOf;
+pub const doubleOf = document.doubleOf;
+pub const boolOf = document.boolOf;
 
 // ---- HTTP ----
 
@@ -293,142 +193,6 @@ pub const Response = struct {
         return out;
     }
 };
-
-// ---- Documents (BSON) ----
-
-/// A document being written: `Doc.begin()`, fields, `finish()`. A name must hold no NUL.
-pub const Doc = struct {
-    out: Buffer,
-
-    pub fn begin() Doc {
-        var doc = Doc{ .out = .{} };
-        doc.out.putInt(u32, 0);
-        return doc;
-    }
-
-    fn field(self: *Doc, kind: u8, name: []const u8) void {
-        self.out.putByte(kind);
-        self.out.put(name);
-        self.out.putByte(0);
-    }
-
-    pub fn text(self: *Doc, name: []const u8, value: []const u8) void {
-        self.field(2, name);
-        self.out.putInt(u32, @intCast(value.len + 1));
-        self.out.put(value);
-        self.out.putByte(0);
-    }
-
-    pub fn int(self: *Doc, name: []const u8, value: i64) void {
-        self.field(18, name);
-        self.out.putInt(i64, value);
-    }
-
-    /// Milliseconds since 1970.
-    pub fn date(self: *Doc, name: []const u8, millis: i64) void {
-        self.field(9, name);
-        self.out.putInt(i64, millis);
-    }
-
-    pub fn double(self: *Doc, name: []const u8, value: f64) void {
-        self.field(1, name);
-        self.out.putInt(u64, @bitCast(value));
-    }
-
-    pub fn boolean(self: *Doc, name: []const u8, value: bool) void {
-        self.field(8, name);
-        self.out.putByte(@intFromBool(value));
-    }
-
-    pub fn finish(self: *Doc) []const u8 {
-        self.out.putByte(0);
-        std.mem.writeInt(u32, self.out.bytes[0..4], @intCast(self.out.len), .little);
-        return self.out.all();
-    }
-};
-
-/// A field of a document.
-pub const Value = union(enum) {
-    text: []const u8,
-    int: i64,
-    double: f64,
-    boolean: bool,
-    /// Milliseconds since 1970.
-    date: i64,
-    /// Any other: BSON's type and bytes.
-    other: struct { kind: u8, bytes: []const u8 },
-
-    fn read(in: *Reader, kind: u8) ?Value {
-        var ahead = in.*;
-        switch (kind) {
-            1 => return .{ .double = @bitCast(in.int(u64) orelse return null) },
-            2 => {
-                const len = in.int(u32) orelse return null;
-                const bytes = in.bytes(len) orelse return null;
-                return if (len == 0) null else .{ .text = bytes[0 .. len - 1] };
-            },
-            8 => return .{ .boolean = (in.int(u8) orelse return null) != 0 },
-            9 => return .{ .date = in.int(i64) orelse return null },
-            16 => return .{ .int = in.int(i32) orelse return null },
-            18 => return .{ .int = in.int(i64) orelse return null },
-            else => {},
-        }
-        const len: usize = switch (kind) {
-            6, 10, 0x7f, 0xff => 0,
-            17 => 8,
-            7 => 12,
-            19 => 16,
-            3, 4 => ahead.int(u32) orelse return null,
-            5 => 5 +| @as(usize, ahead.int(u32) orelse return null),
-            11 => len: {
-                _ = ahead.untilNul() orelse return null;
-                _ = ahead.untilNul() orelse return null;
-                break :len in.rest.len - ahead.rest.len;
-            },
-            else => return null, // unknown: nothing behind it can be read
-        };
-        return .{ .other = .{ .kind = kind, .bytes = in.bytes(len) orelse return null } };
-    }
-};
-
-/// A field at the top of a document.
-pub fn field(doc: []const u8, name: []const u8) ?Value {
-    var in = Reader{ .rest = doc };
-    _ = in.int(u32);
-    while (true) {
-        const kind = in.int(u8) orelse return null;
-        if (kind == 0) return null;
-        const found = in.untilNul() orelse return null;
-        const value = Value.read(&in, kind) orelse return null;
-        if (std.mem.eql(u8, found, name)) return value;
-    }
-}
-
-/// The text of a field; empty if there is none.
-pub fn textOf(doc: []const u8, name: []const u8) []const u8 {
-    const value = field(doc, name) orelse return "";
-    return if (value == .text) value.text else "";
-}
-
-/// The number of a field, or the milliseconds of a date; 0 if there is none.
-pub fn intOf(doc: []const u8, name: []const u8) i64 {
-    return switch (field(doc, name) orelse return 0) {
-        .int, .date => |number| number,
-        else => 0,
-    };
-}
-
-/// The number of a double; 0 if there is none.
-pub fn doubleOf(doc: []const u8, name: []const u8) f64 {
-    const value = field(doc, name) orelse return 0;
-    return if (value == .double) value.double else 0;
-}
-
-/// Whether a field is a bool, and true.
-pub fn boolOf(doc: []const u8, name: []const u8) bool {
-    const value = field(doc, name) orelse return false;
-    return value == .boolean and value.boolean;
-}
 
 // ---- The service's data ----
 
@@ -596,7 +360,7 @@ export fn init() void {
 }
 
 export fn process(ptr: [*]const u8, len: usize) i64 {
-    _ = arena.reset(.retain_capacity);
+    memory.reset();
     const request = Request.decode(ptr[0..len]) orelse {
         log(.err, "the request cannot be read: the host is of another version");
         return -1;
