@@ -1,6 +1,6 @@
-/* The guest ABI, packets and documents behind planck.h. Layouts: docs/abi.md,
+/* The guest ABI and packets behind planck.h. Layouts: docs/abi.md,
  * docs/protocol.md, and proto/src/http.rs for the two HTTP messages. */
-#include "planck.h"
+#include "internal.h"
 
 #define EXPORT(name) __attribute__((export_name(#name)))
 #define IMPORT(name) __attribute__((import_module("planck"), import_name(#name)))
@@ -33,7 +33,7 @@ static void reserve(uint64_t end) {
         __builtin_trap(); /* the host knows that memory was refused, and says so */
 }
 
-static uint8_t *take(uint32_t len) {
+uint8_t *planck_take(uint32_t len) {
     uint64_t at = ((uint64_t)top + 7) & ~7ull;
     reserve(at + len);
     top = (uint32_t)(at + len);
@@ -62,7 +62,7 @@ static uint8_t *room(planck_buffer *out, uint32_t len) {
         uint64_t cap = out->cap < 64 ? 64 : 2ull * out->cap;
         if (cap < need) cap = need;
         if (cap > UINT32_MAX) __builtin_trap();
-        uint8_t *at = take((uint32_t)cap);
+        uint8_t *at = planck_take((uint32_t)cap);
         copy(at, out->at, out->len);
         out->at = at;
         out->cap = (uint32_t)cap;
@@ -74,10 +74,10 @@ static uint8_t *room(planck_buffer *out, uint32_t len) {
 
 void planck_put(planck_buffer *out, planck_text text) { copy(room(out, text.len), text.at, text.len); }
 
-static void put_byte(planck_buffer *out, uint8_t byte) { *room(out, 1) = byte; }
+void planck_put_byte(planck_buffer *out, uint8_t byte) { *room(out, 1) = byte; }
 
 /* The lowest `bytes` bytes of a number, the lowest first. */
-static void put_int(planck_buffer *out, uint64_t number, uint32_t bytes) {
+void planck_put_int(planck_buffer *out, uint64_t number, uint32_t bytes) {
     uint8_t *at = room(out, bytes);
     for (uint32_t i = 0; i < bytes; i++) at[i] = (uint8_t)(number >> (8 * i));
 }
@@ -88,7 +88,7 @@ void planck_put_number(planck_buffer *out, int64_t number) {
     uint64_t rest = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
     do digits[--at] = (uint8_t)('0' + rest % 10);
     while (rest /= 10);
-    if (number < 0) put_byte(out, '-');
+    if (number < 0) planck_put_byte(out, '-');
     planck_put(out, (planck_text){digits + at, sizeof digits - at});
 }
 
@@ -96,13 +96,13 @@ static const char HEX[] = "0123456789abcdef";
 
 void planck_put_hex(planck_buffer *out, planck_text bytes) {
     for (uint32_t i = 0; i < bytes.len; i++) {
-        put_byte(out, (uint8_t)HEX[bytes.at[i] >> 4]);
-        put_byte(out, (uint8_t)HEX[bytes.at[i] & 15]);
+        planck_put_byte(out, (uint8_t)HEX[bytes.at[i] >> 4]);
+        planck_put_byte(out, (uint8_t)HEX[bytes.at[i] & 15]);
     }
 }
 
 void planck_put_json(planck_buffer *out, planck_text text) {
-    put_byte(out, '"');
+    planck_put_byte(out, '"');
     for (uint32_t i = 0; i < text.len; i++) {
         uint8_t byte = text.at[i];
         if (byte < 0x20) {
@@ -110,20 +110,15 @@ void planck_put_json(planck_buffer *out, planck_text text) {
             planck_put_hex(out, (planck_text){&byte, 1});
             continue;
         }
-        if (byte == '"' || byte == '\\') put_byte(out, '\\');
-        put_byte(out, byte);
+        if (byte == '"' || byte == '\\') planck_put_byte(out, '\\');
+        planck_put_byte(out, byte);
     }
-    put_byte(out, '"');
+    planck_put_byte(out, '"');
 }
 
 /* ---- Reading within bounds ---- */
 
-typedef struct {
-    planck_text rest;
-    bool bad;
-} reader;
-
-static planck_text bytes(reader *in, uint32_t len) {
+planck_text planck_bytes(planck_reader *in, uint32_t len) {
     if (in->bad || len > in->rest.len) {
         in->bad = true;
         return (planck_text){0, 0};
@@ -133,28 +128,28 @@ static planck_text bytes(reader *in, uint32_t len) {
     return taken;
 }
 
-static uint64_t number(reader *in, uint32_t len) {
-    planck_text taken = bytes(in, len);
+uint64_t planck_int(planck_reader *in, uint32_t len) {
+    planck_text taken = planck_bytes(in, len);
     uint64_t value = 0;
     for (uint32_t i = 0; i < taken.len; i++) value |= (uint64_t)taken.at[i] << (8 * i);
     return value;
 }
 
-static planck_text text16(reader *in) { return bytes(in, (uint32_t)number(in, 2)); }
+planck_text planck_text16(planck_reader *in) { return planck_bytes(in, (uint32_t)planck_int(in, 2)); }
 
 /* ---- HTTP ---- */
 
 static bool decode(planck_text message, planck_request *request) {
-    reader in = {message, false};
-    if (number(&in, 1) != 1) return false;
-    request->method = text16(&in);
-    planck_text target = bytes(&in, (uint32_t)number(&in, 4));
-    request->peer = text16(&in);
-    uint32_t count = (uint32_t)number(&in, 2);
+    planck_reader in = {message, false};
+    if (planck_int(&in, 1) != 1) return false;
+    request->method = planck_text16(&in);
+    planck_text target = planck_bytes(&in, (uint32_t)planck_int(&in, 4));
+    request->peer = planck_text16(&in);
+    uint32_t count = (uint32_t)planck_int(&in, 2);
     const uint8_t *headers = in.rest.at;
     for (uint32_t i = 0; i < count && !in.bad; i++) {
-        text16(&in);
-        text16(&in);
+        planck_text16(&in);
+        planck_text16(&in);
     }
     request->headers = (planck_text){headers, (uint32_t)(in.rest.at - headers)};
     request->body = in.rest;
@@ -166,9 +161,9 @@ static bool decode(planck_text message, planck_request *request) {
 }
 
 bool planck_header(const planck_request *request, planck_text name, planck_text *value) {
-    reader in = {request->headers, false};
+    planck_reader in = {request->headers, false};
     while (in.rest.len > 0 && !in.bad) {
-        planck_text found = text16(&in), its = text16(&in);
+        planck_text found = planck_text16(&in), its = planck_text16(&in);
         if (!in.bad && planck_same(found, name)) {
             *value = its;
             return true;
@@ -196,135 +191,22 @@ bool planck_parameter(const planck_request *request, planck_text name, planck_te
 bool planck_add_header(planck_response *response, planck_text name, planck_text value) {
     if (name.len > 65535 || value.len > 65535 || response->header_count == 65535) return false;
     response->header_count++;
-    put_int(&response->headers, name.len, 2);
+    planck_put_int(&response->headers, name.len, 2);
     planck_put(&response->headers, name);
-    put_int(&response->headers, value.len, 2);
+    planck_put_int(&response->headers, value.len, 2);
     planck_put(&response->headers, value);
     return true;
 }
 
 void planck_put_request(planck_buffer *out, planck_text method, planck_text target, planck_text body) {
-    put_byte(out, 1);
-    put_int(out, method.len, 2);
+    planck_put_byte(out, 1);
+    planck_put_int(out, method.len, 2);
     planck_put(out, method);
-    put_int(out, target.len, 4);
+    planck_put_int(out, target.len, 4);
     planck_put(out, target);
-    put_int(out, 0, 4); /* no peer, no headers */
+    planck_put_int(out, 0, 4); /* no peer, no headers */
     planck_put(out, body);
 }
-
-/* ---- Documents ---- */
-
-void planck_doc_begin(planck_buffer *doc) { put_int(doc, 0, 4); }
-
-static void field(planck_buffer *doc, uint8_t type, planck_text name) {
-    put_byte(doc, type);
-    planck_put(doc, name);
-    put_byte(doc, 0);
-}
-
-void planck_doc_text(planck_buffer *doc, planck_text name, planck_text value) {
-    field(doc, 2, name);
-    put_int(doc, (uint64_t)value.len + 1, 4);
-    planck_put(doc, value);
-    put_byte(doc, 0);
-}
-
-void planck_doc_int(planck_buffer *doc, planck_text name, int64_t value) {
-    field(doc, 18, name);
-    put_int(doc, (uint64_t)value, 8);
-}
-
-void planck_doc_date(planck_buffer *doc, planck_text name, int64_t millis) {
-    field(doc, 9, name);
-    put_int(doc, (uint64_t)millis, 8);
-}
-
-void planck_doc_double(planck_buffer *doc, planck_text name, double value) {
-    uint64_t bits;
-    __builtin_memcpy(&bits, &value, 8);
-    field(doc, 1, name);
-    put_int(doc, bits, 8);
-}
-
-void planck_doc_bool(planck_buffer *doc, planck_text name, bool value) {
-    field(doc, 8, name);
-    put_byte(doc, value);
-}
-
-planck_text planck_doc_finish(planck_buffer *doc) {
-    put_byte(doc, 0);
-    for (uint32_t i = 0; i < 4; i++) doc->at[i] = (uint8_t)(doc->len >> (8 * i));
-    return planck_all(doc);
-}
-
-static planck_text until_nul(reader *in) {
-    uint32_t len = 0;
-    while (len < in->rest.len && in->rest.at[len] != 0) len++;
-    planck_text name = bytes(in, len);
-    bytes(in, 1);
-    return name;
-}
-
-/* The bytes of a value of that type. */
-static planck_text value_of(reader *in, uint8_t type) {
-    reader ahead = *in;
-    uint32_t len;
-    switch (type) {
-    case 6: case 10: case 0x7f: case 0xff: return bytes(in, 0);
-    case 8: return bytes(in, 1);
-    case 16: return bytes(in, 4);
-    case 1: case 9: case 17: case 18: return bytes(in, 8);
-    case 7: return bytes(in, 12);
-    case 19: return bytes(in, 16);
-    case 3: case 4: return bytes(in, (uint32_t)number(&ahead, 4));
-    case 2: case 5:
-        len = (uint32_t)number(&ahead, 4);
-        return bytes(in, len > UINT32_MAX - 5 ? UINT32_MAX : len + (type == 2 ? 4 : 5));
-    case 11:
-        len = in->rest.len;
-        until_nul(&ahead);
-        until_nul(&ahead);
-        return bytes(in, ahead.bad ? UINT32_MAX : len - ahead.rest.len);
-    default: return bytes(in, UINT32_MAX); /* unknown: nothing behind it can be read */
-    }
-}
-
-bool planck_field(planck_text doc, planck_text name, planck_value *value) {
-    reader in = {doc, false};
-    number(&in, 4);
-    for (;;) {
-        uint8_t type = (uint8_t)number(&in, 1);
-        if (in.bad || type == 0) return false;
-        planck_text found = until_nul(&in);
-        planck_text its = value_of(&in, type);
-        if (!in.bad && planck_same(found, name)) {
-            *value = (planck_value){type, its};
-            return true;
-        }
-    }
-}
-
-planck_text planck_as_text(planck_value value) {
-    if (value.type != 2 || value.bytes.len < 5) return PLANCK_TEXT("");
-    return (planck_text){value.bytes.at + 4, value.bytes.len - 5};
-}
-
-int64_t planck_as_int(planck_value value) {
-    reader in = {value.bytes, false};
-    if (value.type == 16) return (int32_t)number(&in, 4);
-    return value.type == 18 || value.type == 9 ? (int64_t)number(&in, 8) : 0;
-}
-
-double planck_as_double(planck_value value) {
-    reader in = {value.bytes, false};
-    uint64_t bits = value.type == 1 ? number(&in, 8) : 0;
-    double number;
-    __builtin_memcpy(&number, &bits, 8);
-    return number;
-}
-
-bool planck_as_bool(planck_value value) { return value.type == 8 && value.bytes.at[0] != 0; }
 
 /* ---- Requests to the data ---- */
 
@@ -350,90 +232,90 @@ planck_text planck_key_bytes(const planck_key *key) { return (planck_text){key->
 static planck_buffer packet(uint16_t operation) {
     planck_buffer out = {0};
     planck_put(&out, PLANCK_TEXT("PLNK\1\0"));
-    put_int(&out, operation, 2);
-    put_int(&out, 1, 8);
-    put_int(&out, 0, 8); /* the body's length, known later; no patience of our own */
+    planck_put_int(&out, operation, 2);
+    planck_put_int(&out, 1, 8);
+    planck_put_int(&out, 0, 8); /* the body's length, known later; no patience of our own */
     return out;
 }
 
 static void put_text16(planck_buffer *out, planck_text text) {
-    put_int(out, text.len, 2);
+    planck_put_int(out, text.len, 2);
     planck_put(out, text);
 }
 
 /* What the host answered: read again whole if it did not fit; never asked for twice. */
 static planck_text whole(uint8_t *out, uint32_t cap, int64_t total) {
     if (total <= cap) return (planck_text){out, (uint32_t)total};
-    out = take((uint32_t)total);
+    out = planck_take((uint32_t)total);
     return (planck_text){out, (uint32_t)host_read(0, out, (uint32_t)total)};
 }
 
 /* A reply packet: its status, and its body behind the tag that must be there. */
-static planck_result reply(planck_text packet, uint8_t tag, reader *body) {
-    reader in = {packet, false};
-    bytes(&in, 6);
-    uint16_t status = (uint16_t)number(&in, 2);
-    bytes(&in, 16);
+static planck_result reply(planck_text packet, uint8_t tag, planck_reader *body) {
+    planck_reader in = {packet, false};
+    planck_bytes(&in, 6);
+    uint16_t status = (uint16_t)planck_int(&in, 2);
+    planck_bytes(&in, 16);
     if (in.bad) return UNEXPECTED;
     if (status != 0) return (planck_result){status, in.rest};
-    if (number(&in, 1) != tag) return UNEXPECTED;
+    if (planck_int(&in, 1) != tag) return UNEXPECTED;
     *body = in;
     return (planck_result){0};
 }
 
 #define FIRST_REPLY 4096
 
-static planck_result ask(planck_buffer *packet, uint8_t tag, reader *body) {
+static planck_result ask(planck_buffer *packet, uint8_t tag, planck_reader *body) {
     uint32_t len = packet->len - 24;
     for (uint32_t i = 0; i < 4; i++) packet->at[16 + i] = (uint8_t)(len >> (8 * i));
-    uint8_t *out = take(FIRST_REPLY);
+    uint8_t *out = planck_take(FIRST_REPLY);
     int64_t total = host_request(packet->at, packet->len, out, FIRST_REPLY);
     return reply(whole(out, FIRST_REPLY, total), tag, body);
 }
 
 planck_result planck_create_store(planck_text store) {
-    reader body;
+    planck_reader body;
     planck_buffer out = packet(CREATE_STORE);
     put_text16(&out, store);
-    put_byte(&out, 1);
+    planck_put_byte(&out, 1);
     return ask(&out, 0, &body);
 }
 
-static bool key_from(reader *in, planck_key *key) {
-    planck_text taken = bytes(in, 16);
+static bool key_from(planck_reader *in, planck_key *key) {
+    planck_text taken = planck_bytes(in, 16);
     if (in->bad) return false;
     copy(key->bytes, taken.at, 16);
     return true;
 }
 
 planck_result planck_insert(planck_text store, planck_text doc, planck_key *key) {
-    reader body;
+    planck_reader body;
     planck_buffer out = packet(INSERT);
     put_text16(&out, store);
-    for (int i = 0; i < 17; i++) put_byte(&out, 0); /* no key of ours */
+    for (int i = 0; i < 17; i++) planck_put_byte(&out, 0); /* no key of ours */
     planck_put(&out, doc);
     planck_result result = ask(&out, KEY, &body);
     return result.status == 0 && !key_from(&body, key) ? UNEXPECTED : result;
 }
 
 static planck_result rows(planck_buffer *out, planck_rows *rows) {
-    reader in;
+    planck_reader in;
     planck_result result = ask(out, ROWS, &in);
     if (result.status != 0) return result;
-    rows->keyed = number(&in, 1) == 1;
-    bytes(&in, 17); /* where to go on */
-    rows->left = (uint32_t)number(&in, 4);
+    rows->keyed = planck_int(&in, 1) == 1;
+    planck_bytes(&in, 17); /* where to go on */
+    rows->left = (uint32_t)planck_int(&in, 4);
     rows->bytes = in.rest;
     return in.bad ? UNEXPECTED : result;
 }
 
 bool planck_next(planck_rows *rows, planck_key *key, planck_text *doc) {
-    reader in = {rows->bytes, false};
+    planck_reader in = {rows->bytes, false};
     if (rows->left == 0) return false;
     *key = (planck_key){0};
     if (rows->keyed) key_from(&in, key);
-    reader ahead = in;
-    *doc = bytes(&in, (uint32_t)number(&ahead, 4));
+    planck_reader ahead = in;
+    *doc = planck_bytes(&in, (uint32_t)planck_int(&ahead, 4));
     if (in.bad || ahead.bad) return false;
     rows->left--;
     rows->bytes = in.rest;
@@ -451,7 +333,7 @@ planck_result planck_read(planck_text store, planck_key key, planck_text *doc) {
 
 planck_result planck_query(planck_text text, planck_text parameters, planck_rows *found) {
     planck_buffer out = packet(QUERY);
-    put_int(&out, text.len, 4);
+    planck_put_int(&out, text.len, 4);
     planck_put(&out, text);
     planck_put(&out, parameters);
     return rows(&out, found);
@@ -464,13 +346,13 @@ int64_t planck_now(void) { return host_now(); }
 void planck_random(void *out, uint32_t len) { host_random(out, len); }
 
 planck_result planck_call_service(planck_text name, planck_text packet, planck_text *answer) {
-    uint8_t *out = take(FIRST_REPLY);
+    uint8_t *out = planck_take(FIRST_REPLY);
     int64_t total = host_call_service(name.at, name.len, packet.at, packet.len, out, FIRST_REPLY);
     *answer = whole(out, FIRST_REPLY, total);
-    reader in = {*answer, false};
-    bytes(&in, 6);
-    uint16_t status = (uint16_t)number(&in, 2);
-    bytes(&in, 16);
+    planck_reader in = {*answer, false};
+    planck_bytes(&in, 6);
+    uint16_t status = (uint16_t)planck_int(&in, 2);
+    planck_bytes(&in, 16);
     return in.bad ? UNEXPECTED : (planck_result){status, in.rest};
 }
 
@@ -502,11 +384,11 @@ static void problem(planck_response *response, uint16_t http, uint16_t code, pla
     if (code != 0) {
         planck_put(&body, PLANCK_TEXT(",\"code\":\"PLK-"));
         planck_put_number(&body, code);
-        put_byte(&body, '"');
+        planck_put_byte(&body, '"');
     }
     planck_put(&body, PLANCK_TEXT(",\"detail\":"));
     planck_put_json(&body, detail);
-    put_byte(&body, '}');
+    planck_put_byte(&body, '}');
     response->body = body;
 }
 
@@ -556,9 +438,9 @@ int64_t planck_process(const uint8_t *at, uint32_t len) {
     }
     planck_handle(&request, &response);
     planck_buffer out = {0};
-    put_byte(&out, 1);
-    put_int(&out, response.status, 2);
-    put_int(&out, response.header_count, 2);
+    planck_put_byte(&out, 1);
+    planck_put_int(&out, response.status, 2);
+    planck_put_int(&out, response.header_count, 2);
     planck_put(&out, planck_all(&response.headers));
     planck_put(&out, planck_all(&response.body));
     return (int64_t)(uint32_t)out.at << 32 | out.len;
