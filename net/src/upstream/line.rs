@@ -124,8 +124,10 @@ impl Route {
     }
 
     async fn dial(&self, address: SocketAddr) -> Result<Line, Refused> {
+        // A certificate's names are the peer's words: no line of theirs may look like ours.
         let unreachable = |what: &str, error: &dyn std::fmt::Display| {
-            Refused::new(Failure::Unreachable, format!("{what}: {error}"))
+            let error: String = error.to_string().chars().take(300).collect();
+            Refused::new(Failure::Unreachable, format!("{what}: {}", error.escape_debug()))
         };
         let stream = TcpStream::connect(address)
             .await
@@ -233,5 +235,46 @@ async fn sweep(idle: Weak<Idle>) {
             Some(idle) if idle.expire(Instant::now()) => {}
             _ => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection to nobody, and their end of it.
+    async fn line() -> (Line, tokio::io::DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(1024);
+        let (sender, connection) = http1::handshake(TokioIo::new(ours)).await.unwrap();
+        let task = tokio::spawn(async move { drop(connection.await) }).abort_handle();
+        (Line { sender, task, born: Instant::now() }, theirs)
+    }
+
+    #[tokio::test]
+    async fn idle_connections_are_bounded_and_go_after_their_time() {
+        let (idle, mut ends) = (Idle::new(2), Vec::new());
+        for _ in 0..3 {
+            let (line, end) = line().await;
+            idle.put(line).await;
+            ends.push(end);
+        }
+        assert_eq!(idle.len(), 2);
+        let now = Instant::now();
+        assert!(idle.expire(now + IDLE / 2) && idle.len() == 2);
+        assert!(!idle.expire(now + IDLE) && idle.len() == 0);
+        // However often it is used, it ends.
+        let (line, _end) = line().await;
+        let used = now + LIFE - Duration::from_millis(1);
+        assert!(fresh(&line, used, used) && !fresh(&line, now + LIFE, line.born + LIFE));
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_other_end_has_gone_is_not_taken() {
+        let idle = Idle::new(2);
+        let (line, end) = line().await;
+        idle.put(line).await;
+        drop(end);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(idle.take().is_none());
     }
 }
