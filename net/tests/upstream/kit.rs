@@ -145,6 +145,9 @@ impl Resolve for Script {
     }
 }
 
+/// Status and headers, and the body to come.
+pub(crate) type Begun = (u16, Vec<(String, String)>, UpstreamBody);
+
 /// Upstreams with the runtime they need.
 pub(crate) struct Rig {
     pub(crate) upstreams: Arc<Upstreams>,
@@ -192,7 +195,7 @@ impl Rig {
         name: &str,
         packet: &[u8],
         patience: Duration,
-    ) -> Result<(u16, Vec<(String, String)>, UpstreamBody), (Status, String)> {
+    ) -> Result<Begun, (Status, String)> {
         let mut reply = Vec::new();
         let body = self.upstreams.call(name, packet, patience, &mut reply);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -33,7 +33,7 @@ fn what_is_ours_or_the_operators_is_not_the_guests() {
         ("Host", b"evil.example"),
         ("content-length", b"0"),
         ("Transfer-Encoding", b"chunked"),
-        ("connection", b"close, X-Hop"),
+        ("connection", b"close, X-Hop, authorization"),
         ("x-hop", b"1"),
         ("keep-alive", b"1"),
         ("te", b"trailers"),
