@@ -141,7 +141,8 @@ fn a_secret_reaches_the_upstream_and_nobody_else() {
         assert!(request.contains(&format!("\r\nauthorization: Bearer {CANARY}\r\n")), "{request}");
         if number == 0 {
             peer.say(&format!(
-                "HTTP/1.1 200 OK\r\nAuthorization: Bearer {CANARY}\r\ncontent-length: 0\r\n\r\n"
+                "HTTP/1.1 200 OK\r\nAuthorization: Bearer {CANARY}\r\nconnection: close\r\n\
+                 content-length: 0\r\n\r\n"
             ));
         }
     });
