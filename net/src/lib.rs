@@ -1,4 +1,4 @@
-//! The edge: TLS, TCP wire, HTTP listener. Async lives here, in the client of the
+//! The edge: TLS, TCP wire, HTTP listener, upstream calls. Async lives here, in the client of the
 //! wire (`planck_client`) and in bins only.
 //!
 //! What must stay true: this crate knows bytes, sockets and limits; it knows
@@ -9,6 +9,7 @@
 //! * [`tls`]: the certificate and its life, its fingerprint, TLS 1.3 and nothing else.
 //! * [`wire`]: packets over TCP, for clients with a key.
 //! * [`http`]: HTTP/1.1 and HTTP/2, for the guests, and static files.
+//! * [`upstream`]: calls of services outside, by the guests.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -18,6 +19,7 @@ mod refusal;
 mod server;
 mod stream;
 pub mod tls;
+pub mod upstream;
 pub mod wire;
 
 pub use address::{AddressRange, BadAddressRange};

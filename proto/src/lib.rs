@@ -2,7 +2,7 @@
 //!
 //! Everything that crosses a boundary of Planck is laid out here and nowhere
 //! else: wire packets ([`packet`], [`request`], [`reply`]), what a guest is
-//! given and gives back for an HTTP request ([`http`]), keys and statuses,
+//! given and gives back for an HTTP request ([`http`]), what an upstream answers it ([`service`]), keys and statuses,
 //! what a server is known by ([`fingerprint`]), documents ([`doc`]) with their order ([`order`]), their text ([`json`]) and
 //! their Rust types ([`bridge`]).
 //! The crate builds for wasm32, so the server, its clients and the guests read
@@ -21,6 +21,7 @@ pub mod order;
 pub mod packet;
 pub mod reply;
 pub mod request;
+pub mod service;
 pub mod status;
 pub mod wire;
 

@@ -108,6 +108,13 @@ statuses! {
     1602 Timeout         Busy     504 "The operation passed its deadline.";
     1603 Cancelled       Conflict 409 "It was cancelled before it was done; nothing changed.";
     1701 NoSuchUpstream  Denied   403 "The named upstream is not on the allowlist of service.yaml.";
+    1702 BadUpstreamCall Invalid  400 "What was to be sent to the upstream is malformed, or not a guest's to say.";
+    1703 UpstreamAddress Failed   502 "The upstream's name leads only to addresses it may not have; nothing was sent.";
+    1704 UpstreamBusy    Busy     503 "Calls to the upstream are at a limit, or its circuit is open; nothing was sent.";
+    1705 UpstreamUnreachable Busy 502 "There is no connection to the upstream; nothing was sent.";
+    1706 UpstreamTimeout Failed   504 "The upstream did not answer in time; it may have done what it was asked.";
+    1707 UpstreamBroken  Failed   502 "The upstream's answer broke off or is no HTTP; it may have done what it was asked.";
+    1708 UpstreamTooLarge TooLarge 502 "The upstream's answer passes max_response_size; it may have done what it was asked.";
     1901 ReadOnly        Failed   503 "The storage refuses writes after a fault; reads go on.";
     1902 Corrupt         Failed   500 "Stored bytes failed their check and were not served.";
     1903 Io              Failed   500 "The disk failed the operation.";

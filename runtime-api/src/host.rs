@@ -3,7 +3,7 @@
 //! Every method may be called from several pool threads at once. A packet in
 //! means a packet out: an error is a reply that says so, never a trap.
 
-use proto::{ReplyWriter, Status};
+use proto::Status;
 
 /// How important a log line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +33,16 @@ impl LogLevel {
     }
 }
 
+/// The body of what an upstream answered, while it arrives.
+pub trait ServiceBody: Send {
+    /// Fills `out`, and waits for it; less only where the body ends, however the bytes
+    /// arrive.
+    ///
+    /// # Errors
+    /// The body broke off, or passed a limit, and every read after it says the same.
+    fn read(&mut self, out: &mut [u8]) -> Result<usize, Status>;
+}
+
 /// The other side of the imports.
 pub trait Host: Send + Sync + 'static {
     /// A call of a guest makes its first request: the number of that call, which comes
@@ -51,18 +61,27 @@ pub trait Host: Send + Sync + 'static {
     /// to `reply`, which comes empty.
     fn request(&self, call: u64, packet: &[u8], reply: &mut Vec<u8>);
 
-    /// Calls the upstream service `name` with an encoded request; appends the
-    /// reply packet to `reply`, which comes empty. This default is the host that
-    /// has no upstreams: every name is refused.
-    fn call_service(&self, name: &str, packet: &[u8], reply: &mut Vec<u8>) {
-        let _unused = packet;
+    /// Calls the upstream service `name` with an encoded request (`proto::http`); its answer
+    /// is not wanted any more after `patience_nanos`. Appends the packet of
+    /// `proto::service` to `reply`, which comes empty; with a head comes the body. This
+    /// default is the host that has no upstreams: every name is refused.
+    fn call_service(
+        &self,
+        name: &str,
+        packet: &[u8],
+        patience_nanos: u64,
+        reply: &mut Vec<u8>,
+    ) -> Option<Box<dyn ServiceBody>> {
+        let _unused = (packet, patience_nanos);
         let shown: String = name.chars().take(64).collect();
-        ReplyWriter::new(0, reply).error(
+        proto::service::write_error(
+            reply,
             Status::NoSuchUpstream,
             &format!(
                 "the service '{shown}' is not on the allowlist; add it to upstreams in service.yaml"
             ),
         );
+        None
     }
 
     /// One line of the guest's log, without its line end. Never longer than

@@ -5,6 +5,8 @@
 //!   buffer is never run, so a write cannot commit and then be reported as failed.
 //! * An operation runs once. A reply that did not fit waits here for
 //!   `host_read`; asking again is the guest's own new operation.
+//! * The body of an upstream's answer is handed out once, forwards, and no more of it is
+//!   here than one read asks for.
 //! * Nothing of one call is here in the next: [`HostState::begin`] clears all, and the
 //!   host is told of the end of each call that made requests, an unwinding one too.
 //!
@@ -15,13 +17,17 @@
 use std::sync::Arc;
 
 use platform::Clock;
+use proto::Status;
+use proto::service::BODY_AT;
 
 use crate::memory::{Region, region};
 use crate::wasi::WasiState;
-use crate::{CallReport, GuestMemory, Host, Limits, LogLevel, Trap, TrapKind, abi};
+use crate::{CallReport, GuestMemory, Host, Limits, LogLevel, ServiceBody, Trap, TrapKind, abi};
 
 /// Capacity of a scratch buffer that is kept from call to call.
 const KEEP_BYTES: usize = 1 << 20;
+/// Bytes of a body that are on the way to the guest at once.
+const PIECE_BYTES: u32 = 64 << 10;
 
 /// What a backend's store carries for an instance.
 pub struct HostState {
@@ -42,6 +48,8 @@ pub struct HostState {
     name: Vec<u8>,
     /// The reply that did not fit and waits for `host_read`, else empty.
     pending: Vec<u8>,
+    /// The body of the last answer of an upstream, and how much of it was read.
+    body: Option<(Box<dyn ServiceBody>, u64)>,
 }
 
 impl HostState {
@@ -61,6 +69,7 @@ impl HostState {
             packet: Vec::new(),
             name: Vec::new(),
             pending: Vec::new(),
+            body: None,
         }
     }
 
@@ -93,6 +102,7 @@ impl HostState {
     pub fn clear(&mut self) {
         self.end_wasi();
         self.end_call();
+        self.body = None;
         for buffer in [&mut self.packet, &mut self.name, &mut self.pending] {
             buffer.clear();
             buffer.shrink_to(KEEP_BYTES);
@@ -261,13 +271,20 @@ impl HostState {
         name.read_into(memory, &mut self.name)?;
         packet.read_into(memory, &mut self.packet)?;
         self.pending.clear();
+        self.body = None;
         // A name that is not UTF-8 is a name nobody has: the host says so.
         let name = String::from_utf8_lossy(&self.name);
-        self.host.call_service(&name, &self.packet, &mut self.pending);
+        let spent = self.clock.monotonic_nanos().saturating_sub(self.started);
+        let patience = self.limits.deadline_nanos.saturating_sub(spent);
+        self.body = self
+            .host
+            .call_service(&name, &self.packet, patience, &mut self.pending)
+            .map(|body| (body, 0));
         self.deliver(memory, out)
     }
 
-    /// The import `host_read`: a part of the reply that did not fit.
+    /// The import `host_read`: a part of the reply that did not fit, or the next part of
+    /// an upstream's body.
     ///
     /// # Errors
     /// A bad range, too many calls, the deadline.
@@ -279,11 +296,45 @@ impl HostState {
     ) -> Result<i64, Trap> {
         self.enter()?;
         let out = region(memory, "host_read", "the buffer", ptr, len)?;
+        if let Some(at) = offset.cast_unsigned().checked_sub(BODY_AT) {
+            return self.read_body(memory, u64::from(at), out);
+        }
         let from = (offset.cast_unsigned() as usize).min(self.pending.len());
         let rest = &self.pending[from..];
         let part = &rest[..rest.len().min(out.len() as usize)];
         out.write(memory, part)?;
         Ok(i64::try_from(part.len()).expect("a part is no longer than its 32-bit region"))
+    }
+
+    /// Fills `out` with the bytes of the body from `at` on, which must be the next.
+    fn read_body<M: GuestMemory + ?Sized>(
+        &mut self,
+        memory: &mut M,
+        at: u64,
+        mut out: Region,
+    ) -> Result<i64, Trap> {
+        let Some((body, next)) = &mut self.body else { return Ok(0) };
+        if at != *next {
+            return Ok(refusal(Status::BadUpstreamCall));
+        }
+        let wanted = out.len();
+        let mut filled = 0;
+        while filled < wanted {
+            self.packet.resize((wanted - filled).min(PIECE_BYTES) as usize, 0);
+            let read = match body.read(&mut self.packet) {
+                Ok(read) => read.min(self.packet.len()),
+                Err(status) => return Ok(refusal(status)),
+            };
+            out.write(memory, &self.packet[..read])?;
+            let read = u32::try_from(read).expect("a piece is no longer than its bound");
+            out = out.skip(read);
+            filled += read;
+            if read < PIECE_BYTES {
+                break;
+            }
+        }
+        *next += u64::from(filled);
+        Ok(i64::from(filled))
     }
 
     /// The import `host_log`: one line.
@@ -386,6 +437,11 @@ impl HostState {
         }
         Ok(())
     }
+}
+
+/// A status as what an import returns.
+fn refusal(status: Status) -> i64 {
+    -i64::from(status as u16)
 }
 
 impl Drop for HostState {

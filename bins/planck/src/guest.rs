@@ -2,33 +2,38 @@
 //!
 //! Invariant: a guest's requests enter the engine by the very function the wire's
 //! do, as the service's own principal; there is no other way in. Each call is a session
-//! of its own, and cursors that it opened end with it.
+//! of its own, and cursors that it opened end with it. It reaches other services only by
+//! name, and only those of `upstreams`.
 
 use crate::config::{Config, Service, service};
+use crate::outside;
 use crate::service::Stop;
 use engine::{Engine, Principal};
+use net::upstream::Upstreams;
 use platform::real::{RealClock, RealDisk, RealEntropy};
 use platform::{Clock, Entropy};
 use runtime_api::pool::{Pool, PoolOptions};
-use runtime_api::{Host, Limits, LogLevel, Runtime};
+use runtime_api::{Host, Limits, LogLevel, Runtime, ServiceBody};
 use runtime_wasmer::WasmerRuntime;
 use runtime_wasmi::WasmiRuntime;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The pool and the threads that work for it.
 pub struct Guests {
     pool: Arc<Pool>,
+    upstreams: Arc<Upstreams>,
     threads: Vec<JoinHandle<()>>,
     drain_nanos: u64,
 }
 
 impl Guests {
-    /// Compiles the module and starts the instances.
+    /// Compiles the module and starts the instances. Within an async runtime of several
+    /// threads, which carries calls of upstreams.
     ///
     /// # Errors
-    /// The module cannot be read or is none for this ABI.
+    /// The module cannot be read or is none for this ABI; an upstream is set wrongly.
     pub fn start(config: &Config, service: &Service, engine: &Arc<Engine>) -> Result<Guests, Stop> {
         let path = config.module(service);
         let module = std::fs::read(&path).map_err(|e| {
@@ -43,7 +48,9 @@ impl Guests {
             .compile(&module)
             .map_err(|e| Stop::config(format!("{}: {e}", path.display())))?;
         tracing::info!(module = %path.display(), took = ?begun.elapsed(), "the guest is compiled");
+        let upstreams = Arc::new(outside::open(config, service)?);
         let host = GuestHost {
+            upstreams: Arc::clone(&upstreams),
             engine: Arc::clone(engine),
             principal: Principal::service(service.name.0.clone()),
             clock: RealClock::new(),
@@ -51,8 +58,10 @@ impl Guests {
         let options = options(engine, service);
         let max = options.max;
         let host: Arc<dyn Host> = Arc::new(host);
-        // One for trial: a module that cannot start must not look ready.
-        if let Err(trap) = module.instantiate(Arc::clone(&host), &options.limits) {
+        // One for trial: a module that cannot start must not look ready. It may call
+        // upstreams already, and so block.
+        let trial = || module.instantiate(Arc::clone(&host), &options.limits).map(drop);
+        if let Err(trap) = tokio::task::block_in_place(trial) {
             return Err(Stop::config(format!(
                 "{}: the guest cannot start: {trap}",
                 path.display()
@@ -67,7 +76,12 @@ impl Guests {
         }
         let keeper = Arc::clone(&pool);
         threads.push(spawn("planck-keeper".to_owned(), move || keeper.keeper())?);
-        Ok(Guests { pool, threads, drain_nanos: millis(service.http.drain_timeout_ms.get()) })
+        Ok(Guests {
+            pool,
+            upstreams,
+            threads,
+            drain_nanos: millis(service.http.drain_timeout_ms.get()),
+        })
     }
 
     /// The pool.
@@ -89,6 +103,7 @@ impl Guests {
         if tokio::task::spawn_blocking(join).await.is_err() {
             tracing::error!("the guest's threads could not be joined");
         }
+        outside::tell(&self.upstreams.stats());
     }
 }
 
@@ -146,6 +161,7 @@ fn options(engine: &Engine, service: &Service) -> PoolOptions {
 
 /// The other side of a guest's imports.
 struct GuestHost {
+    upstreams: Arc<Upstreams>,
     engine: Arc<Engine>,
     principal: Principal,
     clock: RealClock,
@@ -162,6 +178,18 @@ impl Host for GuestHost {
 
     fn request(&self, call: u64, packet: &[u8], reply: &mut Vec<u8>) {
         self.engine.dispatch_packet(&self.principal.in_session(call), packet, reply);
+    }
+
+    fn call_service(
+        &self,
+        name: &str,
+        packet: &[u8],
+        patience_nanos: u64,
+        reply: &mut Vec<u8>,
+    ) -> Option<Box<dyn ServiceBody>> {
+        let patience = Duration::from_nanos(patience_nanos);
+        let body = self.upstreams.call(name, packet, patience, reply)?;
+        Some(Box::new(outside::Body(body)))
     }
 
     fn log(&self, level: LogLevel, line: &str) {

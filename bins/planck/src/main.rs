@@ -12,6 +12,7 @@ mod files;
 mod guest;
 mod http;
 mod keyfile;
+mod outside;
 mod service;
 mod tools;
 mod upkeep;

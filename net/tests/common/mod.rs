@@ -17,8 +17,12 @@ pub(crate) fn anywhere() -> SocketAddr {
 }
 
 pub(crate) fn identity() -> Identity {
-    let dir = tempfile::tempdir().unwrap();
-    Identity::load_or_create(dir.path(), &[]).unwrap()
+    identity_in(tempfile::tempdir().unwrap().path())
+}
+
+/// One whose files are in `dir`.
+pub(crate) fn identity_in(dir: &Path) -> Identity {
+    Identity::load_or_create(dir, &[]).unwrap()
 }
 
 /// Only a hang reaches this; nothing waits for it to pass.

@@ -1,7 +1,5 @@
 //! Calls that go well: requests, replies, imports, statics.
 
-use proto::{Reply, Status};
-
 use super::guests::{echo, guest};
 use super::rig::{Rig, ask, reply_bytes};
 use super::{Make, TestHost};
@@ -166,20 +164,6 @@ pub fn log_is_bounded(make: Make<'_>) {
     assert_eq!(rig.host.logged().len(), 4, "and the note");
     ask(&mut *instance, b"");
     assert_eq!(lengths(&rig.host).len(), 6);
-}
-
-/// No upstreams: the reply is a packet that says so, not a trap.
-pub fn a_service_nobody_allowed_is_refused_in_a_packet(make: Make<'_>) {
-    let wat = guest(
-        r#"(data (i32.const 128) "billing")"#,
-        "(call $pack (i32.const 1024) (i32.wrap_i64 (call $service
-           (i32.const 128) (i32.const 7) (local.get $ptr) (local.get $len) (i32.const 1024) (i32.const 1024))))",
-    );
-    let reply = Rig::new(make).once(&wat, b"GET /").expect("a reply");
-    let (_, reply) = Reply::decode(&reply).expect("a reply packet");
-    let Reply::Error { status, message } = reply else { panic!("{reply:?}") };
-    assert_eq!(status, Status::NoSuchUpstream);
-    assert!(message.contains("'billing' is not on the allowlist"), "{message}");
 }
 
 /// One `alloc` serves requests until one is larger.

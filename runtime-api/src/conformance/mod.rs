@@ -17,6 +17,7 @@ pub mod limits;
 pub mod modules;
 pub mod pointers;
 mod rig;
+pub mod services;
 pub mod transcript;
 pub mod traps;
 pub mod wasi;
@@ -46,11 +47,16 @@ macro_rules! conformance_suite {
             calls: the_host_is_told_which_call_asks_and_when_it_ends
             calls: log_now_and_random_reach_the_host
             calls: log_is_bounded
-            calls: a_service_nobody_allowed_is_refused_in_a_packet
             calls: the_request_buffer_is_kept_and_grows
             calls: responses_are_freed_when_free_is_exported
             calls: statics_persist_and_a_fresh_instance_is_clean
             calls: a_negative_status_ends_the_call_and_keeps_the_instance
+            services: a_service_nobody_allowed_is_refused_in_a_packet
+            services: the_head_comes_first_and_the_body_in_parts
+            services: a_body_is_read_forwards_and_between_requests
+            services: a_body_that_breaks_off_is_no_whole_one
+            services: a_body_ends_with_the_next_call_of_a_service_and_with_its_own
+            services: a_service_has_no_more_patience_than_its_call
             pointers: imports_refuse_ranges_outside_memory
             pointers: nothing_runs_when_the_reply_buffer_is_bad
             pointers: process_refuses_ranges_outside_memory

@@ -1,13 +1,17 @@
 //! What the cases run on: a host that records, a clock that steps, a runtime.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use platform::Clock;
+use proto::Status;
+use proto::http::HeadersBuf;
+use proto::service::{write_error, write_head};
 
 use super::Make;
-use crate::{CompileError, Host, Instance, Limits, LogLevel, Module, Runtime, Trap};
+use crate::{CompileError, Host, Instance, Limits, LogLevel, Module, Runtime, ServiceBody, Trap};
 
 /// A clock that moves by a fixed step at every reading and never by itself, so
 /// that a deadline strikes after the same number of looks on every machine.
@@ -42,7 +46,9 @@ impl Clock for StepClock {
 /// A host whose replies are a function of the packet, and that counts and records.
 ///
 /// A packet of four little-endian bytes `n` gets `n` bytes, byte `i` being
-/// `(7 i + n) mod 251`; any other packet is echoed.
+/// `(7 i + n) mod 251`; any other packet is echoed. Its upstream `stock` answers 203 with a
+/// header `a: b` and those bytes as its body; with four bytes more in the packet, `m`, the
+/// body breaks off after `m`.
 #[derive(Debug, Default)]
 pub struct TestHost {
     requests: AtomicU32,
@@ -50,6 +56,39 @@ pub struct TestHost {
     calls: Mutex<Vec<u64>>,
     logged: Mutex<Vec<(LogLevel, String)>>,
     random: AtomicU32,
+    /// The patience of each call of an upstream.
+    patience: Mutex<Vec<u64>>,
+    /// Bodies that are not dropped yet.
+    bodies: Arc<AtomicU32>,
+}
+
+/// A body of the upstream `stock`.
+struct Stock {
+    rest: VecDeque<u8>,
+    /// Bytes until it breaks off.
+    until: usize,
+    open: Arc<AtomicU32>,
+}
+
+impl ServiceBody for Stock {
+    fn read(&mut self, out: &mut [u8]) -> Result<usize, Status> {
+        let len = out.len().min(self.rest.len());
+        if len > self.until {
+            self.until = 0;
+            return Err(Status::UpstreamBroken);
+        }
+        self.until -= len;
+        for (to, from) in out.iter_mut().zip(self.rest.drain(..len)) {
+            *to = from;
+        }
+        Ok(len)
+    }
+}
+
+impl Drop for Stock {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// The bytes a [`TestHost`] answers to `n`.
@@ -66,6 +105,16 @@ impl TestHost {
     /// The call of each request, in order, and a zero where a call ended.
     pub fn calls(&self) -> Vec<u64> {
         self.calls.lock().clone()
+    }
+
+    /// The patience of each call of an upstream.
+    pub fn patience(&self) -> Vec<u64> {
+        self.patience.lock().clone()
+    }
+
+    /// Bodies that are not dropped yet.
+    pub fn bodies(&self) -> u32 {
+        self.bodies.load(Ordering::SeqCst)
     }
 
     /// Lines it was given.
@@ -91,6 +140,29 @@ impl Host for TestHost {
             Ok(n) => reply.extend_from_slice(&reply_bytes(u32::from_le_bytes(n))),
             Err(_) => reply.extend_from_slice(packet),
         }
+    }
+
+    fn call_service(
+        &self,
+        name: &str,
+        packet: &[u8],
+        patience_nanos: u64,
+        reply: &mut Vec<u8>,
+    ) -> Option<Box<dyn ServiceBody>> {
+        self.patience.lock().push(patience_nanos);
+        let number = |at: usize| packet.get(at..at + 4)?.try_into().map(u32::from_le_bytes).ok();
+        let Some(n) = number(0).filter(|_| name == "stock") else {
+            let text = format!("the service '{name}' is not on the allowlist");
+            write_error(reply, Status::NoSuchUpstream, &text);
+            return None;
+        };
+        let mut headers = HeadersBuf::new();
+        assert!(headers.push("a", b"b"));
+        write_head(reply, 203, &headers);
+        let until = number(4).map_or(usize::MAX, |m| m as usize);
+        self.bodies.fetch_add(1, Ordering::SeqCst);
+        let open = Arc::clone(&self.bodies);
+        Some(Box::new(Stock { rest: reply_bytes(n).into(), until, open }))
     }
 
     fn log(&self, level: LogLevel, line: &str) {

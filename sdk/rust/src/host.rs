@@ -5,8 +5,9 @@
 //! all the host asks for (it checks them against linear memory besides).
 
 use crate::Error;
+use proto::service::{BODY_AT, ServiceReply};
 use proto::{Reply, Request, Status};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// How important a log line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ const KEEP_BYTES: usize = 4 << 20;
 
 thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::default();
+    /// The last call of a service.
+    static CALL: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Runs one operation on the service's data and gives its reply to `read`.
@@ -45,24 +48,73 @@ pub fn call<R>(
     request: &Request<'_>,
     read: impl FnOnce(Reply<'_>) -> Result<R, Error>,
 ) -> Result<R, Error> {
-    // Taken out, so that `read` may call the host again.
-    let mut buffers = BUFFERS.take();
-    buffers.packet.clear();
-    request.encode(0, &mut buffers.packet);
-    if buffers.reply.is_empty() {
-        buffers.reply.resize(16 << 10, 0);
-    }
-    let mut total = imports::request(&buffers.packet, &mut buffers.reply);
-    if total > buffers.reply.len() {
-        // The host keeps what did not fit; the operation is not run again.
-        buffers.reply.resize(total, 0);
-        total = imports::read(0, &mut buffers.reply);
-    }
-    let outcome = match Reply::decode(buffers.reply.get(..total).unwrap_or_default()) {
+    let write = |packet: &mut Vec<u8>| request.encode(0, packet);
+    exchange(write, imports::request, |packet| match Reply::decode(packet) {
         Ok((_, Reply::Error { status, message })) => Err(Error::new(status, message)),
         Ok((_, reply)) => read(reply),
         Err(error) => Err(Error::new(Status::Internal, error.to_string())),
-    };
+    })
+}
+
+/// Calls another service with the request that `write` writes, and gives the answer, with the
+/// number of the call, to `read`. The body comes by [`read_body`].
+///
+/// # Errors
+/// What `read` makes of it, or a reply that cannot be read.
+pub fn call_service<R>(
+    name: &str,
+    write: impl FnOnce(&mut Vec<u8>),
+    read: impl FnOnce(u64, ServiceReply<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    let call = CALL.get() + 1;
+    CALL.set(call);
+    let send = |packet: &[u8], out: &mut [u8]| imports::service(name.as_bytes(), packet, out);
+    exchange(write, send, |packet| match ServiceReply::decode(packet) {
+        Ok(reply) => read(call, reply),
+        Err(error) => Err(Error::new(Status::Internal, error.to_string())),
+    })
+}
+
+/// Fills `out` with the body that a call is answered with, from the byte `at` on, which must
+/// be the next; less only where it ends.
+///
+/// # Errors
+/// It broke off, passed a limit, or ended with another call.
+pub fn read_body(call: u64, at: u32, out: &mut [u8]) -> Result<usize, Error> {
+    if CALL.get() != call {
+        return Err(Error::new(
+            Status::BadUpstreamCall,
+            "the body ended with the next call of a service: read it before",
+        ));
+    }
+    let read = imports::read(BODY_AT.saturating_add(at) as usize, out);
+    usize::try_from(read).map_err(|_| {
+        let status = u16::try_from(-read).ok().and_then(Status::from_number);
+        let status = status.unwrap_or(Status::Internal);
+        Error::new(status, status.meaning())
+    })
+}
+
+/// Sends the packet that `write` writes, and gives the reply packet to `read`.
+fn exchange<R>(
+    write: impl FnOnce(&mut Vec<u8>),
+    send: impl FnOnce(&[u8], &mut [u8]) -> usize,
+    read: impl FnOnce(&[u8]) -> Result<R, Error>,
+) -> Result<R, Error> {
+    // Taken out, so that `read` may call the host again.
+    let mut buffers = BUFFERS.take();
+    buffers.packet.clear();
+    write(&mut buffers.packet);
+    if buffers.reply.is_empty() {
+        buffers.reply.resize(16 << 10, 0);
+    }
+    let mut total = send(&buffers.packet, &mut buffers.reply);
+    if total > buffers.reply.len() {
+        // The host keeps what did not fit; the operation is not run again.
+        buffers.reply.resize(total, 0);
+        total = usize::try_from(imports::read(0, &mut buffers.reply)).unwrap_or_default();
+    }
+    let outcome = read(buffers.reply.get(..total).unwrap_or_default());
     if buffers.reply.len() > KEEP_BYTES {
         buffers.reply = Vec::new();
     }
@@ -92,6 +144,14 @@ mod imports {
     unsafe extern "C" {
         fn host_request(ptr: *const u8, len: usize, out: *mut u8, cap: usize) -> i64;
         fn host_read(offset: usize, ptr: *mut u8, len: usize) -> i64;
+        fn host_call_service(
+            name: *const u8,
+            name_len: usize,
+            ptr: *const u8,
+            len: usize,
+            out: *mut u8,
+            cap: usize,
+        ) -> i64;
         fn host_log(level: i32, ptr: *const u8, len: usize);
         fn host_now() -> i64;
         fn host_random(ptr: *mut u8, len: usize);
@@ -105,10 +165,26 @@ mod imports {
         total as usize
     }
 
-    pub(super) fn read(offset: usize, out: &mut [u8]) -> usize {
+    pub(super) fn service(name: &[u8], packet: &[u8], out: &mut [u8]) -> usize {
+        // SAFETY: three whole slices that outlive the call; the host writes at most
+        // `out.len()` bytes into `out` and never calls back into the guest.
+        let total = unsafe {
+            host_call_service(
+                name.as_ptr(),
+                name.len(),
+                packet.as_ptr(),
+                packet.len(),
+                out.as_mut_ptr(),
+                out.len(),
+            )
+        };
+        total as usize
+    }
+
+    pub(super) fn read(offset: usize, out: &mut [u8]) -> i64 {
         // SAFETY: a whole slice that outlives the call; the host writes at most
-        // `out.len()` bytes and returns how many.
-        unsafe { host_read(offset, out.as_mut_ptr(), out.len()) as usize }
+        // `out.len()` bytes and returns how many, or a negative status.
+        unsafe { host_read(offset, out.as_mut_ptr(), out.len()) }
     }
 
     pub(super) fn log(level: i32, line: &[u8]) {

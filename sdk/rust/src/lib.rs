@@ -1,5 +1,5 @@
 //! What a guest written in Rust needs: a handler, requests and responses, a
-//! router, and the service's own stores as function calls.
+//! router, the service's own stores as function calls, and other services.
 //!
 //! ```
 //! use planck_sdk::{Request, Response, Result, Router};
@@ -30,6 +30,7 @@ mod query;
 mod request;
 mod response;
 mod router;
+mod service;
 mod store;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -42,6 +43,7 @@ pub use query::{Found, Query};
 pub use request::{Params, Request};
 pub use response::Response;
 pub use router::Router;
+pub use service::{Answer, ServiceRequest, call_service};
 pub use store::{Page, Row, Store};
 
 /// The protocol, for what this crate has no shorter way to say.

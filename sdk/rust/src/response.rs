@@ -70,6 +70,12 @@ impl Response {
         self
     }
 
+    /// Status, headers and body, for a test that answers as another service.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn into_parts(self) -> (u16, HeadersBuf, Vec<u8>) {
+        (self.status, self.headers, self.body)
+    }
+
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         write_response(out, self.status, &self.headers, &self.body);
     }

@@ -12,15 +12,22 @@ mod memory;
 
 pub use memory::Memory;
 
-use crate::{Request, Response, Result};
-use proto::http::{HeadersBuf, HttpResponse, write_request};
+use crate::{Error, Request, Response, Result};
+use proto::http::{HeadersBuf, HttpRequest, HttpResponse, write_request};
+use proto::service::{BODY_AT, write_error, write_head};
 use proto::{ReplyWriter, Status};
 use std::cell::{Cell, RefCell};
 
 /// The other side of `host_request`: a request packet, and where the reply goes.
 pub type Host = dyn FnMut(&[u8], &mut Vec<u8>);
 
+/// Other services: the name, the request, and what is answered.
+pub type Services = dyn FnMut(&str, &HttpRequest<'_>) -> Result<Response>;
+
 thread_local! {
+    static SERVICES: RefCell<Option<Box<Services>>> = const { RefCell::new(None) };
+    /// The body of the last answer of a service, and how much of it was read.
+    static BODY: RefCell<Option<(Vec<u8>, usize)>> = const { RefCell::new(None) };
     static HOST: RefCell<Option<Box<Host>>> = const { RefCell::new(None) };
     static PENDING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static LOG: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -31,6 +38,11 @@ thread_local! {
 /// Gives the calls of this thread to `host`, until another is set.
 pub fn set_host(host: impl FnMut(&[u8], &mut Vec<u8>) + 'static) {
     HOST.set(Some(Box::new(host)));
+}
+
+/// Gives the calls of other services on this thread to `services`, until others are set.
+pub fn set_services(services: impl FnMut(&str, &HttpRequest<'_>) -> Result<Response> + 'static) {
+    SERVICES.set(Some(Box::new(services)));
 }
 
 /// What `now_micros` says on this thread.
@@ -125,6 +137,10 @@ pub(crate) mod imports {
                 ReplyWriter::new(0, &mut reply).error(Status::Internal, message);
             }
         }
+        deliver(reply, out)
+    }
+
+    fn deliver(reply: Vec<u8>, out: &mut [u8]) -> usize {
         let total = reply.len();
         if total <= out.len() {
             out[..total].copy_from_slice(&reply);
@@ -134,13 +150,57 @@ pub(crate) mod imports {
         total
     }
 
-    pub(crate) fn read(offset: usize, out: &mut [u8]) -> usize {
-        PENDING.with_borrow(|pending| {
-            let rest = pending.get(offset..).unwrap_or_default();
+    pub(crate) fn service(name: &[u8], packet: &[u8], out: &mut [u8]) -> usize {
+        let mut reply = Vec::new();
+        BODY.set(None);
+        match serve(name, packet) {
+            Ok(response) => {
+                let (status, headers, body) = response.into_parts();
+                write_head(&mut reply, status, &headers);
+                BODY.set(Some((body, 0)));
+            }
+            Err(error) => write_error(&mut reply, error.status, &error.message),
+        }
+        deliver(reply, out)
+    }
+
+    fn serve(name: &[u8], packet: &[u8]) -> Result<Response> {
+        let name = String::from_utf8_lossy(name);
+        let request = HttpRequest::decode(packet)
+            .map_err(|error| Error::new(Status::BadUpstreamCall, error.to_string()))?;
+        let none = || {
+            let message = "no services: call planck_sdk::testing::set_services first";
+            Error::new(Status::NoSuchUpstream, message)
+        };
+        let mut services = SERVICES.take().ok_or_else(none)?;
+        let answer = services(&name, &request);
+        SERVICES.with_borrow_mut(|slot| {
+            slot.get_or_insert(services);
+        });
+        answer
+    }
+
+    pub(crate) fn read(offset: usize, out: &mut [u8]) -> i64 {
+        let copy = |rest: &[u8], out: &mut [u8]| {
             let len = rest.len().min(out.len());
             out[..len].copy_from_slice(&rest[..len]);
             len
-        })
+        };
+        let read = match offset.checked_sub(BODY_AT as usize) {
+            None => {
+                PENDING.with_borrow(|pending| copy(pending.get(offset..).unwrap_or_default(), out))
+            }
+            Some(at) => BODY.with_borrow_mut(|body| match body {
+                Some((body, next)) if *next == at => {
+                    let len = copy(&body[at..], out);
+                    *next += len;
+                    len
+                }
+                Some(_) => panic!("a body is read forwards"),
+                None => 0,
+            }),
+        };
+        read as i64
     }
 
     pub(crate) fn log(_level: i32, line: &[u8]) {

@@ -8,7 +8,7 @@
 use crate::marks::reached;
 use platform::sim::SimClock;
 use runtime_api::conformance::guest;
-use runtime_api::{Host, Limits, LogLevel, Module, Runtime, Trap, TrapKind};
+use runtime_api::{Host, Limits, LogLevel, Module, Runtime, ServiceBody, Trap, TrapKind};
 use runtime_wasmi::WasmiRuntime;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -129,10 +129,18 @@ impl Host for Watcher {
         answer(packet, reply);
     }
 
-    fn call_service(&self, name: &str, packet: &[u8], reply: &mut Vec<u8>) {
+    fn call_service(
+        &self,
+        name: &str,
+        packet: &[u8],
+        patience_nanos: u64,
+        reply: &mut Vec<u8>,
+    ) -> Option<Box<dyn ServiceBody>> {
         // A byte that is not UTF-8 becomes a character of three.
         assert!(name.len() <= 3 * limits().request_bytes as usize);
+        assert!(patience_nanos <= limits().deadline_nanos);
         self.request(0, packet, reply);
+        None
     }
 
     fn log(&self, _: LogLevel, line: &str) {

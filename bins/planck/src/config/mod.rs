@@ -157,7 +157,43 @@ fn check_service(service: &Service) -> Result<(), String> {
             wasm.min_instances, wasm.max_instances
         ));
     }
+    check_upstreams(service)?;
     check_tls(&service.tls)
+}
+
+/// Upstreams at most.
+const MAX_UPSTREAMS: usize = 64;
+
+fn check_upstreams(service: &Service) -> Result<(), String> {
+    let all = &service.upstreams;
+    if all.is_empty() {
+        return Ok(());
+    }
+    if all.len() > MAX_UPSTREAMS {
+        return Err(format!("there are {} upstreams, {MAX_UPSTREAMS} are allowed", all.len()));
+    }
+    for (at, upstream) in all.iter().enumerate() {
+        for (set, name) in
+            [(!upstream.name.0.is_empty(), "name"), (!upstream.url.0.is_empty(), "url")]
+        {
+            if !set {
+                return Err(format!("upstreams[{at}] has no {name}: set it"));
+            }
+        }
+    }
+    if !service.wasm.enabled {
+        return Err("upstreams are called by the guest, yet wasm.enabled is false: remove one of \
+                    them"
+            .to_owned());
+    }
+    if service.wasm.max_instances.get() < 2 {
+        return Err(
+            "wasm.max_instances is 1, yet upstreams are set: it must be at least 2, since \
+                    one instance is kept free of calls of upstreams"
+                .to_owned(),
+        );
+    }
+    Ok(())
 }
 
 /// The reference of all settings, as Markdown.

@@ -1,8 +1,9 @@
-//! `service.yaml`: identity, HTTP, the guest.
+//! `service.yaml`: identity, HTTP, the guest, the services it may call.
 
 use super::db::Tls;
 use super::kinds::{Address, FilePath, Name, Number, Size, Text};
 use super::table::settings;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 const KIB: u64 = 1 << 10;
@@ -20,6 +21,11 @@ type Deadline = Number<1, 3_600_000>;
 type Fuel = Number<1000, { u64::MAX }>;
 type Queue = Number<1, 1_000_000>;
 type Wait = Number<1, 600_000>;
+type Url = Text<2048>;
+type InFlight = Number<1, 1024>;
+type Answer = Size<KIB, { 1024 * MIB }>;
+type Failures = Number<1, 1_000_000>;
+type Open = Number<1, 86_400_000>;
 
 settings! {
     /// Everything `service.yaml` may say.
@@ -29,6 +35,7 @@ settings! {
         @tls: Tls;
         @http: Http;
         @wasm: Wasm;
+        []upstreams: Upstream;
     }
 }
 
@@ -60,6 +67,31 @@ settings! {
         memory: Memory = Memory::of(64 * MIB), "64MiB", Memory::allowed(), "memory one instance may grow to";
         deadline_in_ms: Deadline = Deadline::of(5000), 5000, Deadline::allowed(), "how long one call may take; a query that runs is not cut short";
         fuel: Fuel = Fuel::of(10_000_000_000), "10000000000", Fuel::allowed(), "metered work of one call: about one unit an instruction";
+    }
+}
+
+settings! {
+    /// A service that the guest may call; it can call no other.
+    Upstream {
+        name: Name = Name(String::new()), "(must be set)", Name::allowed(), "what the guest calls it";
+        url: Url = Text(String::new()), "(must be set)", "https://host, https://host:port/path, or http:// within a private network", "where it is; all paths of the guest are below its path";
+        timeout_ms: Wait = Wait::of(5000), 5000, Wait::allowed(), "how long a call may take, to the last byte of the answer; never longer than the guest's own deadline";
+        max_in_flight: InFlight = InFlight::of(16), 16, InFlight::allowed(), "calls of it at once; one more waits. Of all upstreams together: one less than wasm.max_instances, and one more is refused";
+        max_response_size: Answer = Answer::of(16 * MIB), "16MiB", Answer::allowed(), "bytes of the body of an answer";
+        allow_private: bool = false, "false", "true or false", "whether its name may lead to this machine or a private network; link-local addresses are refused in any case";
+        ca_file: Option<FilePath> = None, "(the authorities this machine trusts)", FilePath::allowed(), "the only authorities, PEM, that may vouch for it";
+        headers: BTreeMap<String, String> = BTreeMap::new(), "(none)", "names and values", "headers that every call has, whatever the guest gives";
+        secret_headers_file: Option<FilePath> = None, "(none)", FilePath::allowed(), "more of them, a line `Name: value` each, in a file that only its owner may read (mode 600); the guest never sees them. Read at start";
+        @breaker: Breaker;
+    }
+}
+
+settings! {
+    /// When an upstream is left alone.
+    Breaker {
+        failure_threshold: Failures = Failures::of(5), 5, Failures::allowed(), "so many failures in a row, and it is not called for a while";
+        success_threshold: Failures = Failures::of(2), 2, Failures::allowed(), "so many successes after that, one call at a time, and it is called as before";
+        open_duration_ms: Open = Open::of(30_000), 30000, Open::allowed(), "how long the while is";
     }
 }
 

@@ -25,6 +25,7 @@ macro_rules! settings {
     ($(#[doc = $doc:literal])* $name:ident {
         $( $field:ident : $type:ty = $default:expr, $shown:expr, $allowed:expr, $meaning:literal; )*
         $( @$group:ident : $inner:ty; )*
+        $( []$list:ident : $item:ty; )*
     }) => {
         $(#[doc = $doc])*
         #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
@@ -32,11 +33,13 @@ macro_rules! settings {
         pub struct $name {
             $( #[doc = $meaning] pub $field: $type, )*
             $( #[doc = "A group."] pub $group: $inner, )*
+            $( #[doc = "Groups, as many as are listed."] pub $list: Vec<$item>, )*
         }
 
         impl Default for $name {
             fn default() -> Self {
-                Self { $( $field: $default, )* $( $group: Default::default(), )* }
+                Self { $( $field: $default, )* $( $group: Default::default(), )*
+                    $( $list: Vec::new(), )* }
             }
         }
 
@@ -50,6 +53,8 @@ macro_rules! settings {
                 }); )*
                 $( <$inner as $crate::config::table::Settings>::rows(
                     &format!("{prefix}{}.", stringify!($group)), out); )*
+                $( <$item as $crate::config::table::Settings>::rows(
+                    &format!("{prefix}{}[].", stringify!($list)), out); )*
             }
         }
     };

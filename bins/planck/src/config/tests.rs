@@ -82,6 +82,28 @@ fn a_refusal_names_file_line_and_what_is_allowed() {
         message.contains("service.yaml: line 1") && message.contains("beginning with a letter"),
         "{message}"
     );
+    for (text, expected) in [
+        ("upstreams: {a: {}}\n", "line 1"),
+        ("upstreams: [{url: 'https://a'}]\n", "upstreams[0] has no name"),
+        ("upstreams: [{name: a, url: 'https://a'}, {name: b}]\n", "upstreams[1] has no url"),
+        ("upstreams: [{name: A}]\n", "beginning with a letter"),
+        ("upstreams: [{name: a, url: 'https://a', follow: true}]\n", "unknown field `follow`"),
+        ("upstreams: [{name: a, url: 'https://a'}]\nwasm: {enabled: false}\n", "remove one"),
+        (
+            "upstreams: [{name: a, url: 'https://a'}]\nwasm: {min_instances: 1, max_instances: 1}\n",
+            "must be at least 2",
+        ),
+    ] {
+        let message = load(None, Some(text)).expect_err(text);
+        assert!(message.contains(expected), "{text:?} gave {message:?}");
+    }
+    let of = |count| {
+        let all: String =
+            (0..count).map(|n| format!("- {{name: a{n}, url: 'https://a'}}\n")).collect();
+        load(None, Some(&format!("upstreams:\n{all}")))
+    };
+    assert_eq!(of(64).unwrap().service.unwrap().upstreams.len(), 64);
+    assert!(of(65).unwrap_err().contains("64 are allowed"));
     let message = load(None, Some("wasm: {min_instances: 9}\n")).unwrap_err();
     assert!(message.contains("min_instances is 9"), "{message}");
 }
@@ -95,6 +117,9 @@ fn the_written_reference_is_the_real_one() {
 
 /// A dotted setting as YAML.
 fn nested(name: &str, value: &str) -> String {
+    if let Some((list, name)) = name.split_once("[].") {
+        return format!("{list}: [{{name: a, url: 'https://a', {}}}]", nested(name, value));
+    }
     let (groups, last) = name.rsplit_once('.').unwrap_or(("", name));
     let groups: Vec<&str> = groups.split('.').filter(|group| !group.is_empty()).collect();
     let open: String = groups.iter().map(|group| format!("{group}: {{")).collect();

@@ -72,6 +72,13 @@ class Status(enum.IntEnum):
     TIMEOUT = 1602
     CANCELLED = 1603
     NO_SUCH_UPSTREAM = 1701
+    BAD_UPSTREAM_CALL = 1702
+    UPSTREAM_ADDRESS = 1703
+    UPSTREAM_BUSY = 1704
+    UPSTREAM_UNREACHABLE = 1705
+    UPSTREAM_TIMEOUT = 1706
+    UPSTREAM_BROKEN = 1707
+    UPSTREAM_TOO_LARGE = 1708
     READ_ONLY = 1901
     CORRUPT = 1902
     IO = 1903
@@ -80,13 +87,15 @@ class Status(enum.IntEnum):
 
 _OF_CLASS: dict[StatusClass, tuple[int, ...]] = {
     StatusClass.OK: (0,),
-    StatusClass.INVALID: (1001, 1002, 1004, 1101, 1103, 1107, 1201, 1206, 1209, 1212, 1401, 1402),
+    StatusClass.INVALID: (
+        1001, 1002, 1004, 1101, 1103, 1107, 1201, 1206, 1209, 1212, 1401, 1402, 1702,
+    ),
     StatusClass.NOT_FOUND: (1202, 1204, 1207, 1210, 1214, 1217, 1301, 1405, 1406),
     StatusClass.DENIED: (1501, 1502, 1503, 1504, 1701),
     StatusClass.CONFLICT: (1203, 1205, 1208, 1211, 1213, 1215, 1302, 1303, 1304, 1603),
-    StatusClass.TOO_LARGE: (1003, 1102, 1104, 1106, 1216, 1403, 1404),
-    StatusClass.BUSY: (1601, 1602),
-    StatusClass.FAILED: (1901, 1902, 1903, 1999),
+    StatusClass.TOO_LARGE: (1003, 1102, 1104, 1106, 1216, 1403, 1404, 1708),
+    StatusClass.BUSY: (1601, 1602, 1704, 1705),
+    StatusClass.FAILED: (1703, 1706, 1707, 1901, 1902, 1903, 1999),
 }
 _CLASS_OF = {number: kind for kind, numbers in _OF_CLASS.items() for number in numbers}
 

@@ -20,6 +20,9 @@ fn settings(file: &str) -> Vec<(&'static str, &'static str)> {
 
 /// `a.b: value` as YAML.
 fn nested(name: &str, value: &str) -> String {
+    if let Some((list, name)) = name.split_once("[].") {
+        return format!("{list}: [{{name: a, url: 'https://a', {}}}]", nested(name, value));
+    }
     let parts: Vec<&str> = name.split('.').collect();
     let open: String = parts[..parts.len() - 1].iter().map(|part| format!("{part}: {{")).collect();
     format!("{open}{}: {value}{}", parts[parts.len() - 1], "}".repeat(parts.len() - 1))
