@@ -40,14 +40,16 @@ impl Engine {
                 return self.refuse(id.ok().or_else(foreign).unwrap_or(0), &refusal, out);
             }
         };
-        let patience = Patience::new(header.patience, call, &*self.clock);
-        self.dispatch_within(who, header.id, request, &patience, out);
+        let begun = self.clock.monotonic_nanos();
+        let patience = Patience::new(header.patience, call, begun);
+        self.dispatch_within(who, header.id, request, (&patience, begun), out);
     }
 
     /// As [`Engine::dispatch_packet`], for a request that is decoded already; the
     /// reply carries `id`.
     pub fn dispatch(&self, who: &Principal, id: u64, request: Request<'_>, out: &mut Vec<u8>) {
-        self.dispatch_within(who, id, request, Patience::ENDLESS, out);
+        let begun = self.clock.monotonic_nanos();
+        self.dispatch_within(who, id, request, (Patience::ENDLESS, begun), out);
     }
 
     fn dispatch_within(
@@ -55,11 +57,11 @@ impl Engine {
         who: &Principal,
         id: u64,
         request: Request<'_>,
-        patience: &Patience,
+        (patience, begun): (&Patience, u64),
         out: &mut Vec<u8>,
     ) {
         let opcode = request.opcode();
-        self.counters.request(opcode);
+        self.counters.begun(opcode);
         let start = out.len();
         let deed = self.deed(who, &request);
         let done = self.standing(who).and_then(|who| {
@@ -72,6 +74,8 @@ impl Engine {
             out.truncate(start);
             self.refuse(id, &refusal, out);
         }
+        let took = self.clock.monotonic_nanos().saturating_sub(begun);
+        self.counters.ended(opcode, who.is_service(), took);
         debug_assert!(out.len() - start <= self.limits.max_message_size, "a reply is bounded");
     }
 
@@ -248,7 +252,7 @@ impl Engine {
     }
 
     fn refuse(&self, id: u64, refusal: &Refusal, out: &mut Vec<u8>) {
-        self.counters.refused();
+        self.counters.refused(refusal.status);
         let mut end = refusal.message.len().min(MAX_ERROR);
         while !refusal.message.is_char_boundary(end) {
             end -= 1;

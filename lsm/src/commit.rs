@@ -20,7 +20,7 @@ use parking_lot::MutexGuard;
 
 use crate::batch::Batch;
 use crate::version::{Snapshot, Version};
-use crate::{Error, Lsm, Lsn};
+use crate::{Error, Lsm, Lsn, SyncMode};
 
 impl Lsm {
     /// Writes a batch whole, or not at all, if what it requires holds. An empty
@@ -129,7 +129,10 @@ impl Lsm {
 
     /// Waits as the mode says, then lets snapshots see it.
     fn acknowledge(&self, lsn: Lsn) -> Result<(), Error> {
-        let outcome = self.wal.acknowledge(lsn);
+        let outcome = match self.options.sync {
+            SyncMode::Sync => self.timed_sync(|| self.wal.acknowledge(lsn)),
+            SyncMode::Async => self.wal.acknowledge(lsn),
+        };
         if outcome.is_ok() {
             self.visible.fetch_max(lsn, Release);
         }

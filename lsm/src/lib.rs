@@ -50,6 +50,7 @@ mod stats;
 mod step;
 #[cfg(test)]
 mod tests;
+mod timings;
 mod tree;
 mod value;
 mod verify;
@@ -139,6 +140,7 @@ pub struct Lsm {
     flushed_bytes: AtomicU64,
     gc: gc::Figures,
     runs: runs::Figures,
+    timings: timings::Timings,
     flush_error: Mutex<Option<String>>,
     trim_error: Mutex<Option<String>>,
     registry: Arc<Registry>,
@@ -218,7 +220,7 @@ impl Lsm {
     /// # Errors
     /// The log's disk failed: writes are refused from now on, reads go on.
     pub fn sync(&self) -> Result<Lsn, Error> {
-        let outcome = self.wal.sync();
+        let outcome = self.timed_sync(|| self.wal.sync());
         self.tell_durable();
         Ok(outcome?)
     }

@@ -3,7 +3,8 @@
 //! Invariant: what went wrong inside a guest is logged and not shown; the client
 //! gets a problem with a stable code.
 
-use net::http::{GuestRequest, GuestResponse, HttpHandler};
+use crate::observe::Observed;
+use net::http::{Answered, GuestRequest, GuestResponse, HttpHandler};
 use proto::Status;
 use runtime_api::pool::{Failure, Pool};
 use std::sync::Arc;
@@ -12,12 +13,13 @@ use tokio::sync::oneshot;
 /// What stands behind the HTTP listener.
 pub struct Pages {
     pool: Option<Arc<Pool>>,
+    observed: Arc<Observed>,
 }
 
 impl Pages {
     /// The pool behind the listener; without one only static files are served.
-    pub fn new(pool: Option<Arc<Pool>>) -> Pages {
-        Pages { pool }
+    pub fn new(pool: Option<Arc<Pool>>, observed: Arc<Observed>) -> Pages {
+        Pages { pool, observed }
     }
 }
 
@@ -31,12 +33,16 @@ impl HttpHandler for Pages {
         pool.submit(request.encode(), move |outcome| drop(answer.send(outcome)));
         match answered.await {
             Ok(Ok(answer)) => GuestResponse::decode(answer.body).unwrap_or_else(|error| {
-                tracing::error!(method = %request.method, target = %request.target, "the guest's response is none: {error}");
+                tracing::error!(method = %request.method, path = request.path(), "the guest's response is none: {error}");
                 GuestResponse::problem(Status::Internal, "the service failed")
             }),
             Ok(Err(failure)) => refuse(&request, &failure),
             Err(_) => GuestResponse::problem(Status::Internal, "the service failed"),
         }
+    }
+
+    fn answered(&self, answered: &Answered<'_>) {
+        self.observed.http.answered(answered);
     }
 }
 
@@ -50,7 +56,7 @@ fn refuse(request: &GuestRequest, failure: &Failure) -> GuestResponse {
         }
         Failure::Closed => GuestResponse::problem(Status::Busy, &failure.to_string()),
         Failure::Trap(trap) => {
-            tracing::error!(method = %request.method, target = %request.target, "the guest failed: {trap}");
+            tracing::error!(method = %request.method, path = request.path(), "the guest failed: {trap}");
             match trap.kind() {
                 runtime_api::TrapKind::Deadline => {
                     GuestResponse::problem(Status::Timeout, "the service took too long")

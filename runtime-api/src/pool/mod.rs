@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use platform::Clock;
+use platform::{Clock, Histogram};
 
 pub use job::{Answer, Failure};
 pub use stats::PoolStats;
@@ -114,6 +114,8 @@ pub struct Pool {
     clock: Arc<dyn Clock>,
     options: PoolOptions,
     shared: Mutex<Shared>,
+    waits: Histogram,
+    took: Histogram,
     /// Wakes a worker that holds an idle instance.
     warm: Condvar,
     /// Wakes a worker without one.
@@ -155,6 +157,8 @@ impl Pool {
                 closing: None,
                 stats: PoolStats::default(),
             }),
+            waits: Histogram::new(),
+            took: Histogram::new(),
             warm: Condvar::new(),
             cold: Condvar::new(),
             keeper: Condvar::new(),
@@ -204,7 +208,8 @@ impl Pool {
 
     /// What the pool is doing and has done.
     pub fn stats(&self) -> PoolStats {
-        self.shared.lock().stats.clone()
+        let counted = self.shared.lock().stats.clone();
+        PoolStats { waits: self.waits.read(), took: self.took.read(), ..counted }
     }
 
     /// Refuses new requests from now on. Jobs that wait are still run until
@@ -333,6 +338,7 @@ impl Pool {
     /// One job on this worker's instance, making one first if there is none.
     fn run(&self, instance: &mut Option<Box<dyn Instance>>, mut ticket: Ticket) {
         let started = self.clock.monotonic_nanos();
+        self.waits.record(started.saturating_sub(ticket.queued));
         let made = match instance {
             Some(_) => Ok(()),
             None => self.make().map(|new| *instance = Some(new)),
@@ -355,6 +361,7 @@ impl Pool {
             let mut shared = self.shared.lock();
             shared.stats.busy -= 1;
             let spent = self.clock.monotonic_nanos().saturating_sub(started);
+            self.took.record(spent);
             shared.stats.count(outcome.as_ref().map(|_| ()).map_err(Trap::kind), spent);
         }
         ticket.answer(match outcome {

@@ -224,7 +224,14 @@ fn a_job_that_waited_too_long_is_not_run_late() {
         assert!(running.recv().expect("an answer").is_ok());
         assert!(matches!(late.recv(), Ok(Err(Failure::Busy { .. }))));
     });
-    assert_eq!(rig.pool.stats().calls, 1);
+    let stats = rig.pool.stats();
+    assert_eq!(stats.calls, 1);
+    assert_eq!(
+        (stats.waits.count(), stats.waits.sum()),
+        (1, 0),
+        "what was not run waited for none"
+    );
+    assert_eq!((stats.took.count(), stats.took.sum()), (1, 100));
 }
 
 #[test]

@@ -34,6 +34,8 @@ type Lockout = Number<1000, { 30 * DAY }>;
 type Multiplier = Number<1, 10>;
 type AuditFile = Size<{ 64 * KIB }, { GIB }>;
 type AuditKeep = Number<2, 10_000>;
+type LogSize = Number<1, 4096>;
+type LogFiles = Number<1, 1000>;
 type Ratio = Number<1, 100>;
 type Keep = Number<1, 1000>;
 type Pinned = Size<0, { 1024 * 1024 * GIB }>;
@@ -59,6 +61,7 @@ settings! {
         @audit: Audit;
         @tls: Tls;
         @logging: Logging;
+        @admin: Admin;
     }
 }
 
@@ -186,10 +189,33 @@ settings! {
 }
 
 settings! {
-    /// The log on standard error.
+    /// The log.
     Logging {
-        level: Level = Level::Info, "info", "error, warn, info, debug or trace", "how much is logged";
+        level: Level = Level::Info, "info", "error, warn, info, debug or trace", "how much is logged; of libraries never more than warnings";
+        format: Format = Format::Text, "text", "text or json", "a line for people, or an object for programs";
+        path: Option<FilePath> = None, "(standard error)", FilePath::allowed(), "the file it is written to; opened anew on SIGHUP";
+        max_size_mb: LogSize = LogSize::of(10), 10, LogSize::allowed(), "MiB of a file; then it is renamed, and the next begins";
+        max_files: LogFiles = LogFiles::of(5), 5, LogFiles::allowed(), "files that are kept, the one being written included";
     }
+}
+
+settings! {
+    /// Health and figures, for operators.
+    Admin {
+        enabled: bool = false, "false", "true or false", "whether /metrics, /healthz and /readyz are answered, at an address of their own; who reaches it may read them";
+        address: Address = Address(IpAddr::V4(Ipv4Addr::LOCALHOST)), "127.0.0.1", Address::allowed(), "where; if not on this machine alone, by TLS as `tls` says, client_ca_file included";
+        port: Port = Port::of(24011), 24011, Port::allowed(), "its port; 0 picks a free one and prints it";
+    }
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// How much is logged.
