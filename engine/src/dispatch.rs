@@ -17,7 +17,7 @@ use crate::audit::Deed;
 use crate::auth::{Action, Principal};
 use crate::patience::Patience;
 use crate::query::PageSize;
-use crate::{Call, Engine, Refusal};
+use crate::{Call, Committed, Engine, Refusal};
 
 /// Bytes of the longest error message: names and fields of a stranger are in it.
 const MAX_ERROR: usize = 4096;
@@ -43,6 +43,19 @@ impl Engine {
         let begun = self.clock.monotonic_nanos();
         let patience = Patience::new(header.patience, call, begun);
         self.dispatch_within(who, header.id, request, (&patience, begun), out);
+    }
+
+    /// As [`Engine::dispatch_call`], for who traces it: gives what it committed, and when it
+    /// ended, in nanoseconds of the same clock.
+    pub fn dispatch_watched(
+        &self,
+        who: &Principal,
+        packet: &[u8],
+        call: &Call,
+        out: &mut Vec<u8>,
+    ) -> (Vec<Committed>, u64) {
+        let ((), committed) = lsm::watched(|| self.dispatch_call(who, packet, call, out));
+        (committed, self.clock.monotonic_nanos())
     }
 
     /// As [`Engine::dispatch_packet`], for a request that is decoded already; the

@@ -42,7 +42,8 @@ pub use backup::{BackupTarget, TakenBackup};
 pub use error::{OpenError, Refusal};
 pub use figures::{AuditFigures, Beside, Figures, OperationFigures, QueryFigures, push_latency};
 pub use lsm::{
-    ArchiveStepper, BackupInfo, Lsn, Options as StorageOptions, State, Step, Stepper, SyncMode,
+    ArchiveStepper, BackupInfo, Committed, Lsn, Options as StorageOptions, State, Step, Stepper,
+    SyncMode,
 };
 pub use ops::IndexReport;
 pub use options::{Limits, Options};

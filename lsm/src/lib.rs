@@ -55,6 +55,7 @@ mod tree;
 mod value;
 mod verify;
 mod version;
+mod watched;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -95,6 +96,7 @@ pub use verify::{At, Fault, Report, Verify, verify};
 pub use version::Snapshot;
 pub use wal::SyncMode;
 pub use wal::archive::Error as ArchiveError;
+pub use watched::{Committed, watched};
 // What `Error` holds, for who must tell the kinds apart.
 pub use {btree::Error as PagesError, vlog::Error as ValuesError, wal::Error as WalError};
 

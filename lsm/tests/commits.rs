@@ -356,3 +356,23 @@ fn syncs_flushes_and_what_they_move_are_counted() {
     lsm.flush().unwrap();
     assert_eq!(lsm.stats().unwrap().flushes.count(), 1, "there was nothing to flush");
 }
+
+#[test]
+fn what_a_thread_commits_is_told_to_who_watches_it() {
+    let clock = Arc::new(SimClock::new(0));
+    let lsm = Lsm::open(SimDisk::new(1), clock.clone(), Options::default()).unwrap();
+    lsm.commit(&put(A, b"before", b"v")).unwrap();
+    clock.advance(std::time::Duration::from_nanos(7));
+    let (lsn, committed) = lsm::watched(|| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| lsm.commit(&put(A, b"elsewhere", b"v")).unwrap());
+        });
+        lsm.commit(&put(A, b"here", b"v")).unwrap();
+        let refused = lsm.commit_with(|_| Err::<(Batch, ()), _>(Error::InUse { file: "".into() }));
+        assert!(refused.is_err());
+        lsm.commit_with(|_| Ok::<_, Error>((put(A, b"too", b"v"), ()))).unwrap().0
+    });
+    let seen: Vec<_> = committed.iter().map(|seen| (seen.lsn, seen.begun, seen.ended)).collect();
+    assert_eq!(seen, [(lsn - 1, 7, 7), (lsn, 7, 7)]);
+    assert_eq!(lsm::watched(|| ()).1, []);
+}

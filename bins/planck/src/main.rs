@@ -16,6 +16,7 @@ mod log;
 mod observe;
 mod service;
 mod tools;
+mod trace;
 mod upkeep;
 mod when;
 mod wire;

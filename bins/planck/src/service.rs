@@ -13,6 +13,7 @@ use crate::http::Pages;
 use crate::keyfile;
 use crate::log::Log;
 use crate::observe::{Admin, Observed, Phase};
+use crate::trace::Tracer;
 use crate::upkeep::Upkeep;
 use crate::wire::Wire;
 use engine::{AuditOptions, BackupTarget, Engine, OpenError, StorageOptions};
@@ -48,6 +49,9 @@ impl Stop {
         Stop { code: 74, message: message.to_string() }
     }
 }
+
+/// For the last traces to be sent.
+const LAST_TRACES: Duration = Duration::from_secs(2);
 
 /// Where the address of the wire is published while the service runs.
 const ADDRESS_FILE: &str = "run/wire.addr";
@@ -302,11 +306,17 @@ async fn serve(
     let wire = serve_wire(config, engine, observed, identity.as_deref()).await?;
     observed.listens("wire", wire.traffic());
     publish(config, wire.address())?;
+    let mut sending = None;
     let http = match &config.service {
         Some(service) => {
             let identity = certificates::open(config, &service.tls)?;
             watched.extend(identity.clone().map(|all| ("http", all)));
-            let pages = Pages::new(guests.as_ref().map(Guests::pool), Arc::clone(observed));
+            let figures = Arc::clone(&observed.traces);
+            let tracer = Tracer::start(config, &service.name.0, figures);
+            let (tracer, task) = tracer.unzip();
+            sending = task;
+            let pool = guests.as_ref().map(Guests::pool);
+            let pages = Pages::new(pool, Arc::clone(observed), tracer);
             let http = serve_http(config, service, pages, identity.as_deref()).await?;
             observed.listens("http", http.traffic());
             Some(http)
@@ -337,6 +347,10 @@ async fn serve(
     tokio::join!(drain_http, wire.drain());
     if let Some(guests) = guests {
         guests.stop().await;
+    }
+    if let Some(sending) = sending {
+        // Nobody begins traces any more; the last ones may be on their way.
+        tokio::time::timeout(LAST_TRACES, sending).await.ok();
     }
     Ok(())
 }

@@ -13,10 +13,12 @@ mod clear;
 #[doc(hidden)]
 pub mod fuzz;
 mod message;
+mod post;
 mod pulse;
 mod statics;
 
 pub use message::{GuestRequest, GuestResponse};
+pub use post::post;
 
 use crate::refusal::Refusals;
 use crate::server::{Accepted, listen, secure};

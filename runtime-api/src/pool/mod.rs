@@ -37,7 +37,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use platform::{Clock, Histogram};
 
-pub use job::{Answer, Failure};
+pub use job::{Answer, Failure, Follows};
 pub use stats::PoolStats;
 
 use crate::{CallReport, Host, Instance, Limits, Module, Trap, TrapKind};
@@ -177,8 +177,18 @@ impl Pool {
         request: Vec<u8>,
         reply: impl FnOnce(Result<Answer, Failure>) + Send + 'static,
     ) {
+        self.submit_followed(request, None, reply);
+    }
+
+    /// As [`Pool::submit`], with somebody who is told when it is run.
+    pub fn submit_followed(
+        &self,
+        request: Vec<u8>,
+        follower: Option<Arc<dyn Follows>>,
+        reply: impl FnOnce(Result<Answer, Failure>) + Send + 'static,
+    ) {
         let now = self.clock.monotonic_nanos();
-        let ticket = Ticket::new(request, now, Box::new(reply));
+        let ticket = Ticket::new(request, now, Box::new(reply), follower);
         let refused = {
             let mut shared = self.shared.lock();
             if shared.closing.is_some() {
@@ -344,10 +354,13 @@ impl Pool {
             None => self.make().map(|new| *instance = Some(new)),
         };
         let mut response = Vec::new();
+        let follower = ticket.follower.take();
+        follower.iter().for_each(|follower| follower.begins());
         let outcome = made.and_then(|()| {
             let live = instance.as_mut().expect("made just above");
             guarded(|| live.process(ticket.request(), &mut response))
         });
+        follower.iter().for_each(|follower| follower.ends(outcome.is_err()));
         let lost = match (&outcome, instance.as_ref()) {
             (Err(trap), Some(_)) => trap.kind().kills(),
             (Ok(report), Some(_)) if report.memory_bytes > self.options.recycle_bytes => {

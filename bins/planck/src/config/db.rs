@@ -1,6 +1,6 @@
 //! `db.yaml`: storage, durability, the wire, limits.
 
-use super::kinds::{Address, Addresses, FilePath, Number, Size};
+use super::kinds::{Address, Addresses, Endpoint, FilePath, Number, Size};
 use super::table::settings;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -34,6 +34,7 @@ type Lockout = Number<1000, { 30 * DAY }>;
 type Multiplier = Number<1, 10>;
 type AuditFile = Size<{ 64 * KIB }, { GIB }>;
 type AuditKeep = Number<2, 10_000>;
+type PerMille = Number<0, 1000>;
 type LogSize = Number<1, 4096>;
 type LogFiles = Number<1, 1000>;
 type Ratio = Number<1, 100>;
@@ -62,6 +63,7 @@ settings! {
         @tls: Tls;
         @logging: Logging;
         @admin: Admin;
+        @tracing: Tracing;
     }
 }
 
@@ -205,6 +207,15 @@ settings! {
         enabled: bool = false, "false", "true or false", "whether /metrics, /healthz and /readyz are answered, at an address of their own; who reaches it may read them";
         address: Address = Address(IpAddr::V4(Ipv4Addr::LOCALHOST)), "127.0.0.1", Address::allowed(), "where; if not on this machine alone, by TLS as `tls` says, client_ca_file included";
         port: Port = Port::of(24011), 24011, Port::allowed(), "its port; 0 picks a free one and prints it";
+    }
+}
+
+settings! {
+    /// Traces of HTTP requests, in OpenTelemetry's protocol.
+    Tracing {
+        otlp_endpoint: Option<Endpoint> = None, "(none: nothing is traced)", Endpoint::allowed(), "the collector that traces are sent to, by OTLP over HTTP";
+        sample_per_mille: PerMille = PerMille::of(100), 100, PerMille::allowed(), "of a thousand HTTP requests to the guest, so many are traced";
+        trust_parent: bool = false, "false", "true or false", "whether a request's `traceparent` says if it is traced; its trace goes on either way";
     }
 }
 

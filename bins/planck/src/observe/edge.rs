@@ -42,6 +42,17 @@ pub(super) fn process(page: &mut Page, observed: &Observed, picture: &Picture) {
     }
     let dropped = Some(observed.log.dropped());
     page.counter("planck_log_dropped_total", "lines that could not be written", dropped);
+    let (sent, dropped) = (&observed.traces.sent, &observed.traces.dropped);
+    page.counter(
+        "planck_trace_spans_sent_total",
+        "spans that the collector of traces took",
+        Some(sent.load(Relaxed)),
+    );
+    page.counter(
+        "planck_trace_spans_dropped_total",
+        "spans dropped: too many waited, or the collector did not take them",
+        Some(dropped.load(Relaxed)),
+    );
     connections(page, observed);
 }
 

@@ -16,6 +16,7 @@ pub use admin::Admin;
 pub use routes::HttpFigures;
 
 use crate::log::Log;
+use crate::trace::TraceFigures;
 use engine::{Beside, Engine, Figures, State, push_latency};
 use net::Traffic;
 use net::tls::Certificates;
@@ -74,6 +75,8 @@ pub struct Observed {
     traffic: Mutex<Vec<(&'static str, Arc<Traffic>)>>,
     certificates: Mutex<Vec<(&'static str, Arc<Certificates>)>>,
     log: Arc<Log>,
+    /// What traces count.
+    pub traces: Arc<TraceFigures>,
 }
 
 /// Everything at one moment.
@@ -99,6 +102,7 @@ impl Observed {
             traffic: Mutex::default(),
             certificates: Mutex::default(),
             log,
+            traces: Arc::default(),
         }
     }
 
