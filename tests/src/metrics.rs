@@ -109,13 +109,22 @@ impl Page {
     }
 }
 
+/// What a histogram says of one set of labels.
+#[derive(Default)]
+struct Series {
+    /// Bounds, and how many there were up to each.
+    buckets: Vec<(f64, f64)>,
+    sum: Option<f64>,
+    count: Option<f64>,
+}
+
 /// Buckets rise to one without a bound, which holds all there were.
 fn histogram(name: &str, family: &Family) -> Result<(), String> {
-    let mut all: BTreeMap<Labels, (Vec<(f64, f64)>, Option<f64>, Option<f64>)> = BTreeMap::new();
+    let mut all: BTreeMap<Labels, Series> = BTreeMap::new();
     for (suffix, labels, value) in &family.samples {
         let mut labels = labels.clone();
         let bound = labels.remove("le");
-        let (buckets, sum, count) = all.entry(labels).or_default();
+        let Series { buckets, sum, count } = all.entry(labels).or_default();
         match (suffix.as_str(), bound) {
             ("_bucket", Some(bound)) => {
                 let bound = if bound == "+Inf" { Ok(f64::INFINITY) } else { bound.parse() };
@@ -126,7 +135,7 @@ fn histogram(name: &str, family: &Family) -> Result<(), String> {
             _ => return Err(format!("{name}: le where there is none, or none")),
         }
     }
-    for (labels, (buckets, sum, count)) in all {
+    for (labels, Series { buckets, sum, count }) in all {
         let rises = buckets.windows(2).all(|two| two[0].0 < two[1].0 && two[0].1 <= two[1].1);
         let last = buckets.last().copied();
         if !rises || sum.is_none() || last != count.map(|count| (f64::INFINITY, count)) {
