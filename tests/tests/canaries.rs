@@ -47,7 +47,7 @@ async fn on_the_wire(planck: &Planck, key: &str) -> Vec<String> {
     let mut said = Vec::new();
     for (user, wrong) in [("admin", WRONG_KEY), (WRONG_KEY, key), ("ann", WRONG_KEY)] {
         let options = ConnectOptions::default();
-        let refused = Connection::connect(&address, pinned.clone(), user, wrong, options).await;
+        let refused = Connection::connect(&address, pinned, user, wrong, options).await;
         said.push(refused.err().unwrap().to_string());
     }
     let options = ConnectOptions::default();

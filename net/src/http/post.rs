@@ -67,7 +67,8 @@ mod tests {
             }
             stream.write_all(answer).await.unwrap();
             if answer.is_empty() {
-                stream.read(&mut heard[length..]).await.unwrap();
+                // Until the other side goes away.
+                assert_eq!(stream.read(&mut heard[length..]).await.unwrap(), 0);
             }
             String::from_utf8_lossy(&heard[..length]).into_owned()
         });
