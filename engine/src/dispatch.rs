@@ -17,7 +17,7 @@ use crate::audit::Deed;
 use crate::auth::{Action, Principal};
 use crate::patience::Patience;
 use crate::query::PageSize;
-use crate::{Call, Engine, Refusal};
+use crate::{Call, Committed, Engine, Refusal};
 
 /// Bytes of the longest error message: names and fields of a stranger are in it.
 const MAX_ERROR: usize = 4096;
@@ -40,14 +40,29 @@ impl Engine {
                 return self.refuse(id.ok().or_else(foreign).unwrap_or(0), &refusal, out);
             }
         };
-        let patience = Patience::new(header.patience, call, &*self.clock);
-        self.dispatch_within(who, header.id, request, &patience, out);
+        let begun = self.clock.monotonic_nanos();
+        let patience = Patience::new(header.patience, call, begun);
+        self.dispatch_within(who, header.id, request, (&patience, begun), out);
+    }
+
+    /// As [`Engine::dispatch_call`], for who traces it: gives what it committed, and when it
+    /// ended, in nanoseconds of the same clock.
+    pub fn dispatch_watched(
+        &self,
+        who: &Principal,
+        packet: &[u8],
+        call: &Call,
+        out: &mut Vec<u8>,
+    ) -> (Vec<Committed>, u64) {
+        let ((), committed) = lsm::watched(|| self.dispatch_call(who, packet, call, out));
+        (committed, self.clock.monotonic_nanos())
     }
 
     /// As [`Engine::dispatch_packet`], for a request that is decoded already; the
     /// reply carries `id`.
     pub fn dispatch(&self, who: &Principal, id: u64, request: Request<'_>, out: &mut Vec<u8>) {
-        self.dispatch_within(who, id, request, Patience::ENDLESS, out);
+        let begun = self.clock.monotonic_nanos();
+        self.dispatch_within(who, id, request, (Patience::ENDLESS, begun), out);
     }
 
     fn dispatch_within(
@@ -55,11 +70,11 @@ impl Engine {
         who: &Principal,
         id: u64,
         request: Request<'_>,
-        patience: &Patience,
+        (patience, begun): (&Patience, u64),
         out: &mut Vec<u8>,
     ) {
         let opcode = request.opcode();
-        self.counters.request(opcode);
+        self.counters.begun(opcode);
         let start = out.len();
         let deed = self.deed(who, &request);
         let done = self.standing(who).and_then(|who| {
@@ -72,6 +87,8 @@ impl Engine {
             out.truncate(start);
             self.refuse(id, &refusal, out);
         }
+        let took = self.clock.monotonic_nanos().saturating_sub(begun);
+        self.counters.ended(opcode, who.is_service(), took);
         debug_assert!(out.len() - start <= self.limits.max_message_size, "a reply is bounded");
     }
 
@@ -248,7 +265,7 @@ impl Engine {
     }
 
     fn refuse(&self, id: u64, refusal: &Refusal, out: &mut Vec<u8>) {
-        self.counters.refused();
+        self.counters.refused(refusal.status);
         let mut end = refusal.message.len().min(MAX_ERROR);
         while !refusal.message.is_char_boundary(end) {
             end -= 1;

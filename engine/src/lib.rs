@@ -19,6 +19,7 @@ mod counters;
 mod dispatch;
 mod document;
 mod error;
+mod figures;
 mod index;
 mod keys;
 mod ops;
@@ -29,8 +30,8 @@ pub mod query;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use lsm::Lsm;
 use platform::{Clock, Disk, Entropy};
@@ -39,8 +40,10 @@ pub use audit::{AuditBegin, AuditCut, AuditOptions, AuditReport, verify_audit};
 pub use auth::{Action, Principal, Role, allows};
 pub use backup::{BackupTarget, TakenBackup};
 pub use error::{OpenError, Refusal};
+pub use figures::{AuditFigures, Beside, Figures, OperationFigures, QueryFigures, push_latency};
 pub use lsm::{
-    ArchiveStepper, BackupInfo, Lsn, Options as StorageOptions, State, Step, Stepper, SyncMode,
+    ArchiveStepper, BackupInfo, Committed, Lsn, Options as StorageOptions, State, Step, Stepper,
+    SyncMode,
 };
 pub use ops::IndexReport;
 pub use options::{Limits, Options};
@@ -58,6 +61,8 @@ pub struct Engine {
     pace: auth::Pace,
     audit: Option<audit::Audit>,
     counters: counters::Counters,
+    /// What else `Stats` tells of.
+    beside: OnceLock<Arc<dyn Beside>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     limits: Limits,
@@ -110,6 +115,7 @@ impl Engine {
             pace: auth::Pace::default(),
             audit,
             counters: counters::Counters::default(),
+            beside: OnceLock::new(),
             clock,
             entropy,
             limits: options.limits,

@@ -2,7 +2,7 @@
 //!
 //! What must stay true: a request that is given up has changed nothing; what has begun
 //! to commit is answered with what came of it, however late. Who says nothing of
-//! patience pays nothing for it: no look at the clock, no allocation.
+//! patience pays nothing for it: no look at the clock of its own, no allocation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -33,12 +33,13 @@ impl Patience {
     /// Of whoever waits however long it takes.
     pub(crate) const ENDLESS: &'static Patience = &Patience { until: None, cancelled: None };
 
-    /// As the header of a request and its carrier say; `millis` 0: no end.
-    pub(crate) fn new(millis: u32, call: &Call, clock: &dyn Clock) -> Patience {
+    /// As the header of a request and its carrier say, at the moment `now` of the
+    /// monotonic clock; `millis` 0: no end.
+    pub(crate) fn new(millis: u32, call: &Call, now: u64) -> Patience {
         let until = (millis > 0).then(|| {
             let (nanos, waited) = (u64::from(millis) * 1_000_000, call.waited_micros);
             let left = nanos.saturating_sub(waited.saturating_mul(1000));
-            (clock.monotonic_nanos().saturating_add(left), millis)
+            (now.saturating_add(left), millis)
         });
         Patience { until, cancelled: call.cancelled.clone() }
     }
@@ -94,10 +95,10 @@ mod tests {
         clock.advance(Duration::from_millis(10));
         let status = |patience: &Patience| patience.check(&clock).map_err(|why| why.status);
         let call = |waited_micros| Call { waited_micros, cancelled: None };
-        let fresh = Patience::new(5, &call(0), &clock);
-        let waited = Patience::new(5, &call(4_000), &clock);
-        let late = Patience::new(5, &call(5_000), &clock);
-        let older_than_anything = Patience::new(5, &call(u64::MAX), &clock);
+        let fresh = Patience::new(5, &call(0), clock.monotonic_nanos());
+        let waited = Patience::new(5, &call(4_000), clock.monotonic_nanos());
+        let late = Patience::new(5, &call(5_000), clock.monotonic_nanos());
+        let older_than_anything = Patience::new(5, &call(u64::MAX), clock.monotonic_nanos());
         assert_eq!(status(&fresh), Ok(()));
         assert_eq!(status(&waited), Ok(()));
         assert_eq!(status(&late), Err(Status::Timeout));
@@ -107,22 +108,26 @@ mod tests {
         clock.advance(Duration::from_micros(1));
         assert_eq!(status(&waited), Err(Status::Timeout));
         assert_eq!(status(&fresh), Ok(()));
-        let endless = Patience::new(0, &call(u64::MAX), &clock);
+        let endless = Patience::new(0, &call(u64::MAX), clock.monotonic_nanos());
         assert!(endless.is_endless() && Patience::ENDLESS.is_endless());
         assert_eq!(status(&endless), Ok(()));
-        assert_eq!(Patience::new(u32::MAX, &call(0), &clock).until(), Some(4_294_967_306_000_000));
+        assert_eq!(
+            Patience::new(u32::MAX, &call(0), clock.monotonic_nanos()).until(),
+            Some(4_294_967_306_000_000)
+        );
     }
 
     #[test]
     fn a_cancelled_request_says_so_first() {
         let (clock, flag) = (SimClock::new(0), Arc::new(AtomicBool::new(false)));
         let call = Call { waited_micros: 0, cancelled: Some(Arc::clone(&flag)) };
-        let patience = Patience::new(0, &call, &clock);
+        let patience = Patience::new(0, &call, clock.monotonic_nanos());
         assert!(!patience.is_endless());
         assert_eq!(patience.check(&clock), Ok(()));
         flag.store(true, Relaxed);
         assert_eq!(patience.check(&clock).unwrap_err().status, Status::Cancelled);
-        let patience = Patience::new(1, &Call { waited_micros: 9_000, ..call }, &clock);
+        let patience =
+            Patience::new(1, &Call { waited_micros: 9_000, ..call }, clock.monotonic_nanos());
         assert_eq!(patience.check(&clock).unwrap_err().status, Status::Cancelled);
     }
 }

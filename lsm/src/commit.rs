@@ -20,7 +20,8 @@ use parking_lot::MutexGuard;
 
 use crate::batch::Batch;
 use crate::version::{Snapshot, Version};
-use crate::{Error, Lsm, Lsn};
+use crate::watched::Seen;
+use crate::{Error, Lsm, Lsn, SyncMode};
 
 impl Lsm {
     /// Writes a batch whole, or not at all, if what it requires holds. An empty
@@ -36,9 +37,12 @@ impl Lsm {
     /// whole then.
     pub fn commit(&self, batch: &Batch) -> Result<Lsn, Error> {
         batch.check()?;
+        let mut seen = Seen::begin(&*self.clock);
         let (lock, version) = self.room()?;
         let lsn = self.write(lock, &version, batch)?;
+        seen.logged();
         self.acknowledge(lsn)?;
+        seen.end(lsn);
         Ok(lsn)
     }
 
@@ -56,11 +60,14 @@ impl Lsm {
         &self,
         f: impl FnOnce(&Snapshot) -> Result<(Batch, T), E>,
     ) -> Result<(Lsn, T), E> {
+        let mut seen = Seen::begin(&*self.clock);
         let (lock, version) = self.room()?;
         let (batch, out) = f(&self.latest())?;
         batch.check().map_err(Error::from)?;
         let lsn = self.write(lock, &version, &batch)?;
+        seen.logged();
         self.acknowledge(lsn)?;
+        seen.end(lsn);
         Ok((lsn, out))
     }
 
@@ -129,7 +136,10 @@ impl Lsm {
 
     /// Waits as the mode says, then lets snapshots see it.
     fn acknowledge(&self, lsn: Lsn) -> Result<(), Error> {
-        let outcome = self.wal.acknowledge(lsn);
+        let outcome = match self.options.sync {
+            SyncMode::Sync => self.timed_sync(|| self.wal.acknowledge(lsn)),
+            SyncMode::Async => self.wal.acknowledge(lsn),
+        };
         if outcome.is_ok() {
             self.visible.fetch_max(lsn, Release);
         }

@@ -101,6 +101,8 @@ impl Flusher {
 /// The values of a set on their way; with a tail, proof of step 1.
 struct Values {
     set: Arc<MemSet>,
+    /// When it was begun, in monotonic nanoseconds.
+    begun: u64,
     /// Places of the values that are durable, in the order of keyspaces and keys.
     pointers: Vec<Pointer>,
     /// Bytes of them.
@@ -235,6 +237,7 @@ impl Lsm {
             self.end_large_segment(flusher)?;
             flusher.values = Some(Values {
                 set: Arc::clone(&frozen.set),
+                begun: self.clock.monotonic_nanos(),
                 pointers: Vec::new(),
                 bytes: 0,
                 next: (0, None),
@@ -256,9 +259,11 @@ impl Lsm {
         let logged = self.sync_log(frozen)?;
         let switched = self.write_trees(flusher, version, frozen, &logged)?;
         // Only now is dead what this set has replaced: the best time to collect.
-        let written = flusher.values.take().map_or(0, |values| values.bytes);
+        let (written, begun) =
+            flusher.values.take().map_or((0, 0), |values| (values.bytes, values.begun));
         flusher.gc.owe(written);
         self.publish(frozen, switched);
+        self.timings.flushes.record(self.clock.monotonic_nanos().saturating_sub(begun));
         self.flushed_bytes.store(0, Relaxed);
         Ok(Flushed::Whole(frozen.last))
     }

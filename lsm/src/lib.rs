@@ -50,10 +50,12 @@ mod stats;
 mod step;
 #[cfg(test)]
 mod tests;
+mod timings;
 mod tree;
 mod value;
 mod verify;
 mod version;
+mod watched;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -94,6 +96,7 @@ pub use verify::{At, Fault, Report, Verify, verify};
 pub use version::Snapshot;
 pub use wal::SyncMode;
 pub use wal::archive::Error as ArchiveError;
+pub use watched::{Committed, watched};
 // What `Error` holds, for who must tell the kinds apart.
 pub use {btree::Error as PagesError, vlog::Error as ValuesError, wal::Error as WalError};
 
@@ -139,6 +142,7 @@ pub struct Lsm {
     flushed_bytes: AtomicU64,
     gc: gc::Figures,
     runs: runs::Figures,
+    timings: timings::Timings,
     flush_error: Mutex<Option<String>>,
     trim_error: Mutex<Option<String>>,
     registry: Arc<Registry>,
@@ -218,7 +222,7 @@ impl Lsm {
     /// # Errors
     /// The log's disk failed: writes are refused from now on, reads go on.
     pub fn sync(&self) -> Result<Lsn, Error> {
-        let outcome = self.wal.sync();
+        let outcome = self.timed_sync(|| self.wal.sync());
         self.tell_durable();
         Ok(outcome?)
     }

@@ -34,6 +34,7 @@ use crate::options::Options;
 use crate::registry::Registry;
 use crate::retain::Retain;
 use crate::set::MemSet;
+use crate::timings::Timings;
 use crate::version::{Frozen, Version};
 use crate::{Error, LOCK, Lsm, Lsn, PAGES, VLOG_DIR, WAL_DIR, gc, runs, segments};
 
@@ -152,6 +153,7 @@ impl Lsm {
             flushed_bytes: AtomicU64::new(0),
             gc: figures,
             runs: runs::Figures::default(),
+            timings: Timings::default(),
             flush_error: Mutex::new(None),
             trim_error: Mutex::new(None),
             registry: Registry::new(options.max_snapshots),

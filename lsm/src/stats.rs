@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use platform::Distribution;
+
 use crate::health::{Damage, State};
 use crate::{ArchiveStats, Error, Lsm, Lsn};
 
@@ -57,6 +59,14 @@ pub struct Stats {
     pub expired_backups: u64,
     /// Bytes of the log's segments.
     pub wal_bytes: u64,
+    /// Bytes of frames appended to the log since the store was opened.
+    pub wal_appended_bytes: u64,
+    /// How many commits each sync of the log made durable since then.
+    pub sync_groups: Distribution,
+    /// Nanoseconds that commits, or the timer, waited for syncs since then.
+    pub syncs: Distribution,
+    /// Nanoseconds that flushes took since then.
+    pub flushes: Distribution,
     /// How the log's archive does; `None`: the log is not archived.
     pub archive: Option<ArchiveStats>,
     /// Replicas, watchers and others that keep the log from being cut.
@@ -138,6 +148,7 @@ impl Lsm {
         let state = self.state();
         let (runs, run_entries) = version.runs.totals(&version.view);
         let cache = self.pages.cache_stats();
+        let (sync_groups, wal_appended_bytes) = self.wal.written();
         Ok(Stats {
             last_lsn: self.last_lsn(),
             visible_lsn: self.visible.load(std::sync::atomic::Ordering::Acquire),
@@ -162,6 +173,10 @@ impl Lsm {
             expired_versions,
             expired_backups,
             wal_bytes: self.wal.total_bytes(),
+            wal_appended_bytes,
+            sync_groups,
+            syncs: self.timings.syncs.read(),
+            flushes: self.timings.flushes.read(),
             archive: self.archiving.stats(&self.wal.segments()),
             log_holders: holders.holders,
             oldest_held: holders.oldest,

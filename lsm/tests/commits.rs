@@ -327,3 +327,52 @@ fn no_crash_gives_a_number_out_twice() {
         }
     }
 }
+
+#[test]
+fn syncs_flushes_and_what_they_move_are_counted() {
+    // Given commits that are each synced,
+    let lsm = open(SimDisk::new(1), SyncMode::Sync);
+    for n in 0..3u8 {
+        lsm.commit(&put(A, &[n], b"v")).unwrap();
+    }
+    // then each sync made one durable,
+    let stats = lsm.stats().unwrap();
+    assert_eq!((stats.sync_groups.count(), stats.sync_groups.sum()), (3, 3));
+    assert_eq!((stats.syncs.count(), stats.flushes.count()), (3, 0));
+    assert!(stats.wal_appended_bytes > 0 && stats.wal_appended_bytes < stats.wal_bytes);
+    // and where a timer syncs, one sync many; one that finds nothing to do is none.
+    let lsm = open(SimDisk::new(1), SyncMode::Async);
+    for n in 0..3u8 {
+        lsm.commit(&put(A, &[n], b"v")).unwrap();
+    }
+    assert_eq!(lsm.stats().unwrap().sync_groups.count(), 0);
+    lsm.sync().unwrap();
+    lsm.sync().unwrap();
+    let stats = lsm.stats().unwrap();
+    assert_eq!((stats.sync_groups.count(), stats.sync_groups.sum()), (1, 3));
+    assert_eq!(stats.syncs.count(), 1);
+    lsm.flush().unwrap();
+    assert_eq!(lsm.stats().unwrap().flushes.count(), 1);
+    lsm.flush().unwrap();
+    assert_eq!(lsm.stats().unwrap().flushes.count(), 1, "there was nothing to flush");
+}
+
+#[test]
+fn what_a_thread_commits_is_told_to_who_watches_it() {
+    let clock = Arc::new(SimClock::new(0));
+    let lsm = Lsm::open(SimDisk::new(1), clock.clone(), Options::default()).unwrap();
+    lsm.commit(&put(A, b"before", b"v")).unwrap();
+    clock.advance(std::time::Duration::from_nanos(7));
+    let (lsn, committed) = lsm::watched(|| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| lsm.commit(&put(A, b"elsewhere", b"v")).unwrap());
+        });
+        lsm.commit(&put(A, b"here", b"v")).unwrap();
+        let refused = lsm.commit_with(|_| Err::<(Batch, ()), _>(Error::InUse { file: "".into() }));
+        assert!(refused.is_err());
+        lsm.commit_with(|_| Ok::<_, Error>((put(A, b"too", b"v"), ()))).unwrap().0
+    });
+    let seen: Vec<_> = committed.iter().map(|seen| (seen.lsn, seen.begun, seen.ended)).collect();
+    assert_eq!(seen, [(lsn - 1, 7, 7), (lsn, 7, 7)]);
+    assert_eq!(lsm::watched(|| ()).1, []);
+}

@@ -19,9 +19,11 @@ mod refusal;
 mod server;
 mod stream;
 pub mod tls;
+mod traffic;
 pub mod upstream;
 pub mod wire;
 
 pub use address::{AddressRange, BadAddressRange};
 pub use lockout::LockoutOptions;
 pub use server::{ListenError, Security, Server};
+pub use traffic::Traffic;

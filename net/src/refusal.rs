@@ -4,10 +4,11 @@
 //! words are ours. However many are refused, a listener writes [`LINES`] lines in
 //! [`WINDOW`] and then how many it kept to itself.
 
+use crate::Traffic;
 use rustls::{CertificateError, Error};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const LINES: u32 = 10;
@@ -15,7 +16,11 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// The lines of one listener.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<Window>);
+pub(crate) struct Refusals {
+    window: Mutex<Window>,
+    /// Those left unsaid are counted too.
+    pub(crate) traffic: Arc<Traffic>,
+}
 
 #[derive(Debug, Default)]
 struct Window {
@@ -27,6 +32,7 @@ struct Window {
 impl Refusals {
     /// Says that `peer` was refused, if there is room for it.
     pub(crate) fn say(&self, peer: SocketAddr, why: &str) {
+        self.traffic.refuse();
         match self.turn(Instant::now()) {
             None => tracing::debug!(%peer, "refused a connection: {why}"),
             Some(0) => tracing::warn!(%peer, "refused a connection: {why}"),
@@ -36,7 +42,7 @@ impl Refusals {
 
     /// A line may be written: how many were not since the last.
     fn turn(&self, now: Instant) -> Option<u64> {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let runs = |since: Instant| now.saturating_duration_since(since) < WINDOW;
         if !window.since.is_some_and(runs) {
             (window.since, window.lines) = (Some(now), 0);

@@ -6,6 +6,7 @@
 //! connection's task is owned by the listener: when [`Server::drain`] returns,
 //! none is left.
 
+use crate::Traffic;
 use crate::refusal::{self, Refusals};
 use crate::stream::Stream;
 use std::io;
@@ -55,6 +56,7 @@ pub struct Server {
     address: SocketAddr,
     closing: watch::Sender<bool>,
     accepting: Vec<JoinHandle<()>>,
+    traffic: Arc<Traffic>,
 }
 
 impl Server {
@@ -63,8 +65,14 @@ impl Server {
         address: SocketAddr,
         closing: watch::Sender<bool>,
         accepting: Vec<JoinHandle<()>>,
+        traffic: Arc<Traffic>,
     ) -> Server {
-        Server { address, closing, accepting }
+        Server { address, closing, accepting, traffic }
+    }
+
+    /// What it counts.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
     }
 
     /// Where it listens: the port the system chose, if 0 was asked for.
@@ -116,6 +124,7 @@ pub(crate) async fn listen<F>(
     address: SocketAddr,
     places: usize,
     drain_timeout: Duration,
+    traffic: Arc<Traffic>,
     serve: impl Fn(Accepted) -> F + Send + 'static,
 ) -> Result<Server, ListenError>
 where
@@ -123,8 +132,9 @@ where
 {
     let (listener, address) = bind(address).await?;
     let (sender, closing) = Closing::new();
-    let accepting = tokio::spawn(accept_on(listener, places, drain_timeout, closing, serve));
-    Ok(Server::new(address, sender, vec![accepting]))
+    let counted = Arc::clone(&traffic);
+    let accepting = accept_on(listener, places, drain_timeout, counted, closing, serve);
+    Ok(Server::new(address, sender, vec![tokio::spawn(accepting)], traffic))
 }
 
 /// A listener, and where it listens.
@@ -141,6 +151,7 @@ pub(crate) async fn accept_on<F>(
     listener: TcpListener,
     places: usize,
     drain_timeout: Duration,
+    traffic: Arc<Traffic>,
     mut closing: Closing,
     serve: impl Fn(Accepted) -> F + Send + 'static,
 ) where
@@ -159,7 +170,12 @@ pub(crate) async fn accept_on<F>(
         // Replies are written whole: waiting to fill a segment only delays them.
         if stream.set_nodelay(true).is_ok() {
             let closing = closing.clone();
-            tasks.spawn(serve(Accepted { stream, peer, place, closing }));
+            let open = traffic.begin();
+            let serving = serve(Accepted { stream, peer, place, closing });
+            tasks.spawn(async move {
+                let _open = open;
+                serving.await;
+            });
         }
     }
     drop(listener);

@@ -10,6 +10,7 @@
 //! * [`advice`]: what errors about stored bytes tell their readers to do.
 //! * [`real`]: the operating system's.
 //! * [`sim`]: a crashing disk, a stepped clock, seeded bytes.
+//! * [`Histogram`]: how long things took, counted without a lock; it has no clock.
 //! * [`Overlay`]: a disk to look at, with writes that stay in memory.
 
 pub mod advice;
@@ -17,6 +18,7 @@ mod clock;
 mod disk;
 mod entropy;
 mod hint;
+mod histogram;
 mod overlay;
 mod path;
 pub mod real;
@@ -26,4 +28,5 @@ pub use clock::Clock;
 pub use disk::{BLOCK, Disk, File, Lock, Mapped, Open, Shortage, shortage};
 pub use entropy::Entropy;
 pub use hint::prefetch;
+pub use histogram::{Distribution, Histogram};
 pub use overlay::Overlay;

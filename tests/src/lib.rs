@@ -4,6 +4,7 @@
 //! Invariant: no process outlives its test: [`Planck`] kills its own when dropped.
 
 pub mod browser;
+pub mod metrics;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -69,6 +70,8 @@ pub struct Planck {
     pub wire: SocketAddr,
     /// Where HTTP listens, if it does.
     pub http: Option<SocketAddr>,
+    /// The admin address, if it is on.
+    pub admin: Option<SocketAddr>,
     /// Its directory.
     pub dir: PathBuf,
 }
@@ -110,7 +113,7 @@ impl Planck {
             .spawn()
             .expect("planck starts");
         let lines = collect(&mut child);
-        let (mut wire, mut http, mut said) = (None, None, String::new());
+        let (mut wire, mut http, mut admin, mut said) = (None, None, None, String::new());
         loop {
             let Ok(line) = lines.recv_timeout(START) else {
                 let status = child.wait().map_or_else(|e| e.to_string(), |s| s.to_string());
@@ -125,12 +128,15 @@ impl Planck {
                 let address = rest.split("://").nth(1).unwrap_or(rest);
                 http = address.split(' ').next().and_then(|address| address.parse().ok());
             }
+            if let Some(rest) = line.strip_prefix("planck: admin listening on http://") {
+                admin = rest.split(' ').next().and_then(|address| address.parse().ok());
+            }
             if line == "planck: ready" {
                 break;
             }
         }
         let wire = wire.expect("planck names its wire address before it is ready");
-        Ok(Planck { child, lines, wire, http, dir: dir.to_path_buf() })
+        Ok(Planck { child, lines, wire, http, admin, dir: dir.to_path_buf() })
     }
 
     /// Its process id.
@@ -175,26 +181,59 @@ impl Planck {
 
     /// A plain HTTP/1.1 request on a connection of its own: status and body.
     pub fn request(&self, method: &str, target: &str, body: &str) -> (u16, String) {
-        let address = self.http.expect("HTTP is on");
-        let mut stream = TcpStream::connect(address).expect("HTTP listens");
-        let head = format!(
-            "{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
-             content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).expect("the request is taken");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("the answer ends");
-        let answer = String::from_utf8_lossy(&answer);
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
-        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
-        (status, body.to_owned())
+        ask(self.http.expect("HTTP is on"), method, target, "", body)
+    }
+
+    /// As [`Planck::request`], with headers of one's own, each ended by `\r\n`.
+    pub fn request_with(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &str,
+        body: &str,
+    ) -> (u16, String) {
+        ask(self.http.expect("HTTP is on"), method, target, headers, body)
+    }
+
+    /// GET of the admin address: status and body.
+    pub fn look(&self, target: &str) -> (u16, String) {
+        ask(self.admin.expect("the admin address is on"), "GET", target, "", "")
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-HUP", &pid]).status().expect("kill runs");
+        assert!(sent.success(), "planck has gone");
     }
 
     /// GET: status and body.
     pub fn get(&self, target: &str) -> (u16, String) {
         self.request("GET", target, "")
     }
+}
+
+/// A plain HTTP/1.1 request on a connection of its own: status and body.
+pub fn ask(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("HTTP listens");
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+             content-type: application/x-www-form-urlencoded\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).expect("the request is taken");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the answer ends");
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+    (status, body.to_owned())
 }
 
 impl Drop for Planck {

@@ -94,7 +94,7 @@ pub use frame::MAX_PAYLOAD_BYTES;
 pub use watch::Watch;
 
 use log::{Birth, Inner};
-use platform::Disk;
+use platform::{Disk, Distribution};
 use segment::SegmentHeader;
 use std::sync::Arc;
 
@@ -369,6 +369,13 @@ impl Wal {
     /// Bytes of all segments, without what is prepared ahead.
     pub fn total_bytes(&self) -> u64 {
         self.segments().iter().map(|s| s.bytes).sum()
+    }
+
+    /// Frames and bytes since the log was opened: how many frames each sync that made any
+    /// durable has made so, and the bytes of all frames that were appended.
+    pub fn written(&self) -> (Distribution, u64) {
+        let appended = self.inner.appended.load(std::sync::atomic::Ordering::Relaxed);
+        (self.inner.groups.read(), appended)
     }
 
     /// Ends the segment being written, so that it can be archived or truncated;

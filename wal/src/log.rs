@@ -28,7 +28,7 @@ use crate::watch::Watchers;
 use crate::{Lsn, Options, SegmentInfo, SyncMode};
 pub(crate) use birth::Birth;
 use parking_lot::Mutex;
-use platform::{Disk, File, shortage};
+use platform::{Disk, File, Histogram, shortage};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -60,6 +60,10 @@ pub(crate) struct Inner {
     /// One truncation at a time.
     trim: Mutex<()>,
     pub(crate) watchers: Watchers,
+    /// Frames of each sync that made any durable.
+    pub(crate) groups: Histogram,
+    /// Bytes of frames appended in this life.
+    pub(crate) appended: AtomicU64,
 }
 
 /// The end of the log, under the append lock.
@@ -192,6 +196,7 @@ impl Inner {
             }
         }
         tail.at += len;
+        self.appended.fetch_add(len, Ordering::Relaxed);
         self.end.store(tail.at, Ordering::Release);
         self.last.store(new.lsn, Ordering::Release);
         Ok(new.lsn)
@@ -282,7 +287,7 @@ impl Inner {
         if lsn > last {
             return Err(Error::NotWritten { wanted: lsn, last });
         }
-        let outcome = self.turn.wait(lsn, || self.flush());
+        let outcome = self.turn.wait(lsn, || self.flush_group());
         self.watchers.tell(self.durable_lsn());
         outcome.map_err(ended)
     }
@@ -290,6 +295,18 @@ impl Inner {
     /// Returns the durable LSN once it is above `after`; makes nothing durable.
     pub(crate) fn wait_beyond(&self, after: Lsn) -> Result<Lsn, Error> {
         self.turn.wait_beyond(after).map_err(ended)
+    }
+
+    /// In the turn: [`Inner::flush`], counted.
+    fn flush_group(&self) -> Result<Lsn, String> {
+        let before = self.durable_lsn();
+        let flushed = self.flush();
+        if let Ok(last) = flushed
+            && last > before
+        {
+            self.groups.record(last - before);
+        }
+        flushed
     }
 
     /// In the turn: makes durable what was appended until now; the newest LSN of it.
@@ -337,7 +354,7 @@ impl Inner {
     /// Under the append lock: flushes, whoever waits.
     fn flush_now(&self) -> Result<(), Error> {
         let held = self.turn.take().map_err(Error::Poisoned)?;
-        held.publish(self.flush());
+        held.publish(self.flush_group());
         drop(held);
         if self.turn.is_poisoned() { Err(self.poison_error()) } else { Ok(()) }
     }

@@ -8,10 +8,12 @@
 use crate::config::{Config, Service, service};
 use crate::outside;
 use crate::service::Stop;
+use crate::trace::{Trace, Value};
 use engine::{Engine, Principal};
 use net::upstream::Upstreams;
 use platform::real::{RealClock, RealDisk, RealEntropy};
 use platform::{Clock, Entropy};
+use proto::{Header, Request, Status};
 use runtime_api::pool::{Pool, PoolOptions};
 use runtime_api::{Host, Limits, LogLevel, Runtime, ServiceBody};
 use runtime_wasmer::WasmerRuntime;
@@ -177,7 +179,24 @@ impl Host for GuestHost {
     }
 
     fn request(&self, call: u64, packet: &[u8], reply: &mut Vec<u8>) {
-        self.engine.dispatch_packet(&self.principal.in_session(call), packet, reply);
+        let who = self.principal.in_session(call);
+        let Some(trace) = Trace::current() else {
+            return self.engine.dispatch_packet(&who, packet, reply);
+        };
+        let (begun, before) = (Instant::now(), reply.len());
+        let call = engine::Call::default();
+        let (committed, now) = self.engine.dispatch_watched(&who, packet, &call, reply);
+        let mut attributes = Vec::new();
+        if let Ok((_, request)) = Request::decode(packet) {
+            let operation = request.opcode().name().to_owned();
+            attributes.push(("planck.operation", Value::Text(operation)));
+            let store = request.store().map(|store| store.to_owned());
+            attributes.extend(store.map(|store| ("planck.store", Value::Text(store))));
+        }
+        let code = Header::parse(&reply[before..]).map_or(0, |header| header.code);
+        let failed = Status::from_number(code).filter(|status| *status != Status::Ok);
+        attributes.extend(failed.map(|status| ("planck.code", Value::Text(status.to_string()))));
+        trace.host_request(begun, attributes, failed.is_some(), &committed, now);
     }
 
     fn call_service(

@@ -3,40 +3,68 @@
 //! Invariant: what went wrong inside a guest is logged and not shown; the client
 //! gets a problem with a stable code.
 
-use net::http::{GuestRequest, GuestResponse, HttpHandler};
+use crate::observe::Observed;
+use crate::trace::{Following, Parent, Trace, Tracer, Value};
+use net::http::{Answered, GuestRequest, GuestResponse, HttpHandler};
 use proto::Status;
-use runtime_api::pool::{Failure, Pool};
+use runtime_api::pool::{Failure, Follows, Pool};
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+/// Characters of a path that a trace tells.
+const PATH: usize = 256;
 
 /// What stands behind the HTTP listener.
 pub struct Pages {
     pool: Option<Arc<Pool>>,
+    observed: Arc<Observed>,
+    tracer: Option<Tracer>,
 }
 
 impl Pages {
     /// The pool behind the listener; without one only static files are served.
-    pub fn new(pool: Option<Arc<Pool>>) -> Pages {
-        Pages { pool }
+    pub fn new(pool: Option<Arc<Pool>>, observed: Arc<Observed>, tracer: Option<Tracer>) -> Pages {
+        Pages { pool, observed, tracer }
     }
-}
 
-impl HttpHandler for Pages {
-    async fn handle(&self, request: GuestRequest) -> GuestResponse {
+    async fn answer(&self, request: &GuestRequest, trace: Option<Arc<Trace>>) -> GuestResponse {
         let Some(pool) = &self.pool else {
             return GuestResponse::problem(Status::NotFound, "there is no file of that name here");
         };
         let (answer, answered) = oneshot::channel();
         // If the client has gone meanwhile, nobody is left to tell.
-        pool.submit(request.encode(), move |outcome| drop(answer.send(outcome)));
+        let follower = trace.map(|trace| Arc::new(Following(trace)) as Arc<dyn Follows>);
+        pool.submit_followed(request.encode(), follower, move |outcome| drop(answer.send(outcome)));
         match answered.await {
             Ok(Ok(answer)) => GuestResponse::decode(answer.body).unwrap_or_else(|error| {
-                tracing::error!(method = %request.method, target = %request.target, "the guest's response is none: {error}");
+                tracing::error!(method = %request.method, path = request.path(), "the guest's response is none: {error}");
                 GuestResponse::problem(Status::Internal, "the service failed")
             }),
-            Ok(Err(failure)) => refuse(&request, &failure),
+            Ok(Err(failure)) => refuse(request, &failure),
             Err(_) => GuestResponse::problem(Status::Internal, "the service failed"),
         }
+    }
+}
+
+impl HttpHandler for Pages {
+    async fn handle(&self, request: GuestRequest) -> GuestResponse {
+        let Some(tracer) = &self.tracer else { return self.answer(&request, None).await };
+        let parent = request.headers.get("traceparent");
+        let parent = parent.and_then(|value| Parent::parse(value.as_bytes()));
+        let Some(trace) = tracer.begin(parent) else { return self.answer(&request, None).await };
+        let response = self.answer(&request, Some(Arc::clone(&trace))).await;
+        let path: String = request.path().chars().take(PATH).collect();
+        let attributes = vec![
+            ("http.request.method", Value::Text(request.method.to_string())),
+            ("url.path", Value::Text(path)),
+            ("http.response.status_code", Value::Number(response.status.into())),
+        ];
+        tracer.finish(&trace, attributes, response.status >= 500);
+        response
+    }
+
+    fn answered(&self, answered: &Answered<'_>) {
+        self.observed.http.answered(answered);
     }
 }
 
@@ -50,7 +78,7 @@ fn refuse(request: &GuestRequest, failure: &Failure) -> GuestResponse {
         }
         Failure::Closed => GuestResponse::problem(Status::Busy, &failure.to_string()),
         Failure::Trap(trap) => {
-            tracing::error!(method = %request.method, target = %request.target, "the guest failed: {trap}");
+            tracing::error!(method = %request.method, path = request.path(), "the guest failed: {trap}");
             match trap.kind() {
                 runtime_api::TrapKind::Deadline => {
                     GuestResponse::problem(Status::Timeout, "the service took too long")

@@ -1,7 +1,7 @@
 //! `planck`: one service, one process.
 //!
 //! What must stay true: stdout is one line for each listener, then `ready`; the
-//! log goes to stderr. A start that fails changes nothing but what a first start
+//! log goes to stderr, or where db.yaml says. A start that fails changes nothing but what a first start
 //! makes, says what to do, and exits with a code a supervisor can tell apart:
 //! 78 bad configuration or module, 73 directory locked, 74 input or output, 65 damage
 //! found by a command that looks for it.
@@ -13,8 +13,11 @@ mod guest;
 mod http;
 mod keyfile;
 mod outside;
+mod log;
+mod observe;
 mod service;
 mod tools;
+mod trace;
 mod upkeep;
 mod when;
 mod wire;
@@ -32,11 +35,14 @@ struct Arguments {
     tool: Option<tools::Tool>,
     /// The service's directory: db.yaml and service.yaml (both optional), its data,
     /// its keys. Made if absent.
-    #[arg(long, value_name = "DIR", required_unless_present = "settings")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["settings", "metrics"])]
     dir: Option<PathBuf>,
     /// Prints every setting of both files with its default and bounds, and ends.
     #[arg(long)]
     settings: bool,
+    /// Prints every metric of the admin address with its labels and meaning, and ends.
+    #[arg(long, conflicts_with = "settings")]
+    metrics: bool,
 }
 
 const AFTER: &str = "Example:\n  planck --dir ./shop\n\nThe first start makes an admin key \
@@ -47,6 +53,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.settings {
         print!("{}", config::reference());
+        return ExitCode::SUCCESS;
+    }
+    if arguments.metrics {
+        print!("{}", observe::reference());
         return ExitCode::SUCCESS;
     }
     let dir = arguments.dir.unwrap_or_default();

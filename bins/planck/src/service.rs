@@ -1,16 +1,19 @@
 //! From a directory to a running service, and back.
 //!
-//! The order of a start: configuration, log, data, admin key, guest, listeners,
-//! address file, `ready`. The order of a stop: no new connections, requests in
-//! flight, the pool, the upkeep thread, a last sync, the address file.
+//! The order of a start: configuration, log, admin address, data, admin key, guest,
+//! listeners, address file, `ready`. The order of a stop: no new connections, requests in
+//! flight, the pool, the admin address, the upkeep thread, a last sync, the address file.
 
 use crate::certificates;
 use crate::config::FilePath;
-use crate::config::{Config, Service, db};
+use crate::config::{Config, Service};
 use crate::files;
 use crate::guest::Guests;
 use crate::http::Pages;
 use crate::keyfile;
+use crate::log::Log;
+use crate::observe::{Admin, Observed, Phase};
+use crate::trace::Tracer;
 use crate::upkeep::Upkeep;
 use crate::wire::Wire;
 use engine::{AuditOptions, BackupTarget, Engine, OpenError, StorageOptions};
@@ -20,7 +23,7 @@ use net::{LockoutOptions, Security, Server, http, tls, wire};
 use platform::Disk;
 use platform::real::{RealClock, RealDisk, RealEntropy};
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,6 +50,9 @@ impl Stop {
     }
 }
 
+/// For the last traces to be sent.
+const LAST_TRACES: Duration = Duration::from_secs(2);
+
 /// Where the address of the wire is published while the service runs.
 const ADDRESS_FILE: &str = "run/wire.addr";
 
@@ -56,10 +62,22 @@ const ADDRESS_FILE: &str = "run/wire.addr";
 /// It could not start, or could not stop cleanly.
 pub fn run(dir: &Path) -> Result<(), Stop> {
     let config = Config::load(dir).map_err(Stop::config)?;
-    start_log(config.db.logging.level);
+    let log = Log::start(&config)?;
     tls::install_provider();
     files::raise_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("planck-net")
+        .build()
+        .map_err(|e| Stop::io(format!("the network threads cannot be started: {e}")))?;
+    let observed = Arc::new(Observed::new(Arc::clone(&log)));
+    // Before the data, which may take a while to replay.
+    let admin = runtime.block_on(Admin::serve(&config, &observed));
     let engine = Arc::new(open(&config)?);
+    // Only now: that the data is in use by another is the better reason.
+    let (admin, admin_identity) = admin?.unzip();
+    observed.opened(&engine);
+    engine.stand_beside(observed.clone());
     tell_audit(&engine);
     let key = config.path("admin.key");
     let made = engine
@@ -74,13 +92,15 @@ pub fn run(dir: &Path) -> Result<(), Stop> {
         let key = key.display();
         say(&format!("the admin's key is in {key}: keep a copy, there is no other"));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("planck-net")
-        .build()
-        .map_err(|e| Stop::io(format!("the network threads cannot be started: {e}")))?;
     let upkeep = Upkeep::start(Arc::clone(&engine), interval(&config));
-    let served = runtime.block_on(serve(&config, &engine));
+    let watched = admin_identity.flatten().map(|identity| ("admin", identity));
+    let served = runtime.block_on(async {
+        let served = serve(&config, &engine, &observed, &log, watched).await;
+        if let Some(admin) = admin {
+            admin.drain().await;
+        }
+        served
+    });
     runtime.shutdown_timeout(Duration::from_secs(5));
     let failed = upkeep.stop();
     std::fs::remove_file(config.path(ADDRESS_FILE)).ok();
@@ -93,27 +113,9 @@ pub fn run(dir: &Path) -> Result<(), Stop> {
 }
 
 /// One line on stdout, for whoever started us.
-fn say(line: &str) {
+pub fn say(line: &str) {
     // Nobody may be reading any more: that is no reason to stop.
     writeln!(std::io::stdout(), "planck: {line}").ok();
-}
-
-fn start_log(level: db::Level) {
-    let level = match level {
-        db::Level::Error => tracing::Level::ERROR,
-        db::Level::Warn => tracing::Level::WARN,
-        db::Level::Info => tracing::Level::INFO,
-        db::Level::Debug => tracing::Level::DEBUG,
-        db::Level::Trace => tracing::Level::TRACE,
-    };
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        // A reader of stderr that has gone must not take the service with it.
-        .log_internal_errors(false)
-        .with_max_level(level)
-        .with_ansi(colours)
-        .with_writer(std::io::stderr)
-        .init();
 }
 
 fn interval(config: &Config) -> Option<Duration> {
@@ -277,36 +279,66 @@ fn close(engine: Arc<Engine>) -> Result<(), Stop> {
     engine.close().map_err(|refusal| Stop::io(refusal.message))
 }
 
-async fn serve(config: &Config, engine: &Arc<Engine>) -> Result<(), Stop> {
+async fn serve(
+    config: &Config,
+    engine: &Arc<Engine>,
+    observed: &Arc<Observed>,
+    log: &Log,
+    admin: Option<(&'static str, Arc<Certificates>)>,
+) -> Result<(), Stop> {
     // Before the first line is said, so that no signal is missed after it.
     let failed = |e| Stop::io(format!("signals cannot be handled: {e}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    let mut moved = signal(SignalKind::hangup()).map_err(failed)?;
 
     let guests = match &config.service {
         Some(service) if service.wasm.enabled => Some(Guests::start(config, service, engine)?),
         _ => None,
     };
+    if let Some(guests) = &guests {
+        observed.guests(&guests.pool());
+    }
     let identity = certificates::open(config, &config.db.tls)?;
-    let mut watched = Vec::from_iter(identity.clone().map(|all| ("wire", all)));
-    let wire = serve_wire(config, engine, identity.as_deref()).await?;
+    let mut watched = Vec::from_iter(admin);
+    watched.extend(identity.clone().map(|all| ("wire", all)));
+    let wire = serve_wire(config, engine, observed, identity.as_deref()).await?;
+    observed.listens("wire", wire.traffic());
     publish(config, wire.address())?;
+    let mut sending = None;
     let http = match &config.service {
         Some(service) => {
             let identity = certificates::open(config, &service.tls)?;
             watched.extend(identity.clone().map(|all| ("http", all)));
-            Some(serve_http(config, service, guests.as_ref(), identity.as_deref()).await?)
+            let figures = Arc::clone(&observed.traces);
+            let tracer = Tracer::start(config, &service.name.0, figures);
+            let (tracer, task) = tracer.unzip();
+            sending = task;
+            let pool = guests.as_ref().map(Guests::pool);
+            let pages = Pages::new(pool, Arc::clone(observed), tracer);
+            let http = serve_http(config, service, pages, identity.as_deref()).await?;
+            observed.listens("http", http.traffic());
+            Some(http)
         }
         None => None,
     };
+    watched.iter().for_each(|(name, identity)| observed.serves(name, identity));
+    observed.enter(Phase::Serving);
     say("ready");
+    let reopening = async {
+        while moved.recv().await.is_some() {
+            log.reopen();
+        }
+    };
 
     tokio::select! {
         () = certificates::watch(watched, hangup) => {}
+        () = reopening => {}
         _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
         _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
     }
+    observed.enter(Phase::Draining);
     let drain_http = async {
         if let Some(server) = http {
             server.drain().await;
@@ -316,12 +348,17 @@ async fn serve(config: &Config, engine: &Arc<Engine>) -> Result<(), Stop> {
     if let Some(guests) = guests {
         guests.stop().await;
     }
+    if let Some(sending) = sending {
+        // Nobody begins traces any more; the last ones may be on their way.
+        tokio::time::timeout(LAST_TRACES, sending).await.ok();
+    }
     Ok(())
 }
 
 async fn serve_wire(
     config: &Config,
     engine: &Arc<Engine>,
+    observed: &Arc<Observed>,
     identity: Option<&Certificates>,
 ) -> Result<Server, Stop> {
     let db = &config.db;
@@ -345,7 +382,7 @@ async fn serve_wire(
         },
         ..wire::WireOptions::default()
     };
-    let handler = Wire::new(Arc::clone(engine));
+    let handler = Wire::new(Arc::clone(engine), Arc::clone(observed));
     let server = wire::serve(address, security, options, handler).await.map_err(Stop::io)?;
     let how = certificates::describe(identity);
     say(&format!("wire listening on {} {how}", server.address()));
@@ -358,7 +395,7 @@ async fn serve_wire(
 async fn serve_http(
     config: &Config,
     service: &Service,
-    guests: Option<&Guests>,
+    handler: Pages,
     identity: Option<&Certificates>,
 ) -> Result<Server, Stop> {
     let settings = &service.http;
@@ -380,7 +417,6 @@ async fn serve_http(
         static_dir: settings.static_dir.as_ref().map(|path| config.path(&path.0)),
         ..http::HttpOptions::default()
     };
-    let handler = Pages::new(guests.map(Guests::pool));
     let server = http::serve(address, security, options, handler).await.map_err(Stop::config)?;
     let scheme = if identity.is_some() { "https" } else { "http" };
     let how = certificates::describe(identity);
@@ -388,7 +424,8 @@ async fn serve_http(
     Ok(server)
 }
 
-fn port(port: u64) -> u16 {
+/// A port, as the system takes it.
+pub fn port(port: u64) -> u16 {
     u16::try_from(port).expect("a port is bounded by its setting")
 }
 

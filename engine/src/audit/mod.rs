@@ -23,10 +23,9 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use platform::{Clock, Disk};
 use proto::Status;
-use proto::doc::DocBuf;
 use serde_json::Value;
 
-use crate::{Engine, Principal, Refusal};
+use crate::{AuditFigures, Engine, Principal, Refusal};
 pub use check::{AuditReport, verify_audit};
 pub(crate) use deed::Deed;
 pub use files::{AuditCut, AuditOptions};
@@ -331,18 +330,14 @@ impl Engine {
         }
     }
 
-    /// The log's part of the stats.
-    pub(crate) fn audit_figures(&self, doc: &mut DocBuf) {
-        let Some(audit) = &self.audit else { return };
-        let inner = audit.inner.lock();
-        let figure = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        doc.doc("audit", |doc| {
-            doc.push("lines", figure(inner.writer.last().0));
-            doc.push("files", figure(inner.writer.files() as u64));
-            doc.push("lost", figure(inner.lost_ever));
-            if let Some(error) = &inner.error {
-                doc.push("error", error.as_str());
-            }
-        });
+    /// The log's part of the figures.
+    pub(crate) fn audit_figures(&self) -> Option<AuditFigures> {
+        let inner = self.audit.as_ref()?.inner.lock();
+        Some(AuditFigures {
+            lines: inner.writer.last().0,
+            files: inner.writer.files() as u64,
+            lost: inner.lost_ever,
+            error: inner.error.clone(),
+        })
     }
 }

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
+use proto::Status;
 use proto::doc::{DocBuf, Value};
-use proto::{Opcode, Status};
 
 use crate::catalog::Store;
-use crate::{Engine, Principal, Refusal, State};
+use crate::{Engine, Figures, Principal, Refusal, Role, State, push_latency};
 
 impl Engine {
     /// Figures as a BSON document: numbers under their names (bytes end in
-    /// `_bytes`), `requests` by operation since the engine was opened, the storage's
-    /// `state` (`healthy`, `read_only`, `poisoned`), and reasons in words where there
+    /// `_bytes`), `requests` by operation since the engine was opened, `latency` of those there
+    /// were, the storage's `state` (`healthy`, `read_only`, `poisoned`), and reasons in words where there
     /// are any.
     ///
     /// # Errors
@@ -20,18 +20,17 @@ impl Engine {
         self.stats_for(None)
     }
 
-    /// As somebody is told: who is no admin is told of the stores that they may read, and
-    /// of their own queries.
+    /// As somebody is told: who is no admin is told of the stores that they may read, of
+    /// their own queries, and nothing of what stands beside the engine.
     pub(crate) fn stats_for(&self, who: Option<&Principal>) -> Result<Vec<u8>, Refusal> {
-        let storage = self.lsm.stats()?;
-        let catalog = self.catalogs.read();
-        let (running, cursors) = self.queries.figures();
+        let Figures { storage, users, operations, refusals, queries, audit, .. } =
+            self.figures()?;
         let seen = |store: &&Arc<Store>| who.is_none_or(|who| who.may_see(store.keyspace));
-        let stores = catalog.stores.values().filter(seen).count();
+        let stores = self.catalogs.read().stores.values().filter(seen).count();
         let mut doc = DocBuf::with_capacity(1024);
         let figures = [
             ("stores", stores as u64),
-            ("users", catalog.users.len() as u64),
+            ("users", users as u64),
             ("lsn", storage.last_lsn),
             ("visible_lsn", storage.visible_lsn),
             ("durable_lsn", storage.durable_lsn),
@@ -54,6 +53,7 @@ impl Engine {
             ("backup_pinned_bound_bytes", storage.backup_pinned_bound_bytes),
             ("expired_backups", storage.expired_backups),
             ("wal_bytes", storage.wal_bytes),
+            ("wal_appended_bytes", storage.wal_appended_bytes),
             ("log_holders", storage.log_holders as u64),
             ("log_holders_let_go", storage.holders_let_go),
             ("page_file_bytes", storage.page_file_bytes),
@@ -71,23 +71,43 @@ impl Engine {
             ("read_errors", storage.damage.read_errors),
             ("cache_hits", storage.cache_hits),
             ("cache_misses", storage.cache_misses),
-            ("refused", self.counters.refusals()),
-            ("running_queries", running as u64),
-            ("slow_queries", self.queries.slow_count()),
-            ("open_cursors", cursors.open as u64),
-            ("expired_cursors", cursors.expired),
-            ("cursor_memory_bytes", cursors.held.memory),
-            ("cursor_spill_bytes", cursors.held.disk),
+            ("refused", refusals.iter().map(|(_, count)| count).sum()),
+            ("running_queries", queries.running as u64),
+            ("slow_queries", queries.slow),
+            ("open_cursors", queries.open_cursors as u64),
+            ("expired_cursors", queries.expired_cursors),
+            ("cursor_memory_bytes", queries.cursor_memory),
+            ("cursor_spill_bytes", queries.cursor_spill),
         ];
         for (name, number) in figures {
             doc.push(name, figure(number));
         }
         doc.doc("requests", |requests| {
-            for &opcode in Opcode::ALL {
-                requests.push(opcode.name(), figure(self.counters.requests(opcode)));
+            for of in &operations {
+                requests.push(of.opcode.name(), figure(of.requests));
             }
         });
-        self.audit_figures(&mut doc);
+        doc.doc("latency", |latency| {
+            for of in operations {
+                push_latency(latency, of.opcode.name(), &of.wire.and(&of.guest));
+            }
+        });
+        push_latency(&mut doc, "log_syncs", &storage.syncs);
+        push_latency(&mut doc, "flushes", &storage.flushes);
+        if let Some(audit) = &audit {
+            doc.doc("audit", |doc| {
+                doc.push("lines", figure(audit.lines)).push("files", figure(audit.files));
+                doc.push("lost", figure(audit.lost));
+                if let Some(error) = &audit.error {
+                    doc.push("error", error.as_str());
+                }
+            });
+        }
+        if let Some(beside) = self.beside.get()
+            && who.is_none_or(|who| who.role() == Role::Admin)
+        {
+            beside.stats(&mut doc);
+        }
         if let Some(archive) = &storage.archive {
             doc.doc("archive", |doc| {
                 doc.push("lsn", figure(archive.archived_lsn));

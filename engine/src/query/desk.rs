@@ -276,6 +276,11 @@ impl Desk {
         theirs.filter(|(_, slow)| slow.number > after).map(|(_, slow)| slow.clone()).collect()
     }
 
+    /// How many runs of rows went to disk so far.
+    pub(crate) fn spilled_runs(&self) -> u64 {
+        self.space.runs()
+    }
+
     /// How many queries were slow so far.
     pub(crate) fn slow_count(&self) -> u64 {
         self.slow_count.load(Relaxed)

@@ -59,6 +59,11 @@ impl SpillSpace {
         Ok(SpillSpace { disk, next: AtomicU64::new(0) })
     }
 
+    /// Runs that were written so far.
+    pub(super) fn runs(&self) -> u64 {
+        self.next.load(Relaxed)
+    }
+
     fn create(&self) -> io::Result<Arc<dyn File>> {
         let number = self.next.fetch_add(1, Relaxed);
         if number == 0 {

@@ -1,13 +1,16 @@
 //! The path itself: decoding, roles, counts, replies to nonsense.
 
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
 
+use platform::Clock;
+use platform::sim::{SimDisk, SimEntropy};
 use proptest::prelude::*;
 use proto::doc::Doc;
 use proto::{Header, Kind, Opcode, Reply, Request, Status};
 
 use super::kit::*;
-use crate::{Principal, Role};
+use crate::{Engine, Principal, Role};
 
 #[test]
 fn ping_is_answered_to_anybody() {
@@ -174,6 +177,47 @@ fn requests_and_refusals_are_counted() {
     let Said::Document(text) = done(&engine, Request::Stats) else { panic!() };
     assert!(text.contains("\"Stats\""), "{text}");
     assert!(!text.contains("poisoned"), "{text}");
+}
+
+/// A microsecond passes between two looks.
+#[derive(Default)]
+struct Ticking(AtomicU64);
+
+impl Clock for Ticking {
+    fn wall_micros(&self) -> u64 {
+        NOW
+    }
+
+    fn monotonic_nanos(&self) -> u64 {
+        self.0.fetch_add(1000, Relaxed)
+    }
+}
+
+#[test]
+fn what_requests_take_is_told_by_origin_and_what_is_refused_by_code() {
+    let entropy = Arc::new(SimEntropy::new(1));
+    let clock = Arc::new(Ticking::default());
+    let engine = Engine::open(SimDisk::new(1), clock, entropy, options()).unwrap();
+    done(&engine, create("s"));
+    let guest = Principal::service("web");
+    for key in 1..=3 {
+        ask_as(&engine, &guest, read(key));
+    }
+    refused(&engine, read(1), Status::NotFound, &[]);
+    let figures = engine.figures().unwrap();
+    let of = |opcode| figures.operations.iter().find(|of| of.opcode == opcode).unwrap();
+    let reads = of(Opcode::Read);
+    assert_eq!((reads.requests, reads.wire.count(), reads.guest.count()), (4, 1, 3));
+    assert!(reads.guest.sum() >= 3000, "{:?}", reads.guest);
+    assert_eq!(of(Opcode::Ping).wire.count(), 0);
+    assert_eq!(figures.refusals, [(Status::NotFound, 4)]);
+    assert_eq!((figures.stores, figures.users), (1, 0));
+    let stats = engine.stats().unwrap();
+    let stats = Doc::parse(&stats).unwrap();
+    let figure = |path: &str| stats.path(path).and_then(|v| v.as_i64());
+    assert_eq!(figure("latency.Read.count"), Some(4));
+    assert!(figure("latency.Read.p50_us").is_some_and(|us| us >= 1));
+    assert_eq!(figure("latency.Ping.count"), None);
 }
 
 proptest! {

@@ -4,9 +4,9 @@
 //! refused was refused before it cost anything it did not have to.
 
 use super::body::ResponseBody;
-use super::message::{GuestRequest, GuestResponse, finish, strip};
+use super::message::{GuestRequest, GuestResponse, finish, path_of, strip};
 use super::pulse::Pulse;
-use super::{HttpHandler, Shared, statics};
+use super::{Answered, HttpHandler, Shared, statics};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -39,15 +39,29 @@ pub(super) async fn answer<H: HttpHandler>(
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let (in_flight, _at_work) = pulse.begin(request.version() == Version::HTTP_2);
-    let head = request.method() == Method::HEAD;
+    let begun = Instant::now();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let head = method == Method::HEAD;
+    let mut received = 0;
     let target = request.uri().path_and_query().map_or("/", |p| p.as_str()).to_owned();
-    let mut response = match static_file(shared, &request, head).await {
+    let file = static_file(shared, &request, head).await;
+    let is_file = file.is_some();
+    let mut response = match file {
         Some(response) => response,
         None => {
-            let response = guest(shared, peer, request, &target).await;
+            let response = guest(shared, peer, request, &target, &mut received).await;
             finish(response.unwrap_or_else(|refused| refused), head, &target)
         }
     };
+    shared.handler.answered(&Answered {
+        method: method.as_str(),
+        path: &path,
+        status: response.status().as_u16(),
+        is_file,
+        received,
+        sent: response.body().size_hint().exact().unwrap_or(0),
+        took: begun.elapsed(),
+    });
     response.body_mut().in_flight = Some(in_flight);
     response
 }
@@ -95,6 +109,7 @@ async fn guest<H: HttpHandler>(
     peer: SocketAddr,
     request: Request<Incoming>,
     target: &str,
+    received: &mut u64,
 ) -> Result<GuestResponse, Refused> {
     check_header(shared, &request)?;
     let (mut parts, body) = request.into_parts();
@@ -102,6 +117,7 @@ async fn guest<H: HttpHandler>(
     let expects = parts.headers.contains_key(EXPECT);
     let limit = shared.options.max_body_size;
     let body = collect(body, limit, shared.options.idle_timeout, expects).await?;
+    *received = body.len() as u64;
     if let Some(authority) = parts.uri.authority()
         && !parts.headers.contains_key(HOST)
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
@@ -124,7 +140,8 @@ async fn guest<H: HttpHandler>(
             .map_or(Poll::Ready(None), |polled| polled.map(Some))
     });
     done.await.ok_or_else(|| {
-        tracing::error!(target, code = %Status::Internal, "the handler of a request panicked");
+        let (path, code) = (path_of(target), Status::Internal);
+        tracing::error!(path, %code, "the handler of a request panicked");
         GuestResponse::problem(Status::Internal, "the request failed; see the server's log")
     })
 }

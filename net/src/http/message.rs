@@ -32,6 +32,11 @@ pub struct GuestRequest {
 }
 
 impl GuestRequest {
+    /// The target without its query, for the log: a query may hold what is secret.
+    pub fn path(&self) -> &str {
+        path_of(&self.target)
+    }
+
     /// As a guest reads it: see [`proto::http`]. Headers over 65,535 bytes are left
     /// out; the listener refuses requests that have any.
     pub fn encode(&self) -> Vec<u8> {
@@ -39,7 +44,7 @@ impl GuestRequest {
         let fit =
             self.headers.iter().all(|(name, value)| headers.push(name.as_str(), value.as_bytes()));
         if !fit {
-            tracing::warn!(target = %self.target, "a request's headers were cut for the guest");
+            tracing::warn!(path = self.path(), "a request's headers were cut for the guest");
         }
         let mut out = Vec::with_capacity(self.body.len() + self.target.len() + 1024);
         let peer = self.peer.to_string();
@@ -115,6 +120,11 @@ impl GuestResponse {
     }
 }
 
+/// A target without its query.
+pub(super) fn path_of(target: &str) -> &str {
+    target.split('?').next().unwrap_or_default()
+}
+
 fn push_json(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {
@@ -163,7 +173,7 @@ pub(super) fn finish(response: GuestResponse, head: bool, target: &str) -> Respo
         Err(fault) => {
             let status = Status::Internal;
             tracing::error!(
-                code = %status, target, fault,
+                code = %status, path = path_of(target), fault,
                 "the guest's response cannot be sent; correct the guest"
             );
             let detail =

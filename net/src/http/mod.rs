@@ -13,10 +13,12 @@ mod clear;
 #[doc(hidden)]
 pub mod fuzz;
 mod message;
+mod post;
 mod pulse;
 mod statics;
 
 pub use message::{GuestRequest, GuestResponse};
+pub use post::post;
 
 use crate::refusal::Refusals;
 use crate::server::{Accepted, listen, secure};
@@ -45,6 +47,29 @@ pub trait HttpHandler: Send + Sync + 'static {
     /// Answers one request. Runs on an async thread: it must not block. Its
     /// future is dropped when the client goes away. A panic is answered 500.
     fn handle(&self, request: GuestRequest) -> impl Future<Output = GuestResponse> + Send;
+
+    /// A response is on its way, to a request that was read. For who keeps count of such
+    /// things; must be brief.
+    fn answered(&self, _answered: &Answered<'_>) {}
+}
+
+/// What is told of a response.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// Of the request: any token a client likes.
+    pub method: &'a str,
+    /// Of the request, without its query.
+    pub path: &'a str,
+    /// Of the response.
+    pub status: u16,
+    /// Whether it is a static file.
+    pub is_file: bool,
+    /// Bytes of the request's body that were taken.
+    pub received: u64,
+    /// Bytes of the response's body.
+    pub sent: u64,
+    /// From the request's head to the response's.
+    pub took: Duration,
 }
 
 /// Limits of the listener. Every one is enforced.
@@ -145,7 +170,9 @@ pub async fn serve<H: HttpHandler>(
     }
     let (places, drain) = (options.max_connections, options.drain_timeout);
     let shared = Arc::new(Shared::new(security, options, handler));
-    Ok(listen(address, places, drain, move |accepted| connection(shared.clone(), accepted)).await?)
+    let traffic = Arc::clone(&shared.refusals.traffic);
+    let serve = move |accepted| connection(shared.clone(), accepted);
+    Ok(listen(address, places, drain, traffic, serve).await?)
 }
 
 fn builder(options: &HttpOptions) -> auto::Builder<TokioExecutor> {

@@ -238,6 +238,11 @@ impl Certificates {
         self.state().identity.fingerprint
     }
 
+    /// When what is served now ends, in seconds since 1970.
+    pub fn ends(&self) -> u64 {
+        self.state().identity.validity.ends()
+    }
+
     /// Sentences for the operator; it works all the same.
     pub fn warnings(&self) -> Vec<String> {
         self.state().identity.warnings.clone()

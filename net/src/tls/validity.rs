@@ -60,6 +60,11 @@ impl Validity {
         !self.is_over_within(0, now)
     }
 
+    /// Its end, in seconds since 1970.
+    pub(super) fn ends(&self) -> u64 {
+        self.until
+    }
+
     /// Whole days that are left of it.
     pub(super) fn days_left(&self, now: SystemTime) -> u64 {
         self.until.saturating_sub(seconds(now)) / DAY

@@ -300,6 +300,7 @@ pub async fn serve<H: WireHandler>(
     let (listener, udp, address) = sockets(address, tls.is_some()).await?;
     let threads = |source| ListenError { address, by: "TCP", source };
     let shared = Shared::new(security, options, handler).map_err(threads)?;
+    let traffic = Arc::clone(&shared.refusals.traffic);
     let (sender, closing) = Closing::new();
     let mut accepting = Vec::new();
     if let (Some(tls), Some(udp)) = (tls, udp) {
@@ -308,8 +309,9 @@ pub async fn serve<H: WireHandler>(
         accepting.push(tokio::spawn(quic::accept(endpoint, shared.clone(), closing.clone())));
     }
     let serve = move |accepted| connection(shared.clone(), accepted);
-    accepting.push(tokio::spawn(accept_on(listener, places, drain, closing, serve)));
-    Ok(Server::new(address, sender, accepting))
+    let counted = Arc::clone(&traffic);
+    accepting.push(tokio::spawn(accept_on(listener, places, drain, counted, closing, serve)));
+    Ok(Server::new(address, sender, accepting, traffic))
 }
 
 /// A TCP socket, and if asked for one of UDP with the same port.

@@ -114,7 +114,8 @@ async fn who_does_not_take_a_file_loses_its_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_static_dir_that_is_none_is_refused_by_name() {
     let semaphore = || Arc::new(Semaphore::new(0));
-    let echo = Echo { handled: Arc::default(), arrived: semaphore(), gate: semaphore() };
+    let (handled, answered) = (Arc::default(), Arc::default());
+    let echo = Echo { handled, arrived: semaphore(), gate: semaphore(), answered };
     let options = HttpOptions { static_dir: Some("/nonexistent".into()), ..HttpOptions::default() };
     let error = serve(anywhere(), Security::Plaintext, options, echo).await.unwrap_err();
     assert!(matches!(error, HttpError::StaticDir { .. }), "{error}");

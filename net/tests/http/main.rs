@@ -15,11 +15,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use net::http::{GuestRequest, GuestResponse, HttpHandler, HttpOptions, serve};
+use net::http::{Answered, GuestRequest, GuestResponse, HttpHandler, HttpOptions, serve};
 use net::tls::Identity;
 use net::{Security, Server};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -32,9 +32,17 @@ struct Echo {
     handled: Arc<AtomicUsize>,
     arrived: Arc<Semaphore>,
     gate: Arc<Semaphore>,
+    answered: Arc<Mutex<Vec<String>>>,
 }
 
 impl HttpHandler for Echo {
+    fn answered(&self, answered: &Answered<'_>) {
+        let Answered { method, path, status, is_file, received, sent, took } = *answered;
+        assert!(took < Duration::from_secs(60));
+        let text = format!("{method} {path} {status} {is_file} {received} {sent}");
+        self.answered.lock().unwrap().push(text);
+    }
+
     async fn handle(&self, request: GuestRequest) -> GuestResponse {
         self.handled.fetch_add(1, Ordering::SeqCst);
         match request.target.as_str() {
@@ -74,7 +82,8 @@ struct House {
 
 async fn house(security: Security, options: HttpOptions) -> House {
     let semaphore = || Arc::new(Semaphore::new(0));
-    let echo = Echo { handled: Arc::default(), arrived: semaphore(), gate: semaphore() };
+    let (handled, answered) = (Arc::default(), Arc::default());
+    let echo = Echo { handled, arrived: semaphore(), gate: semaphore(), answered };
     let server = serve(anywhere(), security, options, echo.clone()).await.unwrap();
     House { server, echo }
 }
@@ -398,4 +407,40 @@ async fn faults_of_the_handler_cost_one_response_only() {
     let last = &response[response.rfind("HTTP/1.1 ").unwrap()..];
     assert_eq!(header(last, "content-length"), Some("34"), "of the body HEAD does not get");
     assert_eq!(body(last), "");
+}
+
+#[tokio::test]
+async fn each_response_is_told_once_and_each_connection_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.txt"), "a file").unwrap();
+    let static_dir = Some(dir.path().to_path_buf());
+    let options = HttpOptions { max_body_size: 4, static_dir, ..HttpOptions::default() };
+    let house = plain(options).await;
+    house.get("/a.txt?x=y", "").await;
+    house.get("/panic", "").await;
+    let post = |body: &str| {
+        let length = body.len();
+        format!(
+            "POST /p HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+    let fits = house.talk(post("four")).await;
+    house.talk(post("five.")).await;
+    house.talk("no HTTP\r\n\r\n").await;
+    let body = fits.split("\r\n\r\n").nth(1).unwrap().len();
+    let answered = house.echo.answered.lock().unwrap().clone();
+    assert_eq!(answered.len(), 4, "{answered:?}");
+    assert_eq!(answered[0], "GET /a.txt 200 true 0 6");
+    assert!(answered[1].starts_with("GET /panic 500 false 0 "), "{answered:?}");
+    assert_eq!(answered[2], format!("POST /p 200 false 4 {body}"));
+    assert!(answered[3].starts_with("POST /p 413 false 0 "), "{answered:?}");
+    let traffic = house.server.traffic();
+    assert_eq!((traffic.accepted(), traffic.refused()), (5, 1));
+    let _open = house.open("").await;
+    soon(async {
+        while (traffic.accepted(), traffic.open()) != (6, 1) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }

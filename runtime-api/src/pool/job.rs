@@ -4,6 +4,7 @@
 //! unanswered, by a panic or a bug, answers in its `Drop`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use crate::{CallReport, Trap, TrapKind};
 
@@ -35,6 +36,14 @@ pub enum Failure {
     Trap(Trap),
 }
 
+/// Told, on the worker's thread, when a job is run: for who traces it.
+pub trait Follows: Send + Sync {
+    /// It is run from now on.
+    fn begins(&self);
+    /// It has been.
+    fn ends(&self, failed: bool);
+}
+
 type Reply = Box<dyn FnOnce(Result<Answer, Failure>) + Send>;
 
 /// A queued request and the right to answer it once.
@@ -43,11 +52,17 @@ pub(super) struct Ticket {
     /// Monotonic nanoseconds when it was queued.
     pub(super) queued: u64,
     reply: Option<Reply>,
+    pub(super) follower: Option<Arc<dyn Follows>>,
 }
 
 impl Ticket {
-    pub(super) fn new(request: Vec<u8>, queued: u64, reply: Reply) -> Self {
-        Self { request, queued, reply: Some(reply) }
+    pub(super) fn new(
+        request: Vec<u8>,
+        queued: u64,
+        reply: Reply,
+        follower: Option<Arc<dyn Follows>>,
+    ) -> Self {
+        Self { request, queued, reply: Some(reply), follower }
     }
 
     pub(super) fn request(&mut self) -> &[u8] {

@@ -35,9 +35,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use platform::Clock;
+use platform::{Clock, Histogram};
 
-pub use job::{Answer, Failure};
+pub use job::{Answer, Failure, Follows};
 pub use stats::PoolStats;
 
 use crate::{CallReport, Host, Instance, Limits, Module, Trap, TrapKind};
@@ -114,6 +114,8 @@ pub struct Pool {
     clock: Arc<dyn Clock>,
     options: PoolOptions,
     shared: Mutex<Shared>,
+    waits: Histogram,
+    took: Histogram,
     /// Wakes a worker that holds an idle instance.
     warm: Condvar,
     /// Wakes a worker without one.
@@ -155,6 +157,8 @@ impl Pool {
                 closing: None,
                 stats: PoolStats::default(),
             }),
+            waits: Histogram::new(),
+            took: Histogram::new(),
             warm: Condvar::new(),
             cold: Condvar::new(),
             keeper: Condvar::new(),
@@ -173,8 +177,18 @@ impl Pool {
         request: Vec<u8>,
         reply: impl FnOnce(Result<Answer, Failure>) + Send + 'static,
     ) {
+        self.submit_followed(request, None, reply);
+    }
+
+    /// As [`Pool::submit`], with somebody who is told when it is run.
+    pub fn submit_followed(
+        &self,
+        request: Vec<u8>,
+        follower: Option<Arc<dyn Follows>>,
+        reply: impl FnOnce(Result<Answer, Failure>) + Send + 'static,
+    ) {
         let now = self.clock.monotonic_nanos();
-        let ticket = Ticket::new(request, now, Box::new(reply));
+        let ticket = Ticket::new(request, now, Box::new(reply), follower);
         let refused = {
             let mut shared = self.shared.lock();
             if shared.closing.is_some() {
@@ -204,7 +218,8 @@ impl Pool {
 
     /// What the pool is doing and has done.
     pub fn stats(&self) -> PoolStats {
-        self.shared.lock().stats.clone()
+        let counted = self.shared.lock().stats.clone();
+        PoolStats { waits: self.waits.read(), took: self.took.read(), ..counted }
     }
 
     /// Refuses new requests from now on. Jobs that wait are still run until
@@ -333,15 +348,19 @@ impl Pool {
     /// One job on this worker's instance, making one first if there is none.
     fn run(&self, instance: &mut Option<Box<dyn Instance>>, mut ticket: Ticket) {
         let started = self.clock.monotonic_nanos();
+        self.waits.record(started.saturating_sub(ticket.queued));
         let made = match instance {
             Some(_) => Ok(()),
             None => self.make().map(|new| *instance = Some(new)),
         };
         let mut response = Vec::new();
+        let follower = ticket.follower.take();
+        follower.iter().for_each(|follower| follower.begins());
         let outcome = made.and_then(|()| {
             let live = instance.as_mut().expect("made just above");
             guarded(|| live.process(ticket.request(), &mut response))
         });
+        follower.iter().for_each(|follower| follower.ends(outcome.is_err()));
         let lost = match (&outcome, instance.as_ref()) {
             (Err(trap), Some(_)) => trap.kind().kills(),
             (Ok(report), Some(_)) if report.memory_bytes > self.options.recycle_bytes => {
@@ -355,6 +374,7 @@ impl Pool {
             let mut shared = self.shared.lock();
             shared.stats.busy -= 1;
             let spent = self.clock.monotonic_nanos().saturating_sub(started);
+            self.took.record(spent);
             shared.stats.count(outcome.as_ref().map(|_| ()).map_err(Trap::kind), spent);
         }
         ticket.answer(match outcome {

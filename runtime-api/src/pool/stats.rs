@@ -1,5 +1,7 @@
 //! What a pool counts.
 
+use platform::Distribution;
+
 use crate::TrapKind;
 
 /// Gauges and counters of a pool, at one moment.
@@ -27,6 +29,10 @@ pub struct PoolStats {
     pub recycled: u64,
     /// Time a call takes of late, in nanoseconds: a moving mean over about 16 calls.
     pub mean_call_nanos: u64,
+    /// Nanoseconds that jobs waited before they were run, since the start.
+    pub waits: Distribution,
+    /// Nanoseconds that calls took, since the start.
+    pub took: Distribution,
 }
 
 impl PoolStats {

@@ -224,7 +224,14 @@ fn a_job_that_waited_too_long_is_not_run_late() {
         assert!(running.recv().expect("an answer").is_ok());
         assert!(matches!(late.recv(), Ok(Err(Failure::Busy { .. }))));
     });
-    assert_eq!(rig.pool.stats().calls, 1);
+    let stats = rig.pool.stats();
+    assert_eq!(stats.calls, 1);
+    assert_eq!(
+        (stats.waits.count(), stats.waits.sum()),
+        (1, 0),
+        "what was not run waited for none"
+    );
+    assert_eq!((stats.took.count(), stats.took.sum()), (1, 100));
 }
 
 #[test]
@@ -347,7 +354,7 @@ fn a_reply_that_panics_ends_no_worker() {
 fn a_ticket_that_is_dropped_answers() {
     let (answered, answer) = channel();
     let reply = move |outcome| answered.send(outcome).expect("awaited");
-    drop(Ticket::new(Vec::new(), 0, Box::new(reply)));
+    drop(Ticket::new(Vec::new(), 0, Box::new(reply), None));
     assert!(matches!(answer.recv(), Ok(Err(Failure::Trap(_)))));
     assert!(answer.recv().is_err(), "once");
 }

@@ -16,7 +16,7 @@ use crate::turn::Turn;
 use crate::watch::Watchers;
 use crate::{Options, SegmentInfo};
 use parking_lot::Mutex;
-use platform::{Disk, Open, shortage};
+use platform::{Disk, Histogram, Open, shortage};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -95,6 +95,8 @@ impl Inner {
             spares: Mutex::new(spares),
             trim: Mutex::new(()),
             watchers: Watchers::default(),
+            groups: Histogram::new(),
+            appended: AtomicU64::new(0),
         };
         if !has_begun {
             inner.tail.lock().birth = Some(birth);

@@ -75,7 +75,7 @@ impl Inner {
     ) -> Result<(), Error> {
         let held = self.turn.take().map_err(Error::Poisoned)?;
         if self.durable_lsn() < self.last_lsn() {
-            held.publish(self.flush());
+            held.publish(self.flush_group());
         }
         if self.turn.is_poisoned() {
             return Err(self.poison_error());

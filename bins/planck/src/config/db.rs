@@ -1,6 +1,6 @@
 //! `db.yaml`: storage, durability, the wire, limits.
 
-use super::kinds::{Address, Addresses, FilePath, Number, Size};
+use super::kinds::{Address, Addresses, Endpoint, FilePath, Number, Size};
 use super::table::settings;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -34,6 +34,9 @@ type Lockout = Number<1000, { 30 * DAY }>;
 type Multiplier = Number<1, 10>;
 type AuditFile = Size<{ 64 * KIB }, { GIB }>;
 type AuditKeep = Number<2, 10_000>;
+type PerMille = Number<0, 1000>;
+type LogSize = Number<1, 4096>;
+type LogFiles = Number<1, 1000>;
 type Ratio = Number<1, 100>;
 type Keep = Number<1, 1000>;
 type Pinned = Size<0, { 1024 * 1024 * GIB }>;
@@ -59,6 +62,8 @@ settings! {
         @audit: Audit;
         @tls: Tls;
         @logging: Logging;
+        @admin: Admin;
+        @tracing: Tracing;
     }
 }
 
@@ -186,10 +191,42 @@ settings! {
 }
 
 settings! {
-    /// The log on standard error.
+    /// The log.
     Logging {
-        level: Level = Level::Info, "info", "error, warn, info, debug or trace", "how much is logged";
+        level: Level = Level::Info, "info", "error, warn, info, debug or trace", "how much is logged; of libraries never more than warnings";
+        format: Format = Format::Text, "text", "text or json", "a line for people, or an object for programs";
+        path: Option<FilePath> = None, "(standard error)", FilePath::allowed(), "the file it is written to; opened anew on SIGHUP";
+        max_size_mb: LogSize = LogSize::of(10), 10, LogSize::allowed(), "MiB of a file; then it is renamed, and the next begins";
+        max_files: LogFiles = LogFiles::of(5), 5, LogFiles::allowed(), "files that are kept, the one being written included";
     }
+}
+
+settings! {
+    /// Health and figures, for operators.
+    Admin {
+        enabled: bool = false, "false", "true or false", "whether /metrics, /healthz and /readyz are answered, at an address of their own; who reaches it may read them";
+        address: Address = Address(IpAddr::V4(Ipv4Addr::LOCALHOST)), "127.0.0.1", Address::allowed(), "where; if not on this machine alone, by TLS as `tls` says, client_ca_file included";
+        port: Port = Port::of(24011), 24011, Port::allowed(), "its port; 0 picks a free one and prints it";
+    }
+}
+
+settings! {
+    /// Traces of HTTP requests, in OpenTelemetry's protocol.
+    Tracing {
+        otlp_endpoint: Option<Endpoint> = None, "(none: nothing is traced)", Endpoint::allowed(), "the collector that traces are sent to, by OTLP over HTTP";
+        sample_per_mille: PerMille = PerMille::of(100), 100, PerMille::allowed(), "of a thousand HTTP requests to the guest, so many are traced";
+        trust_parent: bool = false, "false", "true or false", "whether a request's `traceparent` says if it is traced; its trace goes on either way";
+    }
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// How much is logged.

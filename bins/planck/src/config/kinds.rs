@@ -240,3 +240,38 @@ impl<'de> Deserialize<'de> for FilePath {
         Err(D::Error::invalid_value(Unexpected::Str(&text), &Self::allowed().as_str()))
     }
 }
+
+/// Where something is sent by HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `HOST:PORT`.
+    pub authority: String,
+    /// From its `/` on.
+    pub path: String,
+}
+
+impl Endpoint {
+    /// What is allowed, for people.
+    pub fn allowed() -> String {
+        "http://HOST:PORT, with a path if it is not /v1/traces".to_owned()
+    }
+
+    fn of(text: &str) -> Option<Endpoint> {
+        let rest = text.strip_prefix("http://")?;
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (host, port) = authority.rsplit_once(':')?;
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '@' | '?' | '#' | '"' | '\\');
+        let fits = !host.is_empty() && port.parse().is_ok_and(|port: u16| port > 0);
+        let path = if path.len() < 2 { "/v1/traces" } else { path };
+        let (authority, path) = (authority.to_owned(), path.to_owned());
+        (fits && rest.chars().all(plain)).then_some(Endpoint { authority, path })
+    }
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let wrong = || D::Error::invalid_value(Unexpected::Str(&text), &Self::allowed().as_str());
+        Endpoint::of(&text).ok_or_else(wrong)
+    }
+}

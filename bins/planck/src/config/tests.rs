@@ -221,3 +221,29 @@ fn every_limit_names_a_test_that_is_there() {
         assert!(named.contains(&limit), "docs/limits.md does not say which test is {limit}'s");
     }
 }
+
+#[test]
+fn an_endpoint_is_a_host_a_port_and_maybe_a_path() {
+    let of = |text: &str| {
+        let file = format!("tracing: {{otlp_endpoint: {text}}}\n");
+        let endpoint = load(Some(&file), None).map(|config| config.db.tracing.otlp_endpoint);
+        endpoint.map(|endpoint| endpoint.map(|endpoint| (endpoint.authority, endpoint.path)))
+    };
+    let is = |authority: &str, path: &str| Ok(Some((authority.to_owned(), path.to_owned())));
+    assert_eq!(of("'http://localhost:4318'"), is("localhost:4318", "/v1/traces"));
+    assert_eq!(of("'http://localhost:4318/'"), is("localhost:4318", "/v1/traces"));
+    assert_eq!(of("'http://[::1]:1/otlp/x'"), is("[::1]:1", "/otlp/x"));
+    for wrong in [
+        "localhost:4318",
+        "'https://localhost:4318'",
+        "'http://localhost'",
+        "'http://:4318'",
+        "'http://localhost:0'",
+        "'http://localhost:70000'",
+        "'http://u@localhost:4318'",
+        "'http://localhost:4318/a b'",
+    ] {
+        let message = of(wrong).unwrap_err();
+        assert!(message.contains("http://HOST:PORT"), "{wrong}: {message}");
+    }
+}

@@ -124,7 +124,11 @@ pub(super) async fn accept<H: WireHandler>(
             }
             Gate::In(place) => {
                 let (shared, closing) = (shared.clone(), closing.clone());
-                tasks.spawn(connection::serve(shared, incoming, place, closing));
+                let open = shared.refusals.traffic.begin();
+                tasks.spawn(async move {
+                    let _open = open;
+                    connection::serve(shared, incoming, place, closing).await;
+                });
             }
         }
     }

@@ -1,0 +1,318 @@
+//! The families of the engine and its storage.
+
+use super::text::{COUNT, Kind, Page, SECONDS};
+use engine::{Figures, State};
+
+pub(super) fn operations(page: &mut Page, figures: Option<&Figures>) {
+    let all = || figures.iter().flat_map(|figures| &figures.operations);
+    let mut requests = page.family(
+        "planck_requests_total",
+        Kind::Counter,
+        &["operation"],
+        "requests that were understood, from the wire and from guests",
+    );
+    for of in all() {
+        requests.sample(&[of.opcode.name()], of.requests as f64);
+    }
+    let mut took = page.family(
+        "planck_request_duration_seconds",
+        Kind::Histogram,
+        &["operation", "origin"],
+        "what requests took in the engine, by origin (wire, guest); operations that there were",
+    );
+    for of in all() {
+        for (origin, seen) in [("wire", &of.wire), ("guest", &of.guest)] {
+            if seen.count() > 0 {
+                took.distribution(&[of.opcode.name(), origin], SECONDS, seen);
+            }
+        }
+    }
+    let mut refused = page.family(
+        "planck_requests_refused_total",
+        Kind::Counter,
+        &["code"],
+        "requests answered with an error, by its code",
+    );
+    for (status, count) in figures.iter().flat_map(|figures| &figures.refusals) {
+        refused.sample(&[&status.to_string()], *count as f64);
+    }
+    let mut state = page.family(
+        "planck_storage_state",
+        Kind::Gauge,
+        &["state"],
+        "1 for the state of now: healthy, read_only or poisoned",
+    );
+    if let Some(figures) = figures {
+        let now = match figures.storage.state {
+            State::Healthy => "healthy",
+            State::ReadOnly { .. } => "read_only",
+            State::Poisoned { .. } => "poisoned",
+        };
+        for name in ["healthy", "read_only", "poisoned"] {
+            state.sample(&[name], f64::from(u8::from(name == now)));
+        }
+    }
+    page.gauge("planck_stores", "stores", figures.map(|figures| figures.stores as u64));
+    page.gauge("planck_users", "users", figures.map(|figures| figures.users as u64));
+}
+
+pub(super) fn log(page: &mut Page, figures: Option<&Figures>) {
+    let storage = figures.map(|figures| &figures.storage);
+    page.counter(
+        "planck_commits_total",
+        "the number of the last commit",
+        storage.map(|s| s.last_lsn),
+    );
+    page.gauge(
+        "planck_commits_not_durable",
+        "commits that a power cut would lose",
+        storage.map(|s| s.last_lsn.saturating_sub(s.durable_lsn)),
+    );
+    page.gauge(
+        "planck_commits_not_flushed",
+        "commits that a start would replay",
+        storage.map(|s| s.last_lsn.saturating_sub(s.flushed_lsn)),
+    );
+    page.gauge("planck_wal_bytes", "the log on disk", storage.map(|s| s.wal_bytes));
+    page.counter(
+        "planck_wal_appended_bytes_total",
+        "bytes of frames appended",
+        storage.map(|s| s.wal_appended_bytes),
+    );
+    page.histogram(
+        "planck_wal_sync_seconds",
+        "what commits, or the timer, waited until the log was durable",
+        SECONDS,
+        storage.map(|s| &s.syncs),
+    );
+    page.histogram(
+        "planck_wal_sync_commits",
+        "commits that one sync made durable",
+        COUNT,
+        storage.map(|s| &s.sync_groups),
+    );
+    page.gauge(
+        "planck_log_holders",
+        "those that keep the log from being cut",
+        storage.map(|s| s.log_holders as u64),
+    );
+    page.counter(
+        "planck_log_holders_let_go_total",
+        "those let go since they held back too much",
+        storage.map(|s| s.holders_let_go),
+    );
+    let archive = storage.and_then(|storage| storage.archive.as_ref());
+    page.gauge(
+        "planck_archive_waiting_bytes",
+        "bytes of the log that wait to be archived",
+        archive.map(|archive| archive.waiting_bytes),
+    );
+    page.counter(
+        "planck_archive_failures_total",
+        "attempts to archive that failed",
+        archive.map(|archive| archive.failures_total),
+    );
+}
+
+pub(super) fn memory(page: &mut Page, figures: Option<&Figures>) {
+    let storage = figures.map(|figures| &figures.storage);
+    for (name, help, value) in [
+        ("planck_memtable_bytes", "writes in memory", storage.map(|s| s.memtable_bytes as u64)),
+        ("planck_memtables_frozen", "sets that wait for a flush", storage.map(|s| s.frozen as u64)),
+        (
+            "planck_flush_debt_bytes",
+            "memory that waits for its flush",
+            storage.map(|s| s.debt_bytes),
+        ),
+        (
+            "planck_flush_debt_max_bytes",
+            "what that may come to before commits wait",
+            storage.map(|s| s.debt_bound_bytes),
+        ),
+        (
+            "planck_commits_waiting",
+            "commits that wait for a flush now",
+            storage.map(|s| s.waiting_commits as u64),
+        ),
+    ] {
+        page.gauge(name, help, value);
+    }
+    page.histogram(
+        "planck_flush_seconds",
+        "from the first piece of a flush to its last",
+        SECONDS,
+        storage.map(|s| &s.flushes),
+    );
+    for (name, help, value) in [
+        (
+            "planck_commits_delayed_total",
+            "commits put off a little, as flushes were behind",
+            storage.map(|s| s.delayed_commits),
+        ),
+        (
+            "planck_commits_stalled_total",
+            "commits that waited, as there was no room",
+            storage.map(|s| s.stalled_commits),
+        ),
+        (
+            "planck_commits_refused_for_space_total",
+            "commits refused, as the disk was full",
+            storage.map(|s| s.refused_for_space),
+        ),
+    ] {
+        page.counter(name, help, value);
+    }
+    page.plain(
+        "planck_commit_wait_seconds_total",
+        Kind::Counter,
+        "what both have waited, all together",
+        storage.map(|s| s.stalled_micros as f64 / 1e6),
+    );
+    for (name, help, value) in [
+        ("planck_snapshots", "snapshots alive", storage.map(|s| s.snapshots as u64)),
+        (
+            "planck_pinned_memory_bytes",
+            "memory held back for old snapshots",
+            storage.map(|s| s.pinned_memory_bytes),
+        ),
+        (
+            "planck_pinned_disk_bytes",
+            "bytes on disk held back for old snapshots",
+            storage.map(|s| s.pinned_disk_bytes),
+        ),
+        (
+            "planck_backup_pinned_bytes",
+            "of both, held back for a backup being taken",
+            storage.map(|s| s.backup_pinned_bytes),
+        ),
+    ] {
+        page.gauge(name, help, value);
+    }
+    page.plain(
+        "planck_oldest_snapshot_seconds",
+        Kind::Gauge,
+        "for how long the oldest snapshot has held something back",
+        storage.map(|s| s.oldest_pin_micros as f64 / 1e6),
+    );
+    page.counter(
+        "planck_snapshots_expired_total",
+        "versions taken away from old snapshots",
+        storage.map(|s| s.expired_versions),
+    );
+    page.counter(
+        "planck_page_cache_hits_total",
+        "pages found in the cache",
+        storage.map(|s| s.cache_hits),
+    );
+    page.counter(
+        "planck_page_cache_misses_total",
+        "pages read from the disk",
+        storage.map(|s| s.cache_misses),
+    );
+}
+
+pub(super) fn disk(page: &mut Page, figures: Option<&Figures>) {
+    let storage = figures.map(|figures| &figures.storage);
+    for (name, help, value) in [
+        ("planck_page_file_bytes", "the file of trees", storage.map(|s| s.page_file_bytes)),
+        ("planck_page_file_free_bytes", "of it, free pages", storage.map(|s| s.free_page_bytes)),
+        ("planck_vlog_bytes", "records in the value log", storage.map(|s| s.value_bytes)),
+        ("planck_vlog_dead_bytes", "of them, dead", storage.map(|s| s.dead_value_bytes)),
+        (
+            "planck_gc_waiting_bytes",
+            "records moved that no tree names yet",
+            storage.map(|s| s.gc_waiting_bytes),
+        ),
+        (
+            "planck_gc_skipped_segments",
+            "segments left alone, as what lives in them is not sure",
+            storage.map(|s| s.gc_skipped.len() as u64),
+        ),
+        ("planck_runs", "sorted runs beside the trees", storage.map(|s| s.runs as u64)),
+        ("planck_run_entries", "entries in them", storage.map(|s| s.run_entries)),
+    ] {
+        page.gauge(name, help, value);
+    }
+    for (name, help, value) in [
+        ("planck_gc_segments_total", "segments removed", storage.map(|s| s.gc_segments)),
+        ("planck_gc_moved_bytes_total", "living records moved", storage.map(|s| s.gc_moved_bytes)),
+        (
+            "planck_gc_freed_bytes_total",
+            "records in removed segments",
+            storage.map(|s| s.gc_freed_bytes),
+        ),
+        ("planck_runs_written_total", "runs written", storage.map(|s| s.runs_written)),
+        (
+            "planck_run_merges_total",
+            "pieces of runs merged into trees",
+            storage.map(|s| s.run_merges),
+        ),
+    ] {
+        page.counter(name, help, value);
+    }
+    let mut corrupt = page.family(
+        "planck_corrupt_total",
+        Kind::Counter,
+        &["kind"],
+        "what failed its check when it was read: page, record, frame",
+    );
+    if let Some(damage) = storage.map(|storage| &storage.damage) {
+        for (kind, count) in
+            [("page", damage.pages), ("record", damage.records), ("frame", damage.frames)]
+        {
+            corrupt.sample(&[kind], count as f64);
+        }
+    }
+    page.counter(
+        "planck_read_errors_total",
+        "reads that the disk failed",
+        storage.map(|s| s.damage.read_errors),
+    );
+}
+
+pub(super) fn queries(page: &mut Page, figures: Option<&Figures>) {
+    let queries = figures.map(|figures| figures.queries);
+    for (name, help, value) in [
+        ("planck_queries_running", "queries that run", queries.map(|q| q.running as u64)),
+        (
+            "planck_cursors",
+            "cursors that wait for their next page",
+            queries.map(|q| q.open_cursors as u64),
+        ),
+        ("planck_cursor_memory_bytes", "memory they hold", queries.map(|q| q.cursor_memory)),
+        ("planck_cursor_disk_bytes", "what they hold on disk", queries.map(|q| q.cursor_spill)),
+    ] {
+        page.gauge(name, help, value);
+    }
+    for (name, help, value) in [
+        (
+            "planck_queries_slow_total",
+            "queries that took limits.slow_query_ms",
+            queries.map(|q| q.slow),
+        ),
+        (
+            "planck_query_spilled_runs_total",
+            "runs of rows that did not fit memory",
+            queries.map(|q| q.spilled_runs),
+        ),
+        (
+            "planck_cursors_expired_total",
+            "cursors nobody fetched from",
+            queries.map(|q| q.expired_cursors),
+        ),
+    ] {
+        page.counter(name, help, value);
+    }
+    let audit = figures.and_then(|figures| figures.audit.as_ref());
+    page.counter(
+        "planck_audit_lines_total",
+        "lines of the audit log",
+        audit.map(|audit| audit.lines),
+    );
+    page.counter(
+        "planck_audit_lost_total",
+        "lines of the audit log that could not be written",
+        audit.map(|audit| audit.lost),
+    );
+    page.gauge("planck_audit_files", "files of the audit log", audit.map(|audit| audit.files));
+}
