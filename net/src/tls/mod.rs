@@ -36,7 +36,7 @@ pub fn install_provider() {
     ring::default_provider().install_default().ok();
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
