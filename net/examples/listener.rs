@@ -8,9 +8,9 @@ use net::Security;
 use net::http::{GuestRequest, GuestResponse, HttpHandler, HttpOptions, serve};
 use net::tls::Identity;
 use std::error::Error;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use tokio::io::AsyncReadExt;
 
 struct Says;
 
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let tls = serve(anywhere, identity.http()?, options.clone(), Says).await?;
     let clear = serve(anywhere, Security::Plaintext, options, Says).await?;
     println!("{} {}", tls.address(), clear.address());
-    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
     tokio::join!(tls.drain(), clear.drain());
     Ok(())
 }
