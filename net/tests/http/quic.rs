@@ -362,3 +362,23 @@ async fn new_connections_are_served_the_new_certificate() {
     assert_ne!(old, std::fs::read(own.join("cert.pem")).unwrap());
     assert_eq!(ask(&mut before.send, asked("GET", "/"), &[]).await.0.status(), 200, "it goes on");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_head_ends_its_stream_and_a_slow_body_is_408() {
+    // Apart by much: silence must not end the connection before the head is given up.
+    let (header_timeout, idle_timeout) = (Duration::from_millis(500), Duration::from_secs(3));
+    let options = HttpOptions { header_timeout, idle_timeout, ..HttpOptions::default() };
+    let quic = Quic::new(options).await;
+    let mut client = quic.client().await;
+    let (mut slow, mut nothing) = soon(client.quic.open_bi()).await.unwrap();
+    slow.write_all(&[1, 0x20, 0, 0]).await.unwrap(); // 32 bytes were to come.
+    assert!(soon(slow.stopped()).await.unwrap().is_some());
+    assert_eq!(soon(nothing.read_to_end(1000)).await.unwrap_or_default(), b"");
+    let mut told = asked("POST", "/");
+    told.headers_mut().insert("content-length", "9".parse().unwrap());
+    let mut stream = soon(client.send.send_request(told)).await.unwrap();
+    stream.send_data(Bytes::from_static(b"abc")).await.unwrap();
+    assert_eq!(soon(stream.recv_response()).await.unwrap().status(), 408);
+    assert_eq!(ask(&mut client.send, asked("GET", "/"), &[]).await.0.status(), 200);
+    assert_eq!(quic.house.handled(), 1);
+}
