@@ -41,7 +41,7 @@ pub(super) async fn serve<H: HttpHandler>(
         };
     let (mut sending, receiving) = stream.split();
     let left = request.headers().get(CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
-    let body = Received { stream: receiving, left, is_over: false };
+    let body = Received { stream: receiving, left, is_over: false, is_waiting: false };
     let request: Request<Received> = request.map(|()| body);
     let response = answer::answer(&shared, &pulse, peer, request).await;
     let sent = send(&mut sending, response, &pulse, shared.options.idle_timeout).await;
@@ -95,6 +95,8 @@ struct Received {
     /// What is still to come, if it was said.
     left: Option<u64>,
     is_over: bool,
+    /// A read has begun and not ended: h3-quinn has lent the stream to it.
+    is_waiting: bool,
 }
 
 impl Body for Received {
@@ -106,8 +108,11 @@ impl Body for Received {
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let other_length = || Poll::Ready(Some(Err(io::Error::other("its length is another one"))));
-        let received = ready!(self.stream.poll_recv_data(cx))
-            .map(|data| data.map(|mut data| data.copy_to_bytes(data.remaining())));
+        let polled = self.stream.poll_recv_data(cx);
+        let polled =
+            polled.map_ok(|data| data.map(|mut data| data.copy_to_bytes(data.remaining())));
+        self.is_waiting = polled.is_pending();
+        let received = ready!(polled);
         match received.map_err(io::Error::other) {
             Err(error) => Poll::Ready(Some(Err(error))),
             Ok(None) if self.left.is_some_and(|left| left > 0) => other_length(),
@@ -134,7 +139,8 @@ impl Body for Received {
 
 impl Drop for Received {
     fn drop(&mut self) {
-        if !self.is_over {
+        // h3-quinn panics while a read waits; dropping that read stops the stream as well.
+        if !self.is_over && !self.is_waiting {
             // The response says why; the rest is not wanted.
             self.stream.stop_sending(Code::H3_NO_ERROR);
         }
