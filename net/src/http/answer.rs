@@ -10,7 +10,7 @@ use super::head::{self, METHODS};
 use super::ids::REQUEST_ID;
 use super::message::{GuestRequest, GuestResponse, Refused, finish, strip};
 use super::pulse::Pulse;
-use super::receive::{RequestBody, collect, share_of_memory};
+use super::receive::{RequestBody, collect, discard, share_of_memory};
 use super::{HttpHandler, Shared, statics};
 use hyper::header::{
     ACCEPT_RANGES, ALLOW, ALT_SVC, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
@@ -72,13 +72,17 @@ async fn respond<H: HttpHandler, B: RequestBody>(
     target: &str,
     id: &HeaderValue,
 ) -> Answer {
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, mut body) = request.into_parts();
     head::check(&shared.options, &mut parts)?;
     if parts.uri.path() == "*" {
         return Ok(options(METHODS));
     }
-    if let Some(response) = static_file(shared, &parts).await? {
-        return Ok(response);
+    if let Some(answer) = static_file(shared, &parts).await.transpose() {
+        // A body not read resets the stream, and some clients then drop the answer.
+        if !parts.headers.contains_key(EXPECT) {
+            discard(&mut body).await;
+        }
+        return answer;
     }
     parts.headers.insert(REQUEST_ID, id.clone());
     let coding = coding_for(shared.options.compression, &parts.headers);

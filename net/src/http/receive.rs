@@ -103,7 +103,8 @@ fn too_large(limit: usize) -> Refused {
     Refused::new(Status::MessageTooLarge, detail)
 }
 
-async fn discard<B: RequestBody>(body: &mut B) {
+/// Reads on for a while, so that the client reads the answer.
+pub(super) async fn discard<B: RequestBody>(body: &mut B) {
     let mut left = DISCARD_BYTES;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
