@@ -8,7 +8,7 @@
 //!
 //! * [`tls`]: the certificate and its life, its fingerprint, TLS 1.3 and nothing else.
 //! * [`wire`]: packets over TCP, for clients with a key.
-//! * [`http`]: HTTP/1.1 and HTTP/2, for the guests, and static files.
+//! * [`http`]: HTTP/1.1, 2 and 3, for the guests, and static files.
 //! * [`upstream`]: calls of services outside, by the guests.
 #![forbid(unsafe_code)]
 

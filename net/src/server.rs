@@ -10,7 +10,7 @@ use crate::Traffic;
 use crate::refusal::{self, Refusals};
 use crate::stream::Stream;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -119,30 +119,39 @@ impl Closing {
     }
 }
 
-/// Listens on `address` and gives each connection to `serve`, on a task of its own.
-pub(crate) async fn listen<F>(
-    address: SocketAddr,
-    places: usize,
-    drain_timeout: Duration,
-    traffic: Arc<Traffic>,
-    serve: impl Fn(Accepted) -> F + Send + 'static,
-) -> Result<Server, ListenError>
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let (listener, address) = bind(address).await?;
-    let (sender, closing) = Closing::new();
-    let counted = Arc::clone(&traffic);
-    let accepting = accept_on(listener, places, drain_timeout, counted, closing, serve);
-    Ok(Server::new(address, sender, vec![tokio::spawn(accepting)], traffic))
-}
-
 /// A listener, and where it listens.
-pub(crate) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
     let failed = |source| ListenError { address, by: "TCP", source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
+}
+
+/// Ports that are tried for TCP and UDP both, if any will do.
+const PORTS: usize = 32;
+
+/// A TCP socket, and if asked for one of UDP with the same port.
+pub(crate) async fn sockets(
+    wanted: SocketAddr,
+    udp: bool,
+) -> Result<(TcpListener, Option<UdpSocket>, SocketAddr), ListenError> {
+    let mut tries = 0;
+    loop {
+        let (listener, address) = bind(wanted).await?;
+        if !udp {
+            return Ok((listener, None, address));
+        }
+        tries += 1;
+        match UdpSocket::bind(address) {
+            Ok(socket) => return Ok((listener, Some(socket), address)),
+            // Any port was asked for, and this one is free in one of them alone.
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && wanted.port() == 0
+                    && tries < PORTS => {}
+            Err(source) => return Err(ListenError { address, by: "UDP", source }),
+        }
+    }
 }
 
 /// Gives each connection to `serve`, on a task of its own, until the server drains, and

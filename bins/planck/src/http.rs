@@ -1,7 +1,7 @@
 //! HTTP requests, handed to the pool of instances.
 //!
 //! Invariant: what went wrong inside a guest is logged and not shown; the client
-//! gets a problem with a stable code.
+//! gets a problem with a stable code, and the id by which the line of the log is found.
 
 use crate::observe::Observed;
 use crate::trace::{Following, Parent, Trace, Tracer, Value};
@@ -29,7 +29,7 @@ impl Pages {
 
     async fn answer(&self, request: &GuestRequest, trace: Option<Arc<Trace>>) -> GuestResponse {
         let Some(pool) = &self.pool else {
-            return GuestResponse::problem(Status::NotFound, "there is no file of that name here");
+            return no_file(request);
         };
         let (answer, answered) = oneshot::channel();
         // If the client has gone meanwhile, nobody is left to tell.
@@ -37,11 +37,11 @@ impl Pages {
         pool.submit_followed(request.encode(), follower, move |outcome| drop(answer.send(outcome)));
         match answered.await {
             Ok(Ok(answer)) => GuestResponse::decode(answer.body).unwrap_or_else(|error| {
-                tracing::error!(method = %request.method, path = request.path(), "the guest's response is none: {error}");
-                GuestResponse::problem(Status::Internal, "the service failed")
+                tracing::error!(request_id = request.id(), method = %request.method, path = request.path(), "the guest's response is none: {error}");
+                request.problem(Status::Internal, "the service failed")
             }),
             Ok(Err(failure)) => refuse(request, &failure),
-            Err(_) => GuestResponse::problem(Status::Internal, "the service failed"),
+            Err(_) => request.problem(Status::Internal, "the service failed"),
         }
     }
 }
@@ -68,26 +68,40 @@ impl HttpHandler for Pages {
     }
 }
 
+/// Without a guest there are files to read, and nothing else to do.
+fn no_file(request: &GuestRequest) -> GuestResponse {
+    let (status, detail) = match request.method.as_str() {
+        "GET" | "OPTIONS" => {
+            return request.problem(Status::NotFound, "there is no file of that name here");
+        }
+        "POST" | "PUT" | "PATCH" | "DELETE" => (405, "there are files here, which are only read"),
+        _ => (501, "this server knows no such method"),
+    };
+    let mut response = request.problem(Status::UnknownOpcode, detail);
+    response.status = status;
+    response.with_header("allow", "GET, HEAD, OPTIONS")
+}
+
 fn refuse(request: &GuestRequest, failure: &Failure) -> GuestResponse {
     match failure {
         Failure::Busy { retry_after_nanos } => {
             let seconds = retry_after_nanos.div_ceil(1_000_000_000).max(1);
-            let mut response = GuestResponse::problem(Status::Busy, &failure.to_string());
+            let mut response = request.problem(Status::Busy, &failure.to_string());
             response.headers.retain(|(name, _)| name != "retry-after");
             response.with_header("retry-after", seconds.to_string())
         }
-        Failure::Closed => GuestResponse::problem(Status::Busy, &failure.to_string()),
+        Failure::Closed => request.problem(Status::Busy, &failure.to_string()),
         Failure::Trap(trap) => {
-            tracing::error!(method = %request.method, path = request.path(), "the guest failed: {trap}");
+            tracing::error!(request_id = request.id(), method = %request.method, path = request.path(), "the guest failed: {trap}");
             match trap.kind() {
                 runtime_api::TrapKind::Deadline => {
-                    GuestResponse::problem(Status::Timeout, "the service took too long")
+                    request.problem(Status::Timeout, "the service took too long")
                 }
-                runtime_api::TrapKind::RequestTooLarge => GuestResponse::problem(
+                runtime_api::TrapKind::RequestTooLarge => request.problem(
                     Status::MessageTooLarge,
                     "the request is larger than the service takes",
                 ),
-                _ => GuestResponse::problem(Status::Internal, "the service failed"),
+                _ => request.problem(Status::Internal, "the service failed"),
             }
         }
     }

@@ -6,7 +6,7 @@
 
 use crate::certificates;
 use crate::config::FilePath;
-use crate::config::{Config, Service};
+use crate::config::{Config, Service, service};
 use crate::files;
 use crate::guest::Guests;
 use crate::http::Pages;
@@ -415,12 +415,23 @@ async fn serve_http(
         idle_timeout: Duration::from_millis(settings.idle_timeout_ms.get()),
         drain_timeout: Duration::from_millis(settings.drain_timeout_ms.get()),
         static_dir: settings.static_dir.as_ref().map(|path| config.path(&path.0)),
+        compression: match settings.compression {
+            service::Compression::All => http::Compression::All,
+            service::Compression::Static => http::Compression::Static,
+            service::Compression::Off => http::Compression::Off,
+        },
+        compression_cache: bytes(settings.compression_cache.get()),
+        http3: settings.http3,
+        trust_request_id: settings.trust_request_id,
         ..http::HttpOptions::default()
     };
     let server = http::serve(address, security, options, handler).await.map_err(Stop::config)?;
     let scheme = if identity.is_some() { "https" } else { "http" };
     let how = certificates::describe(identity);
     say(&format!("http listening on {scheme}://{} {how}", server.address()));
+    if settings.http3 {
+        say(&format!("http3 listening on {} (by UDP)", server.address()));
+    }
     Ok(server)
 }
 

@@ -1,64 +1,85 @@
-//! One request: limits, static files, body, guest, response.
+//! One request: its head, static files, body, guest, response.
 //!
 //! What must stay true: whatever happens, there is one response, and what was
-//! refused was refused before it cost anything it did not have to.
+//! refused was refused before it cost anything it did not have to. To HEAD the answer is
+//! that to GET, without its body.
 
 use super::body::ResponseBody;
-use super::message::{GuestRequest, GuestResponse, finish, path_of, strip};
+use super::encoding::{self, Accepted, Coding, Compression, Effort};
+use super::head::{self, METHODS};
+use super::ids::REQUEST_ID;
+use super::message::{GuestRequest, GuestResponse, Refused, finish, path_of, strip};
 use super::pulse::Pulse;
+use super::receive::{RequestBody, collect, discard, share_of_memory};
 use super::{Answered, HttpHandler, Shared, statics};
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
-use hyper::header::{COOKIE, EXPECT, HOST, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response, Version};
+use hyper::body::Body;
+use hyper::header::{
+    ACCEPT_RANGES, ALLOW, ALT_SVC, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_TYPE, COOKIE, ETAG, EXPECT, HeaderMap, HeaderName, HeaderValue,
+};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode, Version};
 use proto::Status;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 
-/// Bodies above need a share of the common budget.
-const SMALL_BODY: usize = 64 << 10;
-/// A body must come at this many bytes a second, after its first idle_timeout.
-const BODY_RATE: u64 = 64 << 10;
-/// How much of a refused body is read, so that the client reads the refusal.
-const DISCARD_BYTES: usize = 256 << 10;
+/// What a file can be asked.
+const OF_FILES: &str = "GET, HEAD, OPTIONS";
+/// What is said of the very bytes of a response: coded, they would be others.
+const OF_BYTES: [&str; 5] =
+    ["content-encoding", "content-range", "content-digest", "repr-digest", "digest"];
 
-/// A response in the place of the guest's.
-type Refused = GuestResponse;
+/// What is told of a request besides its response.
+#[derive(Default)]
+struct Seen {
+    is_file: bool,
+    /// Bytes of its body.
+    received: u64,
+}
 
-pub(super) async fn answer<H: HttpHandler>(
+type Answer = Result<Response<ResponseBody>, Refused>;
+
+pub(super) async fn answer<H: HttpHandler, B: RequestBody>(
     shared: &Arc<Shared<H>>,
     pulse: &Arc<Pulse>,
     peer: SocketAddr,
-    request: Request<Incoming>,
+    request: Request<B>,
 ) -> Response<ResponseBody> {
-    let (in_flight, _at_work) = pulse.begin(request.version() == Version::HTTP_2);
     let begun = Instant::now();
+    let version = request.version();
+    let (in_flight, _at_work) = pulse.begin(version >= Version::HTTP_2);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let head = method == Method::HEAD;
-    let mut received = 0;
+    let is_head = method == Method::HEAD;
+    let id = shared.ids.of(request.headers());
     let target = request.uri().path_and_query().map_or("/", |p| p.as_str()).to_owned();
-    let file = static_file(shared, &request, head).await;
-    let is_file = file.is_some();
-    let mut response = match file {
-        Some(response) => response,
-        None => {
-            let response = guest(shared, peer, request, &target, &mut received).await;
-            finish(response.unwrap_or_else(|refused| refused), head, &target)
-        }
-    };
+    let mut is_end = false;
+    let mut seen = Seen::default();
+    let answer = respond(shared, peer, request, &target, &id, &mut seen).await;
+    let mut response = answer.unwrap_or_else(|refused| {
+        is_end = refused.is_end;
+        finish(refused.into_response(&id), &target, &id)
+    });
+    if is_head {
+        *response.body_mut() = ResponseBody::empty();
+    }
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    if is_end && version < Version::HTTP_2 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some(elsewhere) = shared.alt_svc.as_ref().filter(|_| version < Version::HTTP_3) {
+        headers.insert(ALT_SVC, elsewhere.clone());
+    }
     shared.handler.answered(&Answered {
         method: method.as_str(),
         path: &path,
         status: response.status().as_u16(),
-        is_file,
-        received,
+        is_file: seen.is_file,
+        received: seen.received,
         sent: response.body().size_hint().exact().unwrap_or(0),
         took: begun.elapsed(),
     });
@@ -66,66 +87,94 @@ pub(super) async fn answer<H: HttpHandler>(
     response
 }
 
-fn header_bytes(request: &Request<Incoming>) -> (usize, usize) {
-    let sizes = request.headers().iter().map(|(n, v)| (n.as_str().len() + v.len() + 4, v.len()));
-    let start = request.uri().path_and_query().map_or(0, |p| p.as_str().len());
-    sizes.fold((start, 0), |(sum, longest), (size, value)| (sum + size, longest.max(value)))
-}
-
-fn check_header<H>(shared: &Shared<H>, request: &Request<Incoming>) -> Result<(), Refused> {
-    let limit = shared.options.max_header_size;
-    let (bytes, longest) = header_bytes(request);
-    if bytes > limit || longest > usize::from(u16::MAX) {
-        let detail = format!("the request's header has {bytes} bytes, {limit} are allowed");
-        return Err(GuestResponse::problem_as(431, Status::MessageTooLarge, &detail));
-    }
-    if request.method() == Method::CONNECT {
-        let detail = "this server is no proxy";
-        return Err(GuestResponse::problem_as(405, Status::UnknownOpcode, detail));
-    }
-    Ok(())
-}
-
-async fn static_file<H: HttpHandler>(
-    shared: &Arc<Shared<H>>,
-    request: &Request<Incoming>,
-    head: bool,
-) -> Option<Response<ResponseBody>> {
-    let root = shared.options.static_dir.as_ref()?;
-    if !head && request.method() != Method::GET || check_header(shared, request).is_err() {
-        return None;
-    }
-    let candidate = statics::candidate(root, request.uri().path())?;
-    let (shared, asked) = (shared.clone(), request.headers().clone());
-    let blocking = tokio::task::spawn_blocking(move || {
-        let root = shared.options.static_dir.as_ref()?;
-        statics::respond(root, &candidate, &asked, head)
-    });
-    blocking.await.ok().flatten()
-}
-
-async fn guest<H: HttpHandler>(
+async fn respond<H: HttpHandler, B: RequestBody>(
     shared: &Arc<Shared<H>>,
     peer: SocketAddr,
-    request: Request<Incoming>,
+    request: Request<B>,
     target: &str,
+    id: &HeaderValue,
+    seen: &mut Seen,
+) -> Answer {
+    let (mut parts, mut body) = request.into_parts();
+    head::check(&shared.options, &mut parts)?;
+    if parts.uri.path() == "*" {
+        return Ok(options(METHODS));
+    }
+    if let Some(answer) = static_file(shared, &parts).await.transpose() {
+        seen.is_file = true;
+        // A body not read resets the stream, and some clients then drop the answer.
+        if !parts.headers.contains_key(EXPECT) {
+            discard(&mut body).await;
+        }
+        return answer;
+    }
+    parts.headers.insert(REQUEST_ID, id.clone());
+    let coding = coding_for(shared.options.compression, &parts.headers);
+    let response = guest(shared, peer, parts, body, target, id, &mut seen.received).await?;
+    let response = finish(response, target, id);
+    Ok(match shared.options.compression {
+        Compression::All => coded(shared, coding, response).await,
+        Compression::Static | Compression::Off => response,
+    })
+}
+
+/// What can be asked, to who asks just that.
+fn options(allowed: &'static str) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// The answer, if the path is that of a file. That of a directory is its index.html's for
+/// GET and HEAD, and the guest's for the rest.
+async fn static_file<H: HttpHandler>(
+    shared: &Arc<Shared<H>>,
+    parts: &Parts,
+) -> Result<Option<Response<ResponseBody>>, Refused> {
+    let Some(site) = &shared.site else { return Ok(None) };
+    let (path, is_head) = (parts.uri.path(), parts.method == Method::HEAD);
+    let is_read = is_head || parts.method == Method::GET;
+    if !is_read && path.ends_with('/') {
+        return Ok(None);
+    }
+    let Some(candidate) = statics::candidate(&site.root, path) else { return Ok(None) };
+    if is_read {
+        let (shared, asked) = (shared.clone(), parts.headers.clone());
+        let blocking = tokio::task::spawn_blocking(move || {
+            let site = shared.site.as_ref()?;
+            statics::respond(site, &candidate, &asked, is_head, &|| shared.ids.next())
+        });
+        return Ok(blocking.await.ok().flatten());
+    }
+    let root = site.root.clone();
+    let looking = tokio::task::spawn_blocking(move || statics::is_served(&root, &candidate));
+    match looking.await {
+        Ok(true) if parts.method == Method::OPTIONS => Ok(Some(options(OF_FILES))),
+        Ok(true) => Err(Refused::method(OF_FILES, "there is a file of that name: it is only read")),
+        _ => Ok(None),
+    }
+}
+
+async fn guest<H: HttpHandler, B: RequestBody>(
+    shared: &Arc<Shared<H>>,
+    peer: SocketAddr,
+    mut parts: Parts,
+    body: B,
+    target: &str,
+    id: &HeaderValue,
     received: &mut u64,
 ) -> Result<GuestResponse, Refused> {
-    check_header(shared, &request)?;
-    let (mut parts, body) = request.into_parts();
     let _share = share_of_memory(shared, &body)?;
     let expects = parts.headers.contains_key(EXPECT);
     let limit = shared.options.max_body_size;
     let body = collect(body, limit, shared.options.idle_timeout, expects).await?;
     *received = body.len() as u64;
-    if let Some(authority) = parts.uri.authority()
-        && !parts.headers.contains_key(HOST)
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        parts.headers.insert(HOST, host);
-    }
     strip(&mut parts.headers);
     join_cookies(&mut parts.headers);
+    if parts.method == Method::HEAD {
+        parts.method = Method::GET;
+    }
     let request = GuestRequest {
         method: parts.method,
         target: target.to_owned(),
@@ -141,8 +190,9 @@ async fn guest<H: HttpHandler>(
     });
     done.await.ok_or_else(|| {
         let (path, code) = (path_of(target), Status::Internal);
-        tracing::error!(path, %code, "the handler of a request panicked");
-        GuestResponse::problem(Status::Internal, "the request failed; see the server's log")
+        let request_id = id.to_str().unwrap_or("-");
+        tracing::error!(path, request_id, %code, "the handler of a request panicked");
+        Refused::new(Status::Internal, "the request failed; see the server's log")
     })
 }
 
@@ -156,89 +206,63 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-fn share_of_memory<H>(
-    shared: &Arc<Shared<H>>,
-    body: &Incoming,
-) -> Result<Option<OwnedSemaphorePermit>, Refused> {
-    let limit = shared.options.max_body_size;
-    // Without a length told, it may become as large as is allowed.
-    let due = body.size_hint().upper().map_or(limit, |n| usize::try_from(n).unwrap_or(limit));
-    if due <= SMALL_BODY || due > limit {
-        return Ok(None);
+/// How a guest's body is to be coded for this client. Not for a page of another site that
+/// has its visitor's browser ask: it could guess at secrets beside words of its choice by
+/// how small both get together (BREACH).
+fn coding_for(compression: Compression, headers: &HeaderMap) -> Option<Coding> {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    let is_elsewhere = matches!(site, Some(b"cross-site" | b"same-site"));
+    if compression != Compression::All || is_elsewhere {
+        return None;
     }
-    let kib = u32::try_from(due.div_ceil(1024)).unwrap_or(u32::MAX);
-    // Never waited for: bodies not read fill the window all streams of an HTTP/2
-    // connection share, and the one that has its memory could not come in.
-    shared.buffers.clone().try_acquire_many_owned(kib).map(Some).map_err(|_| {
-        let detail = "the server receives too many large bodies at once; retry later";
-        GuestResponse::problem(Status::Busy, detail)
-    })
+    Accepted::of(headers).made_here()
 }
 
-/// The whole body, if it is within the limit and comes in time.
-async fn collect(
-    mut body: Incoming,
-    limit: usize,
-    patience: Duration,
-    expects: bool,
-) -> Result<Bytes, Refused> {
-    let told = body.size_hint().lower();
-    if told > limit as u64 {
-        if !expects {
-            discard(&mut body).await;
-        }
-        return Err(too_large(limit));
-    }
-    let start = Instant::now();
-    // Most bodies come in one piece: that one is not copied.
-    let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
-    loop {
-        let received = first.len().max(whole.len());
-        let granted = Duration::from_secs(received as u64 / BODY_RATE);
-        let frame = match timeout_at(start + patience + granted, body.frame()).await {
-            Ok(None) => break,
-            Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(error))) => {
-                let detail = format!("the request's body broke off: {error}");
-                return Err(GuestResponse::problem(Status::BadPacket, &detail));
-            }
-            Err(_) => {
-                let detail = "the request's body came too slowly";
-                return Err(GuestResponse::problem_as(408, Status::Timeout, detail));
-            }
-        };
-        let Ok(data) = frame.into_data() else { continue }; // Trailers are dropped.
-        if received + data.len() > limit {
-            discard(&mut body).await;
-            return Err(too_large(limit));
-        }
-        if received == 0 {
-            first = data;
-        } else {
-            if whole.is_empty() {
-                whole.extend_from_slice(&first);
-            }
-            whole.extend_from_slice(&data);
-        }
-    }
-    Ok(if whole.is_empty() { first } else { whole.freeze() })
-}
-
-fn too_large(limit: usize) -> Refused {
-    let detail = format!("the request's body is larger than http.max_body_size, {limit} bytes");
-    GuestResponse::problem(Status::MessageTooLarge, &detail)
-}
-
-async fn discard(body: &mut Incoming) {
-    let mut left = DISCARD_BYTES;
-    let reading = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-            if left == 0 {
-                return;
-            }
-        }
+/// Whether these bytes of a guest may be coded, and are worth it.
+fn is_codable(response: &Response<ResponseBody>) -> bool {
+    let headers = response.headers();
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_kept = |value: &HeaderValue| {
+        let mut all = value.to_str().unwrap_or_default().split(',').map(str::trim);
+        all.any(|directive| directive.eq_ignore_ascii_case("no-transform"))
     };
-    // However it ends, the refusal follows.
-    timeout(Duration::from_secs(1), reading).await.ok();
+    response.body().bytes().is_some_and(|bytes| encoding::is_of_size(bytes.len() as u64))
+        && text(CONTENT_TYPE).is_some_and(encoding::is_compressible)
+        && !OF_BYTES.iter().any(|name| headers.contains_key(*name))
+        && !headers.get_all(CACHE_CONTROL).iter().any(is_kept)
+}
+
+/// The response with its body coded, if that may be and makes it smaller.
+async fn coded<H: HttpHandler>(
+    shared: &Arc<Shared<H>>,
+    coding: Option<Coding>,
+    mut response: Response<ResponseBody>,
+) -> Response<ResponseBody> {
+    if !is_codable(&response) {
+        return response;
+    }
+    encoding::vary(response.headers_mut());
+    let (Some(coding), Some(bytes)) = (coding, response.body().bytes().cloned()) else {
+        return response;
+    };
+    let Some(turn) = shared.turns.take() else { return response };
+    let work = tokio::task::spawn_blocking(move || {
+        let coded = encoding::compress(coding, Effort::Once, &bytes);
+        drop(turn);
+        coded
+    });
+    let Ok(Ok(Some(bytes))) = work.await else { return response };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.token()));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len() as u64));
+    // The ranges of the guest are of other bytes, and so is its strong tag.
+    headers.remove(ACCEPT_RANGES);
+    if let Some(tag) = headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")) {
+        let weak = [b"W/", tag.as_bytes()].concat();
+        if let Ok(weak) = HeaderValue::from_bytes(&weak) {
+            headers.insert(ETAG, weak);
+        }
+    }
+    *response.body_mut() = ResponseBody::whole(bytes);
+    response
 }

@@ -19,7 +19,7 @@ pub(super) async fn is_clear(stream: &TcpStream) -> bool {
 /// Answers and ends the connection.
 pub(super) async fn refuse(mut stream: TcpStream) {
     let detail = "this port speaks HTTPS: ask for https:// instead of http://";
-    let body = GuestResponse::problem_as(400, Status::BadPacket, detail).body;
+    let body = GuestResponse::problem(Status::BadPacket, detail).body;
     let head = format!(
         "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n",

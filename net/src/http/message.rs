@@ -5,6 +5,7 @@
 //! is ours, never the guest's; the length told is the length of the body.
 
 use super::body::ResponseBody;
+use super::ids::REQUEST_ID;
 use bytes::Bytes;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode};
@@ -19,13 +20,14 @@ const MAX_RESPONSE_HEADERS: usize = 512;
 /// One whole request.
 #[derive(Clone, Debug)]
 pub struct GuestRequest {
-    /// `GET`, `POST`, ...
+    /// `GET`, `POST`, ...; never `HEAD`, which is a `GET` whose body is not sent.
     pub method: Method,
     /// Path and query as the client sent them.
     pub target: String,
     /// Who asks.
     pub peer: SocketAddr,
-    /// Without those of the connection; `host` is there in HTTP/2 too.
+    /// Without those of the connection; `host` is there in HTTP/2 and 3 too, and
+    /// `x-request-id` always.
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
@@ -50,6 +52,16 @@ impl GuestRequest {
         let peer = self.peer.to_string();
         write_request(&mut out, self.method.as_str(), &self.target, &peer, &headers, &self.body);
         out
+    }
+
+    /// What lines of the log name it by.
+    pub fn id(&self) -> &str {
+        self.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-")
+    }
+
+    /// A failure of this request: see [`GuestResponse::problem`].
+    pub fn problem(&self, status: Status, detail: &str) -> GuestResponse {
+        problem(status.http(), status, detail, Some(self.id()))
     }
 }
 
@@ -96,21 +108,7 @@ impl GuestResponse {
 
     /// A failure, as a problem document (RFC 9457) with the stable code.
     pub fn problem(status: Status, detail: &str) -> GuestResponse {
-        GuestResponse::problem_as(status.http(), status, detail)
-    }
-
-    pub(super) fn problem_as(http: u16, status: Status, detail: &str) -> GuestResponse {
-        let title = StatusCode::from_u16(http).ok().and_then(|status| status.canonical_reason());
-        let mut body = String::from("{\"type\":\"about:blank\",\"title\":");
-        push_json(&mut body, title.unwrap_or("Error"));
-        body.push_str(&format!(",\"status\":{http},\"code\":\"{status}\",\"detail\":"));
-        push_json(&mut body, detail);
-        body.push_str("}\n");
-        let response = GuestResponse::new(http, "application/problem+json", body);
-        match status {
-            Status::Busy => response.with_header("retry-after", "1"),
-            _ => response,
-        }
+        problem(status.http(), status, detail, None)
     }
 
     /// With one header more.
@@ -123,6 +121,67 @@ impl GuestResponse {
 /// A target without its query.
 pub(super) fn path_of(target: &str) -> &str {
     target.split('?').next().unwrap_or_default()
+}
+
+fn problem(http: u16, status: Status, detail: &str, id: Option<&str>) -> GuestResponse {
+    let title = StatusCode::from_u16(http).ok().and_then(|status| status.canonical_reason());
+    let mut body = String::from("{\"type\":\"about:blank\",\"title\":");
+    push_json(&mut body, title.unwrap_or("Error"));
+    body.push_str(&format!(",\"status\":{http},\"code\":\"{status}\",\"detail\":"));
+    push_json(&mut body, detail);
+    if let Some(id) = id {
+        body.push_str(",\"request_id\":");
+        push_json(&mut body, id);
+    }
+    body.push_str("}\n");
+    let response = GuestResponse::new(http, "application/problem+json", body);
+    match status {
+        Status::Busy => response.with_header("retry-after", "1"),
+        _ => response,
+    }
+}
+
+/// A request that reaches no guest, and why.
+#[derive(Debug)]
+pub(super) struct Refused {
+    http: u16,
+    status: Status,
+    detail: String,
+    /// What is allowed instead, as `Allow` has it.
+    allow: Option<&'static str>,
+    /// Whether the rest of the connection cannot be trusted to be what it seems.
+    pub(super) is_end: bool,
+}
+
+impl Refused {
+    /// With the HTTP status that `status` has.
+    pub(super) fn new(status: Status, detail: impl Into<String>) -> Refused {
+        Refused::with(status.http(), status, detail)
+    }
+
+    pub(super) fn with(http: u16, status: Status, detail: impl Into<String>) -> Refused {
+        Refused { http, status, detail: detail.into(), allow: None, is_end: false }
+    }
+
+    /// A method that is not for this target.
+    pub(super) fn method(allow: &'static str, detail: &str) -> Refused {
+        let refused = Refused::with(405, Status::UnknownOpcode, detail);
+        Refused { allow: Some(allow), ..refused }
+    }
+
+    /// A head that is not as HTTP has it: the connection ends.
+    pub(super) fn malformed(http: u16, detail: &str) -> Refused {
+        Refused { is_end: true, ..Refused::with(http, Status::BadPacket, detail) }
+    }
+
+    pub(super) fn into_response(self, id: &HeaderValue) -> GuestResponse {
+        let id = id.to_str().ok();
+        let response = problem(self.http, self.status, &self.detail, id);
+        match self.allow {
+            Some(allow) => response.with_header("allow", allow),
+            None => response,
+        }
+    }
 }
 
 fn push_json(out: &mut String, text: &str) {
@@ -166,25 +225,31 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// The response as hyper sends it; the guest's faults become a 500 and a line in the log.
-pub(super) fn finish(response: GuestResponse, head: bool, target: &str) -> Response<ResponseBody> {
-    match build(response, head) {
+/// The response as it is sent, but for HEAD; the guest's faults become a 500 and a line in
+/// the log.
+pub(super) fn finish(
+    response: GuestResponse,
+    target: &str,
+    id: &HeaderValue,
+) -> Response<ResponseBody> {
+    match build(response) {
         Ok(response) => response,
         Err(fault) => {
             let status = Status::Internal;
+            let request_id = id.to_str().unwrap_or("-");
             tracing::error!(
-                code = %status, path = path_of(target), fault,
+                code = %status, path = path_of(target), request_id, fault,
                 "the guest's response cannot be sent; correct the guest"
             );
             let detail =
                 "the service gave a response that HTTP does not allow; see the server's log";
-            build(GuestResponse::problem(status, detail), head)
+            build(Refused::new(status, detail).into_response(id))
                 .expect("a problem document is a valid response")
         }
     }
 }
 
-fn build(response: GuestResponse, head: bool) -> Result<Response<ResponseBody>, String> {
+fn build(response: GuestResponse) -> Result<Response<ResponseBody>, String> {
     let GuestResponse { status, headers, body } = response;
     let status = StatusCode::from_u16(status)
         .ok()
@@ -207,30 +272,19 @@ fn build(response: GuestResponse, head: bool) -> Result<Response<ResponseBody>, 
         map.append(parsed, value);
     }
     strip(&mut map);
-    let told = map.remove(CONTENT_LENGTH);
-    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if bodiless {
+    map.remove(CONTENT_LENGTH);
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         if !body.is_empty() {
             return Err(format!("a response of status {status} has no body"));
         }
     } else {
-        let length = match told.filter(|_| head && body.is_empty()) {
-            // To HEAD the guest may tell the length of a body it did not make.
-            Some(told) => told
-                .to_str()
-                .ok()
-                .and_then(|digits| digits.parse::<u64>().ok())
-                .ok_or("its content-length is not a number")?,
-            None => body.len() as u64,
-        };
-        map.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        map.insert(CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
         if !body.is_empty() && !map.contains_key(CONTENT_TYPE) {
             // Without one, browsers guess; a guess can be a script.
             map.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         }
     }
-    let body = if head { ResponseBody::empty() } else { ResponseBody::full(body) };
-    let mut response = Response::new(body);
+    let mut response = Response::new(ResponseBody::whole(body));
     *response.status_mut() = status;
     *response.headers_mut() = map;
     Ok(response)
@@ -273,6 +327,9 @@ mod tests {
              \"code\":\"PLK-1601\",\"detail\":\"a \\\"b\\\"\\u000a\\\\c\"}\n"
         );
         assert!(problem.headers.iter().any(|(name, _)| name == "retry-after"));
+        let refused = Refused::method("GET", "no").into_response(&HeaderValue::from_static("a=1"));
+        assert!(refused.body.ends_with(b"\"detail\":\"no\",\"request_id\":\"a=1\"}\n"));
+        assert!(refused.headers.contains(&("allow".to_owned(), Bytes::from_static(b"GET"))));
     }
 
     #[test]
@@ -289,7 +346,7 @@ mod tests {
                 "513 headers",
             ),
         ] {
-            let error = build(response, false).unwrap_err();
+            let error = build(response).unwrap_err();
             assert!(error.contains(fault), "{error}");
         }
     }
@@ -302,13 +359,10 @@ mod tests {
             .with_header("connection", "x-private, close")
             .with_header("x-private", "1")
             .with_header("x-public", "1");
-        let built = build(response, false).unwrap();
+        let built = build(response).unwrap();
         let mut names: Vec<&str> = built.headers().keys().map(|name| name.as_str()).collect();
         names.sort_unstable();
         assert_eq!(names, ["content-length", "content-type", "x-public"]);
         assert_eq!(built.headers()["content-length"], "4");
-        let told = GuestResponse::new(200, "a/b", "").with_header("content-length", "77");
-        assert_eq!(build(told.clone(), true).unwrap().headers()["content-length"], "77");
-        assert_eq!(build(told, false).unwrap().headers()["content-length"], "0");
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 and HTTP/2 for the guests, and static files beside them.
+//! HTTP/1.1, HTTP/2 and HTTP/3 for the guests, and static files beside them.
 //!
 //! What must stay true: every limit has a test that passes it. A connection
 //! holds one of `max_connections` places; further ones wait in the kernel's queue
@@ -10,23 +10,33 @@
 mod answer;
 mod body;
 mod clear;
+mod encoding;
 #[doc(hidden)]
 pub mod fuzz;
+mod h3;
+mod head;
+mod ids;
 mod message;
 mod post;
 mod pulse;
+mod receive;
 mod statics;
 
+pub use encoding::Compression;
 pub use message::{GuestRequest, GuestResponse};
 pub use post::post;
 
 use crate::refusal::Refusals;
-use crate::server::{Accepted, listen, secure};
+use crate::server::{Accepted, Closing, accept_on, secure, sockets};
 use crate::{ListenError, Security, Server};
+use encoding::{Cache, Turns};
+use hyper::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use ids::Ids;
 use pulse::{Pulse, Verdict, Watched};
+use statics::Site;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -35,10 +45,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 /// How long a connection that was told to close is waited for.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// For how long clients may remember that there is HTTP/3 here.
+const ALT_SVC_SECONDS: u32 = 86_400;
 
 const NO_HTTP: &str = "it sent what is no HTTP: TLS, perhaps, for which tls.enabled is to be true";
 
@@ -95,6 +108,15 @@ pub struct HttpOptions {
     pub max_streams: u32,
     /// Files served under their own paths, before the guest is asked.
     pub static_dir: Option<PathBuf>,
+    /// What is compressed for who asks for it.
+    pub compression: Compression,
+    /// Bytes of compressed files that are kept.
+    pub compression_cache: usize,
+    /// Whether HTTP/3 is spoken too, on the same port by UDP. Without TLS it is not. As
+    /// many connections again may come this way as `max_connections`.
+    pub http3: bool,
+    /// Whether a request keeps the `x-request-id` that came with it.
+    pub trust_request_id: bool,
 }
 
 impl Default for HttpOptions {
@@ -109,6 +131,10 @@ impl Default for HttpOptions {
             drain_timeout: Duration::from_millis(5000),
             max_streams: 128,
             static_dir: None,
+            compression: Compression::All,
+            compression_cache: 16 << 20,
+            http3: false,
+            trust_request_id: false,
         }
     }
 }
@@ -140,13 +166,26 @@ struct Shared<H> {
     /// In KiB.
     buffers: Arc<Semaphore>,
     refusals: Refusals,
+    ids: Ids,
+    site: Option<Site>,
+    turns: Turns,
+    /// Where else to come, if there is HTTP/3.
+    alt_svc: Option<HeaderValue>,
 }
 
 impl<H> Shared<H> {
     fn new(security: Security, options: HttpOptions, handler: H) -> Shared<H> {
         let kib = options.max_buffered_bytes.max(options.max_body_size).div_ceil(1024);
         let buffers = Arc::new(Semaphore::new(kib.clamp(1, Semaphore::MAX_PERMITS)));
-        Shared { handler, options, security, buffers, refusals: Refusals::default() }
+        let (ids, turns) = (Ids::new(options.trust_request_id), Turns::new());
+        let site = options.static_dir.as_ref().map(|root| Site {
+            root: root.clone(),
+            cache: Cache::new(options.compression_cache),
+            is_coding: options.compression != Compression::Off,
+            turns: turns.clone(),
+        });
+        let (refusals, alt_svc) = (Refusals::default(), None);
+        Shared { handler, options, security, buffers, refusals, ids, site, turns, alt_svc }
     }
 }
 
@@ -168,11 +207,30 @@ pub async fn serve<H: HttpHandler>(
         }
         options.static_dir = Some(root);
     }
+    let tls = match &security {
+        Security::Tls(config) if options.http3 => Some(Arc::clone(config)),
+        _ => None,
+    };
     let (places, drain) = (options.max_connections, options.drain_timeout);
-    let shared = Arc::new(Shared::new(security, options, handler));
+    let (listener, udp, address) = sockets(address, tls.is_some()).await?;
+    let mut shared = Shared::new(security, options, handler);
     let traffic = Arc::clone(&shared.refusals.traffic);
+    let (sender, closing) = Closing::new();
+    let mut accepting = Vec::new();
+    if udp.is_some() {
+        let elsewhere = format!("h3=\":{}\"; ma={ALT_SVC_SECONDS}", address.port());
+        shared.alt_svc = HeaderValue::try_from(elsewhere).ok();
+    }
+    let shared = Arc::new(shared);
+    if let (Some(tls), Some(udp)) = (tls, udp) {
+        let failed = |source| ListenError { address, by: "UDP", source };
+        let endpoint = h3::endpoint(udp, &tls, &shared.options).map_err(failed)?;
+        accepting.push(tokio::spawn(h3::accept(endpoint, shared.clone(), closing.clone())));
+    }
+    let counted = Arc::clone(&traffic);
     let serve = move |accepted| connection(shared.clone(), accepted);
-    Ok(listen(address, places, drain, traffic, serve).await?)
+    accepting.push(tokio::spawn(accept_on(listener, places, drain, counted, closing, serve)));
+    Ok(Server::new(address, sender, accepting, traffic))
 }
 
 fn builder(options: &HttpOptions) -> auto::Builder<TokioExecutor> {
@@ -191,6 +249,14 @@ fn builder(options: &HttpOptions) -> auto::Builder<TokioExecutor> {
         .max_concurrent_streams(options.max_streams)
         .max_header_list_size(u32::try_from(header).unwrap_or(u32::MAX));
     builder
+}
+
+/// When to look whether a connection lives.
+fn check_interval(header: Duration, idle: Duration) -> Interval {
+    let step = (header.min(idle) / 2).clamp(Duration::from_millis(10), Duration::from_secs(5));
+    let mut check = interval(step);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    check
 }
 
 async fn connection<H: HttpHandler>(shared: Arc<Shared<H>>, accepted: Accepted) {
@@ -230,10 +296,7 @@ async fn connection<H: HttpHandler>(shared: Arc<Shared<H>>, accepted: Accepted) 
     let stream = TokioIo::new(Watched { stream, pulse: pulse.clone() });
     let builder = builder(&shared.options);
     let mut serving = pin!(builder.serve_connection(stream, service));
-    let step = (header_timeout.min(idle_timeout) / 2)
-        .clamp(Duration::from_millis(10), Duration::from_secs(5));
-    let mut check = interval(step);
-    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut check = check_interval(header_timeout, idle_timeout);
     let mut draining = false;
     loop {
         tokio::select! {

@@ -3,7 +3,8 @@
 //! What must stay true: receiving bytes alone is no sign of life, or a client
 //! that sends one byte now and then would hold its place for ever. What counts is
 //! a request that came in whole, a handler at work, a response being taken. The
-//! verdict is a pure function of these and the time.
+//! verdict is a pure function of these and the time. Nor is writing one, in HTTP/2:
+//! each ping is answered. There a response is being taken when its next piece is.
 
 use std::io;
 use std::pin::Pin;
@@ -34,7 +35,8 @@ pub(super) struct Pulse {
     requests: AtomicUsize,
     /// Those of them that are with us: body being read, handler at work.
     handlers: AtomicUsize,
-    /// HTTP/2 frames need not be headers: the header's clock does not run.
+    /// HTTP/2 frames need not be headers, nor responses: the header's clock does not run,
+    /// and writing is no sign of life.
     h2: AtomicBool,
 }
 
@@ -54,8 +56,15 @@ impl Pulse {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn beat(&self) {
+    /// A piece of a response was taken.
+    pub(super) fn beat(&self) {
         self.last.store(self.now(), Relaxed);
+    }
+
+    fn wrote(&self, is_taken: bool) {
+        if is_taken && !self.h2.load(Relaxed) {
+            self.beat();
+        }
     }
 
     fn received(&self) {
@@ -101,6 +110,18 @@ impl Pulse {
 /// A request, until its response is handed over.
 #[derive(Debug)]
 pub(super) struct InFlight(Arc<Pulse>);
+
+impl InFlight {
+    /// Whether other responses share the connection: what is written says nothing then.
+    pub(super) fn is_one_of_many(&self) -> bool {
+        self.0.h2.load(Relaxed)
+    }
+
+    /// A piece of the response was taken.
+    pub(super) fn beat(&self) {
+        self.0.beat();
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -149,9 +170,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if polled.is_ready() {
-            self.pulse.beat();
-        }
+        self.pulse.wrote(polled.is_ready());
         polled
     }
 
@@ -161,9 +180,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        if polled.is_ready() {
-            self.pulse.beat();
-        }
+        self.pulse.wrote(polled.is_ready());
         polled
     }
 

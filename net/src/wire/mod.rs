@@ -28,19 +28,18 @@ mod session;
 
 use crate::lockout::Lockout;
 use crate::refusal::Refusals;
-use crate::server::{Accepted, Closing, accept_on, bind};
+use crate::server::{Accepted, Closing, accept_on, sockets};
 use crate::{AddressRange, ListenError, LockoutOptions, Security, Server};
 use budget::Budget;
 use door::Door;
 use proto::{Opcode, Status};
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -50,8 +49,6 @@ const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEP_ALIVE_PROBES: u32 = 6;
 /// .. at this distance.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(10);
-/// Ports that are tried for TCP and UDP both, if any will do.
-const PORTS: usize = 32;
 
 /// What stands behind the wire: `bins` implement it over the engine.
 pub trait WireHandler: Send + Sync + 'static {
@@ -314,28 +311,6 @@ pub async fn serve<H: WireHandler>(
     Ok(Server::new(address, sender, accepting, traffic))
 }
 
-/// A TCP socket, and if asked for one of UDP with the same port.
-async fn sockets(
-    wanted: SocketAddr,
-    udp: bool,
-) -> Result<(TcpListener, Option<UdpSocket>, SocketAddr), ListenError> {
-    let mut tries = 0;
-    loop {
-        let (listener, address) = bind(wanted).await?;
-        if !udp {
-            return Ok((listener, None, address));
-        }
-        tries += 1;
-        match UdpSocket::bind(address) {
-            Ok(socket) => return Ok((listener, Some(socket), address)),
-            // Any port was asked for, and this one is free in one of them alone.
-            Err(error)
-                if error.kind() == ErrorKind::AddrInUse && wanted.port() == 0 && tries < PORTS => {}
-            Err(source) => return Err(ListenError { address, by: "UDP", source }),
-        }
-    }
-}
-
 /// Has the kernel ask a silent peer whether it is there.
 fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
     let how = socket2::TcpKeepalive::new()
@@ -385,11 +360,12 @@ fn places<H>(shared: &Shared<H>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::net::TcpListener;
 
     #[tokio::test]
     async fn silent_peers_are_asked_whether_they_are_there() {
-        let (listener, address) = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let _client = TcpStream::connect(address).await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         keep_alive(&stream).unwrap();
         let socket = socket2::SockRef::from(&stream);

@@ -158,6 +158,12 @@ fn check_service(service: &Service) -> Result<(), String> {
         ));
     }
     check_upstreams(service)?;
+    if service.http.http3 && !service.tls.enabled {
+        return Err(
+            "http.http3 is true, yet tls.enabled is false: HTTP/3 is always encrypted; remove one of them"
+                .to_owned(),
+        );
+    }
     check_tls(&service.tls)
 }
 

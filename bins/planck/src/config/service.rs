@@ -15,6 +15,7 @@ type Header = Number<1024, 1_048_576>;
 type Body = Size<KIB, { 64 * MIB }>;
 type Idle = Number<100, 3_600_000>;
 type Drain = Number<0, 600_000>;
+type Cache = Size<0, { 1024 * MIB }>;
 type Instances = Number<1, 1024>;
 type Memory = Size<{ 64 * KIB }, { 2048 * MIB }>;
 type Deadline = Number<1, 3_600_000>;
@@ -50,6 +51,10 @@ settings! {
         idle_timeout_ms: Idle = Idle::of(30_000), 30000, Idle::allowed(), "how long a connection may say nothing, or take to send a head";
         drain_timeout_ms: Drain = Drain::of(5000), 5000, Drain::allowed(), "how long requests may take to end once the service stops";
         static_dir: Option<FilePath> = None, "(none)", FilePath::allowed(), "files served as they are, before the guest is asked";
+        compression: Compression = Compression::All, "all", "all, static or off", "what is compressed for clients that take it: files and whole bodies of the guest, files only, or nothing; files that lie there precompressed (`.br`, `.zst`, `.gz`) are served in any case";
+        compression_cache: Cache = Cache::of(16 * MIB), "16MiB", Cache::allowed(), "bytes of compressed files kept in memory; 0: each is compressed anew for each request";
+        http3: bool = false, "false", "true or false", "HTTP/3 is spoken too, on the same port by UDP, and clients are told so; needs TLS; as many connections again as max_connections may come this way";
+        trust_request_id: bool = false, "false", "true or false", "whether a request keeps the `x-request-id` it came with: only behind a proxy that sets it; else each gets a new one";
     }
 }
 
@@ -93,6 +98,18 @@ settings! {
         success_threshold: Failures = Failures::of(2), 2, Failures::allowed(), "so many successes after that, one call at a time, and it is called as before";
         open_duration_ms: Open = Open::of(30_000), 30000, Open::allowed(), "how long the while is";
     }
+}
+
+/// What is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Files, and whole bodies of the guest.
+    All,
+    /// Files.
+    Static,
+    /// Nothing.
+    Off,
 }
 
 /// What runs the guest.

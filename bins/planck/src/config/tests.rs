@@ -104,6 +104,10 @@ fn a_refusal_names_file_line_and_what_is_allowed() {
     };
     assert_eq!(of(64).unwrap().service.unwrap().upstreams.len(), 64);
     assert!(of(65).unwrap_err().contains("64 are allowed"));
+    let message = load(None, Some("tls: {enabled: false}\nhttp: {http3: true}\n")).unwrap_err();
+    assert!(message.contains("http.http3") && message.contains("remove one"), "{message}");
+    let message = load(None, Some("http: {compression: some}\n")).unwrap_err();
+    assert!(message.contains("line 1") && message.contains("`static`"), "{message}");
     let message = load(None, Some("wasm: {min_instances: 9}\n")).unwrap_err();
     assert!(message.contains("min_instances is 9"), "{message}");
 }
