@@ -9,6 +9,7 @@
 //! * [`Entropy`]: unpredictable bytes.
 //! * [`advice`]: what errors about stored bytes tell their readers to do.
 //! * [`real`]: the operating system's.
+//! * [`sharing`]: threads that do something brief beside their own work, and are told if it is not.
 //! * [`sim`]: a crashing disk, a stepped clock, seeded bytes.
 //! * [`Overlay`]: a disk to look at, with writes that stay in memory.
 
@@ -20,6 +21,7 @@ mod hint;
 mod overlay;
 mod path;
 pub mod real;
+pub mod sharing;
 pub mod sim;
 
 pub use clock::Clock;

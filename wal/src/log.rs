@@ -282,6 +282,7 @@ impl Inner {
         if lsn > last {
             return Err(Error::NotWritten { wanted: lsn, last });
         }
+        platform::sharing::long_ahead();
         let outcome = self.turn.wait(lsn, || self.flush());
         self.watchers.tell(self.durable_lsn());
         outcome.map_err(ended)

@@ -29,7 +29,15 @@ impl Guests {
     ///
     /// # Errors
     /// The module cannot be read or is none for this ABI.
-    pub fn start(config: &Config, service: &Service, engine: &Arc<Engine>) -> Result<Guests, Stop> {
+    ///
+    /// `threads` is how many network threads there are: each may have an instance for
+    /// requests that are brief.
+    pub fn start(
+        config: &Config,
+        service: &Service,
+        engine: &Arc<Engine>,
+        threads: usize,
+    ) -> Result<Guests, Stop> {
         let path = config.module(service);
         let module = std::fs::read(&path).map_err(|e| {
             Stop::config(format!(
@@ -48,7 +56,7 @@ impl Guests {
             principal: Principal::service(service.name.0.clone()),
             clock: RealClock::new(),
         };
-        let options = options(engine, service);
+        let options = options(engine, service, threads);
         let max = options.max;
         let host: Arc<dyn Host> = Arc::new(host);
         // One for trial: a module that cannot start must not look ready.
@@ -116,14 +124,18 @@ fn runtime(config: &Config, service: &Service) -> Result<Box<dyn Runtime>, Stop>
     })
 }
 
-fn options(engine: &Engine, service: &Service) -> PoolOptions {
+fn options(engine: &Engine, service: &Service, threads: usize) -> PoolOptions {
     let wasm = &service.wasm;
     let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let message = u32::try_from(engine.limits().max_message_size).unwrap_or(u32::MAX);
     let memory = wasm.memory.get();
+    let (min, max) = (count(wasm.min_instances.get()), count(wasm.max_instances.get()));
+    // One worker at least, for what is not brief.
+    let seats = threads.min(max - 1);
     PoolOptions {
-        min: count(wasm.min_instances.get()),
-        max: count(wasm.max_instances.get()),
+        min: min.saturating_sub(seats).max(1),
+        max: max - seats,
+        seats,
         autoscale: wasm.autoscale,
         queue: count(wasm.max_queue.get()),
         queue_wait_nanos: millis(wasm.max_wait_in_ms.get()),

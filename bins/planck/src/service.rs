@@ -76,7 +76,10 @@ pub fn run(dir: &Path) -> Result<(), Stop> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .worker_threads(net_threads())
         .thread_name("planck-net")
+        // Instances are dropped by their threads before what they use is gone.
+        .on_thread_stop(runtime_api::pool::vacate)
         .build()
         .map_err(|e| Stop::io(format!("the network threads cannot be started: {e}")))?;
     let upkeep = Upkeep::start(Arc::clone(&engine), interval(&config));
@@ -90,6 +93,11 @@ pub fn run(dir: &Path) -> Result<(), Stop> {
         Some(why) => Err(Stop::io(format!("the storage refused writes: {why}"))),
         None => Ok(()),
     }
+}
+
+/// A thread for each processor we may use.
+fn net_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// One line on stdout, for whoever started us.
@@ -285,7 +293,7 @@ async fn serve(config: &Config, engine: &Arc<Engine>) -> Result<(), Stop> {
     let hangup = signal(SignalKind::hangup()).map_err(failed)?;
 
     let guests = match &config.service {
-        Some(service) if service.wasm.enabled => Some(Guests::start(config, service, engine)?),
+        Some(service) if service.wasm.enabled => Some(Guests::start(config, service, engine, net_threads())?),
         _ => None,
     };
     let identity = certificates::open(config, &config.db.tls)?;
