@@ -1,7 +1,7 @@
 # Planck. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench kill fuzz sanitize siege sim peers conformance clean-demo
+.PHONY: help demo test lint fmt bench kill fuzz sanitize siege sim peers bench-edge conformance clean-demo
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ sim: ## the storage engine simulated: SEEDS=n runs, or one with SEED=s and its h
 
 peers: ## storage, queries and the wire beside their peers (ARGS="storage --keys N", "query --docs N", "wire --asks N")
 	@scripts/peers $(ARGS)
+
+bench-edge: ## the HTTP edge beside hyper, axum, Express and Deno (ARGS="--seconds N --engines planck,hyper")
+	@scripts/peers edge $(ARGS)
 
 conformance: ## asks the HTTP listener with curl, nghttp, h2load and wrk
 	@scripts/conformance

@@ -87,6 +87,7 @@ impl Lsm {
                 return Ok((lock, self.version.load()));
             }
             drop((version, lock));
+            platform::sharing::long_ahead();
             if self.await_room() {
                 continue;
             }

@@ -268,6 +268,7 @@ impl Lsm {
         if due <= now.saturating_add(SLACK) {
             return;
         }
+        platform::sharing::long_ahead();
         let mut state = pace.state.lock();
         let _waiting = Waiting::new(self, &pace.delayed);
         while now < due && pace.due.load(Relaxed) > 0 && pace.attended() && !self.flush_fails() {

@@ -9,6 +9,7 @@
 //! * [`Entropy`]: unpredictable bytes.
 //! * [`advice`]: what errors about stored bytes tell their readers to do.
 //! * [`real`]: the operating system's.
+//! * [`sharing`]: threads that do something brief beside their own work, and are told if it is not.
 //! * [`sim`]: a crashing disk, a stepped clock, seeded bytes.
 //! * [`Histogram`]: how long things took, counted without a lock; it has no clock.
 //! * [`Overlay`]: a disk to look at, with writes that stay in memory.
@@ -22,6 +23,7 @@ mod histogram;
 mod overlay;
 mod path;
 pub mod real;
+pub mod sharing;
 pub mod sim;
 
 pub use clock::Clock;

@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use platform::Clock;
+use platform::{Clock, sharing};
 use proto::Status;
 use proto::service::BODY_AT;
 
@@ -29,6 +29,9 @@ const KEEP_BYTES: usize = 1 << 20;
 /// Bytes of a body that are on the way to the guest at once.
 const PIECE_BYTES: u32 = 64 << 10;
 
+/// How much shorter the first slice of a call on a shared thread is.
+const SHORTER: u64 = 4;
+
 /// What a backend's store carries for an instance.
 pub struct HostState {
     host: Arc<dyn Host>,
@@ -40,6 +43,8 @@ pub struct HostState {
     started: u64,
     host_calls: u32,
     log_left: u32,
+    /// Slices granted.
+    slices: u32,
     /// The guest asked for memory past its limit; an abort that follows is put down to it.
     memory_denied: bool,
     pub(crate) wasi: WasiState,
@@ -64,6 +69,7 @@ impl HostState {
             started: 0,
             host_calls: 0,
             log_left: 0,
+            slices: 0,
             memory_denied: false,
             wasi: WasiState::default(),
             packet: Vec::new(),
@@ -83,6 +89,7 @@ impl HostState {
         self.fuel_left = self.limits.fuel;
         self.started = self.clock.monotonic_nanos();
         self.host_calls = 0;
+        self.slices = 0;
         self.log_left = self.limits.log_bytes;
         self.memory_denied = false;
         self.clear();
@@ -131,6 +138,16 @@ impl HostState {
                 ),
             ));
         }
+        // On a shared thread the first slice is short: what needs more is not brief.
+        let slice = match self.slices {
+            0 if sharing::is_shared() => slice / SHORTER,
+            0 => slice,
+            _ => {
+                sharing::long_ahead();
+                slice
+            }
+        };
+        self.slices = self.slices.saturating_add(1);
         let granted = slice.max(needed).min(self.fuel_left);
         self.fuel_left -= granted;
         Ok(granted)
@@ -274,6 +291,7 @@ impl HostState {
         self.body = None;
         // A name that is not UTF-8 is a name nobody has: the host says so.
         let name = String::from_utf8_lossy(&self.name);
+        sharing::long_ahead();
         let spent = self.clock.monotonic_nanos().saturating_sub(self.started);
         let patience = self.limits.deadline_nanos.saturating_sub(spent);
         self.body = self

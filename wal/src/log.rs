@@ -287,6 +287,7 @@ impl Inner {
         if lsn > last {
             return Err(Error::NotWritten { wanted: lsn, last });
         }
+        platform::sharing::long_ahead();
         let outcome = self.turn.wait(lsn, || self.flush_group());
         self.watchers.tell(self.durable_lsn());
         outcome.map_err(ended)

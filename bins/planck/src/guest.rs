@@ -36,7 +36,15 @@ impl Guests {
     ///
     /// # Errors
     /// The module cannot be read or is none for this ABI; an upstream is set wrongly.
-    pub fn start(config: &Config, service: &Service, engine: &Arc<Engine>) -> Result<Guests, Stop> {
+    ///
+    /// `threads` is how many network threads there are: each may have an instance for
+    /// requests that are brief.
+    pub fn start(
+        config: &Config,
+        service: &Service,
+        engine: &Arc<Engine>,
+        threads: usize,
+    ) -> Result<Guests, Stop> {
         let path = config.module(service);
         let module = std::fs::read(&path).map_err(|e| {
             Stop::config(format!(
@@ -57,7 +65,7 @@ impl Guests {
             principal: Principal::service(service.name.0.clone()),
             clock: RealClock::new(),
         };
-        let options = options(engine, service);
+        let options = options(engine, service, threads);
         let max = options.max;
         let host: Arc<dyn Host> = Arc::new(host);
         // One for trial: a module that cannot start must not look ready. It may call
@@ -133,14 +141,19 @@ fn runtime(config: &Config, service: &Service) -> Result<Box<dyn Runtime>, Stop>
     })
 }
 
-fn options(engine: &Engine, service: &Service) -> PoolOptions {
+fn options(engine: &Engine, service: &Service, threads: usize) -> PoolOptions {
     let wasm = &service.wasm;
     let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let message = u32::try_from(engine.limits().max_message_size).unwrap_or(u32::MAX);
     let memory = wasm.memory.get();
+    let (min, max) = (count(wasm.min_instances.get()), count(wasm.max_instances.get()));
+    // One worker at least, for what is not brief. Where guests call upstreams every instance
+    // is a worker's: one of them must be free for who calls back.
+    let seats = if service.upstreams.is_empty() { threads.min(max - 1) } else { 0 };
     PoolOptions {
-        min: count(wasm.min_instances.get()),
-        max: count(wasm.max_instances.get()),
+        min: min.saturating_sub(seats).max(1),
+        max: max - seats,
+        seats,
         autoscale: wasm.autoscale,
         queue: count(wasm.max_queue.get()),
         queue_wait_nanos: millis(wasm.max_wait_in_ms.get()),

@@ -8,11 +8,15 @@ use crate::trace::{Following, Parent, Trace, Tracer, Value};
 use net::http::{Answered, GuestRequest, GuestResponse, HttpHandler};
 use proto::Status;
 use runtime_api::pool::{Failure, Follows, Pool};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Characters of a path that a trace tells.
 const PATH: usize = 256;
+/// What another thread needs to wake up, by and large.
+const HAND_OVER: Duration = Duration::from_micros(100);
 
 /// What stands behind the HTTP listener.
 pub struct Pages {
@@ -31,15 +35,23 @@ impl Pages {
         let Some(pool) = &self.pool else {
             return no_file(request);
         };
+        let follower = trace.map(|trace| Arc::new(Following(trace)) as Arc<dyn Follows>);
+        let (route, encoded, mut body) = (route(request), request.encode(), Vec::new());
+        if let Some(outcome) = pool.here(route, &encoded, &mut body, follower.as_deref(), elsewhere)
+        {
+            return match outcome {
+                Ok(_) => decode(request, body),
+                Err(trap) => refuse(request, &Failure::Trap(trap)),
+            };
+        }
         let (answer, answered) = oneshot::channel();
         // If the client has gone meanwhile, nobody is left to tell.
-        let follower = trace.map(|trace| Arc::new(Following(trace)) as Arc<dyn Follows>);
-        pool.submit_followed(request.encode(), follower, move |outcome| drop(answer.send(outcome)));
+        pool.submit_followed(encoded, follower, move |outcome| drop(answer.send(outcome)));
         match answered.await {
-            Ok(Ok(answer)) => GuestResponse::decode(answer.body).unwrap_or_else(|error| {
-                tracing::error!(request_id = request.id(), method = %request.method, path = request.path(), "the guest's response is none: {error}");
-                request.problem(Status::Internal, "the service failed")
-            }),
+            Ok(Ok(answer)) => {
+                pool.learn(route, &answer.report);
+                decode(request, answer.body)
+            }
             Ok(Err(failure)) => refuse(request, &failure),
             Err(_) => request.problem(Status::Internal, "the service failed"),
         }
@@ -80,6 +92,29 @@ fn no_file(request: &GuestRequest) -> GuestResponse {
     let mut response = request.problem(Status::UnknownOpcode, detail);
     response.status = status;
     response.with_header("allow", "GET, HEAD, OPTIONS")
+}
+
+/// Requests that take about as long as each other: the method, and the first two steps of
+/// the path.
+fn route(request: &GuestRequest) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    request.method.as_str().hash(&mut hasher);
+    request.path().split('/').skip(1).take(2).for_each(|step| step.hash(&mut hasher));
+    hasher.finish()
+}
+
+/// Lets another thread go on with the work of this one, which will be long.
+fn elsewhere() {
+    // The other thread takes over while this one rests; one that rests too briefly has
+    // its work back, and is told again.
+    tokio::task::block_in_place(|| std::thread::sleep(HAND_OVER));
+}
+
+fn decode(request: &GuestRequest, body: Vec<u8>) -> GuestResponse {
+    GuestResponse::decode(body).unwrap_or_else(|error| {
+        tracing::error!(request_id = request.id(), method = %request.method, path = request.path(), "the guest's response is none: {error}");
+        request.problem(Status::Internal, "the service failed")
+    })
 }
 
 fn refuse(request: &GuestRequest, failure: &Failure) -> GuestResponse {

@@ -67,7 +67,10 @@ pub fn run(dir: &Path) -> Result<(), Stop> {
     files::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .worker_threads(net_threads())
         .thread_name("planck-net")
+        // Instances are dropped by their threads before what they use is gone.
+        .on_thread_stop(runtime_api::pool::vacate)
         .build()
         .map_err(|e| Stop::io(format!("the network threads cannot be started: {e}")))?;
     let observed = Arc::new(Observed::new(Arc::clone(&log)));
@@ -110,6 +113,11 @@ pub fn run(dir: &Path) -> Result<(), Stop> {
         Some(why) => Err(Stop::io(format!("the storage refused writes: {why}"))),
         None => Ok(()),
     }
+}
+
+/// A thread for each processor we may use.
+fn net_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// One line on stdout, for whoever started us.
@@ -294,7 +302,7 @@ async fn serve(
     let mut moved = signal(SignalKind::hangup()).map_err(failed)?;
 
     let guests = match &config.service {
-        Some(service) if service.wasm.enabled => Some(Guests::start(config, service, engine)?),
+        Some(service) if service.wasm.enabled => Some(Guests::start(config, service, engine, net_threads())?),
         _ => None,
     };
     if let Some(guests) = &guests {

@@ -21,6 +21,8 @@ use crate::patience::Patience;
 
 /// Rows, or 4 KiB of them, between two looks at the clock.
 const PIECE: u32 = 64;
+/// Nanoseconds. What has taken so long may take any time.
+const BRIEF: u64 = 200_000;
 
 /// What one query may use.
 #[derive(Clone, Copy, Debug)]
@@ -256,6 +258,9 @@ impl Work {
         }
         let (now, began) = (self.clock.monotonic_nanos(), self.began.get());
         let nanos = now.saturating_sub(began);
+        if nanos >= BRIEF {
+            platform::sharing::long_ahead();
+        }
         if patience.until().is_some_and(|until| nanos >= until.saturating_sub(began) / 2) {
             self.late.set(true);
         }

@@ -12,6 +12,9 @@
 //! running [`Pool::worker`] with an index from 0, and one running [`Pool::keeper`];
 //! all return after [`Pool::close`]. An instance lives and dies on its worker's thread.
 //!
+//! A thread that has a request may run it itself ([`Pool::here`]): a brief call costs no
+//! hand-over then.
+//!
 //! **How many instances.** Workers below `min` make theirs at once. A worker above
 //! makes one when a job waits and no instance is idle, with autoscale or without.
 //! With `autoscale` such an instance is dropped again after `idle_nanos` without a
@@ -24,6 +27,7 @@
 //! ```
 
 mod decide;
+mod here;
 mod job;
 mod stats;
 #[cfg(test)]
@@ -37,6 +41,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use platform::{Clock, Histogram};
 
+pub use here::vacate;
 pub use job::{Answer, Failure, Follows};
 pub use stats::PoolStats;
 
@@ -48,8 +53,10 @@ use job::Ticket;
 pub struct PoolOptions {
     /// Instances made at start and kept, at least 1.
     pub min: usize,
-    /// Instances at most, which is also the number of worker threads.
+    /// Instances of workers at most, which is also the number of worker threads.
     pub max: usize,
+    /// Instances at most, besides, on threads that have requests: see [`Pool::here`].
+    pub seats: usize,
     /// Whether instances above `min` are dropped when idle.
     pub autoscale: bool,
     /// How long an instance above `min` may idle before autoscale drops it.
@@ -70,6 +77,7 @@ impl Default for PoolOptions {
         Self {
             min: 2,
             max: 8,
+            seats: 0,
             autoscale: false,
             idle_nanos: 30_000_000_000,
             queue: 1_024,
@@ -122,6 +130,8 @@ pub struct Pool {
     cold: Condvar,
     /// Wakes the keeper.
     keeper: Condvar,
+    seats: Arc<here::Seats>,
+    pace: here::Pace,
 }
 
 struct Shared {
@@ -145,7 +155,10 @@ impl Pool {
         options: PoolOptions,
     ) -> Result<Arc<Self>, String> {
         options.check()?;
+        let seats = here::Seats::new(options.seats);
         Ok(Arc::new(Self {
+            seats,
+            pace: here::Pace::new(),
             module,
             host,
             clock,
@@ -228,6 +241,7 @@ impl Pool {
     pub fn close(&self, drain_nanos: u64) {
         let until = self.clock.monotonic_nanos().saturating_add(drain_nanos);
         let mut shared = self.shared.lock();
+        self.seats.close();
         // A second call may shorten the drain, never lengthen it.
         shared.closing = Some(shared.closing.map_or(until, |before| before.min(until)));
         self.warm.notify_all();

@@ -15,6 +15,8 @@ pub struct PoolStats {
     pub waiting: usize,
     /// Calls that ended, well or not.
     pub calls: u64,
+    /// Those of them that ran on the thread that had the request.
+    pub here: u64,
     /// Calls that ended in a trap, by [`TrapKind::index`].
     pub traps: [u64; TrapKind::ALL.len()],
     /// Jobs that were never run: queue full, waited too long, closed.

@@ -1,5 +1,7 @@
 //! The pool over a fake module whose requests say what shall happen.
 
+mod here;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -10,7 +12,7 @@ use super::*;
 use crate::conformance::{StepClock, TestHost};
 
 /// Makes instances that obey: `trap`, `abort`, `panic`, `wait` (until the gate
-/// opens), `grow`; anything else is echoed with the instance's number before it.
+/// opens), `grow`, `long`; anything else is echoed with the instance's number before it.
 #[derive(Debug, Default)]
 struct Fake {
     made: AtomicU64,
@@ -63,6 +65,7 @@ impl Instance for FakeInstance {
             b"panic" => panic!("the host broke"),
             b"wait" => self.gate.pass(),
             b"grow" => self.memory = u64::MAX,
+            b"long" => platform::sharing::long_ahead(),
             _ => {}
         }
         response.extend_from_slice(self.number.to_string().as_bytes());

@@ -1,0 +1,195 @@
+//! Calls on the thread that has the request, for guests that are brief.
+//!
+//! What must stay true:
+//! * Instances of workers and of such threads are at most `max` together: a thread
+//!   takes one of `seats` places for its instance, and a pool with seats has as many
+//!   workers less.
+//! * Nobody waits behind a guest that is not brief: the thread's own work goes on
+//!   elsewhere as soon as that shows ([`platform::sharing`]), and what was not brief of
+//!   late goes to the workers while one of them is free ([`Pace`]).
+//! * An instance lives and dies on one thread: it stays in that thread's own variable,
+//!   until the pool closes, the thread ends or calls [`vacate`], or its call was not brief
+//!   (the thread is then not one of those that have requests any more).
+//!
+//! Why: a hand-over to another thread and back takes longer than most handlers do.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+use super::{Follows, Pool, guarded};
+use crate::{CallReport, Instance, Trap};
+
+/// A call of so many nanoseconds is not brief.
+const BRIEF: u64 = 200_000;
+/// How many brief calls make a route that was not brief one that is.
+const TRUST: u8 = 32;
+
+/// The places of a pool for instances on threads of others.
+#[derive(Debug)]
+pub(super) struct Seats {
+    limit: usize,
+    taken: AtomicUsize,
+    closed: AtomicBool,
+}
+
+impl Seats {
+    pub(super) fn new(limit: usize) -> Arc<Seats> {
+        Arc::new(Seats { limit, taken: AtomicUsize::new(0), closed: AtomicBool::new(false) })
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Relaxed);
+    }
+
+    fn take(self: &Arc<Seats>) -> Option<Place> {
+        let up = |taken| (taken < self.limit).then_some(taken + 1);
+        self.taken.fetch_update(Relaxed, Relaxed, up).ok().map(|_| Place(self.clone()))
+    }
+}
+
+/// A place that is taken; dropped, it is free.
+struct Place(Arc<Seats>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A thread's instance, and its place.
+struct Seat {
+    instance: Option<Box<dyn Instance>>,
+    pool: Weak<Pool>,
+    _place: Place,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.unmake(&mut self.instance);
+        }
+    }
+}
+
+thread_local! {
+    static SEAT: RefCell<Option<Seat>> = const { RefCell::new(None) };
+}
+
+/// Drops this thread's instance: for threads that end, or whose pool has closed.
+pub fn vacate() {
+    drop(SEAT.take());
+}
+
+/// Which routes were brief of late, by a hash of their names: a collision costs a
+/// hand-over, no more.
+#[derive(Debug)]
+pub(super) struct Pace([AtomicU8; 256]);
+
+impl Pace {
+    pub(super) fn new() -> Pace {
+        Pace([const { AtomicU8::new(0) }; 256])
+    }
+
+    fn of(&self, route: u64) -> &AtomicU8 {
+        &self.0[(route % 256) as usize]
+    }
+
+    fn is_brief(&self, route: u64) -> bool {
+        self.of(route).load(Relaxed) == 0
+    }
+
+    /// Counts may be lost between threads: it is a habit, no account.
+    fn learn(&self, route: u64, brief: bool) {
+        let score = self.of(route);
+        match (brief, score.load(Relaxed)) {
+            (false, _) => score.store(TRUST, Relaxed),
+            (true, 0) => {}
+            (true, left) => score.store(left - 1, Relaxed),
+        }
+    }
+}
+
+impl Pool {
+    /// Runs a request on this thread, if it is to and there is an instance for it;
+    /// `None`: [`Pool::submit`] it. `route` tells requests apart that take about as long
+    /// as each other; `tell` is called when the call turns out to take long, and again
+    /// while it does: see [`platform::sharing::sharing`].
+    ///
+    /// # Errors
+    /// The trap that ended the call.
+    pub fn here(
+        self: &Arc<Self>,
+        route: u64,
+        request: &[u8],
+        response: &mut Vec<u8>,
+        follower: Option<&dyn Follows>,
+        tell: fn(),
+    ) -> Option<Result<CallReport, Trap>> {
+        if self.options.seats == 0 || self.seats.closed.load(Relaxed) {
+            return None;
+        }
+        let brief = self.pace.is_brief(route);
+        {
+            let mut shared = self.shared.lock();
+            let is_free = shared.idle_warm + shared.idle_cold > shared.queue.len();
+            if shared.closing.is_some() || (!brief && is_free) {
+                return None;
+            }
+            shared.stats.busy += 1;
+        }
+        let Some(mut seat) = self.seat() else {
+            self.shared.lock().stats.busy -= 1;
+            return None;
+        };
+        let started = self.clock.monotonic_nanos();
+        self.waits.record(0);
+        follower.iter().for_each(|follower| follower.begins());
+        let (outcome, told) = platform::sharing::sharing(tell, || {
+            if !brief {
+                platform::sharing::long_ahead();
+            }
+            let live = seat.instance.as_mut().expect("a seat has its instance until it is dropped");
+            guarded(|| live.process(request, response))
+        });
+        let spent = self.clock.monotonic_nanos().saturating_sub(started);
+        follower.iter().for_each(|follower| follower.ends(outcome.is_err()));
+        self.took.record(spent);
+        // What has to be told was not brief, however soon it ended.
+        let brief = brief && !told && spent < BRIEF;
+        self.pace.learn(route, brief);
+        let lost = match &outcome {
+            Err(trap) => trap.kind().kills(),
+            Ok(report) => report.memory_bytes > self.options.recycle_bytes,
+        };
+        {
+            let mut shared = self.shared.lock();
+            shared.stats.busy -= 1;
+            shared.stats.here += 1;
+            shared.stats.recycled += u64::from(lost && outcome.is_ok());
+            shared.stats.count(outcome.as_ref().map(|_| ()).map_err(Trap::kind), spent);
+        }
+        // After a long call this thread is nobody's any more; another has its work.
+        if !lost && !told && !self.seats.closed.load(Relaxed) {
+            SEAT.set(Some(seat));
+        }
+        Some(outcome)
+    }
+
+    /// What a call by the workers took: they see what is brief again.
+    pub fn learn(&self, route: u64, report: &CallReport) {
+        self.pace.learn(route, report.nanos < BRIEF);
+    }
+
+    fn seat(self: &Arc<Self>) -> Option<Seat> {
+        match SEAT.take() {
+            Some(seat) if std::ptr::eq(seat.pool.as_ptr(), Arc::as_ptr(self)) => return Some(seat),
+            // Of a pool that was before this one.
+            other => drop(other),
+        }
+        let place = self.seats.take()?;
+        // Why it cannot be made is told by the workers, which fail alike.
+        let instance = Some(self.make().ok()?);
+        Some(Seat { instance, pool: Arc::downgrade(self), _place: place })
+    }
+}
