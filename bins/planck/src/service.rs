@@ -302,7 +302,9 @@ async fn serve(
     let mut moved = signal(SignalKind::hangup()).map_err(failed)?;
 
     let guests = match &config.service {
-        Some(service) if service.wasm.enabled => Some(Guests::start(config, service, engine, net_threads())?),
+        Some(service) if service.wasm.enabled => {
+            Some(Guests::start(config, service, engine, net_threads())?)
+        }
         _ => None,
     };
     if let Some(guests) = &guests {
