@@ -83,8 +83,16 @@ pub(crate) struct Lockout {
 /// Addresses that one party commonly holds together count as one: an IPv6 /64, and all
 /// of the server's own machine.
 pub(crate) fn party(address: IpAddr) -> IpAddr {
+    match neighbourhood(address) {
+        _ if address.to_canonical().is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        other => other,
+    }
+}
+
+/// As [`party`], but that programs of one machine are not one: of places each of its
+/// addresses has a share of its own.
+pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        here if here.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
     }

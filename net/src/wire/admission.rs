@@ -8,7 +8,7 @@
 
 use super::session::{linger, receive, send};
 use super::{Shared, WireHandler};
-use crate::lockout::{Failure, Lock, party};
+use crate::lockout::{Failure, Lock, neighbourhood};
 use crate::server::secure;
 use crate::stream::Stream;
 use crate::tls::ALPN_WIRE;
@@ -45,7 +45,7 @@ impl<'a> Turn<'a> {
         address: IpAddr,
         limit: usize,
     ) -> Option<Turn<'a>> {
-        let address = party(address);
+        let address = neighbourhood(address);
         let mut counts = table.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_insert(0);
         if *count >= limit {

@@ -249,10 +249,19 @@ mod tests {
             let error = refused(status);
             let unknown = matches!(
                 status,
-                Status::ReadOnly | Status::Corrupt | Status::Io | Status::Internal
+                Status::ReadOnly
+                    | Status::Corrupt
+                    | Status::Io
+                    | Status::Internal
+                    | Status::UpstreamAddress
+                    | Status::UpstreamTimeout
+                    | Status::UpstreamBroken
             );
             assert_eq!(error.fate() == Fate::Unknown, unknown, "{status}");
-            let busy = matches!(status, Status::Busy | Status::Timeout);
+            let busy = matches!(
+                status,
+                Status::Busy | Status::Timeout | Status::UpstreamBusy | Status::UpstreamUnreachable
+            );
             assert_eq!(error.is_retryable(), busy, "{status}");
         }
     }

@@ -13,6 +13,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+/// How often, a second apart, somebody with the right key tries to come in.
+const TURNS: u32 = 30;
 /// For one thing to happen: only a server that hangs reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A longer reply than any that is asked for.
@@ -51,10 +53,19 @@ impl Way {
 
     /// A session.
     pub async fn session(&self, from: IpAddr, user: &str, key: &str) -> io::Result<Peer> {
-        let mut peer = self.open(from).await?;
-        match peer.ask(&encoded(0, &Request::Auth { user, key })).await? {
-            (Status::Ok, _) => Ok(peer),
-            (status, message) => Err(io::Error::other(format!("{status}: {message}"))),
+        let mut turns = 0;
+        loop {
+            let mut peer = self.open(from).await?;
+            match peer.ask(&encoded(0, &Request::Auth { user, key })).await? {
+                (Status::Ok, _) => return Ok(peer),
+                // All of this machine are one party: what an attacker did with wrong keys
+                // locks it for a while, and who is known waits for a turn.
+                (Status::LockedOut, _) if turns < TURNS => {
+                    turns += 1;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                (status, message) => return Err(io::Error::other(format!("{status}: {message}"))),
+            }
         }
     }
 }

@@ -43,7 +43,11 @@ impl Victim {
     pub async fn start(program: &Path, scale: &Scale) -> Result<Victim, String> {
         // Room for the sessions of the attack, and for those of everybody else.
         let sessions = scale.sessions + scale.readers + 64;
-        let yaml = format!("port: 0\nmax_sessions: {sessions}\nlogging:\n  level: error\n");
+        // All attackers share the lock of this machine: a second of it is enough to meet it.
+        let yaml = format!(
+            "port: 0\nmax_sessions: {sessions}\nlogging:\n  level: error\nsecurity:\n  \
+             lockout_duration_ms: 1000\n  lockout_multiplier: 1\n"
+        );
         let dir = tests::service_dir(&yaml, None);
         let planck = Planck::start_program(program, dir.path())?;
         let read = |path: &str| {
