@@ -29,7 +29,7 @@ const KEEP_BYTES: usize = 1 << 20;
 /// Bytes of a body that are on the way to the guest at once.
 const PIECE_BYTES: u32 = 64 << 10;
 
-/// How much shorter the first slice of a call on a shared thread is.
+/// How much shorter the slice of a call on a shared thread is.
 const SHORTER: u64 = 4;
 
 /// What a backend's store carries for an instance.
@@ -43,8 +43,6 @@ pub struct HostState {
     started: u64,
     host_calls: u32,
     log_left: u32,
-    /// Slices granted.
-    slices: u32,
     /// The guest asked for memory past its limit; an abort that follows is put down to it.
     memory_denied: bool,
     pub(crate) wasi: WasiState,
@@ -69,7 +67,6 @@ impl HostState {
             started: 0,
             host_calls: 0,
             log_left: 0,
-            slices: 0,
             memory_denied: false,
             wasi: WasiState::default(),
             packet: Vec::new(),
@@ -89,7 +86,6 @@ impl HostState {
         self.fuel_left = self.limits.fuel;
         self.started = self.clock.monotonic_nanos();
         self.host_calls = 0;
-        self.slices = 0;
         self.log_left = self.limits.log_bytes;
         self.memory_denied = false;
         self.clear();
@@ -138,16 +134,17 @@ impl HostState {
                 ),
             ));
         }
-        // On a shared thread the first slice is short: what needs more is not brief.
-        let slice = match self.slices {
-            0 if sharing::is_shared() => slice / SHORTER,
-            0 => slice,
-            _ => {
+        // On a shared thread a call has a short slice, however often the guest is entered
+        // in it; what needs more is not brief.
+        let used = self.limits.fuel - self.fuel_left;
+        let slice = match (slice / SHORTER).saturating_sub(used) {
+            _ if !sharing::is_shared() => slice,
+            0 => {
                 sharing::long_ahead();
                 slice
             }
+            left => left,
         };
-        self.slices = self.slices.saturating_add(1);
         let granted = slice.max(needed).min(self.fuel_left);
         self.fuel_left -= granted;
         Ok(granted)
@@ -465,5 +462,41 @@ fn refusal(status: Status) -> i64 {
 impl Drop for HostState {
     fn drop(&mut self) {
         self.end_call();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{StepClock, TestHost};
+    use std::cell::Cell;
+
+    thread_local! {
+        static TOLD: Cell<u32> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn a_shared_thread_is_told_by_what_a_call_used_and_not_by_how_often_it_was_entered() {
+        let limits = Limits { fuel: 100_000, ..Limits::default() };
+        let mut state = HostState::new(Arc::new(TestHost::default()), StepClock::new(0), limits);
+        let tell = || TOLD.set(TOLD.get() + 1);
+        let (granted, _) = sharing::sharing(tell, || {
+            state.begin();
+            let mut granted = Vec::new();
+            for unused in [900, 900, 800, 0] {
+                granted.push(state.grant(1, 4_000).expect("fuel is left"));
+                state.settle(unused);
+            }
+            assert_eq!(TOLD.get(), 0, "a quarter of a slice is for the whole call");
+            granted.push(state.grant(1, 4_000).expect("fuel is left"));
+            assert_eq!(TOLD.get(), 1);
+            state.begin();
+            granted.push(state.grant(1, 4_000).expect("fuel is left"));
+            assert_eq!(TOLD.get(), 1, "another call, another quarter");
+            granted
+        });
+        assert_eq!(granted, [1000, 900, 900, 800, 4_000, 1000]);
+        state.begin();
+        assert_eq!(state.grant(1, 4_000).expect("fuel is left"), 4_000, "nobody shares");
     }
 }

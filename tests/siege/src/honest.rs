@@ -61,6 +61,11 @@ impl Honest {
         lock(&self.felt).micros.clear();
     }
 
+    /// How often it was answered since.
+    pub fn asked(&self) -> usize {
+        lock(&self.felt).micros.len()
+    }
+
     /// What was felt since.
     pub fn end(&self) -> Result<Latency, String> {
         let mut felt = lock(&self.felt);

@@ -30,6 +30,11 @@ use cpu::{Meter, burn};
 use honest::Honest;
 use victim::Victim;
 
+/// Answers to the honest client without which a figure says nothing. On a machine that has
+/// other work an attack goes on until there are so many, a few times as long at most.
+const ENOUGH: usize = 50;
+const TRIES: u32 = 10;
+
 /// How hard it is attacked.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
@@ -71,7 +76,13 @@ async fn all(planck: &Path, scale: &Scale) -> Result<Report, String> {
         honest.begin();
         victim.memory.begin();
         let meter = Meter::start(victim.pid());
-        let did = attack::run(name, &victim, scale).await?;
+        let mut did = attack::run(name, &victim, scale).await?;
+        for _ in 1..TRIES {
+            if honest.asked() >= ENOUGH {
+                break;
+            }
+            did = attack::run(name, &victim, scale).await?;
+        }
         let (used, figures) = (meter.stop(), honest.end()?);
         // What is freed late is not held for ever.
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -93,7 +104,12 @@ async fn calm(
     honest.begin();
     victim.memory.begin();
     let meter = Meter::start(victim.pid());
-    tokio::time::sleep(scale.hold).await;
+    for _ in 0..TRIES {
+        tokio::time::sleep(scale.hold).await;
+        if honest.asked() >= ENOUGH {
+            break;
+        }
+    }
     let (used, figures) = (meter.stop(), honest.end()?);
     Ok(Figures::of(name, "nobody else is there", &figures, victim.memory.end()?, used))
 }
@@ -102,7 +118,14 @@ async fn busy(victim: &Victim, honest: &Honest, scale: &Scale) -> Result<Figures
     honest.begin();
     victim.memory.begin();
     let meter = Meter::start(victim.pid());
-    let did = format!("{} threads of the siege only count", burn(scale.hold).await);
+    let mut threads = 0;
+    for _ in 0..TRIES {
+        threads = burn(scale.hold).await;
+        if honest.asked() >= ENOUGH {
+            break;
+        }
+    }
+    let did = format!("{threads} threads of the siege only count");
     let (used, figures) = (meter.stop(), honest.end()?);
     Ok(Figures::of("busy machine", &did, &figures, victim.memory.end()?, used))
 }

@@ -29,7 +29,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "insert (a form)",
         path: "/flights/{}/reports",
-        form: Some("name=Ada&minutes=95&reason=weather"),
+        form: Some("name=Ada&minutes=95&reason=Weather"),
         status: 303,
     },
     Case { name: "static file, 4 KiB", path: "/file.txt", form: None, status: 200 },
@@ -53,10 +53,14 @@ pub struct Asker {
 
 const SCRIPT: &str = r#"
 local n, requests = 0, {}
-for line in io.lines(os.getenv("EDGE_PATHS")) do
-  local headers = {}
-  if os.getenv("EDGE_FORM") then headers["content-type"] = "application/x-www-form-urlencoded" end
-  requests[#requests + 1] = wrk.format(os.getenv("EDGE_METHOD"), line, headers, os.getenv("EDGE_FORM"))
+-- Only now is the Host header known.
+function init(args)
+  local form, headers = os.getenv("EDGE_FORM"), {}
+  if form then headers["content-type"] = "application/x-www-form-urlencoded" end
+  headers["Host"] = wrk.headers["Host"]
+  for line in io.lines(os.getenv("EDGE_PATHS")) do
+    requests[#requests + 1] = wrk.format(os.getenv("EDGE_METHOD"), line, headers, form)
+  end
 end
 function request() n = n % #requests + 1; return requests[n] end
 function done(summary, latency)

@@ -7,6 +7,7 @@ use axum::extract::{Form, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
+use axum::serve::ListenerExt;
 use axum::{Router, serve as serve_on};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use serde::Deserialize;
@@ -109,5 +110,7 @@ pub async fn serve() -> Result<(), String> {
         .with_state(pool.map_err(|e| said(&e))?);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|e| said(&e))?;
     println!("http://{}", listener.local_addr().map_err(|e| said(&e))?);
+    // Without it a file's body waits for the ack of its head.
+    let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap_or_default());
     serve_on(listener, app).await.map_err(|e| said(&e))
 }

@@ -23,7 +23,13 @@ fn flight(row: &Map<String, Value>) -> String {
     let t = |field: &str| row[field].as_str().unwrap_or_default();
     format!(
         "{:04}-{:02}-{:02}-{:04}-{}-{}-{}",
-        n("year"), n("month"), n("day"), n("sched_dep_time"), t("carrier"), n("flight"), t("origin")
+        n("year"),
+        n("month"),
+        n("day"),
+        n("sched_dep_time"),
+        t("carrier"),
+        n("flight"),
+        t("origin")
     )
 }
 

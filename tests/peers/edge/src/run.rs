@@ -53,7 +53,8 @@ pub fn compare(args: &Args) -> Result<(), String> {
                 false => check::check(server, &keys[..CHECKED], &expected, &file),
             };
             if let Err(why) = one(args, engine, &place, &asker, &check, &mut rows) {
-                left.push((engine.name, why));
+                // It goes to one line of the head.
+                left.push((engine.name, why.split_whitespace().collect::<Vec<_>>().join(" ")));
             }
         }
     }

@@ -128,7 +128,11 @@ fn start(mut command: Command, also: Option<&'static str>) -> Result<Server, Str
     Ok(server)
 }
 
-fn ourselves(mode: &str, env: &[(&str, &str)], also: Option<&'static str>) -> Result<Server, String> {
+fn ourselves(
+    mode: &str,
+    env: &[(&str, &str)],
+    also: Option<&'static str>,
+) -> Result<Server, String> {
     let mut command = Command::new(std::env::current_exe().map_err(said)?);
     command.arg(mode).envs(env.iter().copied());
     start(command, also)
@@ -185,12 +189,12 @@ pub fn fill_postgres(data: &Data) -> Result<(), String> {
                 "DROP TABLE IF EXISTS {name}; CREATE TABLE {name} (id text PRIMARY KEY, doc jsonb)"
             );
             client.batch_execute(&sql).await.map_err(said)?;
-            let sql = format!(
-                "INSERT INTO {name} SELECT * FROM unnest($1::text[], $2::text[]::jsonb[])"
-            );
+            let sql =
+                format!("INSERT INTO {name} SELECT * FROM unnest($1::text[], $2::text[]::jsonb[])");
             for part in rows.chunks(5000) {
                 let keys: Vec<&str> = part.iter().map(|(key, _)| key.as_str()).collect();
-                let text = |row: &serde_json::Map<String, Value>| Value::Object(row.clone()).to_string();
+                let text =
+                    |row: &serde_json::Map<String, Value>| Value::Object(row.clone()).to_string();
                 let documents: Vec<String> = part.iter().map(|(_, row)| text(row)).collect();
                 client.execute(&sql, &[&keys, &documents]).await.map_err(said)?;
             }
