@@ -4,7 +4,7 @@
 use super::Seeds;
 use proto::http::{HeadersBuf, write_request, write_response};
 use proto::request::BatchBuf;
-use proto::{Header, Key, Kind, ReplyWriter, Request, Status, json};
+use proto::{Header, Key, Kind, Opcode, ReplyWriter, Request, Status, json};
 
 const PQL: &str = include_str!("../../../../docs/pql.md");
 
@@ -291,6 +291,10 @@ fn sessions(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key, batch: &BatchBu
         .encode(2, &mut nonsense);
     nonsense.extend_from_slice(b"PLNK, but no packet");
     seeds.add("dispatch", "nonsense", nonsense);
+    // A header that is one, and a body that no Insert has.
+    let code = Opcode::Insert as u16;
+    let header = Header { kind: Kind::Request, code, id: 1, body: 1, patience: 0 };
+    seeds.add("dispatch", "malformed", [&header.to_bytes()[..], &[255]].concat());
     documented(seeds);
 }
 
