@@ -29,9 +29,6 @@ const KEEP_BYTES: usize = 1 << 20;
 /// Bytes of a body that are on the way to the guest at once.
 const PIECE_BYTES: u32 = 64 << 10;
 
-/// How much shorter the slice of a call on a shared thread is.
-const SHORTER: u64 = 4;
-
 /// What a backend's store carries for an instance.
 pub struct HostState {
     host: Arc<dyn Host>,
@@ -134,10 +131,10 @@ impl HostState {
                 ),
             ));
         }
-        // On a shared thread a call has a short slice, however often the guest is entered
-        // in it; what needs more is not brief.
+        // On a shared thread a call has one slice, however often the guest is entered in it;
+        // what needs more is not brief.
         let used = self.limits.fuel - self.fuel_left;
-        let slice = match (slice / SHORTER).saturating_sub(used) {
+        let slice = match slice.saturating_sub(used) {
             _ if !sharing::is_shared() => slice,
             0 => {
                 sharing::long_ahead();
@@ -484,19 +481,19 @@ mod tests {
             state.begin();
             let mut granted = Vec::new();
             for unused in [900, 900, 800, 0] {
-                granted.push(state.grant(1, 4_000).expect("fuel is left"));
+                granted.push(state.grant(1, 1_000).expect("fuel is left"));
                 state.settle(unused);
             }
-            assert_eq!(TOLD.get(), 0, "a quarter of a slice is for the whole call");
-            granted.push(state.grant(1, 4_000).expect("fuel is left"));
+            assert_eq!(TOLD.get(), 0, "a slice is for the whole call");
+            granted.push(state.grant(1, 1_000).expect("fuel is left"));
             assert_eq!(TOLD.get(), 1);
             state.begin();
-            granted.push(state.grant(1, 4_000).expect("fuel is left"));
-            assert_eq!(TOLD.get(), 1, "another call, another quarter");
+            granted.push(state.grant(1, 1_000).expect("fuel is left"));
+            assert_eq!(TOLD.get(), 1, "another call, another slice");
             granted
         });
-        assert_eq!(granted, [1000, 900, 900, 800, 4_000, 1000]);
+        assert_eq!(granted, [1000, 900, 900, 800, 1000, 1000]);
         state.begin();
-        assert_eq!(state.grant(1, 4_000).expect("fuel is left"), 4_000, "nobody shares");
+        assert_eq!(state.grant(1, 1_000).expect("fuel is left"), 1_000, "nobody shares");
     }
 }
