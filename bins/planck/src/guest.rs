@@ -147,11 +147,12 @@ fn options(engine: &Engine, service: &Service, threads: usize) -> PoolOptions {
     let message = u32::try_from(engine.limits().max_message_size).unwrap_or(u32::MAX);
     let memory = wasm.memory.get();
     let (min, max) = (count(wasm.min_instances.get()), count(wasm.max_instances.get()));
-    // One worker at least, for what is not brief. Where guests call upstreams every instance
+    // What is kept ready is ready for whatever comes: only instances beyond are for the
+    // network's threads. Where guests call upstreams every instance
     // is a worker's: one of them must be free for who calls back.
-    let seats = if service.upstreams.is_empty() { threads.min(max - 1) } else { 0 };
+    let seats = if service.upstreams.is_empty() { threads.min(max - min) } else { 0 };
     PoolOptions {
-        min: min.saturating_sub(seats).max(1),
+        min,
         max: max - seats,
         seats,
         autoscale: wasm.autoscale,
