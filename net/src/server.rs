@@ -8,12 +8,12 @@
 
 use crate::Traffic;
 use crate::refusal::{self, Refusals};
-use crate::stream::Stream;
+use crate::stream::{Stream, discard};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -162,7 +162,7 @@ pub(crate) async fn accept_on<F>(
     drain_timeout: Duration,
     traffic: Arc<Traffic>,
     mut closing: Closing,
-    serve: impl Fn(Accepted) -> F + Send + 'static,
+    serve: impl Fn(Accepted) -> F + Clone + Send + 'static,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -180,10 +180,11 @@ pub(crate) async fn accept_on<F>(
         if stream.set_nodelay(true).is_ok() {
             let closing = closing.clone();
             let open = traffic.begin();
-            let serving = serve(Accepted { stream, peer, place, closing });
+            let (serve, accepted) = (serve.clone(), Accepted { stream, peer, place, closing });
             tasks.spawn(async move {
                 let _open = open;
-                serving.await;
+                // Called here: a future from outside would have its place in the task twice.
+                serve(accepted).await;
             });
         }
     }
@@ -264,9 +265,7 @@ pub(crate) async fn secure(stream: TcpStream, security: &Security) -> Result<Str
 pub(crate) async fn farewell(stream: &mut TcpStream) {
     let rest = async {
         stream.shutdown().await?;
-        let mut scrap = [0; 4096];
-        while stream.read(&mut scrap).await? > 0 {}
-        io::Result::Ok(())
+        discard(stream).await
     };
     // However it ends, the connection is closed.
     tokio::time::timeout(LINGER, rest).await.ok();

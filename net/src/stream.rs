@@ -1,11 +1,32 @@
 //! A connection, encrypted or not, as one type.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+/// What is read at once of bytes that nobody wants.
+const SCRAP: usize = 4096;
+
+/// Reads to the end, and keeps nothing: what is read lies on the stack of the thread that
+/// reads, so that a task that may come to this is not larger for it.
+pub(crate) async fn discard(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+    poll_fn(|cx| {
+        loop {
+            let mut scrap = [const { MaybeUninit::uninit() }; SCRAP];
+            let mut scrap = ReadBuf::uninit(&mut scrap);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut scrap))?;
+            if scrap.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    })
+    .await
+}
 
 #[derive(Debug)]
 pub(crate) enum Stream {

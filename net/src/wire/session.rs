@@ -15,16 +15,20 @@ use super::carry::{self, Asked};
 use super::flags::Flags;
 use super::{Shared, WireHandler};
 use crate::server::Closing;
-use crate::stream::Stream;
+use crate::stream::{Stream, discard};
 use bytes::BufMut;
 use proto::wire::{Batch, Server};
 use proto::{Opcode, Status};
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
 /// Larger requests than this need a share of the common budget.
@@ -35,6 +39,10 @@ const BATCH_REPLY_BYTES: usize = 256 << 10;
 const BRIEF_REQUESTS: usize = 16;
 /// A buffer that has grown beyond is given back rather than kept.
 const KEEP_BYTES: usize = 256 << 10;
+/// What each buffer of a session may keep while nothing is under way.
+const IDLE_BYTES: usize = 4 << 10;
+/// What of a packet is received before there is a buffer for it.
+const FIRST_BYTES: usize = 16 << 10;
 /// How long a closed connection is listened to, so that its last reply arrives.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
@@ -104,7 +112,9 @@ impl<H: WireHandler> Tcp<'_, H> {
             self.wire.advance(shared.micros());
             if self.wire.ready().next().is_some() {
                 pace = None;
-                let next = if self.is_brief() { self.brief().await } else { self.work().await };
+                // Boxed: a session that waits has no room for what it does at work.
+                let next =
+                    if self.is_brief() { self.brief().await } else { Box::pin(self.work()).await };
                 match next {
                     Next::On => continue,
                     over => return over,
@@ -117,7 +127,8 @@ impl<H: WireHandler> Tcp<'_, H> {
             if self.ended {
                 return Next::On;
             }
-            self.wire.shrink(KEEP_BYTES);
+            self.wire.shrink(IDLE_BYTES);
+            self.outbox.shrink_to(IDLE_BYTES);
             let due = self.wire.wants();
             // One that is longer than the one before needs a share of its own length.
             let held = self.budget.as_ref().map_or(0, |(_, bytes)| *bytes);
@@ -341,11 +352,22 @@ fn carry_out<H: WireHandler>(
     Done { batch, out, answered, over }
 }
 
-/// Reads as much as is wanted and there is.
+/// Reads as much as is wanted and there is. Where nothing has come yet no memory is held
+/// while it waits: the first bytes come by the stack of the thread that finds them.
 pub(super) async fn receive(stream: &mut Stream, wire: &mut Server) -> io::Result<usize> {
     let (tail, room) = wire.tail();
-    tail.reserve(room.min(4 * READ_BYTES));
-    stream.read_buf(&mut tail.limit(room)).await
+    if !tail.is_empty() {
+        tail.reserve(room.min(4 * READ_BYTES));
+        return stream.read_buf(&mut tail.limit(room)).await;
+    }
+    poll_fn(|cx| {
+        let mut scrap = [const { MaybeUninit::uninit() }; FIRST_BYTES];
+        let mut first = ReadBuf::uninit(&mut scrap[..room.min(FIRST_BYTES)]);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut first))?;
+        tail.extend_from_slice(first.filled());
+        Poll::Ready(Ok(first.filled().len()))
+    })
+    .await
 }
 
 /// Writes and flushes within `write_timeout` and what 16 KiB/s take on top.
@@ -384,9 +406,7 @@ pub(super) fn slowly(bytes: usize, patience: Duration) -> Duration {
 pub(super) async fn linger(stream: &mut Stream) {
     let rest = async {
         stream.shutdown().await?;
-        let mut scrap = [0; 4096];
-        while stream.read(&mut scrap).await? > 0 {}
-        io::Result::Ok(())
+        discard(stream).await
     };
     // Whatever happens now, the connection is closed.
     timeout(LINGER, rest).await.ok();
