@@ -20,10 +20,15 @@ use std::sync::{Arc, Weak};
 use super::{Follows, Pool, guarded};
 use crate::{CallReport, Instance, Trap};
 
-/// A call of so many nanoseconds is not brief.
-const BRIEF: u64 = 200_000;
-/// How many brief calls make a route that was not brief one that is.
-const TRUST: u8 = 32;
+/// A call of so many nanoseconds was slow: because of its guest, or because the machine
+/// had other work for its thread meanwhile.
+const SLOW: u64 = 200_000;
+/// From so many points on a route is not brief.
+const LONG: u8 = 32;
+/// Points of a route whose call had to be told of: 32 brief calls make it brief again.
+const TOLD: u8 = LONG + 31;
+/// Points for each slow call; a brief one takes back one. One call in a dozen may be slow.
+const STRIKE: u8 = 12;
 
 /// The places of a pool for instances on threads of others.
 #[derive(Debug)]
@@ -96,16 +101,18 @@ impl Pace {
     }
 
     fn is_brief(&self, route: u64) -> bool {
-        self.of(route).load(Relaxed) == 0
+        self.of(route).load(Relaxed) < LONG
     }
 
     /// Counts may be lost between threads: it is a habit, no account.
-    fn learn(&self, route: u64, brief: bool) {
-        let score = self.of(route);
-        match (brief, score.load(Relaxed)) {
-            (false, _) => score.store(TRUST, Relaxed),
-            (true, 0) => {}
-            (true, left) => score.store(left - 1, Relaxed),
+    fn learn(&self, route: u64, told: bool, nanos: u64) {
+        let points = self.of(route);
+        let now = points.load(Relaxed);
+        match now {
+            _ if told => points.store(TOLD, Relaxed),
+            _ if nanos >= SLOW => points.store((now + STRIKE).min(TOLD), Relaxed),
+            0 => {}
+            _ => points.store(now - 1, Relaxed),
         }
     }
 }
@@ -155,9 +162,9 @@ impl Pool {
         let spent = self.clock.monotonic_nanos().saturating_sub(started);
         follower.iter().for_each(|follower| follower.ends(outcome.is_err()));
         self.took.record(spent);
-        // What has to be told was not brief, however soon it ended.
-        let brief = brief && !told && spent < BRIEF;
-        self.pace.learn(route, brief);
+        // What has to be told was not brief, however soon it ended. What was known to be
+        // long is told before it begins, and may turn out to be brief again.
+        self.pace.learn(route, told && brief, spent);
         let lost = match &outcome {
             Err(trap) => trap.kind().kills(),
             Ok(report) => report.memory_bytes > self.options.recycle_bytes,
@@ -178,7 +185,7 @@ impl Pool {
 
     /// What a call by the workers took: they see what is brief again.
     pub fn learn(&self, route: u64, report: &CallReport) {
-        self.pace.learn(route, report.nanos < BRIEF);
+        self.pace.learn(route, false, report.nanos);
     }
 
     fn seat(self: &Arc<Self>) -> Option<Seat> {
@@ -191,5 +198,43 @@ impl Pool {
         // Why it cannot be made is told by the workers, which fail alike.
         let instance = Some(self.make().ok()?);
         Some(Seat { instance, pool: Arc::downgrade(self), _place: place })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn learn(pace: &Pace, told: bool, nanos: u64, times: u8) {
+        for _ in 0..times {
+            pace.learn(7, told, nanos);
+        }
+    }
+
+    #[test]
+    fn a_route_is_long_once_a_call_was_told_of_until_enough_were_brief() {
+        let pace = Pace::new();
+        assert!(pace.is_brief(7));
+        learn(&pace, true, 1, 1);
+        assert!(!pace.is_brief(7) && pace.is_brief(8));
+        learn(&pace, false, 1, TOLD - LONG);
+        assert!(!pace.is_brief(7));
+        learn(&pace, false, 1, 1);
+        assert!(pace.is_brief(7));
+    }
+
+    #[test]
+    fn a_slow_call_now_and_then_is_the_machine_s_and_many_are_the_route_s() {
+        let pace = Pace::new();
+        for _ in 0..100 {
+            learn(&pace, false, SLOW, 1);
+            learn(&pace, false, SLOW - 1, STRIKE);
+            assert!(pace.is_brief(7));
+        }
+        learn(&pace, false, SLOW, 3);
+        assert!(!pace.is_brief(7));
+        learn(&pace, false, SLOW, 200);
+        learn(&pace, false, 1, TOLD - LONG + 1);
+        assert!(pace.is_brief(7));
     }
 }
