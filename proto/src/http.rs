@@ -90,6 +90,11 @@ impl HeadersBuf {
         Self::default()
     }
 
+    /// No headers, and room for so many bytes of them.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { count: 0, bytes: Vec::with_capacity(bytes) }
+    }
+
     /// Adds one. Says `false`, adding nothing, if the name or value is longer
     /// than 65,535 bytes or there are 65,535 already.
     #[must_use]

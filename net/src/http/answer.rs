@@ -15,7 +15,7 @@ use super::{Answered, HttpHandler, Shared, statics};
 use hyper::body::Body;
 use hyper::header::{
     ACCEPT_RANGES, ALLOW, ALT_SVC, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_TYPE, COOKIE, ETAG, EXPECT, HeaderMap, HeaderName, HeaderValue,
+    CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG, EXPECT, HeaderMap, HeaderName, HeaderValue,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -30,8 +30,15 @@ use tokio::time::Instant;
 /// What a file can be asked.
 const OF_FILES: &str = "GET, HEAD, OPTIONS";
 /// What is said of the very bytes of a response: coded, they would be others.
-const OF_BYTES: [&str; 5] =
-    ["content-encoding", "content-range", "content-digest", "repr-digest", "digest"];
+static OF_BYTES: [HeaderName; 5] = [
+    CONTENT_ENCODING,
+    CONTENT_RANGE,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+];
+/// From where a browser asks.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What is told of a request besides its response.
 #[derive(Default)]
@@ -52,7 +59,7 @@ pub(super) async fn answer<H: HttpHandler, B: RequestBody>(
     let begun = Instant::now();
     let version = request.version();
     let (in_flight, _at_work) = pulse.begin(version >= Version::HTTP_2);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let method = request.method().clone();
     let is_head = method == Method::HEAD;
     let id = shared.ids.of(request.headers());
     let target = request.uri().path_and_query().map_or("/", |p| p.as_str()).to_owned();
@@ -76,7 +83,7 @@ pub(super) async fn answer<H: HttpHandler, B: RequestBody>(
     }
     shared.handler.answered(&Answered {
         method: method.as_str(),
-        path: &path,
+        path: path_of(&target),
         status: response.status().as_u16(),
         is_file: seen.is_file,
         received: seen.received,
@@ -210,7 +217,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 /// has its visitor's browser ask: it could guess at secrets beside words of its choice by
 /// how small both get together (BREACH).
 fn coding_for(compression: Compression, headers: &HeaderMap) -> Option<Coding> {
-    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
     let is_elsewhere = matches!(site, Some(b"cross-site" | b"same-site"));
     if compression != Compression::All || is_elsewhere {
         return None;
@@ -228,7 +235,7 @@ fn is_codable(response: &Response<ResponseBody>) -> bool {
     };
     response.body().bytes().is_some_and(|bytes| encoding::is_of_size(bytes.len() as u64))
         && text(CONTENT_TYPE).is_some_and(encoding::is_compressible)
-        && !OF_BYTES.iter().any(|name| headers.contains_key(*name))
+        && !headers.keys().any(|name| OF_BYTES.contains(name))
         && !headers.get_all(CACHE_CONTROL).iter().any(is_kept)
 }
 

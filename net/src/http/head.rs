@@ -6,7 +6,9 @@
 
 use super::HttpOptions;
 use super::message::Refused;
-use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Method, Version};
@@ -16,8 +18,13 @@ use proto::Status;
 pub(super) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Headers that only HTTP/1 has (RFC 9114, 4.2).
-const OF_HTTP1: [&str; 5] =
-    ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+static OF_HTTP1: [HeaderName; 5] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
 
 /// Refuses what cannot be answered; sets `host` to what the client asked for.
 pub(super) fn check(options: &HttpOptions, parts: &mut Parts) -> Result<(), Refused> {
@@ -38,7 +45,7 @@ pub(super) fn check(options: &HttpOptions, parts: &mut Parts) -> Result<(), Refu
     let is_odd = |length: &HeaderValue| !length.as_bytes().iter().all(u8::is_ascii_digit);
     if parts.headers.get_all(CONTENT_LENGTH).iter().any(is_odd)
         || (parts.version >= Version::HTTP_2
-            && OF_HTTP1.iter().any(|name| parts.headers.contains_key(*name)))
+            && parts.headers.keys().any(|name| OF_HTTP1.contains(name)))
     {
         return Err(Refused::malformed(400, "the request's length or connection is none"));
     }

@@ -7,13 +7,21 @@
 use super::body::ResponseBody;
 use super::ids::REQUEST_ID;
 use bytes::Bytes;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use hyper::{Method, Response, StatusCode};
 use proto::Status;
 use proto::codec::DecodeError;
 use proto::http::{HeadersBuf, HttpResponse, write_request, write_response};
 use std::net::SocketAddr;
 
+/// Bytes that the headers of most requests do with.
+const HEADERS_BYTES: usize = 512;
+/// Headers that are ours in a response, and a few more: hyper reads the headers of the next
+/// request into the same map.
+const ROOM: usize = 12;
 /// Headers of a response at most; more is a fault of the guest.
 const MAX_RESPONSE_HEADERS: usize = 512;
 
@@ -42,13 +50,13 @@ impl GuestRequest {
     /// As a guest reads it: see [`proto::http`]. Headers over 65,535 bytes are left
     /// out; the listener refuses requests that have any.
     pub fn encode(&self) -> Vec<u8> {
-        let mut headers = HeadersBuf::new();
+        let mut headers = HeadersBuf::with_capacity(HEADERS_BYTES);
         let fit =
             self.headers.iter().all(|(name, value)| headers.push(name.as_str(), value.as_bytes()));
         if !fit {
             tracing::warn!(path = self.path(), "a request's headers were cut for the guest");
         }
-        let mut out = Vec::with_capacity(self.body.len() + self.target.len() + 1024);
+        let mut out = Vec::with_capacity(self.body.len() + self.target.len() + 2 * HEADERS_BYTES);
         let peer = self.peer.to_string();
         write_request(&mut out, self.method.as_str(), &self.target, &peer, &headers, &self.body);
         out
@@ -197,30 +205,31 @@ fn push_json(out: &mut String, text: &str) {
 }
 
 /// Headers of one connection, not of the message.
-const OF_THE_CONNECTION: [&str; 8] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
+static OF_THE_CONNECTION: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
 ];
 
 /// Removes what concerns the connection only, and what `connection` names.
 pub(super) fn strip(headers: &mut HeaderMap) {
+    // Most have none: looking at the names that are there costs less than asking for each.
+    if !headers.keys().any(|name| OF_THE_CONNECTION.contains(name)) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
-        .get_all("connection")
+        .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in OF_THE_CONNECTION {
-        headers.remove(name);
-    }
-    for name in named {
+    for name in OF_THE_CONNECTION.iter().chain(&named) {
         headers.remove(name);
     }
 }
@@ -261,7 +270,7 @@ fn build(response: GuestResponse) -> Result<Response<ResponseBody>, String> {
             headers.len()
         ));
     }
-    let mut map = HeaderMap::with_capacity(headers.len() + 1);
+    let mut map = HeaderMap::with_capacity(headers.len() + ROOM);
     for (name, value) in headers {
         let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
             return Err(format!("{name:?} is not a header's name"));

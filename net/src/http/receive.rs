@@ -56,6 +56,9 @@ pub(super) async fn collect<B: RequestBody>(
     patience: Duration,
     expects: bool,
 ) -> Result<Bytes, Refused> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
     let told = body.size_hint().lower();
     if told > limit as u64 {
         if !expects {
