@@ -3,6 +3,7 @@
 use super::process::Process;
 use super::text::{Kind, Page, SECONDS};
 use super::{Observed, Picture, live, unpoisoned};
+use crate::guests::ModuleFigures;
 use runtime_api::TrapKind;
 use runtime_api::pool::PoolStats;
 use std::sync::atomic::Ordering::Relaxed;
@@ -142,6 +143,11 @@ pub(super) fn pool(page: &mut Page, pool: Option<&PoolStats>) {
     for (name, help, count) in [
         ("planck_pool_calls_total", "calls that ended", pool.map(|pool| pool.calls)),
         (
+            "planck_pool_here_total",
+            "those of them that ran on the network thread that had the request",
+            pool.map(|pool| pool.here),
+        ),
+        (
             "planck_pool_refused_total",
             "requests never run: too many waited, or for too long",
             pool.map(|pool| pool.refused),
@@ -183,4 +189,26 @@ pub(super) fn pool(page: &mut Page, pool: Option<&PoolStats>) {
         SECONDS,
         pool.map(|pool| &pool.took),
     );
+}
+
+pub(super) fn module(page: &mut Page, module: Option<&ModuleFigures>) {
+    let help = "1, with the SHA-256 of the guest's module that serves";
+    let mut info = page.family("planck_module_info", Kind::Gauge, &["sha256"], help);
+    if let Some(module) = module {
+        info.sample(&[&module.hash], 1.0);
+    }
+    for (name, help, count) in [
+        (
+            "planck_module_changes_total",
+            "changes to another module while the service ran",
+            module.map(|module| module.changes),
+        ),
+        (
+            "planck_module_change_failures_total",
+            "changes that failed: the module before served on",
+            module.map(|module| module.failures),
+        ),
+    ] {
+        page.counter(name, help, count);
+    }
 }
