@@ -11,7 +11,7 @@ use crate::service::Stop;
 use crate::{guest, outside};
 use arc_swap::ArcSwap;
 use engine::{Engine, Modules, Refusal, Reloaded};
-use net::upstream::Upstreams;
+use net::upstream::{UpstreamStats, Upstreams};
 use platform::real::RealClock;
 use proto::Status;
 use proto::http::{HeadersBuf, HttpResponse, write_request};
@@ -139,6 +139,11 @@ impl Guests {
             changes: self.changes.load(Relaxed),
             failures: self.failures.load(Relaxed),
         }
+    }
+
+    /// What calls of other services have come to.
+    pub fn upstreams(&self) -> Vec<UpstreamStats> {
+        self.upstreams.stats()
     }
 
     /// For admins who ask for another module by the wire; keeps nothing alive.

@@ -11,6 +11,7 @@ mod process;
 mod routes;
 mod storage;
 mod text;
+mod upstreams;
 
 pub use admin::Admin;
 pub use routes::HttpFigures;
@@ -21,6 +22,7 @@ use crate::trace::TraceFigures;
 use engine::{Beside, Engine, Figures, State, push_latency};
 use net::Traffic;
 use net::tls::Certificates;
+use net::upstream::UpstreamStats;
 use process::Process;
 use proto::doc::DocBuf;
 use runtime_api::TrapKind;
@@ -86,6 +88,7 @@ struct Picture {
     figures: Option<Figures>,
     pool: Option<PoolStats>,
     module: Option<ModuleFigures>,
+    upstreams: Vec<UpstreamStats>,
     process: Process,
     seconds_up: f64,
     is_ready: bool,
@@ -173,6 +176,7 @@ impl Observed {
             figures: self.engine().and_then(|engine| engine.figures().ok()),
             pool: self.serving().map(|guests| guests.stats()),
             module: self.serving().map(|guests| guests.module()),
+            upstreams: self.serving().map(|guests| guests.upstreams()).unwrap_or_default(),
             process: Process::look(),
             seconds_up: self.begun.elapsed().as_secs_f64(),
             is_ready: self.reasons().is_empty(),
@@ -187,6 +191,7 @@ impl Observed {
         edge::http(&mut page, self);
         edge::pool(&mut page, picture.pool.as_ref());
         edge::module(&mut page, picture.module.as_ref());
+        upstreams::page(&mut page, &picture.upstreams);
         storage::operations(&mut page, picture.figures.as_ref());
         storage::log(&mut page, picture.figures.as_ref());
         storage::memory(&mut page, picture.figures.as_ref());
@@ -235,6 +240,10 @@ impl Beside for Observed {
                 doc.push("changes", figure(module.changes));
                 doc.push("failures", figure(module.failures));
             });
+            let called = guests.upstreams();
+            if !called.is_empty() {
+                doc.doc("upstreams", |doc| upstreams::document(doc, &called));
+            }
         }
     }
 }

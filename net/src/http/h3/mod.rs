@@ -101,9 +101,10 @@ pub(super) async fn accept<H: HttpHandler>(
         match (handshakes.clone().try_acquire_owned(), places.clone().try_acquire_owned()) {
             (Ok(handshake), Ok(place)) => {
                 let (shared, closing) = (shared.clone(), closing.clone());
+                let open = shared.refusals.traffic.begin();
                 tasks.spawn(async move {
+                    let (_open, _place) = (open, place);
                     connection::serve(shared, incoming, handshake, closing).await;
-                    drop(place);
                 });
             }
             _ => incoming.refuse(),
