@@ -1,4 +1,5 @@
-//! Clients of HTTP that keep their connection: one of version 1.1, one of version 2.
+//! Clients of HTTP that keep their connection: one of version 1.1, one of version 2; and a
+//! guest that behaves badly, for both.
 //!
 //! Invariant: written by hand, so that nothing of ours is kind to the server; whatever
 //! does not come as it should panics, for a test that cannot go on fails.
@@ -6,6 +7,30 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
+
+/// Answers 200 with "ok". By the first letter of the path: traps (t), spins (s), grows to
+/// the cap and fails at it (g), grows a little and keeps it (l), calls the host without
+/// end (c).
+pub const ROWDY: &str = r#"
+(module
+  (import "planck" "host_now" (func $now (result i64)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\01\c8\00\00\00ok")
+  (func (export "planck_abi") (result i32) (i32.const 1))
+  (func (export "alloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "process") (param $ptr i32) (param $len i32) (result i64)
+    (local $what i32)
+    (local.set $what (i32.load8_u (i32.add (local.get $ptr) (i32.const 11))))
+    (if (i32.eq (local.get $what) (i32.const 116)) (then unreachable))
+    (if (i32.eq (local.get $what) (i32.const 115)) (then (loop $again (br $again))))
+    (if (i32.eq (local.get $what) (i32.const 103)) (then
+      (loop $more (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
+      unreachable))
+    (if (i32.eq (local.get $what) (i32.const 108)) (then (drop (memory.grow (i32.const 1)))))
+    (if (i32.eq (local.get $what) (i32.const 99))
+      (then (loop $again (drop (call $now)) (br $again))))
+    (i64.const 7)))
+"#;
 
 /// For an answer; longer than any guest may take.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -8,40 +8,16 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
-use tests::edge::Http1;
+use tests::edge::{Http1, ROWDY};
 use tests::{Planck, service_dir, until};
 
-/// Answers 200 with "ok". By the first letter of the path: traps (t), spins (s), grows to
-/// the cap and fails at it (g), grows a little and keeps it (l), calls the host without
-/// end (c).
-const GUEST: &str = r#"
-(module
-  (import "planck" "host_now" (func $now (result i64)))
-  (memory (export "memory") 1)
-  (data (i32.const 0) "\01\c8\00\00\00ok")
-  (func (export "planck_abi") (result i32) (i32.const 1))
-  (func (export "alloc") (param i32) (result i32) (i32.const 1024))
-  (func (export "process") (param $ptr i32) (param $len i32) (result i64)
-    (local $what i32)
-    (local.set $what (i32.load8_u (i32.add (local.get $ptr) (i32.const 11))))
-    (if (i32.eq (local.get $what) (i32.const 116)) (then unreachable))
-    (if (i32.eq (local.get $what) (i32.const 115)) (then (loop $again (br $again))))
-    (if (i32.eq (local.get $what) (i32.const 103)) (then
-      (loop $more (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
-      unreachable))
-    (if (i32.eq (local.get $what) (i32.const 108)) (then (drop (memory.grow (i32.const 1)))))
-    (if (i32.eq (local.get $what) (i32.const 99))
-      (then (loop $again (drop (call $now)) (br $again))))
-    (i64.const 7)))
-"#;
-
-/// A service with that guest; on one processor, if that is asked for.
+/// A service with the rowdy guest; on one processor, if that is asked for.
 fn start(wasm: &str, alone: bool) -> (Planck, tempfile::TempDir) {
     let yaml = format!("name: t\ntls: {{enabled: false}}\nhttp: {{port: 0}}\nwasm: {{{wasm}}}\n");
     let db = "port: 0\nadmin: {enabled: true, port: 0}\nlogging: {level: error}\n";
     let dir = service_dir(db, Some(&yaml));
     fs::create_dir(dir.path().join("wasm")).unwrap();
-    fs::write(dir.path().join("wasm/planck.t.wasm"), wat::parse_str(GUEST).unwrap()).unwrap();
+    fs::write(dir.path().join("wasm/planck.t.wasm"), wat::parse_str(ROWDY).unwrap()).unwrap();
     let started = match alone {
         true => Planck::start_on_one_processor(dir.path()),
         false => Planck::start(dir.path()),

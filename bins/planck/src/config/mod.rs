@@ -10,7 +10,7 @@ pub mod service;
 pub mod table;
 
 pub use db::Db;
-pub use kinds::{Endpoint, FilePath, UrlPath};
+pub use kinds::{Endpoint, FilePath};
 pub use service::Service;
 
 use serde::de::DeserializeOwned;
