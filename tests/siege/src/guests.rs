@@ -38,7 +38,8 @@ pub fn misbehave(planck: &Path, runtime: &str, hold: Duration) -> Result<Report,
         "name: t\ntls: {{enabled: false}}\nhttp: {{port: 0}}\n\
          wasm: {{runtime: {runtime}, memory: 16MiB, deadline_in_ms: 200}}\n"
     );
-    let dir = tests::service_dir("port: 0\nlogging: {level: error, path: planck.log}\n", Some(&yaml));
+    let dir =
+        tests::service_dir("port: 0\nlogging: {level: error, path: planck.log}\n", Some(&yaml));
     let module = wat::parse_str(ROWDY).map_err(|e| e.to_string())?;
     let folder = dir.path().join("wasm");
     fs::create_dir(&folder)
