@@ -133,39 +133,39 @@ pub(super) fn http(page: &mut Page, observed: &Observed) {
 }
 
 pub(super) fn pool(page: &mut Page, pool: Option<&PoolStats>) {
-    for (name, help, count) in [
-        ("planck_pool_instances", "guests alive", pool.map(|pool| pool.instances as u64)),
-        ("planck_pool_busy", "guests at work", pool.map(|pool| pool.busy as u64)),
-        ("planck_pool_waiting", "requests waiting", pool.map(|pool| pool.waiting as u64)),
-    ] {
-        page.gauge(name, help, count);
-    }
-    for (name, help, count) in [
-        ("planck_pool_calls_total", "calls that ended", pool.map(|pool| pool.calls)),
-        (
-            "planck_pool_here_total",
-            "those of them that ran on the network thread that had the request",
-            pool.map(|pool| pool.here),
-        ),
-        (
-            "planck_pool_refused_total",
-            "requests never run: too many waited, or for too long",
-            pool.map(|pool| pool.refused),
-        ),
-        ("planck_pool_made_total", "instances made", pool.map(|pool| pool.made)),
-        (
-            "planck_pool_failed_starts_total",
-            "instances that could not be made",
-            pool.map(|pool| pool.failed_starts),
-        ),
-        (
-            "planck_pool_recycled_total",
-            "instances replaced since they held too much memory",
-            pool.map(|pool| pool.recycled),
-        ),
-    ] {
-        page.counter(name, help, count);
-    }
+    page.gauges(
+        pool,
+        &[
+            ("planck_pool_instances", "guests alive", |pool| pool.instances as u64),
+            ("planck_pool_busy", "guests at work", |pool| pool.busy as u64),
+            ("planck_pool_waiting", "requests waiting", |pool| pool.waiting as u64),
+        ],
+    );
+    page.counters(
+        pool,
+        &[
+            ("planck_pool_calls_total", "calls that ended", |pool| pool.calls),
+            (
+                "planck_pool_here_total",
+                "those of them that ran on the network thread that had the request",
+                |pool| pool.here,
+            ),
+            (
+                "planck_pool_refused_total",
+                "requests never run: too many waited, or for too long",
+                |pool| pool.refused,
+            ),
+            ("planck_pool_made_total", "instances made", |pool| pool.made),
+            ("planck_pool_failed_starts_total", "instances that could not be made", |pool| {
+                pool.failed_starts
+            }),
+            (
+                "planck_pool_recycled_total",
+                "instances replaced since they held too much memory",
+                |pool| pool.recycled,
+            ),
+        ],
+    );
     let mut traps = page.family(
         "planck_pool_traps_total",
         Kind::Counter,
@@ -197,18 +197,19 @@ pub(super) fn module(page: &mut Page, module: Option<&ModuleFigures>) {
     if let Some(module) = module {
         info.sample(&[&module.hash], 1.0);
     }
-    for (name, help, count) in [
-        (
-            "planck_module_changes_total",
-            "changes to another module while the service ran",
-            module.map(|module| module.changes),
-        ),
-        (
-            "planck_module_change_failures_total",
-            "changes that failed: the module before served on",
-            module.map(|module| module.failures),
-        ),
-    ] {
-        page.counter(name, help, count);
-    }
+    page.counters(
+        module,
+        &[
+            (
+                "planck_module_changes_total",
+                "changes to another module while the service ran",
+                |module| module.changes,
+            ),
+            (
+                "planck_module_change_failures_total",
+                "changes that failed: the module before served on",
+                |module| module.failures,
+            ),
+        ],
+    );
 }
