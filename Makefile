@@ -31,7 +31,7 @@ fuzz: ## every fuzz target for SECONDS_EACH (60) seconds
 sanitize: ## the tests of all unsafe code under AddressSanitizer (ARGS=CRATE.., needs nightly)
 	@scripts/sanitize $(ARGS)
 
-siege: ## attacks a running planck for some minutes; honest answers must stay right (ARGS="--frames N ..")
+siege: ## attacks a running planck for some minutes; honest answers must stay right (ARGS="--frames N .." or "--guests")
 	@cargo build --locked --release -q -p planck && cargo run --locked --release -q -p siege -- \
 		--planck $${CARGO_TARGET_DIR:-target}/release/planck $(ARGS)
 

@@ -256,6 +256,7 @@ impl Engine {
                 self.revoke_key(deed, who, user, key, if_exists)?;
                 reply.empty();
             }
+            Request::ReloadModule => reply.document(&self.reload_module(deed, who)?),
             Request::Flush => {
                 self.flush_for(deed, who)?;
                 reply.empty();

@@ -22,6 +22,7 @@ mod error;
 mod figures;
 mod index;
 mod keys;
+mod module;
 mod ops;
 mod options;
 mod patience;
@@ -45,6 +46,7 @@ pub use lsm::{
     ArchiveStepper, BackupInfo, Committed, Lsn, Options as StorageOptions, State, Step, Stepper,
     SyncMode,
 };
+pub use module::{Modules, Reloaded};
 pub use ops::IndexReport;
 pub use options::{Limits, Options};
 pub use patience::Call;
@@ -63,6 +65,8 @@ pub struct Engine {
     counters: counters::Counters,
     /// What else `Stats` tells of.
     beside: OnceLock<Arc<dyn Beside>>,
+    /// Who changes the guest's module.
+    modules: OnceLock<Arc<dyn Modules>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     limits: Limits,
@@ -116,6 +120,7 @@ impl Engine {
             audit,
             counters: counters::Counters::default(),
             beside: OnceLock::new(),
+            modules: OnceLock::new(),
             clock,
             entropy,
             limits: options.limits,

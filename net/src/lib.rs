@@ -15,6 +15,7 @@
 mod address;
 pub mod http;
 mod lockout;
+mod quic;
 mod refusal;
 mod server;
 mod stream;

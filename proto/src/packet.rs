@@ -218,6 +218,7 @@ opcodes! {
     36 FormatQuery "Writes PQL in its canonical form; runs nothing.";
     37 CreateKey   "Makes a user one more key; everybody may make themselves one.";
     38 RevokeKey   "Takes a key from a user; the sessions it opened end.";
+    45 ReloadModule "Reads the guest's module again, and has the new one serve.";
 }
 
 #[cfg(test)]

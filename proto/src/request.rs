@@ -1,7 +1,7 @@
 //! Requests: what each operation carries, in the order it is written.
 //!
 //! ```text
-//! Ping Stats List Flush ListSequences RunningQueries   (nothing)
+//! Ping Stats List Flush ListSequences RunningQueries ReloadModule   (nothing)
 //! ListUsers    (nothing), or after:str16
 //! Auth         user:str16  key:str16
 //! CreateStore  store:str16  if_not_exists:u8
@@ -97,6 +97,7 @@ pub enum Request<'a> {
     FormatQuery { text: &'a str },
     CreateKey { user: &'a str, definition: &'a [u8] },
     RevokeKey { user: &'a str, key: &'a str, if_exists: bool },
+    ReloadModule,
 }
 
 impl<'a> Request<'a> {
@@ -141,6 +142,7 @@ impl<'a> Request<'a> {
             Request::FormatQuery { .. } => Opcode::FormatQuery,
             Request::CreateKey { .. } => Opcode::CreateKey,
             Request::RevokeKey { .. } => Opcode::RevokeKey,
+            Request::ReloadModule => Opcode::ReloadModule,
         }
     }
 
@@ -171,7 +173,7 @@ impl<'a> Request<'a> {
             Request::ListSequences | Request::ListUsers { .. } => None,
             Request::CreateUser { .. } | Request::AlterUser { .. } => None,
             Request::DropUser { .. } | Request::CreateKey { .. } => None,
-            Request::RevokeKey { .. } => None,
+            Request::RevokeKey { .. } | Request::ReloadModule => None,
         }
     }
 
@@ -334,6 +336,7 @@ impl<'a> Request<'a> {
                 key: body.str16("name of the key")?,
                 if_exists: body.flag("if_exists")?,
             },
+            Opcode::ReloadModule => Request::ReloadModule,
         };
         body.done("body")?;
         Ok(request)
@@ -361,7 +364,7 @@ impl<'a> Request<'a> {
     fn encode_body(&self, out: &mut Vec<u8>) {
         match *self {
             Request::Ping | Request::Stats | Request::List | Request::Flush => {}
-            Request::ListSequences | Request::RunningQueries => {}
+            Request::ListSequences | Request::RunningQueries | Request::ReloadModule => {}
             Request::ListUsers { after } => after.into_iter().for_each(|user| out.put_str16(user)),
             Request::CreateIndex { store, if_not_exists, definition }
             | Request::CreateUser { user: store, if_not_exists, definition } => {

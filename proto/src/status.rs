@@ -90,6 +90,7 @@ statuses! {
     1215 UserKeyExists   Conflict 409 "The user has a key of that name already.";
     1216 LimitReached    TooLarge 409 "There are as many as there can be: drop some, or use another.";
     1217 NotSetUp        NotFound 404 "The service is not set up for it; an operator must change its settings.";
+    1218 BadModule       Invalid  400 "The guest's module cannot be used; the one before serves on.";
     1301 NotFound        NotFound 404 "There is no document under that key.";
     1302 KeyExists       Conflict 409 "There is a document under that key already.";
     1303 NotUnique       Conflict 409 "Another document has the value, and the index is unique.";

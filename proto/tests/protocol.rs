@@ -12,6 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
 
+/// SHA-256 of two modules, as text.
+const NOW: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+const BEFORE: &str = "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752";
+
 const K: Key = Key(0x0190_b0c2_a1d0_7e3f_8c4d_5e6f_7081_92a3);
 
 /// The packets, by name.
@@ -210,6 +214,12 @@ fn golden() -> Golden {
         doc.push("user", user).push("name", "ci").push("key", key).push("expires", expires);
     });
     g.answer("create-key-reply", 42, |reply| reply.document(&made));
+    g.ask("reload-module", 45, Request::ReloadModule);
+    let reloaded = doc(|doc| {
+        doc.push("module", NOW).push("before", BEFORE).push("changed", true);
+        doc.push("took_us", Value::Int64(12_345));
+    });
+    g.answer("reload-module-reply", 45, |reply| reply.document(&reloaded));
     g.ask("revoke-key", 43, Request::RevokeKey { user, key: "ci", if_exists: false });
     g
 }

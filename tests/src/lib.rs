@@ -4,6 +4,7 @@
 //! Invariant: no process outlives its test: [`Planck`] kills its own when dropped.
 
 pub mod browser;
+pub mod edge;
 pub mod metrics;
 
 use std::fs;
@@ -12,7 +13,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a start may take: a debug build compiles its guest slowly.
 const START: Duration = Duration::from_secs(120);
@@ -105,6 +106,22 @@ impl Planck {
         )
     }
 
+    /// [`Planck::start`] on one processor: it has one network thread then.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_on_one_processor(dir: &Path) -> Result<Planck, String> {
+        let status = fs::read_to_string("/proc/self/status").expect("a process has a status");
+        let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let list = list.expect("a process has processors").trim();
+        let one = list.split(['-', ',']).next().expect("at least one");
+        let planck = program("planck");
+        Planck::run(
+            Command::new("taskset").args(["-c", one]).arg(planck).arg("--dir").arg(dir),
+            dir,
+        )
+    }
+
     fn run(command: &mut Command, dir: &Path) -> Result<Planck, String> {
         let mut child = command
             .stdin(Stdio::null())
@@ -159,6 +176,18 @@ impl Planck {
         (status.code(), self.lines.iter().collect())
     }
 
+    /// The page of `/metrics`.
+    pub fn page(&self) -> metrics::Page {
+        let (status, text) = self.look("/metrics");
+        assert_eq!(status, 200, "{text}");
+        metrics::Page::parse(&text).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// One figure of it.
+    pub fn figure(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.page().value(name, labels).unwrap_or_else(|| panic!("no {name} {labels:?}"))
+    }
+
     /// Runs `planctl` against it.
     pub fn planctl(&self, arguments: &[&str]) -> Output {
         Command::new(program("planctl"))
@@ -210,6 +239,15 @@ impl Planck {
     /// GET: status and body.
     pub fn get(&self, target: &str) -> (u16, String) {
         self.request("GET", target, "")
+    }
+}
+
+/// Waits until something is so. It must come true: a hang is the failure.
+pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !reached() {
+        assert!(Instant::now() < end, "it does not come true: {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

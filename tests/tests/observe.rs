@@ -7,7 +7,6 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use tests::metrics::Page;
 use tests::{Planck, ask, root, service_dir};
 
 const DB: &str = "port: 0\nadmin: {enabled: true, port: 0}\n";
@@ -46,12 +45,6 @@ fn start(dir: &Path) -> Planck {
     Planck::start(dir).unwrap_or_else(|said| panic!("{said}"))
 }
 
-fn page(planck: &Planck) -> Page {
-    let (status, text) = planck.look("/metrics");
-    assert_eq!(status, 200, "{text}");
-    Page::parse(&text).unwrap_or_else(|why| panic!("{why}"))
-}
-
 /// Metrics that a Markdown table names in its first column.
 fn documented() -> BTreeSet<String> {
     let text = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
@@ -74,7 +67,7 @@ fn what_a_service_does_is_in_its_metrics_and_in_its_stats() {
     planck.planctl_ok(&["query", "s.insert({a: 1})"]);
     planck.planctl_ok(&["query", "s.filter(a = 1)"]);
 
-    let page = page(&planck);
+    let page = planck.page();
     let of = |series: &str, labels: &[(&str, &str)]| {
         page.value(series, labels).unwrap_or_else(|| panic!("no {series} {labels:?}"))
     };
@@ -97,6 +90,8 @@ fn what_a_service_does_is_in_its_metrics_and_in_its_stats() {
     assert_eq!(of("planck_pool_wait_seconds_count", &[]), 5.0);
     assert_eq!(of("planck_pool_traps_total", &[("kind", "unreachable")]), 1.0);
     assert_eq!(of("planck_pool_instances", &[]), 1.0);
+    assert_eq!(of("planck_pool_here_total", &[]), 0.0);
+    assert!(page.0["planck_module_info"].samples[0].1["sha256"].len() == 64);
     assert_eq!(of("planck_requests_total", &[("operation", "CreateStore")]), 2.0);
     let create = [("operation", "CreateStore"), ("origin", "wire")];
     assert_eq!(of("planck_request_duration_seconds_count", &create), 2.0);
@@ -292,7 +287,10 @@ fn the_dashboard_asks_for_metrics_that_there_are_and_leaves_none_out() {
         "planck_audit_lines_total",
         "planck_audit_files",
         "planck_pool_calls_total",
+        "planck_pool_here_total",
         "planck_pool_made_total",
+        "planck_upstream_idle_connections",
+        "planck_upstream_connections_total",
     ];
     assert_eq!(unshown, BTreeSet::from(chosen));
 }

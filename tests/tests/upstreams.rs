@@ -81,7 +81,7 @@ fn outside() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
 
 /// A service's directory with the guest in it.
 fn with_guest(yaml: &str) -> tempfile::TempDir {
-    let dir = service_dir("port: 0\n", Some(yaml));
+    let dir = service_dir("port: 0\nadmin: {enabled: true, port: 0}\n", Some(yaml));
     fs::create_dir(dir.path().join("wasm")).unwrap();
     fs::write(dir.path().join("wasm/planck.t.wasm"), wat::parse_str(GUEST).unwrap()).unwrap();
     dir
@@ -128,6 +128,33 @@ fn calls_on(runtime: &str) {
     assert!(words.contains("'p' leads to addresses it may not have"), "{words}");
     let (_, words) = planck.get("/n");
     assert!(words.contains("'n' is not on the allowlist"), "{words}");
+    // All of it is in the figures.
+    let page = planck.page();
+    let of = |series: &str, labels: &[(&str, &str)]| {
+        page.value(series, labels).unwrap_or_else(|| panic!("no {series} {labels:?}"))
+    };
+    for (upstream, outcome) in
+        [("l", "2xx"), ("c", "broken"), ("a", "3xx"), ("s", "timeout"), ("p", "address")]
+    {
+        for all in ["2xx", "3xx", "4xx", "5xx", "bad_call", "address", "busy", "circuit_open"]
+            .into_iter()
+            .chain(["unreachable", "timeout", "broken", "too_large"])
+        {
+            let labels = [("upstream", upstream), ("outcome", all)];
+            let calls = of("planck_upstream_calls_total", &labels);
+            assert_eq!(calls, if all == outcome { 1.0 } else { 0.0 }, "{upstream} {all}");
+        }
+        let name = [("upstream", upstream)];
+        let answered = if matches!(upstream, "s" | "p") { 0.0 } else { 1.0 };
+        assert_eq!(of("planck_upstream_duration_seconds_count", &name), answered, "{upstream}");
+        assert_eq!(of("planck_upstream_in_flight", &name), 0.0);
+        let closed = [("upstream", upstream), ("state", "closed")];
+        assert_eq!(of("planck_upstream_circuit", &closed), 1.0);
+    }
+    assert_eq!(of("planck_upstream_received_bytes_total", &[("upstream", "l")]), 90_000.0);
+    assert_eq!(of("planck_upstream_connections_total", &[("upstream", "l")]), 1.0);
+    let stats = planck.planctl_ok(&["stats"]);
+    assert!(stats.lines().any(|line| line.starts_with("upstreams.l.latency.p99_us")), "{stats}");
     let requests = requests.lock().unwrap().clone();
     assert_eq!(requests.len(), 4, "{requests:?}");
     for request in &requests {

@@ -1,4 +1,4 @@
-//! The guest: its module compiled, its pool of instances, its host.
+//! The guest: what runs it, what it may use, its host.
 //!
 //! Invariant: a guest's requests enter the engine by the very function the wire's
 //! do, as the service's own principal; there is no other way in. Each call is a session
@@ -14,120 +14,23 @@ use net::upstream::Upstreams;
 use platform::real::{RealClock, RealDisk, RealEntropy};
 use platform::{Clock, Entropy};
 use proto::{Header, Request, Status};
-use runtime_api::pool::{Pool, PoolOptions};
+use runtime_api::pool::PoolOptions;
 use runtime_api::{Host, Limits, LogLevel, Runtime, ServiceBody};
 use runtime_wasmer::WasmerRuntime;
 use runtime_wasmi::WasmiRuntime;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The pool and the threads that work for it.
-pub struct Guests {
-    pool: Arc<Pool>,
-    upstreams: Arc<Upstreams>,
-    threads: Vec<JoinHandle<()>>,
-    drain_nanos: u64,
-}
-
-impl Guests {
-    /// Compiles the module and starts the instances. Within an async runtime of several
-    /// threads, which carries calls of upstreams.
-    ///
-    /// # Errors
-    /// The module cannot be read or is none for this ABI; an upstream is set wrongly.
-    ///
-    /// `threads` is how many network threads there are: each may have an instance for
-    /// requests that are brief.
-    pub fn start(
-        config: &Config,
-        service: &Service,
-        engine: &Arc<Engine>,
-        threads: usize,
-    ) -> Result<Guests, Stop> {
-        let path = config.module(service);
-        let module = std::fs::read(&path).map_err(|e| {
-            Stop::config(format!(
-                "{}: the guest's module cannot be read: {e}; put it there, set wasm.module, or set \
-                 wasm.enabled: false for a service without one",
-                path.display()
-            ))
-        })?;
-        let begun = Instant::now();
-        let module = runtime(config, service)?
-            .compile(&module)
-            .map_err(|e| Stop::config(format!("{}: {e}", path.display())))?;
-        tracing::info!(module = %path.display(), took = ?begun.elapsed(), "the guest is compiled");
-        let upstreams = Arc::new(outside::open(config, service)?);
-        let host = GuestHost {
-            upstreams: Arc::clone(&upstreams),
-            engine: Arc::clone(engine),
-            principal: Principal::service(service.name.0.clone()),
-            clock: RealClock::new(),
-        };
-        let options = options(engine, service, threads);
-        let max = options.max;
-        let host: Arc<dyn Host> = Arc::new(host);
-        // One for trial: a module that cannot start must not look ready. It may call
-        // upstreams already, and so block.
-        let trial = || module.instantiate(Arc::clone(&host), &options.limits).map(drop);
-        if let Err(trap) = tokio::task::block_in_place(trial) {
-            return Err(Stop::config(format!(
-                "{}: the guest cannot start: {trap}",
-                path.display()
-            )));
-        }
-        let pool = Pool::new(module, host, Arc::new(RealClock::new()), options)
-            .map_err(|message| Stop::config(format!("service.yaml: wasm: {message}")))?;
-        let mut threads = Vec::with_capacity(max + 1);
-        for index in 0..max {
-            let pool = Arc::clone(&pool);
-            threads.push(spawn(format!("planck-guest-{index}"), move || pool.worker(index))?);
-        }
-        let keeper = Arc::clone(&pool);
-        threads.push(spawn("planck-keeper".to_owned(), move || keeper.keeper())?);
-        Ok(Guests {
-            pool,
-            upstreams,
-            threads,
-            drain_nanos: millis(service.http.drain_timeout_ms.get()),
-        })
-    }
-
-    /// The pool.
-    pub fn pool(&self) -> Arc<Pool> {
-        Arc::clone(&self.pool)
-    }
-
-    /// Lets what runs end, within the drain timeout and a call's deadline.
-    pub async fn stop(self) {
-        self.pool.close(self.drain_nanos);
-        let join = move || {
-            for thread in self.threads {
-                if thread.join().is_err() {
-                    tracing::error!("a guest's thread failed");
-                }
-            }
-        };
-        // Joining blocks, so it is no work for an async thread.
-        if tokio::task::spawn_blocking(join).await.is_err() {
-            tracing::error!("the guest's threads could not be joined");
-        }
-        outside::tell(&self.upstreams.stats());
-    }
-}
-
-fn millis(millis: u64) -> u64 {
+/// Milliseconds of a setting, in nanoseconds.
+pub fn millis(millis: u64) -> u64 {
     millis.saturating_mul(1_000_000)
 }
 
-fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Stop> {
-    std::thread::Builder::new().name(name).spawn(body).map_err(|e| {
-        Stop::io(format!("a guest's thread cannot be started: {e}; lower wasm.max_instances"))
-    })
-}
-
-fn runtime(config: &Config, service: &Service) -> Result<Box<dyn Runtime>, Stop> {
+/// What compiles modules, and runs them.
+///
+/// # Errors
+/// The folder for compiled modules cannot be made.
+pub fn runtime(config: &Config, service: &Service) -> Result<Box<dyn Runtime>, Stop> {
     let clock = Arc::new(RealClock::new());
     Ok(match service.wasm.runtime {
         service::Runtime::Wasmi => Box::new(WasmiRuntime::new(clock)),
@@ -141,7 +44,9 @@ fn runtime(config: &Config, service: &Service) -> Result<Box<dyn Runtime>, Stop>
     })
 }
 
-fn options(engine: &Engine, service: &Service, threads: usize) -> PoolOptions {
+/// The shape of the pool, and what each call may use. `threads` is how many network
+/// threads there are: each may have an instance for requests that are brief.
+pub fn options(engine: &Engine, service: &Service, threads: usize) -> PoolOptions {
     let wasm = &service.wasm;
     let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let message = u32::try_from(engine.limits().max_message_size).unwrap_or(u32::MAX);
@@ -173,6 +78,16 @@ fn options(engine: &Engine, service: &Service, threads: usize) -> PoolOptions {
         },
         ..PoolOptions::default()
     }
+}
+
+/// The host of the guests of a service.
+pub fn host(service: &Service, engine: &Arc<Engine>, upstreams: &Arc<Upstreams>) -> Arc<dyn Host> {
+    Arc::new(GuestHost {
+        upstreams: Arc::clone(upstreams),
+        engine: Arc::clone(engine),
+        principal: Principal::service(service.name.0.clone()),
+        clock: RealClock::new(),
+    })
 }
 
 /// The other side of a guest's imports.

@@ -1,13 +1,14 @@
-//! HTTP requests, handed to the pool of instances.
+//! HTTP requests, handed to the guests.
 //!
 //! Invariant: what went wrong inside a guest is logged and not shown; the client
 //! gets a problem with a stable code, and the id by which the line of the log is found.
 
+use crate::guests::Guests;
 use crate::observe::Observed;
 use crate::trace::{Following, Parent, Trace, Tracer, Value};
 use net::http::{Answered, GuestRequest, GuestResponse, HttpHandler};
 use proto::Status;
-use runtime_api::pool::{Failure, Follows, Pool};
+use runtime_api::pool::{Failure, Follows};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,21 +21,27 @@ const HAND_OVER: Duration = Duration::from_micros(100);
 
 /// What stands behind the HTTP listener.
 pub struct Pages {
-    pool: Option<Arc<Pool>>,
+    guests: Option<Arc<Guests>>,
     observed: Arc<Observed>,
     tracer: Option<Tracer>,
 }
 
 impl Pages {
-    /// The pool behind the listener; without one only static files are served.
-    pub fn new(pool: Option<Arc<Pool>>, observed: Arc<Observed>, tracer: Option<Tracer>) -> Pages {
-        Pages { pool, observed, tracer }
+    /// The guests behind the listener; without any only static files are served.
+    pub fn new(
+        guests: Option<Arc<Guests>>,
+        observed: Arc<Observed>,
+        tracer: Option<Tracer>,
+    ) -> Pages {
+        Pages { guests, observed, tracer }
     }
 
     async fn answer(&self, request: &GuestRequest, trace: Option<Arc<Trace>>) -> GuestResponse {
-        let Some(pool) = &self.pool else {
+        let Some(guests) = &self.guests else {
             return no_file(request);
         };
+        // Another one may serve a moment later: this one then hands the request on.
+        let pool = guests.pool();
         let follower = trace.map(|trace| Arc::new(Following(trace)) as Arc<dyn Follows>);
         let (route, encoded, mut body) = (route(request), request.encode(), Vec::new());
         if let Some(outcome) = pool.here(route, &encoded, &mut body, follower.as_deref(), elsewhere)

@@ -10,6 +10,7 @@ mod certificates;
 mod config;
 mod files;
 mod guest;
+mod guests;
 mod http;
 mod keyfile;
 mod log;

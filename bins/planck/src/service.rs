@@ -8,7 +8,7 @@ use crate::certificates;
 use crate::config::FilePath;
 use crate::config::{Config, Service, service};
 use crate::files;
-use crate::guest::Guests;
+use crate::guests::{self, Guests};
 use crate::http::Pages;
 use crate::keyfile;
 use crate::log::Log;
@@ -69,7 +69,9 @@ pub fn run(dir: &Path) -> Result<(), Stop> {
         .enable_all()
         .worker_threads(net_threads())
         .thread_name("planck-net")
-        // Instances are dropped by their threads before what they use is gone.
+        // Instances are dropped by their threads: those of a module that serves no more, and
+        // all of them before what they use is gone.
+        .on_thread_park(runtime_api::pool::tidy)
         .on_thread_stop(runtime_api::pool::vacate)
         .build()
         .map_err(|e| Stop::io(format!("the network threads cannot be started: {e}")))?;
@@ -300,6 +302,7 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let hangup = signal(SignalKind::hangup()).map_err(failed)?;
     let mut moved = signal(SignalKind::hangup()).map_err(failed)?;
+    let replaced = signal(SignalKind::hangup()).map_err(failed)?;
 
     let guests = match &config.service {
         Some(service) if service.wasm.enabled => {
@@ -308,7 +311,8 @@ async fn serve(
         _ => None,
     };
     if let Some(guests) = &guests {
-        observed.guests(&guests.pool());
+        observed.guests(guests);
+        engine.reloads(guests.asked());
     }
     let identity = certificates::open(config, &config.db.tls)?;
     let mut watched = Vec::from_iter(admin);
@@ -325,8 +329,7 @@ async fn serve(
             let tracer = Tracer::start(config, &service.name.0, figures);
             let (tracer, task) = tracer.unzip();
             sending = task;
-            let pool = guests.as_ref().map(Guests::pool);
-            let pages = Pages::new(pool, Arc::clone(observed), tracer);
+            let pages = Pages::new(guests.clone(), Arc::clone(observed), tracer);
             let http = serve_http(config, service, pages, identity.as_deref()).await?;
             observed.listens("http", http.traffic());
             Some(http)
@@ -344,6 +347,7 @@ async fn serve(
 
     tokio::select! {
         () = certificates::watch(watched, hangup) => {}
+        () = guests::watch(guests.clone(), replaced) => {}
         () = reopening => {}
         _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
         _ = interrupt.recv() => tracing::info!("SIGINT: draining"),

@@ -30,6 +30,8 @@ pub(crate) struct Deed<'a> {
     /// What of a change does not fit its first line: a line each.
     rest: RefCell<Vec<(&'static str, Value)>>,
     begun: Cell<Option<u64>>,
+    /// How much of `more` was told then.
+    told: Cell<usize>,
     /// It changes nothing that lasts, and is to be seen.
     shown: Cell<bool>,
 }
@@ -55,6 +57,7 @@ impl Deed<'_> {
             more: RefCell::default(),
             rest: RefCell::default(),
             begun: Cell::new(None),
+            told: Cell::new(0),
             shown: Cell::new(false),
         }
     }
@@ -97,6 +100,7 @@ impl Deed<'_> {
         let Some(audit) = self.audit else { return Ok(()) };
         let seq = self.event(BEGUN, |event| audit.record(event, &self.rest.borrow()))?;
         self.begun.set(Some(seq));
+        self.told.set(self.more.borrow().len());
         Ok(())
     }
 
@@ -137,7 +141,7 @@ impl Deed<'_> {
         };
         let (of, told) = (self.begun.get(), self.more.borrow());
         // What was told in the beginning is not told again.
-        let more = if of.is_some() { &[] } else { &told[..] };
+        let more = &told[self.told.get()..];
         f(&Event { what: self.what, who: self.who, object, outcome, of, more })
     }
 }
@@ -171,7 +175,7 @@ fn is_privileged(request: &Request<'_>) -> bool {
         O::CreateStore | O::DropStore | O::AlterStore | O::CreateIndex | O::DropIndex => true,
         O::CreateSequence | O::DropSequence | O::AlterSequence => true,
         O::CreateUser | O::AlterUser | O::DropUser | O::CreateKey | O::RevokeKey => true,
-        O::Flush => true,
+        O::Flush | O::ReloadModule => true,
         O::Backup => matches!(request, Request::Backup { begin: true, .. }),
         O::Ping | O::Auth | O::Stats | O::List | O::DescribeStore | O::FormatQuery => false,
         O::Insert | O::BatchInsert | O::Read | O::Update | O::Delete | O::Scan | O::Range => false,

@@ -56,7 +56,7 @@ pub enum Action {
     Define,
     /// Changes a store, or removes an index or a sequence.
     Alter,
-    /// Makes the storage work.
+    /// Makes the storage work, or changes the guest's module.
     Maintain,
     /// Makes, changes, removes and shows users.
     Users,
@@ -84,7 +84,7 @@ impl Action {
             Opcode::NextNumbers => Action::Write,
             Opcode::ListSequences => Action::Read,
             Opcode::CheckIndexes => Action::Maintain,
-            Opcode::Flush | Opcode::Backup => Action::Maintain,
+            Opcode::Flush | Opcode::Backup | Opcode::ReloadModule => Action::Maintain,
             Opcode::CreateUser | Opcode::DropUser | Opcode::ListUsers => Action::Users,
             // Of other users, and of roles, an admin alone: see `ops/users.rs`.
             Opcode::AlterUser | Opcode::CreateKey | Opcode::RevokeKey => Action::ChangeKey,
@@ -113,7 +113,7 @@ impl Action {
             Action::DropStore => "drop stores",
             Action::Define => "create indexes and sequences",
             Action::Alter => "change stores and sequences and drop indexes and sequences",
-            Action::Maintain => "maintain the storage",
+            Action::Maintain => "maintain the service",
             Action::Users => "manage users",
             Action::ChangeKey => "have a key",
         }
@@ -179,6 +179,7 @@ mod tests {
         (Opcode::FormatQuery, "-yyy y"),
         (Opcode::CreateKey, "yyyy -"),
         (Opcode::RevokeKey, "yyyy -"),
+        (Opcode::ReloadModule, "---y -"),
     ];
 
     fn row(action: Action) -> String {

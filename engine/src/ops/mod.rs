@@ -124,7 +124,8 @@ impl Engine {
     }
 }
 
-fn finished(doc: DocBuf) -> Vec<u8> {
+/// The bytes of a document of ours.
+pub(crate) fn finished(doc: DocBuf) -> Vec<u8> {
     doc.finish().expect("field names are constants without NUL, each given once")
 }
 

@@ -9,7 +9,10 @@ use proto::{Key, Reply, Request, Status, json};
 
 use crate::audit::Deed;
 use crate::auth::HashedKey;
-use crate::{BackupTarget, Call, Engine, Limits, Options, Principal, Role, SyncMode};
+use crate::{
+    BackupTarget, Call, Engine, Limits, Modules, Options, Principal, Refusal, Reloaded, Role,
+    SyncMode,
+};
 
 /// 2023-11-14, in microseconds.
 pub(super) const NOW: u64 = 1_700_000_000_000_000;
@@ -43,11 +46,22 @@ pub(super) fn with_store() -> Engine {
     open_with(Limits::default())
 }
 
-/// With the store `s`, and a place for backups.
+/// A guest whose module stays as it is.
+struct Unchanged;
+
+impl Modules for Unchanged {
+    fn reload(&self) -> Result<Reloaded, Refusal> {
+        let module = "00".repeat(32);
+        Ok(Reloaded { before: module.clone(), module, took_micros: 1 })
+    }
+}
+
+/// With the store `s`, a place for backups, and a guest.
 pub(super) fn with_backups() -> Engine {
     let target = BackupTarget { disk: SimDisk::new(2), path: "/backups".into(), keep: 2 };
     let engine = open_on(SimDisk::new(1), Options { backup: Some(target), ..options() });
     done(&engine, create("s"));
+    engine.reloads(Arc::new(Unchanged));
     engine
 }
 

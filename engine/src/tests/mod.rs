@@ -14,6 +14,7 @@ mod indexes;
 mod kit;
 mod limits;
 mod login;
+mod module;
 mod mutations;
 mod patience;
 mod planner;

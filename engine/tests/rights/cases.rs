@@ -154,7 +154,7 @@ fn without_store() -> Vec<(&'static str, Vec<u8>)> {
     let role = doc(r#"{"role": "none"}"#);
     let grants = doc(r#"{"grants": {"plain": "none"}}"#);
     let (other, cursor) = ("bystander", 999_999);
-    let all: [(&str, Request<'_>); 26] = [
+    let all: [(&str, Request<'_>); 27] = [
         ("yyyyyyyy", Request::Ping),
         ("yyyy-yyy", Request::Stats),
         ("yyyy-yyy", Request::List),
@@ -165,6 +165,7 @@ fn without_store() -> Vec<(&'static str, Vec<u8>)> {
         ("yyyy-yyy", Request::CloseCursor { cursor }),
         ("---y----", Request::Flush),
         ("---y----", Request::Backup { begin: false, full: false }),
+        ("---y----", Request::ReloadModule),
         ("---y---y", Request::CreateSequence { sequence: "made", if_not_exists: true }),
         ("--yy--yy", Request::NextNumbers { sequence: "numbers", count: 1 }),
         ("-yyy-yyy", Request::ListSequences),
@@ -319,6 +320,7 @@ pub fn ask_all(service: &mut dyn Service) -> (usize, Vec<Opcode>) {
                         S::UnknownQuery,
                         S::UnknownSequence,
                         S::UnknownUser,
+                        S::NotSetUp,
                     ];
                     case.allowed && missing.contains(status)
                 }

@@ -12,6 +12,7 @@ use super::{Refused, UpstreamOptions};
 use hyper::body::{Body, Incoming};
 use hyper::header::HeaderValue;
 use hyper::{Method, Response};
+use platform::Histogram;
 use proto::http::HeadersBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub(super) struct Upstream {
     pub(super) idle: Arc<Idle>,
     breaker: Mutex<Breaker>,
     counts: Mutex<UpstreamStats>,
+    /// Nanoseconds until the heads of answers.
+    latency: Histogram,
 }
 
 /// How a call that had a place ended.
@@ -111,6 +114,7 @@ impl Upstream {
             idle: Idle::new(options.max_in_flight),
             breaker: Mutex::new(Breaker::new(options.breaker)),
             counts: Mutex::default(),
+            latency: Histogram::new(),
         })
     }
 
@@ -135,6 +139,7 @@ impl Upstream {
             idle: self.idle.len(),
             circuit,
             opened,
+            latency: self.latency.read(),
             ..self.counts().clone()
         }
     }
@@ -200,7 +205,8 @@ impl Upstream {
         };
         let got = timeout_at(deadline, self.send(call, deadline)).await.unwrap_or_else(|_| late());
         let answered = got.and_then(|(line, response)| {
-            self.counts().latency.observe(sending.elapsed());
+            let took = sending.elapsed().as_nanos();
+            self.latency.record(u64::try_from(took).unwrap_or(u64::MAX));
             let (status, headers) = self.head(&response)?;
             Ok((line, response, status, headers))
         });

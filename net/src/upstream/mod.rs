@@ -29,7 +29,7 @@ pub use body::UpstreamBody;
 pub use breaker::{BreakerOptions, Circuit};
 pub use headers::SecretHeaders;
 pub use resolve::{Resolve, Resolved, SystemResolver};
-pub use stats::{BUCKETS, Failure, Latency, UpstreamStats};
+pub use stats::{Failure, UpstreamStats};
 
 use bytes::Bytes;
 use exchange::Upstream;

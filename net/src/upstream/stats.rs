@@ -4,8 +4,8 @@
 //! and `failures`, when it is over; until then it is `waiting`, or `in_flight`.
 
 use super::breaker::Circuit;
+use platform::Distribution;
 use proto::Status;
-use std::time::Duration;
 
 /// How a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,46 +69,6 @@ impl Failure {
     }
 }
 
-/// Upper bounds of the buckets of [`Latency`], but the last, which has none.
-pub const BUCKETS: [Duration; 13] = [
-    Duration::from_millis(1),
-    Duration::from_millis(2),
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(25),
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(250),
-    Duration::from_millis(500),
-    Duration::from_millis(1000),
-    Duration::from_millis(2500),
-    Duration::from_millis(5000),
-    Duration::from_millis(10_000),
-];
-
-/// How long upstreams took: from the place a call got until the head of its response.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Latency {
-    /// Calls that took at most so long as [`BUCKETS`] says, and longer than the bound
-    /// before; the last: longer than all.
-    pub buckets: [u64; BUCKETS.len() + 1],
-    /// All of them together.
-    pub sum: Duration,
-}
-
-impl Latency {
-    pub(super) fn observe(&mut self, took: Duration) {
-        let bucket = BUCKETS.iter().position(|bound| took <= *bound).unwrap_or(BUCKETS.len());
-        self.buckets[bucket] += 1;
-        self.sum = self.sum.saturating_add(took);
-    }
-
-    /// How many were measured.
-    pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
-    }
-}
-
 /// Counters and gauges of an upstream, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamStats {
@@ -134,8 +94,8 @@ pub struct UpstreamStats {
     pub circuit: Circuit,
     /// How often it opened.
     pub opened: u64,
-    /// How long responses took to begin.
-    pub latency: Latency,
+    /// Nanoseconds from the place a call got until the head of its answer.
+    pub latency: Distribution,
 }
 
 impl UpstreamStats {
@@ -153,16 +113,6 @@ impl UpstreamStats {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_duration_is_in_the_first_bucket_that_holds_it() {
-        let mut latency = Latency::default();
-        for micros in [0, 1000, 1001, 10_000_000, 10_000_001] {
-            latency.observe(Duration::from_micros(micros));
-        }
-        assert_eq!(latency.buckets, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
-        assert_eq!((latency.count(), latency.sum), (5, Duration::from_micros(20_002_002)));
-    }
 
     #[test]
     fn failures_are_counted_where_they_stand() {

@@ -110,6 +110,7 @@ pub trait WireHandler: Send + Sync + 'static {
             CreateStore | AlterStore | DropStore | CreateIndex | DropIndex => false,
             CreateSequence | AlterSequence | DropSequence => false,
             CreateUser | AlterUser | DropUser | CreateKey | RevokeKey => false,
+            ReloadModule => false,
         }
     }
 }

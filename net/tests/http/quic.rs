@@ -225,9 +225,14 @@ async fn as_many_connections_as_the_limit_and_as_many_streams_are_served() {
     for one in waiting {
         assert_eq!(soon(one).await.unwrap(), b"waited");
     }
+    let traffic = quic.house.server.traffic();
+    assert_eq!((traffic.accepted(), traffic.open()), (1, 1), "who has no place is not counted");
     drop(client);
     // Its place is free once it has gone.
     soon(async {
+        while traffic.open() > 0 {
+            tokio::time::sleep(SHORT).await;
+        }
         while endpoint.connect(quic.house.server.address(), "localhost").unwrap().await.is_err() {
             tokio::time::sleep(SHORT).await;
         }

@@ -46,6 +46,7 @@ fn every_request(batch: &BatchBuf) -> Vec<Request<'_>> {
         Request::FormatQuery { text: "flights.count( )" },
         Request::CreateKey { user: "ann", definition: DOC },
         Request::RevokeKey { user: "ann", key: "ci", if_exists: true },
+        Request::ReloadModule,
     ]
 }
 

@@ -1,9 +1,11 @@
 //! Calls that go well: requests, replies, imports, statics.
 
+use std::sync::Arc;
+
 use super::guests::{echo, guest};
 use super::rig::{Rig, ask, reply_bytes};
 use super::{Make, TestHost};
-use crate::{Instance, LogLevel, TrapKind, abi};
+use crate::{Host, Instance, LogLevel, TrapKind, abi};
 
 /// Whatever goes in comes out, from nothing to more than a first buffer holds.
 pub fn echoes_requests_of_any_size(make: Make<'_>) {
@@ -222,6 +224,39 @@ pub fn statics_persist_and_a_fresh_instance_is_clean(make: Make<'_>) {
     let trap = instance.process(b"", &mut response).expect_err("it is dead");
     assert_eq!(trap.kind(), TrapKind::Host);
     assert_eq!(ask(&mut *rig.start(&wat), b""), 1_u64.to_le_bytes());
+}
+
+/// All that one fills its memory with, up to the cap, is nowhere in the next, which may
+/// well be given the same pages.
+pub fn memory_of_one_that_trapped_is_zero_in_the_next(make: Make<'_>) {
+    // 64 pages: as many as may be. The request's buffer lies from 4096 to 8192.
+    let wat = guest(
+        "(func $seen (param $at i32) (param $end i32) (result i64)
+           (local $bits i64)
+           (loop $more
+             (local.set $bits (i64.or (local.get $bits) (i64.load (local.get $at))))
+             (br_if $more (i32.lt_u
+               (local.tee $at (i32.add (local.get $at) (i32.const 8))) (local.get $end))))
+           (local.get $bits))",
+        "(if (i32.eq (memory.grow (i32.const 63)) (i32.const -1)) (then (return (i64.const -1))))
+         (if (local.get $len) (then
+           (memory.fill (i32.const 0) (i32.const 0xa5) (i32.const 0x400000))
+           (unreachable)))
+         (call $u64 (i64.or
+           (call $seen (i32.const 0) (i32.const 4096))
+           (call $seen (i32.const 8192) (i32.const 0x400000))))",
+    );
+    let rig = Rig::new(make);
+    let module = rig.compile(&wat).expect("it compiles");
+    let start = || {
+        let host = Arc::clone(&rig.host) as Arc<dyn Host>;
+        module.instantiate(host, &rig.limits).unwrap_or_else(|trap| panic!("{trap}"))
+    };
+    for _ in 0..4 {
+        let trap = start().process(b"x", &mut Vec::new()).expect_err("it dies");
+        assert_eq!(trap.kind(), TrapKind::Unreachable);
+        assert_eq!(ask(&mut *start(), b""), [0; 8]);
+    }
 }
 
 /// `process` may end a call itself; nothing died.

@@ -50,6 +50,7 @@ macro_rules! conformance_suite {
             calls: the_request_buffer_is_kept_and_grows
             calls: responses_are_freed_when_free_is_exported
             calls: statics_persist_and_a_fresh_instance_is_clean
+            calls: memory_of_one_that_trapped_is_zero_in_the_next
             calls: a_negative_status_ends_the_call_and_keeps_the_instance
             services: a_service_nobody_allowed_is_refused_in_a_packet
             services: the_head_comes_first_and_the_body_in_parts

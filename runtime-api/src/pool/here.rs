@@ -9,7 +9,8 @@
 //!   late goes to the workers while one of them is free ([`Pace`]).
 //! * An instance lives and dies on one thread: it stays in that thread's own variable,
 //!   until the pool closes, the thread ends or calls [`vacate`], or its call was not brief
-//!   (the thread is then not one of those that have requests any more).
+//!   (the thread is then not one of those that have requests any more). Of a pool that
+//!   was retired it goes when the thread has its next request, or calls [`tidy`].
 //!
 //! Why: a hand-over to another thread and back takes longer than most handlers do.
 
@@ -66,7 +67,7 @@ impl Drop for Place {
 struct Seat {
     instance: Option<Box<dyn Instance>>,
     pool: Weak<Pool>,
-    _place: Place,
+    place: Place,
 }
 
 impl Drop for Seat {
@@ -84,6 +85,15 @@ thread_local! {
 /// Drops this thread's instance: for threads that end, or whose pool has closed.
 pub fn vacate() {
     drop(SEAT.take());
+}
+
+/// Drops this thread's instance if its pool takes no more requests. Cheap: for threads
+/// that are about to sleep.
+pub fn tidy() {
+    let closed = |seat: &Seat| seat.place.0.closed.load(Relaxed);
+    if SEAT.with_borrow(|seat| seat.as_ref().is_some_and(closed)) {
+        vacate();
+    }
 }
 
 /// Which routes were brief of late, by a hash of their names: a collision costs a
@@ -146,7 +156,7 @@ impl Pool {
             shared.stats.busy += 1;
         }
         let Some(mut seat) = self.seat() else {
-            self.shared.lock().stats.busy -= 1;
+            self.rest(&mut self.shared.lock());
             return None;
         };
         let started = self.clock.monotonic_nanos();
@@ -171,7 +181,7 @@ impl Pool {
         };
         {
             let mut shared = self.shared.lock();
-            shared.stats.busy -= 1;
+            self.rest(&mut shared);
             shared.stats.here += 1;
             shared.stats.recycled += u64::from(lost && outcome.is_ok());
             shared.stats.count(outcome.as_ref().map(|_| ()).map_err(Trap::kind), spent);
@@ -197,7 +207,7 @@ impl Pool {
         let place = self.seats.take()?;
         // Why it cannot be made is told by the workers, which fail alike.
         let instance = Some(self.make().ok()?);
-        Some(Seat { instance, pool: Arc::downgrade(self), _place: place })
+        Some(Seat { instance, pool: Arc::downgrade(self), place })
     }
 }
 

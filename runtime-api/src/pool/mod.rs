@@ -27,6 +27,7 @@
 //! ```
 
 mod decide;
+mod handover;
 mod here;
 mod job;
 mod stats;
@@ -41,7 +42,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use platform::{Clock, Histogram};
 
-pub use here::vacate;
+pub use here::{tidy, vacate};
 pub use job::{Answer, Failure, Follows};
 pub use stats::PoolStats;
 
@@ -130,6 +131,8 @@ pub struct Pool {
     cold: Condvar,
     /// Wakes the keeper.
     keeper: Condvar,
+    /// Wakes who waits for its beginning or its end.
+    moved: Condvar,
     seats: Arc<here::Seats>,
     pace: here::Pace,
 }
@@ -140,6 +143,8 @@ struct Shared {
     idle_cold: usize,
     /// The monotonic time after which queued jobs are refused; set by `close`.
     closing: Option<u64>,
+    /// Whose requests are, since this pool was retired.
+    next: Option<Arc<Pool>>,
     stats: PoolStats,
 }
 
@@ -168,6 +173,7 @@ impl Pool {
                 idle_warm: 0,
                 idle_cold: 0,
                 closing: None,
+                next: None,
                 stats: PoolStats::default(),
             }),
             waits: Histogram::new(),
@@ -175,6 +181,7 @@ impl Pool {
             warm: Condvar::new(),
             cold: Condvar::new(),
             keeper: Condvar::new(),
+            moved: Condvar::new(),
         }))
     }
 
@@ -201,9 +208,16 @@ impl Pool {
         reply: impl FnOnce(Result<Answer, Failure>) + Send + 'static,
     ) {
         let now = self.clock.monotonic_nanos();
-        let ticket = Ticket::new(request, now, Box::new(reply), follower);
+        self.enqueue(Ticket::new(request, now, Box::new(reply), follower));
+    }
+
+    fn enqueue(&self, ticket: Ticket) {
         let refused = {
             let mut shared = self.shared.lock();
+            if let Some(next) = shared.next.clone() {
+                drop(shared);
+                return next.enqueue(ticket);
+            }
             if shared.closing.is_some() {
                 shared.stats.refused += 1;
                 Some((ticket, Failure::Closed))
@@ -244,9 +258,7 @@ impl Pool {
         self.seats.close();
         // A second call may shorten the drain, never lengthen it.
         shared.closing = Some(shared.closing.map_or(until, |before| before.min(until)));
-        self.warm.notify_all();
-        self.cold.notify_all();
-        self.keeper.notify_all();
+        self.wake_all();
     }
 
     /// Refuses the jobs that have waited too long. Returns after how many
@@ -386,7 +398,7 @@ impl Pool {
         // Counted before the answer leaves: who has an answer sees it in the stats.
         {
             let mut shared = self.shared.lock();
-            shared.stats.busy -= 1;
+            self.rest(&mut shared);
             let spent = self.clock.monotonic_nanos().saturating_sub(started);
             self.took.record(spent);
             shared.stats.count(outcome.as_ref().map(|_| ()).map_err(Trap::kind), spent);
@@ -417,6 +429,7 @@ impl Pool {
                 stats.last_failed_start = Some(trap.to_string());
             }
         }
+        self.moved.notify_all();
         made
     }
 

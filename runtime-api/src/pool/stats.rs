@@ -43,6 +43,39 @@ impl PoolStats {
         self.traps[kind.index()]
     }
 
+    /// With those of a pool that was before: what was counted is added, and what is told of
+    /// the last call or start is this one's.
+    #[must_use]
+    pub fn after(mut self, before: &PoolStats) -> PoolStats {
+        for (mine, theirs) in [
+            (&mut self.instances, before.instances),
+            (&mut self.busy, before.busy),
+            (&mut self.waiting, before.waiting),
+        ] {
+            *mine += theirs;
+        }
+        for (mine, theirs) in [
+            (&mut self.calls, before.calls),
+            (&mut self.here, before.here),
+            (&mut self.refused, before.refused),
+            (&mut self.made, before.made),
+            (&mut self.failed_starts, before.failed_starts),
+            (&mut self.recycled, before.recycled),
+        ] {
+            *mine += theirs;
+        }
+        self.traps.iter_mut().zip(before.traps).for_each(|(mine, theirs)| *mine += theirs);
+        self.waits = self.waits.and(&before.waits);
+        self.took = self.took.and(&before.took);
+        self
+    }
+
+    /// What stays of a pool that has ended: what was counted.
+    #[must_use]
+    pub fn ended(self) -> PoolStats {
+        PoolStats { instances: 0, busy: 0, waiting: 0, ..self }
+    }
+
     pub(super) fn count(&mut self, outcome: Result<(), TrapKind>, nanos: u64) {
         self.calls += 1;
         if let Err(kind) = outcome {

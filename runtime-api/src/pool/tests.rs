@@ -1,5 +1,6 @@
 //! The pool over a fake module whose requests say what shall happen.
 
+mod handover;
 mod here;
 
 use std::sync::Arc;

@@ -54,7 +54,8 @@ pub(crate) fn kind(request: &Request<'_>) -> Kind {
         | Request::DropSequence { .. }
         | Request::DropUser { .. }
         | Request::RevokeKey { .. }
-        | Request::Flush => Kind::Repeatable,
+        | Request::Flush
+        | Request::ReloadModule => Kind::Repeatable,
         // A name that was given away may be another's by the second time.
         Request::AlterStore { change: told, .. } | Request::AlterSequence { change: told, .. } => {
             match field(told, "rename") {

@@ -114,6 +114,7 @@ REQUESTS: dict[str, Call[Any]] = {
     "stats": calls.stats(),
     "flush": calls.flush(),
     "backup": calls.backup(True, False),
+    "reload-module": calls.reload_module(),
 }
 FIELDS_ONLY: dict[str, tuple[Op, dict[str, Any]]] = {
     "auth": (Op.AUTH, {"user": "ann", "key": "correct horse battery"}),
@@ -121,6 +122,8 @@ FIELDS_ONLY: dict[str, tuple[Op, dict[str, Any]]] = {
     "close-cursor": (Op.CLOSE_CURSOR, {"cursor": 42}),
 }
 NEXT_KEY = KEY.successor()
+MODULE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+MODULE_BEFORE = "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752"
 REPLIES: dict[str, Reply] = {
     "auth-reply": Answer(
         {
@@ -149,6 +152,9 @@ REPLIES: dict[str, Reply] = {
     "last-page-reply": Rows(False, []),
     "create-key-reply": Answer(
         {"user": "bob", "name": "ci", "key": "5b1ec5b7a90e41d2" + 3 * "0123456789abcdef", "expires": KEY_ENDS}
+    ),
+    "reload-module-reply": Answer(
+        {"module": MODULE, "before": MODULE_BEFORE, "changed": True, "took_us": Int64(12_345)}
     ),
     "next-numbers-reply": Answer({"first": Int64(1), "count": Int64(10)}),
 }

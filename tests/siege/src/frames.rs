@@ -83,6 +83,7 @@ impl Frames {
             Request::FormatQuery { text: QUERIES[0] },
             Request::Flush,
             Request::Backup { begin: false, full: false },
+            Request::ReloadModule,
         ]
         .iter()
         .map(|request| encoded(0, request))

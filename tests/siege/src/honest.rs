@@ -15,7 +15,7 @@ use crate::peer::{Way, encoded};
 use crate::victim::{HOME, HONEST, KEY, Victim};
 
 /// Between two questions: an honest client does something with the answer.
-const PAUSE: Duration = Duration::from_micros(500);
+pub const PAUSE: Duration = Duration::from_micros(500);
 /// Latencies kept of one attack: of the first minutes.
 const MOST: usize = 1 << 20;
 
@@ -39,6 +39,18 @@ pub struct Latency {
     pub p50: u32,
     pub p99: u32,
     pub worst: u32,
+}
+
+impl Latency {
+    /// Of so many answers; puts them in order.
+    pub fn of(micros: &mut [u32]) -> Result<Latency, String> {
+        micros.sort_unstable();
+        let at = |part: usize| micros.get(micros.len() * part / 100).copied();
+        let (Some(p50), Some(p99), Some(worst)) = (at(50), at(99), micros.last().copied()) else {
+            return Err("the honest client was not answered at all meanwhile".to_owned());
+        };
+        Ok(Latency { asked: micros.len(), p50, p99, worst })
+    }
 }
 
 impl Honest {
@@ -72,13 +84,7 @@ impl Honest {
         if let Some(wrong) = &felt.wrong {
             return Err(format!("the honest client: {wrong}"));
         }
-        let micros = &mut felt.micros;
-        micros.sort_unstable();
-        let at = |part: usize| micros.get(micros.len() * part / 100).copied();
-        let (Some(p50), Some(p99), Some(worst)) = (at(50), at(99), micros.last().copied()) else {
-            return Err("the honest client was not answered at all meanwhile".to_owned());
-        };
-        Ok(Latency { asked: micros.len(), p50, p99, worst })
+        Latency::of(&mut felt.micros)
     }
 
     /// Ends it.

@@ -16,11 +16,13 @@
 mod attack;
 mod cpu;
 mod frames;
+mod guests;
 mod honest;
 mod peer;
 mod report;
 mod victim;
 
+pub use guests::misbehave;
 pub use report::{Figures, Report};
 
 use std::path::Path;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use siege::{Scale, besiege};
+use siege::{Scale, besiege, misbehave};
 
 #[derive(Parser)]
 #[command(about = "Attacks a planck that it starts; honest answers must stay right.")]
@@ -13,6 +13,13 @@ struct Arguments {
     /// The program attacked.
     #[arg(long)]
     planck: PathBuf,
+    /// Guests instead of attackers: what an honest client of one route feels while others
+    /// trap, spin, grow, leak and call without end.
+    #[arg(long)]
+    guests: bool,
+    /// What runs the guests: wasmer or wasmi.
+    #[arg(long, default_value = "wasmer")]
+    runtime: String,
     /// Sockets that trickle bytes.
     #[arg(long, default_value_t = 5000)]
     sockets: usize,
@@ -47,7 +54,11 @@ fn main() -> ExitCode {
         hold: Duration::from_secs(asked.hold),
         seed: asked.seed,
     };
-    match besiege(&asked.planck, &scale) {
+    let done = match asked.guests {
+        true => misbehave(&asked.planck, &asked.runtime, scale.hold),
+        false => besiege(&asked.planck, &scale),
+    };
+    match done {
         Ok(report) => {
             print!("{report}");
             ExitCode::SUCCESS

@@ -170,7 +170,7 @@ pub struct Held {
 }
 
 impl Memory {
-    fn watch(pid: u32) -> Memory {
+    pub fn watch(pid: u32) -> Memory {
         let (peak, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let watching = std::thread::spawn({
             let (peak, ended) = (Arc::clone(&peak), Arc::clone(&ended));

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use siege::{Scale, besiege};
+use siege::{Scale, besiege, misbehave};
 
 #[test]
 fn honest_answers_stay_right_and_memory_stays_bounded() {
@@ -26,5 +26,19 @@ fn honest_answers_stay_right_and_memory_stays_bounded() {
         let most = before + (300 << 10);
         assert!(figures.memory[1] < most, "{}: {:?} KiB", figures.name, figures.memory);
         assert!(figures.asked > 20, "{}: {} honest reads", figures.name, figures.asked);
+    }
+}
+
+#[test]
+fn honest_answers_stay_right_while_guests_misbehave() {
+    let planck = tests::program("planck");
+    let report = misbehave(&planck, "wasmer", Duration::from_millis(300)).unwrap();
+    println!("{report}");
+    let before = report.all[0].memory[0];
+    for figures in &report.all {
+        // Eight instances of 16 MiB at most.
+        let most = before + (160 << 10);
+        assert!(figures.memory[1] < most, "{}: {:?} KiB", figures.name, figures.memory);
+        assert!(figures.asked > 20, "{}: {} honest requests", figures.name, figures.asked);
     }
 }

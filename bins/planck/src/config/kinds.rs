@@ -275,3 +275,25 @@ impl<'de> Deserialize<'de> for Endpoint {
         Endpoint::of(&text).ok_or_else(wrong)
     }
 }
+
+/// What a client asks a listener for: a path, and a query if there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlPath(pub String);
+
+impl UrlPath {
+    /// What is allowed, for people.
+    pub fn allowed() -> String {
+        "a path as clients send it, beginning with /, up to 1024 bytes".to_owned()
+    }
+}
+
+impl<'de> Deserialize<'de> for UrlPath {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'#' | b'"' | b'\\' | b'<' | b'>');
+        if text.starts_with('/') && text.len() <= 1024 && text.bytes().all(plain) {
+            return Ok(Self(text));
+        }
+        Err(D::Error::invalid_value(Unexpected::Str(&text), &Self::allowed().as_str()))
+    }
+}

@@ -1,7 +1,7 @@
 //! `service.yaml`: identity, HTTP, the guest, the services it may call.
 
 use super::db::Tls;
-use super::kinds::{Address, FilePath, Name, Number, Size, Text};
+use super::kinds::{Address, FilePath, Name, Number, Size, Text, UrlPath};
 use super::table::settings;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -62,7 +62,8 @@ settings! {
     /// The guest.
     Wasm {
         enabled: bool = true, "true", "true or false", "whether requests go to a guest at all";
-        module: Option<FilePath> = None, "wasm/planck.&lt;name&gt;.wasm", FilePath::allowed(), "the guest's module";
+        module: Option<FilePath> = None, "wasm/planck.&lt;name&gt;.wasm", FilePath::allowed(), "the guest's module; read again, and served if it is another one, on SIGHUP and by `planctl service reload`";
+        health_path: Option<UrlPath> = None, "(none)", UrlPath::allowed(), "a GET of it to a new module's first instance must answer 200 to 299 before that module serves, at start too";
         runtime: Runtime = Runtime::Wasmer, "wasmer", "wasmer or wasmi", "wasmer compiles to machine code; wasmi interprets, slowly and repeatably";
         min_instances: Instances = Instances::of(2), 2, Instances::allowed(), "instances kept ready";
         max_instances: Instances = Instances::of(8), 8, Instances::allowed(), "instances at most; at least min_instances";

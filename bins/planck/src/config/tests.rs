@@ -227,6 +227,22 @@ fn every_limit_names_a_test_that_is_there() {
 }
 
 #[test]
+fn a_health_path_is_what_clients_send() {
+    let of = |path: &str| {
+        let config = load(None, Some(&format!("wasm: {{health_path: '{path}'}}\n")));
+        config.map(|config| config.service.unwrap().wasm.health_path.unwrap().0)
+    };
+    let longest = format!("/{}", "a".repeat(1023));
+    for path in ["/", "/healthz?deep=1", "/%20", &longest] {
+        assert_eq!(of(path).as_deref(), Ok(path));
+    }
+    for wrong in ["", "health", "/a b", "/a#b", "/\u{e9}", "//a\"", &format!("{longest}a")] {
+        let message = of(wrong).unwrap_err();
+        assert!(message.contains("line 1") && message.contains("beginning with /"), "{message}");
+    }
+}
+
+#[test]
 fn an_endpoint_is_a_host_a_port_and_maybe_a_path() {
     let of = |text: &str| {
         let file = format!("tracing: {{otlp_endpoint: {text}}}\n");

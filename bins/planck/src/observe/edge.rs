@@ -3,6 +3,7 @@
 use super::process::Process;
 use super::text::{Kind, Page, SECONDS};
 use super::{Observed, Picture, live, unpoisoned};
+use crate::guests::ModuleFigures;
 use runtime_api::TrapKind;
 use runtime_api::pool::PoolStats;
 use std::sync::atomic::Ordering::Relaxed;
@@ -132,34 +133,39 @@ pub(super) fn http(page: &mut Page, observed: &Observed) {
 }
 
 pub(super) fn pool(page: &mut Page, pool: Option<&PoolStats>) {
-    for (name, help, count) in [
-        ("planck_pool_instances", "guests alive", pool.map(|pool| pool.instances as u64)),
-        ("planck_pool_busy", "guests at work", pool.map(|pool| pool.busy as u64)),
-        ("planck_pool_waiting", "requests waiting", pool.map(|pool| pool.waiting as u64)),
-    ] {
-        page.gauge(name, help, count);
-    }
-    for (name, help, count) in [
-        ("planck_pool_calls_total", "calls that ended", pool.map(|pool| pool.calls)),
-        (
-            "planck_pool_refused_total",
-            "requests never run: too many waited, or for too long",
-            pool.map(|pool| pool.refused),
-        ),
-        ("planck_pool_made_total", "instances made", pool.map(|pool| pool.made)),
-        (
-            "planck_pool_failed_starts_total",
-            "instances that could not be made",
-            pool.map(|pool| pool.failed_starts),
-        ),
-        (
-            "planck_pool_recycled_total",
-            "instances replaced since they held too much memory",
-            pool.map(|pool| pool.recycled),
-        ),
-    ] {
-        page.counter(name, help, count);
-    }
+    page.gauges(
+        pool,
+        &[
+            ("planck_pool_instances", "guests alive", |pool| pool.instances as u64),
+            ("planck_pool_busy", "guests at work", |pool| pool.busy as u64),
+            ("planck_pool_waiting", "requests waiting", |pool| pool.waiting as u64),
+        ],
+    );
+    page.counters(
+        pool,
+        &[
+            ("planck_pool_calls_total", "calls that ended", |pool| pool.calls),
+            (
+                "planck_pool_here_total",
+                "those of them that ran on the network thread that had the request",
+                |pool| pool.here,
+            ),
+            (
+                "planck_pool_refused_total",
+                "requests never run: too many waited, or for too long",
+                |pool| pool.refused,
+            ),
+            ("planck_pool_made_total", "instances made", |pool| pool.made),
+            ("planck_pool_failed_starts_total", "instances that could not be made", |pool| {
+                pool.failed_starts
+            }),
+            (
+                "planck_pool_recycled_total",
+                "instances replaced since they held too much memory",
+                |pool| pool.recycled,
+            ),
+        ],
+    );
     let mut traps = page.family(
         "planck_pool_traps_total",
         Kind::Counter,
@@ -182,5 +188,28 @@ pub(super) fn pool(page: &mut Page, pool: Option<&PoolStats>) {
         "what calls took",
         SECONDS,
         pool.map(|pool| &pool.took),
+    );
+}
+
+pub(super) fn module(page: &mut Page, module: Option<&ModuleFigures>) {
+    let help = "1, with the SHA-256 of the guest's module that serves";
+    let mut info = page.family("planck_module_info", Kind::Gauge, &["sha256"], help);
+    if let Some(module) = module {
+        info.sample(&[&module.hash], 1.0);
+    }
+    page.counters(
+        module,
+        &[
+            (
+                "planck_module_changes_total",
+                "changes to another module while the service ran",
+                |module| module.changes,
+            ),
+            (
+                "planck_module_change_failures_total",
+                "changes that failed: the module before served on",
+                |module| module.failures,
+            ),
+        ],
     );
 }

@@ -11,19 +11,22 @@ mod process;
 mod routes;
 mod storage;
 mod text;
+mod upstreams;
 
 pub use admin::Admin;
 pub use routes::HttpFigures;
 
+use crate::guests::{Guests, ModuleFigures};
 use crate::log::Log;
 use crate::trace::TraceFigures;
 use engine::{Beside, Engine, Figures, State, push_latency};
 use net::Traffic;
 use net::tls::Certificates;
+use net::upstream::UpstreamStats;
 use process::Process;
 use proto::doc::DocBuf;
 use runtime_api::TrapKind;
-use runtime_api::pool::{Pool, PoolStats};
+use runtime_api::pool::PoolStats;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Instant;
@@ -66,7 +69,7 @@ pub struct Observed {
     begun: Instant,
     phase: Mutex<Phase>,
     engine: OnceLock<Weak<Engine>>,
-    pool: OnceLock<Weak<Pool>>,
+    guests: OnceLock<Weak<Guests>>,
     /// What HTTP counts.
     pub http: HttpFigures,
     /// What the wire counts.
@@ -84,6 +87,8 @@ pub struct Observed {
 struct Picture {
     figures: Option<Figures>,
     pool: Option<PoolStats>,
+    module: Option<ModuleFigures>,
+    upstreams: Vec<UpstreamStats>,
     process: Process,
     seconds_up: f64,
     is_ready: bool,
@@ -96,7 +101,7 @@ impl Observed {
             begun: Instant::now(),
             phase: Mutex::new(Phase::Opening),
             engine: OnceLock::new(),
-            pool: OnceLock::new(),
+            guests: OnceLock::new(),
             http: HttpFigures::default(),
             wire: WireFigures::default(),
             traffic: Mutex::default(),
@@ -113,8 +118,8 @@ impl Observed {
     }
 
     /// The guest's instances are there.
-    pub fn guests(&self, pool: &Arc<Pool>) {
-        self.pool.get_or_init(|| Arc::downgrade(pool));
+    pub fn guests(&self, guests: &Arc<Guests>) {
+        self.guests.get_or_init(|| Arc::downgrade(guests));
     }
 
     /// A listener is there.
@@ -136,8 +141,8 @@ impl Observed {
         self.engine.get().and_then(Weak::upgrade)
     }
 
-    fn pool(&self) -> Option<PoolStats> {
-        self.pool.get().and_then(Weak::upgrade).map(|pool| pool.stats())
+    fn serving(&self) -> Option<Arc<Guests>> {
+        self.guests.get().and_then(Weak::upgrade)
     }
 
     /// Why requests should go elsewhere; empty: they need not. Cheap.
@@ -155,7 +160,7 @@ impl Observed {
             Some(State::Poisoned { why }) => add("poisoned", &why),
             Some(State::Healthy) | None => {}
         }
-        if let Some(pool) = self.pool()
+        if let Some(pool) = self.serving().map(|guests| guests.pool().stats())
             && pool.instances == 0
             && let Some(why) = &pool.last_failed_start
         {
@@ -169,7 +174,9 @@ impl Observed {
         Picture {
             // What cannot be read is left out, as what is not there yet.
             figures: self.engine().and_then(|engine| engine.figures().ok()),
-            pool: self.pool(),
+            pool: self.serving().map(|guests| guests.stats()),
+            module: self.serving().map(|guests| guests.module()),
+            upstreams: self.serving().map(|guests| guests.upstreams()).unwrap_or_default(),
             process: Process::look(),
             seconds_up: self.begun.elapsed().as_secs_f64(),
             is_ready: self.reasons().is_empty(),
@@ -183,6 +190,8 @@ impl Observed {
         edge::wire(&mut page, self);
         edge::http(&mut page, self);
         edge::pool(&mut page, picture.pool.as_ref());
+        edge::module(&mut page, picture.module.as_ref());
+        upstreams::page(&mut page, &picture.upstreams);
         storage::operations(&mut page, picture.figures.as_ref());
         storage::log(&mut page, picture.figures.as_ref());
         storage::memory(&mut page, picture.figures.as_ref());
@@ -223,8 +232,18 @@ impl Beside for Observed {
                 routes.iter().for_each(|(route, seen)| push_latency(doc, route, seen));
             });
         }
-        if let Some(pool) = self.pool() {
-            doc.doc("pool", |doc| pool_stats(doc, &pool));
+        if let Some(guests) = self.serving() {
+            doc.doc("pool", |doc| pool_stats(doc, &guests.stats()));
+            let module = guests.module();
+            doc.doc("module", |doc| {
+                doc.push("hash", module.hash.as_str());
+                doc.push("changes", figure(module.changes));
+                doc.push("failures", figure(module.failures));
+            });
+            let called = guests.upstreams();
+            if !called.is_empty() {
+                doc.doc("upstreams", |doc| upstreams::document(doc, &called));
+            }
         }
     }
 }

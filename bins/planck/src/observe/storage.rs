@@ -116,78 +116,65 @@ pub(super) fn log(page: &mut Page, figures: Option<&Figures>) {
 
 pub(super) fn memory(page: &mut Page, figures: Option<&Figures>) {
     let storage = figures.map(|figures| &figures.storage);
-    for (name, help, value) in [
-        ("planck_memtable_bytes", "writes in memory", storage.map(|s| s.memtable_bytes as u64)),
-        ("planck_memtables_frozen", "sets that wait for a flush", storage.map(|s| s.frozen as u64)),
-        (
-            "planck_flush_debt_bytes",
-            "memory that waits for its flush",
-            storage.map(|s| s.debt_bytes),
-        ),
-        (
-            "planck_flush_debt_max_bytes",
-            "what that may come to before commits wait",
-            storage.map(|s| s.debt_bound_bytes),
-        ),
-        (
-            "planck_commits_waiting",
-            "commits that wait for a flush now",
-            storage.map(|s| s.waiting_commits as u64),
-        ),
-    ] {
-        page.gauge(name, help, value);
-    }
+    page.gauges(
+        storage,
+        &[
+            ("planck_memtable_bytes", "writes in memory", |s| s.memtable_bytes as u64),
+            ("planck_memtables_frozen", "sets that wait for a flush", |s| s.frozen as u64),
+            ("planck_flush_debt_bytes", "memory that waits for its flush", |s| s.debt_bytes),
+            ("planck_flush_debt_max_bytes", "what that may come to before commits wait", |s| {
+                s.debt_bound_bytes
+            }),
+            ("planck_commits_waiting", "commits that wait for a flush now", |s| {
+                s.waiting_commits as u64
+            }),
+        ],
+    );
     page.histogram(
         "planck_flush_seconds",
         "from the first piece of a flush to its last",
         SECONDS,
         storage.map(|s| &s.flushes),
     );
-    for (name, help, value) in [
-        (
-            "planck_commits_delayed_total",
-            "commits put off a little, as flushes were behind",
-            storage.map(|s| s.delayed_commits),
-        ),
-        (
-            "planck_commits_stalled_total",
-            "commits that waited, as there was no room",
-            storage.map(|s| s.stalled_commits),
-        ),
-        (
-            "planck_commits_refused_for_space_total",
-            "commits refused, as the disk was full",
-            storage.map(|s| s.refused_for_space),
-        ),
-    ] {
-        page.counter(name, help, value);
-    }
+    page.counters(
+        storage,
+        &[
+            (
+                "planck_commits_delayed_total",
+                "commits put off a little, as flushes were behind",
+                |s| s.delayed_commits,
+            ),
+            ("planck_commits_stalled_total", "commits that waited, as there was no room", |s| {
+                s.stalled_commits
+            }),
+            (
+                "planck_commits_refused_for_space_total",
+                "commits refused, as the disk was full",
+                |s| s.refused_for_space,
+            ),
+        ],
+    );
     page.plain(
         "planck_commit_wait_seconds_total",
         Kind::Counter,
         "what both have waited, all together",
         storage.map(|s| s.stalled_micros as f64 / 1e6),
     );
-    for (name, help, value) in [
-        ("planck_snapshots", "snapshots alive", storage.map(|s| s.snapshots as u64)),
-        (
-            "planck_pinned_memory_bytes",
-            "memory held back for old snapshots",
-            storage.map(|s| s.pinned_memory_bytes),
-        ),
-        (
-            "planck_pinned_disk_bytes",
-            "bytes on disk held back for old snapshots",
-            storage.map(|s| s.pinned_disk_bytes),
-        ),
-        (
-            "planck_backup_pinned_bytes",
-            "of both, held back for a backup being taken",
-            storage.map(|s| s.backup_pinned_bytes),
-        ),
-    ] {
-        page.gauge(name, help, value);
-    }
+    page.gauges(
+        storage,
+        &[
+            ("planck_snapshots", "snapshots alive", |s| s.snapshots as u64),
+            ("planck_pinned_memory_bytes", "memory held back for old snapshots", |s| {
+                s.pinned_memory_bytes
+            }),
+            ("planck_pinned_disk_bytes", "bytes on disk held back for old snapshots", |s| {
+                s.pinned_disk_bytes
+            }),
+            ("planck_backup_pinned_bytes", "of both, held back for a backup being taken", |s| {
+                s.backup_pinned_bytes
+            }),
+        ],
+    );
     page.plain(
         "planck_oldest_snapshot_seconds",
         Kind::Gauge,
@@ -213,43 +200,35 @@ pub(super) fn memory(page: &mut Page, figures: Option<&Figures>) {
 
 pub(super) fn disk(page: &mut Page, figures: Option<&Figures>) {
     let storage = figures.map(|figures| &figures.storage);
-    for (name, help, value) in [
-        ("planck_page_file_bytes", "the file of trees", storage.map(|s| s.page_file_bytes)),
-        ("planck_page_file_free_bytes", "of it, free pages", storage.map(|s| s.free_page_bytes)),
-        ("planck_vlog_bytes", "records in the value log", storage.map(|s| s.value_bytes)),
-        ("planck_vlog_dead_bytes", "of them, dead", storage.map(|s| s.dead_value_bytes)),
-        (
-            "planck_gc_waiting_bytes",
-            "records moved that no tree names yet",
-            storage.map(|s| s.gc_waiting_bytes),
-        ),
-        (
-            "planck_gc_skipped_segments",
-            "segments left alone, as what lives in them is not sure",
-            storage.map(|s| s.gc_skipped.len() as u64),
-        ),
-        ("planck_runs", "sorted runs beside the trees", storage.map(|s| s.runs as u64)),
-        ("planck_run_entries", "entries in them", storage.map(|s| s.run_entries)),
-    ] {
-        page.gauge(name, help, value);
-    }
-    for (name, help, value) in [
-        ("planck_gc_segments_total", "segments removed", storage.map(|s| s.gc_segments)),
-        ("planck_gc_moved_bytes_total", "living records moved", storage.map(|s| s.gc_moved_bytes)),
-        (
-            "planck_gc_freed_bytes_total",
-            "records in removed segments",
-            storage.map(|s| s.gc_freed_bytes),
-        ),
-        ("planck_runs_written_total", "runs written", storage.map(|s| s.runs_written)),
-        (
-            "planck_run_merges_total",
-            "pieces of runs merged into trees",
-            storage.map(|s| s.run_merges),
-        ),
-    ] {
-        page.counter(name, help, value);
-    }
+    page.gauges(
+        storage,
+        &[
+            ("planck_page_file_bytes", "the file of trees", |s| s.page_file_bytes),
+            ("planck_page_file_free_bytes", "of it, free pages", |s| s.free_page_bytes),
+            ("planck_vlog_bytes", "records in the value log", |s| s.value_bytes),
+            ("planck_vlog_dead_bytes", "of them, dead", |s| s.dead_value_bytes),
+            ("planck_gc_waiting_bytes", "records moved that no tree names yet", |s| {
+                s.gc_waiting_bytes
+            }),
+            (
+                "planck_gc_skipped_segments",
+                "segments left alone, as what lives in them is not sure",
+                |s| s.gc_skipped.len() as u64,
+            ),
+            ("planck_runs", "sorted runs beside the trees", |s| s.runs as u64),
+            ("planck_run_entries", "entries in them", |s| s.run_entries),
+        ],
+    );
+    page.counters(
+        storage,
+        &[
+            ("planck_gc_segments_total", "segments removed", |s| s.gc_segments),
+            ("planck_gc_moved_bytes_total", "living records moved", |s| s.gc_moved_bytes),
+            ("planck_gc_freed_bytes_total", "records in removed segments", |s| s.gc_freed_bytes),
+            ("planck_runs_written_total", "runs written", |s| s.runs_written),
+            ("planck_run_merges_total", "pieces of runs merged into trees", |s| s.run_merges),
+        ],
+    );
     let mut corrupt = page.family(
         "planck_corrupt_total",
         Kind::Counter,
@@ -271,38 +250,26 @@ pub(super) fn disk(page: &mut Page, figures: Option<&Figures>) {
 }
 
 pub(super) fn queries(page: &mut Page, figures: Option<&Figures>) {
-    let queries = figures.map(|figures| figures.queries);
-    for (name, help, value) in [
-        ("planck_queries_running", "queries that run", queries.map(|q| q.running as u64)),
-        (
-            "planck_cursors",
-            "cursors that wait for their next page",
-            queries.map(|q| q.open_cursors as u64),
-        ),
-        ("planck_cursor_memory_bytes", "memory they hold", queries.map(|q| q.cursor_memory)),
-        ("planck_cursor_disk_bytes", "what they hold on disk", queries.map(|q| q.cursor_spill)),
-    ] {
-        page.gauge(name, help, value);
-    }
-    for (name, help, value) in [
-        (
-            "planck_queries_slow_total",
-            "queries that took limits.slow_query_ms",
-            queries.map(|q| q.slow),
-        ),
-        (
-            "planck_query_spilled_runs_total",
-            "runs of rows that did not fit memory",
-            queries.map(|q| q.spilled_runs),
-        ),
-        (
-            "planck_cursors_expired_total",
-            "cursors nobody fetched from",
-            queries.map(|q| q.expired_cursors),
-        ),
-    ] {
-        page.counter(name, help, value);
-    }
+    let queries = figures.map(|figures| &figures.queries);
+    page.gauges(
+        queries,
+        &[
+            ("planck_queries_running", "queries that run", |q| q.running as u64),
+            ("planck_cursors", "cursors that wait for their next page", |q| q.open_cursors as u64),
+            ("planck_cursor_memory_bytes", "memory they hold", |q| q.cursor_memory),
+            ("planck_cursor_disk_bytes", "what they hold on disk", |q| q.cursor_spill),
+        ],
+    );
+    page.counters(
+        queries,
+        &[
+            ("planck_queries_slow_total", "queries that took limits.slow_query_ms", |q| q.slow),
+            ("planck_query_spilled_runs_total", "runs of rows that did not fit memory", |q| {
+                q.spilled_runs
+            }),
+            ("planck_cursors_expired_total", "cursors nobody fetched from", |q| q.expired_cursors),
+        ],
+    );
     let audit = figures.and_then(|figures| figures.audit.as_ref());
     page.counter(
         "planck_audit_lines_total",

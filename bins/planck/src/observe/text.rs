@@ -52,6 +52,9 @@ pub struct Page {
     rows: Vec<Row>,
 }
 
+/// A family of one figure of a thing: its name, what it tells, where it is.
+pub type Figure<T> = (&'static str, &'static str, fn(&T) -> u64);
+
 /// A family being written.
 pub struct Family<'p> {
     text: &'p mut String,
@@ -100,6 +103,20 @@ impl Page {
     /// A gauge with no label.
     pub fn gauge(&mut self, name: &'static str, help: &'static str, value: Option<u64>) {
         self.plain(name, Kind::Gauge, help, value.map(|value| value as f64));
+    }
+
+    /// Counters with no label, of one thing; `None`: it is not there now.
+    pub fn counters<T>(&mut self, of: Option<&T>, rows: &[Figure<T>]) {
+        for &(name, help, figure) in rows {
+            self.counter(name, help, of.map(figure));
+        }
+    }
+
+    /// Gauges with no label, as [`Page::counters`].
+    pub fn gauges<T>(&mut self, of: Option<&T>, rows: &[Figure<T>]) {
+        for &(name, help, figure) in rows {
+            self.gauge(name, help, of.map(figure));
+        }
     }
 
     /// A figure with no label; `None`: there is none now.

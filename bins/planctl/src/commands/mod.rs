@@ -15,6 +15,7 @@ mod ping;
 mod queries;
 mod query;
 mod sequence;
+mod service;
 mod stats;
 mod store;
 mod user;
@@ -64,6 +65,9 @@ enum Command {
     /// Make, change, remove and show sequences, and take numbers of them
     #[command(subcommand)]
     Sequence(sequence::Sequence),
+    /// Change the module of the guest while the service serves
+    #[command(subcommand)]
+    Service(service::Service),
     /// Make, change, remove and show users, their grants and keys
     #[command(subcommand)]
     User(user::User),
@@ -91,6 +95,7 @@ impl Cli {
             Command::Index(command) => command.run(global),
             Command::Store(command) => command.run(global),
             Command::Sequence(command) => command.run(global),
+            Command::Service(command) => command.run(global),
             Command::User(command) => command.run(global),
             Command::Format(command) => command.run(global),
             Command::Ping(command) => command.run(global),

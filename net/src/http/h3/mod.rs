@@ -11,36 +11,19 @@ mod connection;
 mod stream;
 
 use super::{HttpHandler, HttpOptions, Shared};
-use crate::server::{Closing, finish, report};
-use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{
-    Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt,
-};
+use crate::quic::{self, Allowed};
+use crate::server::{Closing, report};
+use quinn::Endpoint;
 use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// Handshakes at once.
 const HANDSHAKES: usize = 256;
-/// A connection on which nothing is heard for so long is gone.
-const SILENCE: Duration = Duration::from_secs(120);
-/// The client is made to say something so often.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Streams a client opens one way: control, the two of QPACK, and some it invents.
 const ONE_WAY: u32 = 8;
-/// Bytes of one stream, and of all streams of one connection, that are received before
-/// they are asked for; and sent before they are acknowledged.
-const STREAM_WINDOW: u32 = 256 << 10;
-const WINDOW: u32 = 1 << 20;
-/// Bytes that are kept of what comes before a handshake has begun, of one connection and
-/// of all.
-const EARLY_BYTES: u64 = 16 << 10;
-const ALL_EARLY_BYTES: u64 = 1 << 20;
-/// For the last packets of connections to go out.
-const LAST_PACKETS: Duration = Duration::from_secs(1);
 
 /// An endpoint on that socket, with the certificate of `tls` at each moment.
 pub(super) fn endpoint(
@@ -51,24 +34,14 @@ pub(super) fn endpoint(
     let mut tls = tls.clone();
     tls.alpn_protocols = vec![b"h3".to_vec()];
     tls.max_early_data_size = 0;
-    let crypto = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
-    let mut transport = TransportConfig::default();
-    transport
-        .max_concurrent_bidi_streams(VarInt::from_u32(options.max_streams))
-        .max_concurrent_uni_streams(VarInt::from_u32(ONE_WAY))
-        .datagram_receive_buffer_size(None)
-        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(WINDOW))
-        .send_window(WINDOW.into())
-        .keep_alive_interval(Some(KEEP_ALIVE))
-        .max_idle_timeout(Some(IdleTimeout::try_from(SILENCE).map_err(io::Error::other)?));
-    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config
-        .transport_config(Arc::new(transport))
-        .max_incoming(HANDSHAKES)
-        .incoming_buffer_size(EARLY_BYTES)
-        .incoming_buffer_size_total(ALL_EARLY_BYTES);
-    Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))
+    let allowed = Allowed {
+        streams: options.max_streams,
+        one_way: ONE_WAY,
+        window: quic::WINDOW,
+        handshakes: HANDSHAKES,
+        moving: true,
+    };
+    quic::endpoint(socket, Arc::new(tls), &allowed)
 }
 
 /// Lets connections in, each on a task of its own, until the server drains, and the
@@ -101,24 +74,14 @@ pub(super) async fn accept<H: HttpHandler>(
         match (handshakes.clone().try_acquire_owned(), places.clone().try_acquire_owned()) {
             (Ok(handshake), Ok(place)) => {
                 let (shared, closing) = (shared.clone(), closing.clone());
+                let open = shared.refusals.traffic.begin();
                 tasks.spawn(async move {
+                    let (_open, _place) = (open, place);
                     connection::serve(shared, incoming, handshake, closing).await;
-                    drop(place);
                 });
             }
             _ => incoming.refuse(),
         }
     }
-    let refusing = async {
-        while let Some(incoming) = endpoint.accept().await {
-            incoming.refuse();
-        }
-        std::future::pending().await
-    };
-    tokio::select! {
-        () = finish(tasks, shared.options.drain_timeout) => {}
-        () = refusing => {}
-    }
-    endpoint.close(connection::NO_ERROR, b"the server stops");
-    tokio::time::timeout(LAST_PACKETS, endpoint.wait_idle()).await.ok();
+    quic::end(&endpoint, tasks, shared.options.drain_timeout, connection::NO_ERROR).await;
 }

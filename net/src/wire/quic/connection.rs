@@ -7,8 +7,8 @@
 use super::super::admission::{Refusal, Turn, authenticate};
 use super::super::budget::Budget;
 use super::super::{Shared, WireHandler, places};
-use super::WINDOW;
 use super::stream::{self, Common, Read};
+use crate::quic::WINDOW;
 use crate::server::Closing;
 use crate::tls::ALPN_WIRE;
 use proto::Status;

@@ -13,37 +13,20 @@ mod stream;
 
 use super::{Shared, WireHandler, WireOptions};
 use crate::AddressRange;
-use crate::server::{Closing, finish, report};
-use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{
-    Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt,
-};
+use crate::quic::Allowed;
+use crate::server::{Closing, report};
+use quinn::{Endpoint, VarInt};
 use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 /// Requests at work on blocking threads that came this way, all sessions together: others
 /// have work for those threads, too.
 pub(super) const WORK: usize = 256;
-/// A connection on which nothing is heard for so long is gone.
-const SILENCE: Duration = Duration::from_secs(120);
-/// The client is made to say something so often.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// Bytes of one stream, and of all streams of one connection, that are received before
-/// they are asked for; and sent before they are acknowledged.
-const STREAM_WINDOW: u32 = 256 << 10;
-const WINDOW: u32 = 1 << 20;
 /// Of a connection that has not authenticated: an Auth, and what follows it.
 const FIRST_WINDOW: u32 = 8 << 10;
-/// Bytes that are kept of what comes before a handshake has begun, of one connection and
-/// of all.
-const EARLY_BYTES: u64 = 16 << 10;
-const ALL_EARLY_BYTES: u64 = 1 << 20;
-/// For the last packets of connections to go out.
-const LAST_PACKETS: Duration = Duration::from_secs(1);
 
 /// An endpoint on that socket.
 pub(super) fn endpoint(
@@ -51,27 +34,16 @@ pub(super) fn endpoint(
     tls: Arc<rustls::ServerConfig>,
     options: &WireOptions,
 ) -> io::Result<Endpoint> {
-    let crypto = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
-    let mut transport = TransportConfig::default();
-    transport
+    let allowed = Allowed {
         // Of Auth; there are more once that was right.
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(None)
-        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(FIRST_WINDOW))
-        .send_window(WINDOW.into())
-        .keep_alive_interval(Some(KEEP_ALIVE))
-        .max_idle_timeout(Some(IdleTimeout::try_from(SILENCE).map_err(io::Error::other)?));
-    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config
-        .transport_config(Arc::new(transport))
+        streams: 1,
+        one_way: 0,
+        window: FIRST_WINDOW,
+        handshakes: options.max_unauthenticated.max(1),
         // allowed_ips, lockouts and the log speak of one address.
-        .migration(false)
-        .max_incoming(options.max_unauthenticated.max(1))
-        .incoming_buffer_size(EARLY_BYTES)
-        .incoming_buffer_size_total(ALL_EARLY_BYTES);
-    Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))
+        moving: false,
+    };
+    crate::quic::endpoint(socket, tls, &allowed)
 }
 
 /// What becomes of who wants to come in.
@@ -132,16 +104,6 @@ pub(super) async fn accept<H: WireHandler>(
             }
         }
     }
-    let refusing = async {
-        while let Some(incoming) = endpoint.accept().await {
-            incoming.refuse();
-        }
-        std::future::pending().await
-    };
-    tokio::select! {
-        () = finish(tasks, shared.options.drain_timeout) => {}
-        () = refusing => {}
-    }
-    endpoint.close(VarInt::from_u32(0), b"the server stops");
-    tokio::time::timeout(LAST_PACKETS, endpoint.wait_idle()).await.ok();
+    let code = VarInt::from_u32(0);
+    crate::quic::end(&endpoint, tasks, shared.options.drain_timeout, code).await;
 }

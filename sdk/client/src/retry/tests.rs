@@ -85,6 +85,7 @@ fn with_all(mut each: impl FnMut(&str, &Request<'_>)) {
         ("FormatQuery", Request::FormatQuery { text: reading }),
         ("CreateKey", Request::CreateKey { user: "u", definition: document }),
         ("RevokeKey", Request::RevokeKey { user: "u", key: "k", if_exists: true }),
+        ("ReloadModule", Request::ReloadModule),
     ] {
         each(name, &request);
     }

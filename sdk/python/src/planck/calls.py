@@ -314,6 +314,11 @@ def backup(begin: bool, full: bool) -> Call[Document]:
     return _call(Op.BACKUP, not begin, document_of, begin=begin, full=full)
 
 
+def reload_module() -> Call[Document]:
+    """Reads the guest's module again, and has the new one serve."""
+    return _call(Op.RELOAD_MODULE, True, document_of)
+
+
 def create_user(
     user: str, role: str, key: str | None, if_not_exists: bool, grants: Mapping[str, str] | None = None
 ) -> Call[Document]:

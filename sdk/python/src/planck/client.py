@@ -337,6 +337,13 @@ class Client:
         """Asks for a backup, `full` for one that rests on none before; without `begin` only how the last one goes."""
         return self.run(calls.backup(begin, full), timeout)
 
+    def reload_module(self, *, timeout: Timeout = DEFAULT) -> Document:
+        """Reads the guest's module again, and has the new one serve. Gives `{module, before, changed, took_us}`.
+
+        A module that cannot be used is refused with BAD_MODULE, and the one before serves on.
+        """
+        return self.run(calls.reload_module(), timeout)
+
 
 def parse_address(address: str) -> tuple[str, int]:
     """Host and port of `HOST:PORT` or `[IPv6]:PORT`; without a port it is 24010."""

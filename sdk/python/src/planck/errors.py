@@ -54,6 +54,7 @@ class Status(enum.IntEnum):
     USER_KEY_EXISTS = 1215
     LIMIT_REACHED = 1216
     NOT_SET_UP = 1217
+    BAD_MODULE = 1218
     NOT_FOUND = 1301
     KEY_EXISTS = 1302
     NOT_UNIQUE = 1303
@@ -88,7 +89,7 @@ class Status(enum.IntEnum):
 _OF_CLASS: dict[StatusClass, tuple[int, ...]] = {
     StatusClass.OK: (0,),
     StatusClass.INVALID: (
-        1001, 1002, 1004, 1101, 1103, 1107, 1201, 1206, 1209, 1212, 1401, 1402, 1702,
+        1001, 1002, 1004, 1101, 1103, 1107, 1201, 1206, 1209, 1212, 1218, 1401, 1402, 1702,
     ),
     StatusClass.NOT_FOUND: (1202, 1204, 1207, 1210, 1214, 1217, 1301, 1405, 1406),
     StatusClass.DENIED: (1501, 1502, 1503, 1504, 1701),

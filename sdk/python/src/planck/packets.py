@@ -93,6 +93,7 @@ class Op(enum.IntEnum):
     FORMAT_QUERY = 36
     CREATE_KEY = 37
     REVOKE_KEY = 38
+    RELOAD_MODULE = 45
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,7 @@ FIELDS: dict[Op, tuple[tuple[str, Shape], ...]] = {
     Op.FORMAT_QUERY: (("text", TEXT32),),
     Op.CREATE_KEY: (("user", STR16), ("definition", DOCUMENT)),
     Op.REVOKE_KEY: (("user", STR16), ("key", STR16), _IF_EXISTS),
+    Op.RELOAD_MODULE: (),
 }
 """The fields of each request, in their order."""
 
