@@ -68,9 +68,14 @@ impl<'de> Reader<'de> {
 macro_rules! integers {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            match self.integer() {
-                Some(n) => visit_integer(n, visitor),
-                None => self.deserialize_any(visitor),
+            match self.value {
+                // Nearly all there are, and 128 bits cost wasm32 dear.
+                Value::Int32(n) => visitor.visit_i32(n),
+                Value::Int64(n) => visitor.visit_i64(n),
+                _ => match self.integer() {
+                    Some(n) => visit_integer(n, visitor),
+                    None => self.deserialize_any(visitor),
+                },
             }
         }
     )*};

@@ -4,6 +4,13 @@ use crate::{Error, Html, Result};
 use proto::Status;
 use proto::http::{HeadersBuf, write_response};
 use serde::Serialize;
+use std::borrow::Cow;
+
+/// Bytes that the headers of most responses do with.
+const HEADERS_BYTES: usize = 128;
+
+/// Bytes of JSON that many responses do with.
+const JSON_BYTES: usize = 512;
 
 /// A status, headers and a body.
 #[derive(Clone, Debug)]
@@ -16,7 +23,7 @@ pub struct Response {
 impl Response {
     /// An empty response of that status, which must be 200 to 599.
     pub fn new(status: u16) -> Response {
-        Response { status, headers: HeadersBuf::new(), body: Vec::new() }
+        Response { status, headers: HeadersBuf::with_capacity(HEADERS_BYTES), body: Vec::new() }
     }
 
     /// 200 with plain text.
@@ -36,7 +43,8 @@ impl Response {
     /// # Errors
     /// A value that JSON cannot hold, such as a map with keys that are no strings.
     pub fn json(value: &impl Serialize) -> Result<Response> {
-        let body = serde_json::to_vec(value)
+        let mut body = Vec::with_capacity(JSON_BYTES);
+        serde_json::to_writer(&mut body, value)
             .map_err(|e| Error::new(Status::Internal, format!("a response is no JSON: {e}")))?;
         Ok(Response::new(200).header("content-type", "application/json").body(body))
     }
@@ -56,7 +64,11 @@ impl Response {
     /// One more header. Line breaks become spaces, so that no value can end a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Response {
-        let clean = value.replace(['\r', '\n', '\0'], " ");
+        let is_break = |byte: u8| matches!(byte, b'\r' | b'\n' | 0);
+        let clean = match value.bytes().any(is_break) {
+            true => Cow::Owned(value.replace(['\r', '\n', '\0'], " ")),
+            false => Cow::Borrowed(value),
+        };
         if !self.headers.push(name, clean.as_bytes()) {
             crate::host::log(crate::host::Level::Warn, "a header over 65,535 bytes was left out");
         }
