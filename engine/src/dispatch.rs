@@ -44,19 +44,13 @@ impl Engine {
         };
         let begun = self.clock.monotonic_nanos();
         let patience = Patience::new(header.patience, call, begun);
-        self.dispatch_asked(who, header.id, request, (&patience, begun), out);
+        self.dispatch_asked(who, header.id, request, None, (&patience, begun), out);
     }
 
-    /// As [`Engine::dispatch_call`], for who traces it: gives what it committed, and when it
-    /// ended, in nanoseconds of the same clock.
-    pub fn dispatch_watched(
-        &self,
-        who: &Principal,
-        packet: &[u8],
-        call: &Call,
-        out: &mut Vec<u8>,
-    ) -> (Vec<Committed>, u64) {
-        let ((), committed) = lsm::watched(|| self.dispatch_call(who, packet, call, out));
+    /// Does something, and gives what this thread committed meanwhile, and when it ended, in
+    /// nanoseconds of the clock of that.
+    pub fn watched(&self, f: impl FnOnce()) -> (Vec<Committed>, u64) {
+        let ((), committed) = lsm::watched(f);
         (committed, self.clock.monotonic_nanos())
     }
 
@@ -64,14 +58,16 @@ impl Engine {
     /// reply carries `id`.
     pub fn dispatch(&self, who: &Principal, id: u64, request: Request<'_>, out: &mut Vec<u8>) {
         let begun = self.clock.monotonic_nanos();
-        self.dispatch_asked(who, id, request, (Patience::ENDLESS, begun), out);
+        self.dispatch_asked(who, id, request, None, (Patience::ENDLESS, begun), out);
     }
 
-    fn dispatch_asked(
+    /// `within`: the transaction it is part of, unless it names another one.
+    pub(crate) fn dispatch_asked(
         &self,
         who: &Principal,
         id: u64,
         request: Request<'_>,
+        within: Option<&Within>,
         (patience, begun): (&Patience, u64),
         out: &mut Vec<u8>,
     ) {
@@ -86,7 +82,11 @@ impl Engine {
             patience.check(&*self.clock)?;
             let reply = ReplyWriter::new(id, out);
             let Some(number) = number else {
-                return self.carry_out(&deed, &who, request, None, patience, reply);
+                let done = self.carry_out(&deed, &who, request, within, patience, reply);
+                return match within {
+                    Some(within) => done.map_err(|refusal| within.told(refusal)),
+                    None => done,
+                };
             };
             may_be_within(opcode)?;
             let used = self.transactions.take(&who, number)?;
@@ -127,7 +127,7 @@ impl Engine {
         who.check_in(action, what, found)
     }
 
-    fn decode<'a>(&self, packet: &'a [u8]) -> Result<(Header, Request<'a>), Refusal> {
+    pub(crate) fn decode<'a>(&self, packet: &'a [u8]) -> Result<(Header, Request<'a>), Refusal> {
         let limit = self.limits.max_message_size;
         if packet.len() > limit {
             let message = format!(
@@ -297,7 +297,7 @@ impl Engine {
         Ok(())
     }
 
-    fn refuse(&self, id: u64, refusal: &Refusal, out: &mut Vec<u8>) {
+    pub(crate) fn refuse(&self, id: u64, refusal: &Refusal, out: &mut Vec<u8>) {
         self.counters.refused(refusal.status);
         let mut end = refusal.message.len().min(MAX_ERROR);
         while !refusal.message.is_char_boundary(end) {

@@ -60,10 +60,10 @@ pub struct QueryFigures {
     pub cursor_spill: u64,
 }
 
-/// Transactions over several requests.
+/// Transactions: those of the wire, over several requests, and those of guests' calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TransactionFigures {
-    /// Open now.
+    /// Of the wire, open now.
     pub open: usize,
     /// Bytes of memory that their writes and reads take.
     pub memory: u64,
@@ -73,6 +73,8 @@ pub struct TransactionFigures {
     pub committed: u64,
     /// Refused since another commit had changed what they rest on, so far.
     pub conflicts: u64,
+    /// Calls of guests that were run again for that, so far.
+    pub again: u64,
 }
 
 /// The audit log.

@@ -55,6 +55,7 @@ pub use module::{Modules, Reloaded};
 pub use ops::IndexReport;
 pub use options::{Limits, Options};
 pub use patience::Call;
+pub use transaction::CallTransaction;
 
 /// A document database. All methods take `&self`, may be called from any
 /// thread, and block: on the disk, and a write on other writes.

@@ -48,7 +48,7 @@ use crate::transaction::Within;
 use crate::{Engine, Principal, Refusal};
 pub(crate) use change::Change;
 pub(crate) use indexes::Tended;
-pub(crate) use transactions::may_be_within;
+pub(crate) use transactions::{committed, may_be_within};
 pub use verify::IndexReport;
 
 /// What a read sees: one store of one snapshot.

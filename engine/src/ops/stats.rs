@@ -83,6 +83,7 @@ impl Engine {
             ("expired_transactions", transactions.expired),
             ("committed_transactions", transactions.committed),
             ("transaction_conflicts", transactions.conflicts),
+            ("guest_calls_again", transactions.again),
             ("recent_commits_bytes", storage.recent_bytes as u64),
         ];
         for (name, number) in figures {

@@ -39,9 +39,7 @@ impl Engine {
             Some(within) => self.commit_within(who, within, patience)?,
             None => 0,
         };
-        let mut doc = DocBuf::new();
-        doc.push("lsn", figure(lsn));
-        Ok(finished(doc))
+        Ok(committed(lsn))
     }
 
     /// Lets go of a transaction.
@@ -69,6 +67,13 @@ impl Engine {
         self.queries.end_within(who, number);
         Ok(())
     }
+}
+
+/// What a Commit is answered.
+pub(crate) fn committed(lsn: u64) -> Vec<u8> {
+    let mut doc = DocBuf::new();
+    doc.push("lsn", figure(lsn));
+    finished(doc)
 }
 
 /// Refuses what cannot be part of a transaction.

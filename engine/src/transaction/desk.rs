@@ -62,6 +62,7 @@ pub(crate) struct Desk {
     expired: AtomicU64,
     pub(super) committed: AtomicU64,
     pub(super) conflicts: AtomicU64,
+    pub(super) again: AtomicU64,
     limits: DeskLimits,
     clock: Arc<dyn Clock>,
 }
@@ -82,6 +83,7 @@ impl Desk {
             expired: AtomicU64::new(0),
             committed: AtomicU64::new(0),
             conflicts: AtomicU64::new(0),
+            again: AtomicU64::new(0),
             limits,
             clock,
         }
@@ -155,6 +157,7 @@ impl Desk {
             expired: self.expired.load(Relaxed),
             committed: self.committed.load(Relaxed),
             conflicts: self.conflicts.load(Relaxed),
+            again: self.again.load(Relaxed),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Operations that take effect together, as if nobody else had been there, or not at all.
 //!
 //! ```text
-//! mod.rs   one transaction, as operations find it     desk.rs   those that are open
+//! mod.rs    one transaction, as operations find it    desk.rs   those of the wire
+//! call.rs   one for all that a guest's call does
 //! ops/transactions.rs   Begin, Commit, Abort, Savepoint, Rollback
 //! ```
 //!
@@ -18,6 +19,7 @@
 //! * one that is dropped has left no trace, but for numbers of sequences;
 //! * used by one request at a time.
 
+mod call;
 mod desk;
 
 use std::cell::{Cell, RefCell};
@@ -35,6 +37,7 @@ use crate::index::Index;
 use crate::patience::Patience;
 use crate::{Engine, Refusal};
 
+pub use call::CallTransaction;
 pub(crate) use desk::{Desk, DeskLimits};
 
 /// Savepoints of one transaction at a time.

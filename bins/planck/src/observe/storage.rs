@@ -286,15 +286,18 @@ pub(super) fn queries(page: &mut Page, figures: Option<&Figures>) {
     page.counters(
         transactions,
         &[
-            (
-                "planck_transactions_committed_total",
-                "transactions that wrote something",
-                |t| t.committed,
-            ),
+            ("planck_transactions_committed_total", "transactions that wrote something", |t| {
+                t.committed
+            }),
             (
                 "planck_transaction_conflicts_total",
                 "transactions that another commit disturbed",
                 |t| t.conflicts,
+            ),
+            (
+                "planck_guest_calls_again_total",
+                "calls of guests that were run again since another commit disturbed them",
+                |t| t.again,
             ),
             (
                 "planck_transactions_expired_total",
