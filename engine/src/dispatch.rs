@@ -15,8 +15,10 @@ use proto::{Header, ReplyWriter, Request, Status};
 
 use crate::audit::Deed;
 use crate::auth::{Action, Principal};
+use crate::ops::may_be_within;
 use crate::patience::Patience;
 use crate::query::PageSize;
+use crate::transaction::Within;
 use crate::{Call, Committed, Engine, Refusal};
 
 /// Bytes of the longest error message: names and fields of a stranger are in it.
@@ -42,19 +44,13 @@ impl Engine {
         };
         let begun = self.clock.monotonic_nanos();
         let patience = Patience::new(header.patience, call, begun);
-        self.dispatch_within(who, header.id, request, (&patience, begun), out);
+        self.dispatch_asked(who, header.id, request, None, (&patience, begun), out);
     }
 
-    /// As [`Engine::dispatch_call`], for who traces it: gives what it committed, and when it
-    /// ended, in nanoseconds of the same clock.
-    pub fn dispatch_watched(
-        &self,
-        who: &Principal,
-        packet: &[u8],
-        call: &Call,
-        out: &mut Vec<u8>,
-    ) -> (Vec<Committed>, u64) {
-        let ((), committed) = lsm::watched(|| self.dispatch_call(who, packet, call, out));
+    /// Does something, and gives what this thread committed meanwhile, and when it ended, in
+    /// nanoseconds of the clock of that.
+    pub fn watched(&self, f: impl FnOnce()) -> (Vec<Committed>, u64) {
+        let ((), committed) = lsm::watched(f);
         (committed, self.clock.monotonic_nanos())
     }
 
@@ -62,17 +58,21 @@ impl Engine {
     /// reply carries `id`.
     pub fn dispatch(&self, who: &Principal, id: u64, request: Request<'_>, out: &mut Vec<u8>) {
         let begun = self.clock.monotonic_nanos();
-        self.dispatch_within(who, id, request, (Patience::ENDLESS, begun), out);
+        self.dispatch_asked(who, id, request, None, (Patience::ENDLESS, begun), out);
     }
 
-    fn dispatch_within(
+    /// `within`: the transaction it is part of, unless it names another one.
+    pub(crate) fn dispatch_asked(
         &self,
         who: &Principal,
         id: u64,
         request: Request<'_>,
+        within: Option<&Within>,
         (patience, begun): (&Patience, u64),
         out: &mut Vec<u8>,
     ) {
+        // What is asked for within a transaction counts as what it is.
+        let (number, request) = request.within();
         let opcode = request.opcode();
         self.counters.begun(opcode);
         let start = out.len();
@@ -80,7 +80,18 @@ impl Engine {
         let done = self.standing(who).and_then(|who| {
             self.allow(&who, &request)?;
             patience.check(&*self.clock)?;
-            self.carry_out(&deed, &who, request, patience, ReplyWriter::new(id, out))
+            let reply = ReplyWriter::new(id, out);
+            let Some(number) = number else {
+                let done = self.carry_out(&deed, &who, request, within, patience, reply);
+                return match within {
+                    Some(within) => done.map_err(|refusal| within.told(refusal)),
+                    None => done,
+                };
+            };
+            may_be_within(opcode)?;
+            let used = self.transactions.take(&who, number)?;
+            let done = self.carry_out(&deed, &who, request, Some(&*used), patience, reply);
+            done.map_err(|refusal| used.told(refusal))
         });
         deed.end(done.as_ref().err());
         if let Err(refusal) = done {
@@ -116,7 +127,7 @@ impl Engine {
         who.check_in(action, what, found)
     }
 
-    fn decode<'a>(&self, packet: &'a [u8]) -> Result<(Header, Request<'a>), Refusal> {
+    pub(crate) fn decode<'a>(&self, packet: &'a [u8]) -> Result<(Header, Request<'a>), Refusal> {
         let limit = self.limits.max_message_size;
         if packet.len() > limit {
             let message = format!(
@@ -133,9 +144,11 @@ impl Engine {
         deed: &Deed<'_>,
         who: &Principal,
         request: Request<'_>,
+        within: Option<&Within>,
         patience: &Patience,
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
+        let wants = |action, store| who.wants(action, store).part_of(within);
         match request {
             Request::Ping => reply.empty(),
             Request::Auth { .. } => {
@@ -154,28 +167,26 @@ impl Engine {
                 reply.empty();
             }
             Request::Insert { store, key, document } => {
-                reply.key(self.insert(who.wants(Action::Write, store), key, document, patience)?);
+                reply.key(self.insert(wants(Action::Write, store), key, document, patience)?);
             }
             Request::BatchInsert { store, batch } => {
-                reply.keys(&self.batch_insert(who.wants(Action::Write, store), batch, patience)?);
+                reply.keys(&self.batch_insert(wants(Action::Write, store), batch, patience)?);
             }
-            Request::Read { store, key } => {
-                self.read(who.wants(Action::Read, store), key, reply)?
-            }
+            Request::Read { store, key } => self.read(wants(Action::Read, store), key, reply)?,
             Request::Update { store, key, document, upsert } => {
-                self.update(who.wants(Action::Write, store), key, document, upsert, patience)?;
+                self.update(wants(Action::Write, store), key, document, upsert, patience)?;
                 reply.key(key);
             }
             Request::Delete { store, key } => {
-                self.delete(who.wants(Action::Write, store), key, patience)?;
+                self.delete(wants(Action::Write, store), key, patience)?;
                 reply.count(1);
             }
             Request::Scan { store, after, limit, reverse } => {
-                self.scan(who.wants(Action::Read, store), after, limit, reverse, patience, reply)?;
+                self.scan(wants(Action::Read, store), after, limit, reverse, patience, reply)?;
             }
             Request::Range { store, from, to, limit, reverse } => {
                 self.range(
-                    who.wants(Action::Read, store),
+                    wants(Action::Read, store),
                     (from, to),
                     limit,
                     reverse,
@@ -184,13 +195,13 @@ impl Engine {
                 )?;
             }
             Request::Query { text, parameters } => {
-                self.query(who, text, parameters, PageSize::FULL, patience, reply)?;
+                self.query(who, (text, parameters), PageSize::FULL, within, patience, reply)?;
             }
             Request::Stream { rows, bytes, text, parameters } => {
                 let size = PageSize::of(rows, bytes);
-                self.query(who, text, parameters, size, patience, reply)?;
+                self.query(who, (text, parameters), size, within, patience, reply)?;
             }
-            Request::Fetch { cursor } => self.fetch(who, cursor, patience, reply)?,
+            Request::Fetch { cursor } => self.fetch(who, cursor, within, patience, reply)?,
             Request::CloseCursor { cursor } => {
                 self.queries.close(who, cursor)?;
                 reply.empty();
@@ -256,6 +267,27 @@ impl Engine {
                 self.revoke_key(deed, who, user, key, if_exists)?;
                 reply.empty();
             }
+            Request::Begin { read_only, millis } => {
+                reply.document(&self.begin(who, read_only, millis)?);
+            }
+            Request::Commit { transaction } => {
+                reply.document(&self.commit(who, transaction, patience)?);
+            }
+            Request::Abort { transaction } => {
+                self.abort(who, transaction)?;
+                reply.empty();
+            }
+            Request::Savepoint { transaction } => {
+                reply.count(self.savepoint(who, transaction)?);
+            }
+            Request::Rollback { transaction, savepoint } => {
+                self.rollback(who, transaction, savepoint)?;
+                reply.empty();
+            }
+            Request::Within { .. } => {
+                let message = "an operation within a transaction within another one";
+                return Err(Refusal::new(Status::BadPacket, message));
+            }
             Request::ReloadModule => reply.document(&self.reload_module(deed, who)?),
             Request::Flush => {
                 self.flush_for(deed, who)?;
@@ -265,7 +297,7 @@ impl Engine {
         Ok(())
     }
 
-    fn refuse(&self, id: u64, refusal: &Refusal, out: &mut Vec<u8>) {
+    pub(crate) fn refuse(&self, id: u64, refusal: &Refusal, out: &mut Vec<u8>) {
         self.counters.refused(refusal.status);
         let mut end = refusal.message.len().min(MAX_ERROR);
         while !refusal.message.is_char_boundary(end) {

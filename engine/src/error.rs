@@ -139,6 +139,7 @@ fn status_of(error: &lsm::Error) -> Status {
             _ => Status::Corrupt,
         },
         E::Unmet { .. } => Status::Changed,
+        E::Conflict { .. } | E::TooOld { .. } => Status::TransactionConflict,
         E::Io { .. } => Status::Io,
         E::Corrupt { .. } | E::Frame { .. } => Status::Corrupt,
         E::Full(_) | E::NoSpace { .. } => Status::ReadOnly,

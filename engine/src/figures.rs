@@ -22,6 +22,8 @@ pub struct Figures {
     pub refusals: Vec<(Status, u64)>,
     /// The queries'.
     pub queries: QueryFigures,
+    /// The transactions'.
+    pub transactions: TransactionFigures,
     /// The audit log's, if one is written.
     pub audit: Option<AuditFigures>,
 }
@@ -56,6 +58,23 @@ pub struct QueryFigures {
     pub cursor_memory: u64,
     /// Bytes on disk that cursors hold.
     pub cursor_spill: u64,
+}
+
+/// Transactions: those of the wire, over several requests, and those of guests' calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransactionFigures {
+    /// Of the wire, open now.
+    pub open: usize,
+    /// Bytes of memory that their writes and reads take.
+    pub memory: u64,
+    /// Let go of since nobody used them, or they lasted too long, so far.
+    pub expired: u64,
+    /// Committed so far, with something written.
+    pub committed: u64,
+    /// Refused since another commit had changed what they rest on, so far.
+    pub conflicts: u64,
+    /// Calls of guests that were run again for that, so far.
+    pub again: u64,
 }
 
 /// The audit log.
@@ -108,6 +127,7 @@ impl Engine {
                 cursor_memory: cursors.held.memory,
                 cursor_spill: cursors.held.disk,
             },
+            transactions: self.transactions.figures(),
             audit: self.audit_figures(),
         })
     }

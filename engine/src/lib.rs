@@ -9,6 +9,8 @@
 //!   (`ops/mod.rs`);
 //! * a document is written with what it changes in the indexes of its store, in one
 //!   batch (`ops/change.rs`, `index/mod.rs`);
+//! * what belongs together by a transaction takes effect at one place in the order of
+//!   commits, or not at all (`transaction/mod.rs`);
 //! * nothing stored fails to fit a reply (`options.rs`).
 
 mod audit;
@@ -30,6 +32,7 @@ pub mod pql;
 pub mod query;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -41,7 +44,9 @@ pub use audit::{AuditBegin, AuditCut, AuditOptions, AuditReport, verify_audit};
 pub use auth::{Action, Principal, Role, allows};
 pub use backup::{BackupTarget, TakenBackup};
 pub use error::{OpenError, Refusal};
-pub use figures::{AuditFigures, Beside, Figures, OperationFigures, QueryFigures, push_latency};
+pub use figures::{
+    AuditFigures, Beside, Figures, OperationFigures, QueryFigures, TransactionFigures, push_latency,
+};
 pub use lsm::{
     ArchiveStepper, BackupInfo, Committed, Lsn, Options as StorageOptions, State, Step, Stepper,
     SyncMode,
@@ -50,12 +55,15 @@ pub use module::{Modules, Reloaded};
 pub use ops::IndexReport;
 pub use options::{Limits, Options};
 pub use patience::Call;
+pub use transaction::CallTransaction;
 
 /// A document database. All methods take `&self`, may be called from any
 /// thread, and block: on the disk, and a write on other writes.
 pub struct Engine {
     /// Before the storage, and so dropped before it: cursors hold snapshots.
     queries: query::Desk,
+    /// So do transactions.
+    transactions: transaction::Desk,
     lsm: Lsm,
     catalogs: catalog::Catalogs,
     keys: keys::KeyMaker,
@@ -100,6 +108,8 @@ impl Engine {
         })?;
         let (slow, cursors) = (options.limits.slow_query_micros, options.limits.of_cursors());
         let queries = query::Desk::new(Arc::clone(&clock), space, slow, cursors);
+        let transactions =
+            transaction::Desk::new(Arc::clone(&clock), options.limits.of_transactions());
         let catalogs = catalog::Catalogs::load(&lsm)?;
         // Last: what cannot be opened has not started.
         let audit = match options.audit {
@@ -112,6 +122,7 @@ impl Engine {
         let keys = keys::KeyMaker::new(Arc::clone(&clock), Arc::clone(&entropy));
         Ok(Engine {
             queries,
+            transactions,
             lsm,
             catalogs,
             keys,
@@ -201,7 +212,7 @@ impl Engine {
     /// As [`Engine::sync`].
     pub fn close(self) -> Result<(), Refusal> {
         self.audit_stop();
-        drop(self.queries);
+        drop((self.queries, self.transactions));
         Ok(self.lsm.close()?)
     }
 
@@ -210,9 +221,10 @@ impl Engine {
         self.sessions.fetch_add(1, Relaxed)
     }
 
-    /// The session of that caller has ended: its cursors are let go of. Cheap if it has
-    /// none.
+    /// The session of that caller has ended: its cursors and transactions are let go of.
+    /// Cheap if it has none.
     pub fn end_session(&self, who: &Principal) {
+        self.transactions.end_session(who);
         self.queries.end_session(who);
     }
 

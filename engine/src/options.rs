@@ -4,6 +4,7 @@
 //! document always fits a message, and so do the keys of the largest batch.
 
 use crate::query::{CursorLimits, Held};
+use crate::transaction::DeskLimits;
 use crate::{AuditOptions, BackupTarget, OpenError};
 
 /// Room a message needs around one document: packet header, the fields of its
@@ -13,7 +14,10 @@ pub(crate) const MESSAGE_OVERHEAD: usize = 256;
 const MIN_MESSAGE: usize = 64 << 10;
 /// A message that is one batch must fit one WAL frame with what is added to it.
 const MAX_MESSAGE: usize = 32 << 20;
-/// Cursors at most: they are counted one by one where a bound is near.
+/// A transaction is one batch, and one frame of the log.
+const MAX_TRANSACTION: usize = 48 << 20;
+const _: () = assert!(MAX_TRANSACTION < lsm::MAX_BATCH_BYTES);
+/// Cursors, and transactions, at most: they are counted one by one where a bound is near.
 const MAX_CURSORS: usize = 1 << 16;
 
 /// How an engine is opened. Every field has a default.
@@ -63,6 +67,20 @@ pub struct Limits {
     pub cursor_memory: u64,
     /// Bytes on disk all cursors may hold together. Default 4 GiB.
     pub cursor_spill: u64,
+    /// Transactions open over several requests at once. Default 256, up to 65,536; 0: none.
+    pub max_transactions: usize,
+    /// Of them, those of one session. Default 16, at least 1.
+    pub max_session_transactions: usize,
+    /// Microseconds after which a transaction that nobody uses is let go of. Default 10 s,
+    /// at least 1.
+    pub transaction_idle_micros: u64,
+    /// Microseconds after which any is. Default 60 s, at least 1.
+    pub transaction_micros: u64,
+    /// Bytes that one transaction may write, with what that changes in indexes. Default 16
+    /// MiB, 64 KiB to 48 MiB.
+    pub max_transaction_size: usize,
+    /// Bytes of memory that all of them may hold together. Default 256 MiB.
+    pub transaction_memory: u64,
 }
 
 impl Default for Limits {
@@ -80,6 +98,12 @@ impl Default for Limits {
             cursor_idle_micros: 300_000_000,
             cursor_memory: 256 << 20,
             cursor_spill: 4 << 30,
+            max_transactions: 256,
+            max_session_transactions: 16,
+            transaction_idle_micros: 10_000_000,
+            transaction_micros: 60_000_000,
+            max_transaction_size: 16 << 20,
+            transaction_memory: 256 << 20,
         }
     }
 }
@@ -123,7 +147,34 @@ impl Limits {
         if self.cursor_idle_micros == 0 {
             return option("limits.cursor_idle_ms", 0, "at least 1".to_owned());
         }
+        if self.max_transactions > MAX_CURSORS {
+            let must = format!("0 to {MAX_CURSORS}");
+            return option("limits.max_transactions", self.max_transactions, must);
+        }
+        if self.max_session_transactions == 0 {
+            let must = "at least 1; set limits.max_transactions to 0 for none".to_owned();
+            return option("limits.max_session_transactions", 0, must);
+        }
+        if self.transaction_idle_micros == 0 {
+            return option("limits.transaction_idle_ms", 0, "at least 1".to_owned());
+        }
+        if self.transaction_micros == 0 {
+            return option("limits.transaction_time_ms", 0, "at least 1".to_owned());
+        }
+        if !(MIN_MESSAGE..=MAX_TRANSACTION).contains(&self.max_transaction_size) {
+            let must = format!("{MIN_MESSAGE} to {MAX_TRANSACTION} bytes");
+            return option("limits.max_transaction_size", self.max_transaction_size, must);
+        }
         Ok(())
+    }
+
+    pub(crate) fn of_transactions(&self) -> DeskLimits {
+        DeskLimits {
+            all: self.max_transactions,
+            session: self.max_session_transactions,
+            idle: self.transaction_idle_micros.saturating_mul(1000),
+            time: self.transaction_micros.saturating_mul(1000),
+        }
     }
 
     pub(crate) fn of_cursors(&self) -> CursorLimits {
@@ -169,6 +220,20 @@ mod tests {
         assert_eq!(fault(|l| l.max_cursors = 65_536), None);
         assert!(fault(|l| l.max_cursors = 65_537).unwrap().contains("max_cursors is 65537"));
         assert!(fault(|l| l.max_session_cursors = 0).unwrap().contains("max_session_cursors"));
+        assert_eq!(fault(|l| (l.max_transactions, l.max_session_transactions) = (0, 1)), None);
+        assert_eq!(fault(|l| l.max_transactions = 65_536), None);
+        assert!(
+            fault(|l| l.max_transactions = 65_537).unwrap().contains("limits.max_transactions")
+        );
+        let none = fault(|l| l.max_session_transactions = 0).unwrap();
+        assert!(none.contains("limits.max_session_transactions"));
+        assert!(fault(|l| l.transaction_idle_micros = 0).unwrap().contains("transaction_idle_ms"));
+        assert!(fault(|l| l.transaction_micros = 0).unwrap().contains("transaction_time_ms"));
+        for (bytes, fits) in
+            [((64 << 10) - 1, false), (64 << 10, true), (48 << 20, true), ((48 << 20) + 1, false)]
+        {
+            assert_eq!(fault(|l| l.max_transaction_size = bytes).is_none(), fits, "{bytes}");
+        }
         assert!(fault(|l| l.cursor_idle_micros = 0).unwrap().contains("cursor_idle_ms"));
     }
 }

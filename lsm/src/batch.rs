@@ -92,6 +92,9 @@ pub enum BatchError {
     /// The payload would be too large for a WAL frame.
     #[error("a batch has at most {MAX_BATCH_BYTES} bytes, this one would have {0}: split it")]
     TooLarge(usize),
+    /// A transaction would drop a keyspace.
+    #[error("keyspace {0} cannot be dropped within a transaction: do that apart")]
+    Drop(u32),
     /// A keyspace number is reserved.
     #[error("keyspace numbers end below {MAX_KEYSPACE}, this one is {0}")]
     Keyspace(u32),
@@ -133,6 +136,15 @@ pub struct Batch {
     /// What must hold for it to be written: `expect.rs`. No part of the payload.
     pub(crate) requires: Vec<Require>,
     pub(crate) require_bytes: usize,
+    /// Keys that are written whatever was there. No part of the payload.
+    unread: Vec<(KeyspaceId, Box<[u8]>)>,
+}
+
+/// A place between two operations of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    bytes: usize,
+    count: u32,
 }
 
 impl Default for Batch {
@@ -146,7 +158,8 @@ impl Batch {
     pub fn new() -> Self {
         let head = Head { version: VERSION, zero: [0; 3], count: U32::new(0) };
         let (payload, requires) = (head.as_bytes().to_vec(), Vec::new());
-        Batch { payload, count: 0, fault: None, requires, require_bytes: 0 }
+        let unread = Vec::new();
+        Batch { payload, count: 0, fault: None, requires, require_bytes: 0, unread }
     }
 
     /// Sets `key` to `value`.
@@ -177,6 +190,52 @@ impl Batch {
         self.push(DROP, 0, keyspace, &[], &[]);
     }
 
+    /// Within a [`Transaction`](crate::Transaction): says that nothing of what this batch
+    /// does rests on what was under `key` before, so that others may write it meanwhile.
+    /// Elsewhere it means nothing.
+    pub fn unread(&mut self, keyspace: KeyspaceId, key: &[u8]) {
+        self.unread.push((keyspace, key.into()));
+    }
+
+    /// What [`Batch::unread`] was said of.
+    pub(crate) fn unread_keys(&self) -> impl Iterator<Item = (KeyspaceId, &[u8])> {
+        self.unread.iter().map(|(keyspace, key)| (*keyspace, &**key))
+    }
+
+    /// A keyspace that it drops.
+    pub(crate) fn drops(&self) -> Option<KeyspaceId> {
+        self.ops().find_map(|op| if let Op::DropKeyspace(of) = op { Some(of) } else { None })
+    }
+
+    /// Adds the operations of another batch, all or none.
+    pub(crate) fn append(&mut self, other: &Batch) -> Result<(), BatchError> {
+        let ops = &other.payload[size_of::<Head>()..];
+        let bytes = self.payload.len() + ops.len();
+        if bytes > MAX_BATCH_BYTES {
+            return Err(BatchError::TooLarge(bytes));
+        }
+        self.payload.extend_from_slice(ops);
+        self.set_count(self.count + other.count);
+        Ok(())
+    }
+
+    /// The end of it, as it is now.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { bytes: self.payload.len(), count: self.count }
+    }
+
+    /// The operations behind a place of this batch.
+    pub(crate) fn ops_behind(&self, mark: Mark) -> Ops<'_> {
+        let left = self.count.saturating_sub(mark.count);
+        Ops { payload: &self.payload, at: mark.bytes, left }
+    }
+
+    /// Takes the operations behind a place of this batch away.
+    pub(crate) fn truncate(&mut self, mark: Mark) {
+        self.payload.truncate(mark.bytes);
+        self.set_count(mark.count.min(self.count));
+    }
+
     /// Operations.
     pub fn len(&self) -> usize {
         self.count as usize
@@ -197,6 +256,7 @@ impl Batch {
         self.payload.truncate(size_of::<Head>());
         self.fault = None;
         self.requires.clear();
+        self.unread.clear();
         self.require_bytes = 0;
         self.set_count(0);
     }

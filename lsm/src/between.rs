@@ -21,6 +21,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::memtable::{Memtable, Walk};
 use crate::runs::Run;
+use crate::set::Table;
+use crate::transaction::Own;
 use crate::tree::Cell;
 use crate::version::{Snapshot, Version};
 use crate::{Direction, Error, KeyspaceId, Lsn};
@@ -40,8 +42,17 @@ pub struct RangeCount {
 /// A keyspace's part of a memtable set, as a snapshot sees it.
 struct Layer {
     entries: Arc<Memtable>,
+    /// What is newer is not seen, nor what is older.
+    lsn: Lsn,
     floor: Lsn,
     moved: i64,
+}
+
+impl Layer {
+    fn of(table: &Table, lsn: Lsn) -> Layer {
+        let (entries, moved) = (Arc::clone(&table.entries), table.moved.load(Relaxed));
+        Layer { entries, lsn, floor: table.floor(lsn), moved }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -75,7 +86,7 @@ impl Snapshot {
         high: Bound<&[u8]>,
     ) -> Result<RangeCount, Error> {
         let version = self.version()?;
-        let counted = version.count_range(keyspace, Range { low, high }, self.lsn());
+        let counted = version.count_range(keyspace, Range { low, high }, self.lsn(), self.own());
         self.health().look(counted)
     }
 
@@ -86,6 +97,12 @@ impl Snapshot {
     /// [`Error::SnapshotExpired`].
     pub fn is_vacant(&self, keyspace: KeyspaceId) -> Result<bool, Error> {
         let version = self.version()?;
+        if let Some(own) = self.own() {
+            if own.layer.with(keyspace.0, |_| ()).is_some() {
+                return Ok(false);
+            }
+            own.reads.range(keyspace, Bound::Unbounded, Bound::Unbounded);
+        }
         let written = version.sets().any(|set| set.with(keyspace.0, |_| ()).is_some());
         let runs = version.runs.of(keyspace.0);
         Ok(!written && runs.is_empty() && version.view.is_empty(keyspace.0))
@@ -98,15 +115,13 @@ impl Version {
         keyspace: KeyspaceId,
         range: Range<'_>,
         lsn: Lsn,
+        own: Option<&Own>,
     ) -> Result<RangeCount, Error> {
         let mut layers = Vec::new();
+        layers.extend(own.and_then(|own| own.layer.with(keyspace.0, |t| Layer::of(t, own.at))));
         let mut dropped = false;
         for set in self.sets() {
-            let layer = set.with(keyspace.0, |table| Layer {
-                entries: Arc::clone(&table.entries),
-                floor: table.floor(lsn),
-                moved: table.moved.load(Relaxed),
-            });
+            let layer = set.with(keyspace.0, |table| Layer::of(table, lsn));
             if let Some(layer) = layer {
                 // Dropped here: older sets and the tree do not count.
                 dropped = layer.floor > 0;
@@ -121,7 +136,7 @@ impl Version {
             true => 0,
             false => self.view.count_range(keyspace.0, range.low, range.high)?,
         };
-        match self.cells(&layers, runs, range, lsn)? {
+        match self.cells(&layers, runs, range)? {
             Some(cells) => {
                 let entries = self.with_cells(keyspace, below, &cells, dropped)?;
                 Ok(RangeCount { entries, exact: true })
@@ -137,12 +152,11 @@ impl Version {
         layers: &[Layer],
         runs: &[Run],
         range: Range<'_>,
-        lsn: Lsn,
     ) -> Result<Option<BTreeMap<Vec<u8>, bool>>, Error> {
         let mut cells = BTreeMap::new();
         let mut left = CELLS;
         for layer in layers {
-            let mut walk = Walk::new(Arc::clone(&layer.entries), lsn, layer.floor);
+            let mut walk = Walk::new(Arc::clone(&layer.entries), layer.lsn, layer.floor);
             match range.low {
                 Bound::Unbounded => walk.first(),
                 Bound::Included(low) => walk.seek_from(low, true),

@@ -108,7 +108,7 @@ impl Lsm {
     }
 
     /// Takes the commit lock, and gives it back.
-    fn write(
+    pub(crate) fn write(
         &self,
         lock: MutexGuard<'_, ()>,
         version: &Version,
@@ -130,13 +130,14 @@ impl Lsm {
         self.health.wrote();
         assert_eq!(lsn, last + 1, "the log and the memtables count the same commits");
         version.active.apply(lsn, wall, batch.ops());
+        self.recent.note(lsn, batch.ops());
         self.applied.store(lsn, Release);
         self.owe(version, batch.bytes() as u64);
         Ok(lsn)
     }
 
     /// Waits as the mode says, then lets snapshots see it.
-    fn acknowledge(&self, lsn: Lsn) -> Result<(), Error> {
+    pub(crate) fn acknowledge(&self, lsn: Lsn) -> Result<(), Error> {
         let outcome = match self.options.sync {
             SyncMode::Sync => self.timed_sync(|| self.wal.acknowledge(lsn)),
             SyncMode::Async => self.wal.acknowledge(lsn),

@@ -8,6 +8,7 @@
 //! written for it, and nothing read. A run (`runs/`) keeps the sum of its sets, until
 //! it is merged into the tree.
 
+use std::ops::Bound;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::version::{Snapshot, Version};
@@ -77,7 +78,8 @@ impl Snapshot {
     /// # Errors
     /// [`Error::SnapshotExpired`].
     pub fn count(&self, keyspace: KeyspaceId) -> Result<u64, Error> {
-        Ok(self.version()?.count(keyspace))
+        let counted = self.version()?.count(keyspace);
+        Ok(counted.saturating_add_signed(self.own().map_or(0, |own| own.moved(keyspace))))
     }
 
     /// How many keys the keyspace has in this very snapshot, as exact as
@@ -87,7 +89,10 @@ impl Snapshot {
     /// # Errors
     /// [`Error::SnapshotExpired`].
     pub fn count_seen(&self, keyspace: KeyspaceId) -> Result<Option<u64>, Error> {
-        Ok(self.version()?.count_at(keyspace, self.lsn()))
+        let Some(counted) = self.version()?.count_at(keyspace, self.lsn()) else { return Ok(None) };
+        let Some(own) = self.own() else { return Ok(Some(counted)) };
+        own.reads.range(keyspace, Bound::Unbounded, Bound::Unbounded);
+        Ok(Some(counted.saturating_add_signed(own.moved(keyspace))))
     }
 
     /// Whether `key` has a value. Cheaper than [`Snapshot::get`]: a value that lies in
@@ -97,12 +102,36 @@ impl Snapshot {
     /// As [`Snapshot::get`].
     pub fn contains(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<bool, Error> {
         let version = self.version()?;
+        if let Some(own) = self.own() {
+            if let Some(decided) = own.has(keyspace, key) {
+                return Ok(decided);
+            }
+            own.reads.point(keyspace, key);
+        }
+        self.health().look(version.contains(keyspace, key, self.lsn()))
+    }
+
+    /// As [`Snapshot::contains`], but of a transaction it does not count as a read: for
+    /// who says what rests on it otherwise.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub fn glance(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<bool, Error> {
+        let version = self.version()?;
+        if let Some(decided) = self.own().and_then(|own| own.has(keyspace, key)) {
+            return Ok(decided);
+        }
         self.health().look(version.contains(keyspace, key, self.lsn()))
     }
 }
 
 impl Version {
-    fn contains(&self, keyspace: KeyspaceId, key: &[u8], lsn: u64) -> Result<bool, Error> {
+    pub(crate) fn contains(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        lsn: Lsn,
+    ) -> Result<bool, Error> {
         for set in self.sets() {
             let found = set.with(keyspace.0, |table| {
                 let floor = table.floor(lsn);

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use crate::block::{Block, MOST, Place};
 use crate::lease::{self, Listed, Reader};
 use crate::merge::Merge;
+use crate::transaction::Trail;
 use crate::value::Value;
 use crate::version::Snapshot;
 use crate::{Error, KeyspaceId};
@@ -50,6 +51,8 @@ pub struct Cursor {
     failed: Option<Error>,
     /// The value of the entry stood on, if the block has it not.
     value: Option<Value>,
+    /// Of a transaction: what it has come past.
+    trail: Option<Box<Trail>>,
 }
 
 /// What a cursor holds of its version; `None`: it was taken away.
@@ -74,6 +77,8 @@ impl Cursor {
         let cell = Arc::new(CursorCell(Mutex::new(Some(merge))));
         let listed = snapshot.lease().list(&cell);
         let listed = listed.ok_or_else(|| lease::expired(snapshot.lsn()))?;
+        let own = snapshot.own();
+        let trail = own.map(|own| Box::new(Trail::new(own, keyspace, lo, hi, direction)));
         Ok(Cursor {
             snapshot,
             keyspace,
@@ -86,6 +91,7 @@ impl Cursor {
             wants_values: false,
             failed: None,
             value: None,
+            trail,
         })
     }
 
@@ -93,6 +99,14 @@ impl Cursor {
     /// block goes.
     pub fn expect(&mut self, entries: u64) {
         self.want = usize::try_from(entries).unwrap_or(MOST).clamp(FIRST, MOST);
+    }
+
+    /// What it gives is only a guess of its reader's: of a transaction it does not count
+    /// as a read.
+    pub fn guesses(&mut self) {
+        if let Some(trail) = &mut self.trail {
+            trail.guesses();
+        }
     }
 
     /// The snapshot it reads.
@@ -106,6 +120,15 @@ impl Cursor {
     /// A page that cannot be read or fails its checksum; then
     /// [`Error::Cursor`] until a seek succeeds. [`Error::SnapshotExpired`].
     pub fn advance(&mut self) -> Result<bool, Error> {
+        let moved = self.step();
+        if let Some(trail) = &mut self.trail {
+            trail.moved(matches!(moved, Ok(true)));
+        }
+        moved
+    }
+
+    #[inline]
+    fn step(&mut self) -> Result<bool, Error> {
         (self.on, self.value) = (None, None);
         if self.snapshot.lease().is_taken() {
             return Err(lease::expired(self.snapshot.lsn()));
@@ -170,6 +193,9 @@ impl Cursor {
     /// # Errors
     /// [`Error::SnapshotExpired`].
     pub fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
+        if let Some(trail) = &mut self.trail {
+            trail.leave(self.on.map(|on| self.block.key(on)), Some(key));
+        }
         // Who takes one entry a seek is not given two.
         self.want = self.next.clamp(1, FIRST);
         (self.on, self.value, self.next, self.failed) = (None, None, 0, None);
@@ -211,6 +237,15 @@ impl Cursor {
             let len = version.values.reader().append_of(*at, self.keyspace.0, key, &mut record)?;
             return Ok(Some(Value::from_record(record, len)));
         }
-        version.get(self.keyspace, key, self.snapshot.lsn())
+        self.snapshot.get_again(self.keyspace, key)
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        if let Some(trail) = &mut self.trail {
+            trail.leave(self.on.map(|on| self.block.key(on)), None);
+            trail.close();
+        }
     }
 }

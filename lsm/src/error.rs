@@ -24,6 +24,31 @@ pub enum Error {
         /// How.
         what: Unmet,
     },
+    /// A transaction has read what another commit has written since; nothing changed.
+    /// Begin it again.
+    #[error(
+        "{keyspace}, key {}, was written by commit {lsn} after this transaction had begun, and \
+         the transaction rests on what was there: nothing was written, begin it again",
+        shown(key)
+    )]
+    Conflict {
+        /// Where.
+        keyspace: KeyspaceId,
+        /// What was written; empty: all of the keyspace.
+        key: Box<[u8]>,
+        /// The commit that wrote it.
+        lsn: Lsn,
+    },
+    /// So much was committed since a transaction began that it is not known any more
+    /// whether something of it was read. Begin it again.
+    #[error(
+        "so much was written since this transaction began (commit {lsn}) that it cannot be \
+         compared any more: nothing was written, begin it again, and do less in it"
+    )]
+    TooOld {
+        /// The last commit it saw.
+        lsn: Lsn,
+    },
     /// A key is no counter, or at its end.
     #[error("the counter in {keyspace}, key {}, gives no numbers: {what}", shown(key))]
     Counter {

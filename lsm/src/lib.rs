@@ -39,6 +39,7 @@ mod open;
 mod options;
 mod pace;
 mod prims;
+mod recent;
 mod registry;
 mod retain;
 mod runs;
@@ -51,6 +52,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod timings;
+mod transaction;
 mod tree;
 mod value;
 mod verify;
@@ -91,6 +93,7 @@ pub use retain::{Holder, Retention};
 pub use salvage::{Doubtful, Lost, Salvaged, salvage};
 pub use stats::Stats;
 pub use step::{Debt, Step};
+pub use transaction::{Savepoint, Transaction};
 pub use value::Value;
 pub use verify::{At, Fault, Report, Verify, verify};
 pub use version::Snapshot;
@@ -147,6 +150,8 @@ pub struct Lsm {
     trim_error: Mutex<Option<String>>,
     registry: Arc<Registry>,
     retain: Arc<retain::Retain>,
+    /// What the last commits wrote, while there are transactions.
+    recent: Arc<recent::Recent>,
     archiving: archive::Archiving,
     wal: Wal,
     pages: PageFile,

@@ -12,6 +12,7 @@ use std::ops::Range;
 use vlog::{Pointer, Reader};
 
 use crate::runs::hash;
+use crate::transaction::Own;
 use crate::tree::Cell;
 use crate::value::Value;
 use crate::version::Version;
@@ -79,8 +80,9 @@ impl Version {
         keyspace: KeyspaceId,
         keys: &[K],
         lsn: Lsn,
+        own: Option<&Own>,
     ) -> Result<Vec<Option<Value>>, Error> {
-        let Located { shared: mut out, records } = self.locate(keyspace, keys, lsn)?;
+        let Located { shared: mut out, records } = self.locate(keyspace, keys, lsn, own)?;
         self.records(&records, |reader, i, at| {
             let mut record = Vec::with_capacity(at.len as usize);
             let len = reader.append_of(at, keyspace.0, keys[i].as_ref(), &mut record)?;
@@ -100,9 +102,10 @@ impl Version {
         lsn: Lsn,
         enough: usize,
         values: &mut Values,
+        own: Option<&Own>,
     ) -> Result<(), Error> {
         values.clear();
-        let Located { mut shared, mut records } = self.locate(keyspace, keys, lsn)?;
+        let Located { mut shared, mut records } = self.locate(keyspace, keys, lsn, own)?;
         let most = first_of(&records, keys.len(), enough);
         if most < keys.len() {
             shared.truncate(most);
@@ -146,12 +149,22 @@ impl Version {
         keyspace: KeyspaceId,
         keys: &[K],
         lsn: Lsn,
+        own: Option<&Own>,
     ) -> Result<Located, Error> {
         let key = |i: usize| keys[i].as_ref();
         // Places of the keys that no set has decided yet.
         let mut left: Vec<usize> = (0..keys.len()).collect();
         left.sort_by(|a, b| key(*a).cmp(key(*b)));
         let mut out = vec![None; keys.len()];
+        if let Some(own) = own {
+            left.retain(|&i| match own.get(keyspace, key(i)) {
+                Some(value) => {
+                    out[i] = value;
+                    false
+                }
+                None => true,
+            });
+        }
         for set in self.sets() {
             set.with(keyspace.0, |table| {
                 let floor = table.floor(lsn);

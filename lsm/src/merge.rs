@@ -1,4 +1,5 @@
-//! Memtables, runs and tree merged, a block at a time.
+//! Memtables, runs and tree merged, a block at a time; of a transaction its own writes
+//! above them.
 //!
 //! What must stay true: sources stand newest first, and where several have a key the
 //! newest decides (a delete there hides the key); each source has moved past every
@@ -121,6 +122,7 @@ impl Merge {
     ) -> Result<Self, Error> {
         let (lsn, version) = (snapshot.lsn(), snapshot.version()?);
         let mut list = Vec::new();
+        list.extend(snapshot.own().and_then(|own| own.walk(keyspace)).map(Source::Memory));
         let mut dropped = false;
         for set in version.sets() {
             let table = set.with(keyspace.0, |t| (Arc::clone(&t.entries), t.floor(lsn)));

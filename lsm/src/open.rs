@@ -31,6 +31,7 @@ use crate::health::Health;
 use crate::lease::Current;
 use crate::meta::Meta;
 use crate::options::Options;
+use crate::recent::Recent;
 use crate::registry::Registry;
 use crate::retain::Retain;
 use crate::set::MemSet;
@@ -158,6 +159,7 @@ impl Lsm {
             trim_error: Mutex::new(None),
             registry: Registry::new(options.max_snapshots),
             retain: Retain::new(meta.flushed),
+            recent: Recent::new(),
             archiving,
             wal,
             pages,

@@ -53,6 +53,10 @@ pub struct Stats {
     pub backup_pinned_bytes: u64,
     /// What they may come to before the backup fails.
     pub backup_pinned_bound_bytes: u64,
+    /// Transactions that may write, and have not ended.
+    pub transactions: usize,
+    /// Bytes of memory of the keys of the last commits, which they are compared with.
+    pub recent_bytes: usize,
     /// Versions taken away from their snapshots since the store was opened.
     pub expired_versions: u64,
     /// Versions taken away from a backup since then.
@@ -149,6 +153,7 @@ impl Lsm {
         let (runs, run_entries) = version.runs.totals(&version.view);
         let cache = self.pages.cache_stats();
         let (sync_groups, wal_appended_bytes) = self.wal.written();
+        let (recent_bytes, transactions) = self.recent.held();
         Ok(Stats {
             last_lsn: self.last_lsn(),
             visible_lsn: self.visible.load(std::sync::atomic::Ordering::Acquire),
@@ -170,6 +175,8 @@ impl Lsm {
             pinned_disk_bytes: pinned.disk,
             backup_pinned_bytes: pinned.backups,
             backup_pinned_bound_bytes: self.options.max_backup_pinned_bytes,
+            transactions,
+            recent_bytes,
             expired_versions,
             expired_backups,
             wal_bytes: self.wal.total_bytes(),

@@ -39,6 +39,7 @@ use crate::many::Values;
 use crate::registry::Registration;
 use crate::runs::Runs;
 use crate::set::MemSet;
+use crate::transaction::Own;
 use crate::tree::Cell;
 use crate::value::Value;
 use crate::{Error, KeyspaceId, Lsn};
@@ -128,12 +129,17 @@ struct Inner {
     _of_backup: Option<OfBackup>,
 }
 
-/// The store as of one commit: exactly the commits up to [`Snapshot::lsn`].
+/// The store as of one commit: exactly the commits up to [`Snapshot::lsn`]; of a
+/// [`Transaction`](crate::Transaction) with its own writes above them.
 /// Cheap to clone. Memory and pages it needs live as long as it does, or until old
 /// snapshots hold back more than [`Options::max_pinned_bytes`](crate::Options):
 /// then the oldest expire, and reads of them fail with [`Error::SnapshotExpired`].
 #[derive(Clone)]
-pub struct Snapshot(Arc<Inner>);
+pub struct Snapshot {
+    inner: Arc<Inner>,
+    /// Of a transaction: what it has written, and reads.
+    own: Option<Arc<Own>>,
+}
 
 impl Snapshot {
     pub(crate) fn new(
@@ -142,7 +148,24 @@ impl Snapshot {
         live: Registration,
         of_backup: Option<OfBackup>,
     ) -> Self {
-        Snapshot(Arc::new(Inner { lease, lsn, _live: live, _of_backup: of_backup }))
+        let inner = Arc::new(Inner { lease, lsn, _live: live, _of_backup: of_backup });
+        Snapshot { inner, own: None }
+    }
+
+    /// The same, as a transaction sees it.
+    pub(crate) fn with_own(&self, own: Own) -> Self {
+        Snapshot { inner: Arc::clone(&self.inner), own: Some(Arc::new(own)) }
+    }
+
+    /// Of a transaction: what it has written, and reads.
+    #[inline]
+    pub(crate) fn own(&self) -> Option<&Own> {
+        self.own.as_deref()
+    }
+
+    /// Whether it is what a [`Transaction`](crate::Transaction) sees.
+    pub fn is_of_transaction(&self) -> bool {
+        self.own.is_some()
     }
 
     /// The version, for one operation.
@@ -151,25 +174,25 @@ impl Snapshot {
     /// [`Error::SnapshotExpired`].
     #[inline]
     pub(crate) fn version(&self) -> Result<Held, Error> {
-        self.0.lease.version().ok_or_else(|| lease::expired(self.0.lsn))
+        self.inner.lease.version().ok_or_else(|| lease::expired(self.inner.lsn))
     }
 
     pub(crate) fn health(&self) -> &Health {
-        self.0.lease.health()
+        self.inner.lease.health()
     }
 
     pub(crate) fn lease(&self) -> &Arc<Lease> {
-        &self.0.lease
+        &self.inner.lease
     }
 
     /// Whether it was taken away: reads fail.
     pub fn is_expired(&self) -> bool {
-        self.0.lease.version().is_none()
+        self.inner.lease.version().is_none()
     }
 
     /// The last commit it sees.
     pub fn lsn(&self) -> Lsn {
-        self.0.lsn
+        self.inner.lsn
     }
 
     /// The value of `key`, or `None`.
@@ -179,7 +202,27 @@ impl Snapshot {
     /// [`Error::SnapshotExpired`].
     pub fn get(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<Value>, Error> {
         let version = self.version()?;
+        if let Some(own) = self.own()
+            && let Some(decided) = own.get(keyspace, key)
+        {
+            return Ok(decided);
+        }
         self.health().look(version.get(keyspace, key, self.lsn()))
+    }
+
+    /// The value of a key that is known to be read already.
+    pub(crate) fn get_again(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+    ) -> Result<Option<Value>, Error> {
+        let version = self.version()?;
+        if let Some(own) = self.own()
+            && let Some(decided) = own.look(keyspace, key)
+        {
+            return Ok(decided);
+        }
+        version.get(keyspace, key, self.lsn())
     }
 
     /// The values of many keys of a keyspace, in the order of `keys`: one look at
@@ -194,7 +237,7 @@ impl Snapshot {
         keys: &[K],
     ) -> Result<Vec<Option<Value>>, Error> {
         let version = self.version()?;
-        self.health().look(version.multi_get(keyspace, keys, self.lsn()))
+        self.health().look(version.multi_get(keyspace, keys, self.lsn(), self.own()))
     }
 
     /// As [`Snapshot::multi_get`], into `values`, which it replaces: of all keys, or of
@@ -211,7 +254,7 @@ impl Snapshot {
         values: &mut Values,
     ) -> Result<(), Error> {
         let version = self.version()?;
-        let read = version.read_many(keyspace, keys, self.lsn(), enough, values);
+        let read = version.read_many(keyspace, keys, self.lsn(), enough, values, self.own());
         self.health().look(read)
     }
 
@@ -263,7 +306,7 @@ impl Snapshot {
 }
 
 /// The first key beyond all that begin with `prefix`, if there is one.
-fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != 0xFF)?;
     let mut end = prefix[..=last].to_vec();
     end[last] += 1;

@@ -218,6 +218,12 @@ opcodes! {
     36 FormatQuery "Writes PQL in its canonical form; runs nothing.";
     37 CreateKey   "Makes a user one more key; everybody may make themselves one.";
     38 RevokeKey   "Takes a key from a user; the sessions it opened end.";
+    39 Begin       "Begins a transaction.";
+    40 Commit      "Makes a transaction take effect, whole or not at all.";
+    41 Abort       "Lets go of a transaction.";
+    42 Savepoint   "Marks a place in a transaction to come back to.";
+    43 Rollback    "Undoes what a transaction wrote since a savepoint.";
+    44 Within      "An operation on documents as part of a transaction.";
     45 ReloadModule "Reads the guest's module again, and has the new one serve.";
 }
 

@@ -32,6 +32,10 @@
 //! RevokeKey    user:str16  key:str16  if_exists:u8
 //! DescribeStore  store:str16
 //! FormatQuery  text:bytes32
+//! Begin        read_only:u8  milliseconds:u32 (0: as long as one may last)
+//! Commit Abort Savepoint   transaction:u64
+//! Rollback     transaction:u64  savepoint:u64
+//! Within       transaction:u64  operation:u16  the body of that operation
 //! ```
 //!
 //! The definition of an index: `{name?, fields: ["a.b", "-c"], unique?, sparse?,
@@ -49,11 +53,13 @@
 //! body with bytes left over.
 
 mod batch;
+mod part;
 
 use crate::codec::{DecodeError, Reader, Write};
 use crate::packet::{HEADER_BYTES, Header, Kind, Opcode, foreign};
 use crate::{Key, Status};
 pub use batch::{Batch, BatchBuf};
+pub use part::Part;
 
 /// One operation, borrowed from its packet.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -97,6 +103,12 @@ pub enum Request<'a> {
     FormatQuery { text: &'a str },
     CreateKey { user: &'a str, definition: &'a [u8] },
     RevokeKey { user: &'a str, key: &'a str, if_exists: bool },
+    Begin { read_only: bool, millis: u32 },
+    Commit { transaction: u64 },
+    Abort { transaction: u64 },
+    Savepoint { transaction: u64 },
+    Rollback { transaction: u64, savepoint: u64 },
+    Within { transaction: u64, part: Part<'a> },
     ReloadModule,
 }
 
@@ -143,6 +155,20 @@ impl<'a> Request<'a> {
             Request::CreateKey { .. } => Opcode::CreateKey,
             Request::RevokeKey { .. } => Opcode::RevokeKey,
             Request::ReloadModule => Opcode::ReloadModule,
+            Request::Begin { .. } => Opcode::Begin,
+            Request::Commit { .. } => Opcode::Commit,
+            Request::Abort { .. } => Opcode::Abort,
+            Request::Savepoint { .. } => Opcode::Savepoint,
+            Request::Rollback { .. } => Opcode::Rollback,
+            Request::Within { .. } => Opcode::Within,
+        }
+    }
+
+    /// The transaction it is part of, if it is, and the operation itself.
+    pub fn within(&self) -> (Option<u64>, Request<'a>) {
+        match self {
+            Request::Within { transaction, part } => (Some(*transaction), part.request()),
+            other => (None, *other),
         }
     }
 
@@ -174,6 +200,9 @@ impl<'a> Request<'a> {
             Request::CreateUser { .. } | Request::AlterUser { .. } => None,
             Request::DropUser { .. } | Request::CreateKey { .. } => None,
             Request::RevokeKey { .. } | Request::ReloadModule => None,
+            Request::Begin { .. } | Request::Commit { .. } | Request::Abort { .. } => None,
+            Request::Savepoint { .. } | Request::Rollback { .. } => None,
+            Request::Within { part, .. } => part.request().store(),
         }
     }
 
@@ -336,6 +365,20 @@ impl<'a> Request<'a> {
                 key: body.str16("name of the key")?,
                 if_exists: body.flag("if_exists")?,
             },
+            Opcode::Begin => {
+                Request::Begin { read_only: body.flag("read_only")?, millis: body.u32("time")? }
+            }
+            Opcode::Commit => Request::Commit { transaction: body.u64("transaction")? },
+            Opcode::Abort => Request::Abort { transaction: body.u64("transaction")? },
+            Opcode::Savepoint => Request::Savepoint { transaction: body.u64("transaction")? },
+            Opcode::Rollback => Request::Rollback {
+                transaction: body.u64("transaction")?,
+                savepoint: body.u64("savepoint")?,
+            },
+            Opcode::Within => Request::Within {
+                transaction: body.u64("transaction")?,
+                part: Part::decode(&mut body)?,
+            },
             Opcode::ReloadModule => Request::ReloadModule,
         };
         body.done("body")?;
@@ -456,8 +499,24 @@ impl<'a> Request<'a> {
             }
             Request::Fetch { cursor: number }
             | Request::CloseCursor { cursor: number }
-            | Request::CancelQuery { query: number } => {
+            | Request::CancelQuery { query: number }
+            | Request::Commit { transaction: number }
+            | Request::Abort { transaction: number }
+            | Request::Savepoint { transaction: number } => {
                 out.extend_from_slice(&number.to_le_bytes());
+            }
+            Request::Begin { read_only, millis } => {
+                out.push(u8::from(read_only));
+                out.extend_from_slice(&millis.to_le_bytes());
+            }
+            Request::Rollback { transaction, savepoint } => {
+                out.extend_from_slice(&transaction.to_le_bytes());
+                out.extend_from_slice(&savepoint.to_le_bytes());
+            }
+            Request::Within { transaction, part } => {
+                out.extend_from_slice(&transaction.to_le_bytes());
+                out.extend_from_slice(&(part.operation as u16).to_le_bytes());
+                out.extend_from_slice(part.body);
             }
         }
     }

@@ -95,12 +95,17 @@ statuses! {
     1302 KeyExists       Conflict 409 "There is a document under that key already.";
     1303 NotUnique       Conflict 409 "Another document has the value, and the index is unique.";
     1304 Changed         Conflict 409 "What the write requires does not hold any more; read it again.";
+    1305 TransactionConflict Conflict 409 "Another commit changed what the transaction rests on; nothing of it was written, begin it again.";
     1401 BadQuery        Invalid  400 "The query is not valid PQL.";
     1402 BadParameter    Invalid  400 "The query's parameters do not fit it.";
     1403 ResultTooLarge  TooLarge 413 "The result passes a limit; ask for less at a time.";
     1404 QueryMemory     TooLarge 413 "The query needs more memory than it may use to sort or group.";
     1405 UnknownCursor   NotFound 404 "The session has no cursor of that number, or none any more.";
     1406 UnknownQuery    NotFound 404 "No query of that number runs.";
+    1407 UnknownTransaction NotFound 404 "The session has no transaction of that number, or none any more.";
+    1408 UnknownSavepoint NotFound 404 "The transaction has no savepoint of that number, or none any more.";
+    1409 NotInTransaction Invalid 400 "The operation cannot be part of this transaction.";
+    1410 TransactionTooLarge TooLarge 413 "The transaction would write more than limits.max_transaction_size.";
     1501 NotAuthenticated Denied  401 "The session has not authenticated, or its user is gone or has another key.";
     1502 BadCredentials  Denied   401 "The user or key is wrong.";
     1503 Forbidden       Denied   403 "The role of this user, or the grant for the store, does not allow the operation.";

@@ -5,7 +5,7 @@
 
 use proto::doc::{Binary, Decimal128, DocBuf, ObjectId, Regex, Value};
 use proto::packet::{HEADER_BYTES, Header};
-use proto::request::BatchBuf;
+use proto::request::{BatchBuf, Part};
 use proto::wire::Greeting;
 use proto::{Key, Opcode, Reply, ReplyWriter, Request, Status};
 use std::collections::{BTreeMap, BTreeSet};
@@ -221,6 +221,22 @@ fn golden() -> Golden {
     });
     g.answer("reload-module-reply", 45, |reply| reply.document(&reloaded));
     g.ask("revoke-key", 43, Request::RevokeKey { user, key: "ci", if_exists: false });
+
+    let transaction = 9;
+    g.ask("begin", 45, Request::Begin { read_only: false, millis: 5000 });
+    let begun = doc(|doc| {
+        doc.push("transaction", Value::Int64(9)).push("lsn", Value::Int64(1234));
+        doc.push("time_ms", Value::Int64(5000));
+    });
+    g.answer("begin-reply", 45, |reply| reply.document(&begun));
+    let mut room = Vec::new();
+    let part = Part::of(&Request::Read { store, key: K }, &mut room);
+    g.ask("within", 46, Request::Within { transaction, part });
+    g.ask("savepoint", 47, Request::Savepoint { transaction });
+    g.ask("rollback", 48, Request::Rollback { transaction, savepoint: 2 });
+    g.ask("commit", 49, Request::Commit { transaction });
+    g.refuse("conflict-reply", 49, Status::TransactionConflict, "begin it again");
+    g.ask("abort", 50, Request::Abort { transaction });
     g
 }
 

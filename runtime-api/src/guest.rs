@@ -6,6 +6,8 @@
 //! * A response leaves only whole, checked and copied; on any error the caller's
 //!   buffer is empty.
 //! * After a trap that kills, no code of the instance runs again.
+//! * What a call has done takes effect once its response is here and sound, and before it is
+//!   given to anybody; if the host says that it was disturbed, all of it is run again.
 
 use crate::abi::{self, Export};
 use crate::memory::region;
@@ -56,6 +58,7 @@ impl<G: Guest> AbiInstance<G> {
     /// What stopped it, or a version that is not ours.
     pub fn start(guest: G) -> Result<Self, Trap> {
         let mut this = Self { guest, buffer: None, dead: false, last: CallReport::default() };
+        this.guest.parts(|_, state| state.starting = true);
         this.call_whole(|guest, _| {
             for export in [Export::Start, Export::Initialize] {
                 if guest.has(export) {
@@ -77,6 +80,7 @@ impl<G: Guest> AbiInstance<G> {
             }
             Ok(())
         })?;
+        this.guest.parts(|_, state| state.starting = false);
         Ok(this)
     }
 
@@ -105,20 +109,17 @@ impl<G: Guest> Instance for AbiInstance<G> {
                 "this instance trapped in an earlier call and is dead; make a new one",
             ));
         }
-        let outcome = self.call_whole(|guest, buffer| {
-            let ptr = place(guest, buffer, request)?;
-            // `place` has compared the length with a 32-bit limit.
-            let len = i32::try_from(request.len()).map_err(|_| too_large(guest, request))?;
-            let packed = guest.call(Export::Process, &[ptr, len])?;
-            if packed < 0 {
-                return Err(Trap::aborted(packed));
+        let mut attempt = 1;
+        loop {
+            let (outcome, again) = self.process_once(request, response, attempt);
+            if outcome.is_err() {
+                response.clear();
             }
-            take(guest, packed, response)
-        });
-        if outcome.is_err() {
-            response.clear();
+            if !again {
+                return outcome;
+            }
+            attempt += 1;
         }
-        outcome
     }
 
     fn last_call(&self) -> CallReport {
@@ -127,6 +128,32 @@ impl<G: Guest> Instance for AbiInstance<G> {
 
     fn memory_bytes(&self) -> u64 {
         self.guest.memory_bytes()
+    }
+}
+
+impl<G: Guest> AbiInstance<G> {
+    /// One call of `process`; and whether it is to be made again.
+    fn process_once(
+        &mut self,
+        request: &[u8],
+        response: &mut Vec<u8>,
+        attempt: u32,
+    ) -> (Result<CallReport, Trap>, bool) {
+        let mut again = false;
+        let outcome = self.call_whole(|guest, buffer| {
+            let ptr = place(guest, buffer, request)?;
+            // `place` has compared the length with a 32-bit limit.
+            let len = i32::try_from(request.len()).map_err(|_| too_large(guest, request))?;
+            let packed = guest.call(Export::Process, &[ptr, len])?;
+            if packed < 0 {
+                return Err(Trap::aborted(packed));
+            }
+            take(guest, packed, response)?;
+            // The last thing: nothing of the guest's can fail behind it.
+            again = guest.parts(|_, state| state.conclude(attempt, response));
+            Ok(())
+        });
+        (outcome, again)
     }
 }
 

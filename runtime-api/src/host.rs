@@ -43,12 +43,35 @@ pub trait ServiceBody: Send {
     fn read(&mut self, out: &mut [u8]) -> Result<usize, Status>;
 }
 
+/// What becomes of a call whose guest has answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The answer stands.
+    Stands,
+    /// Nothing of the call was done: it is run again, as a new call.
+    Again,
+    /// Nothing of the call was done, and this is answered: an encoded response
+    /// (`proto::http`).
+    Instead(Vec<u8>),
+}
+
 /// The other side of the imports.
 pub trait Host: Send + Sync + 'static {
     /// A call of a guest makes its first request: the number of that call, which comes
-    /// with each of its requests.
-    fn begin_call(&self) -> u64 {
+    /// with each of its requests. `starting`: it is the making of an instance, which is
+    /// never concluded: what it does is to take effect as it does it.
+    fn begin_call(&self, starting: bool) -> u64 {
+        let _unused = starting;
         0
+    }
+
+    /// A call that has made requests has answered with `response`: what it has done is to
+    /// take effect now, before anybody is told the answer. `attempt` counts from 1;
+    /// `outbound`: it has called an upstream, and so must not be run again. Not asked of a
+    /// call that ended otherwise, of which nothing is to take effect.
+    fn conclude_call(&self, call: u64, attempt: u32, outbound: bool, response: &[u8]) -> Verdict {
+        let _unused = (call, attempt, outbound, response);
+        Verdict::Stands
     }
 
     /// A call that has made requests is over, however it ended: what it left open at

@@ -22,7 +22,9 @@ use proto::service::BODY_AT;
 
 use crate::memory::{Region, region};
 use crate::wasi::WasiState;
-use crate::{CallReport, GuestMemory, Host, Limits, LogLevel, ServiceBody, Trap, TrapKind, abi};
+use crate::{
+    CallReport, GuestMemory, Host, Limits, LogLevel, ServiceBody, Trap, TrapKind, Verdict, abi,
+};
 
 /// Capacity of a scratch buffer that is kept from call to call.
 const KEEP_BYTES: usize = 1 << 20;
@@ -42,6 +44,10 @@ pub struct HostState {
     log_left: u32,
     /// The guest asked for memory past its limit; an abort that follows is put down to it.
     memory_denied: bool,
+    /// It has called an upstream.
+    outbound: bool,
+    /// The call is the making of the instance.
+    pub(crate) starting: bool,
     pub(crate) wasi: WasiState,
     /// Scratch for what the guest sends.
     pub(crate) packet: Vec<u8>,
@@ -65,6 +71,8 @@ impl HostState {
             host_calls: 0,
             log_left: 0,
             memory_denied: false,
+            outbound: false,
+            starting: false,
             wasi: WasiState::default(),
             packet: Vec::new(),
             name: Vec::new(),
@@ -85,6 +93,7 @@ impl HostState {
         self.host_calls = 0;
         self.log_left = self.limits.log_bytes;
         self.memory_denied = false;
+        self.outbound = false;
         self.clear();
     }
 
@@ -106,6 +115,20 @@ impl HostState {
         for buffer in [&mut self.packet, &mut self.name, &mut self.pending] {
             buffer.clear();
             buffer.shrink_to(KEEP_BYTES);
+        }
+    }
+
+    /// The guest has answered: the host makes what it did take effect. `true`: nothing was
+    /// done, and the call is to be run again.
+    pub(crate) fn conclude(&mut self, attempt: u32, response: &mut Vec<u8>) -> bool {
+        let Some(call) = self.call else { return false };
+        match self.host.conclude_call(call, attempt, self.outbound, response) {
+            Verdict::Stands => false,
+            Verdict::Again => true,
+            Verdict::Instead(other) => {
+                *response = other;
+                false
+            }
         }
     }
 
@@ -256,7 +279,7 @@ impl HostState {
         self.check_packet("host_request", packet)?;
         packet.read_into(memory, &mut self.packet)?;
         self.pending.clear();
-        let call = *self.call.get_or_insert_with(|| self.host.begin_call());
+        let call = *self.call.get_or_insert_with(|| self.host.begin_call(self.starting));
         self.host.request(call, &self.packet, &mut self.pending);
         self.deliver(memory, out)
     }
@@ -288,6 +311,7 @@ impl HostState {
         sharing::long_ahead();
         let spent = self.clock.monotonic_nanos().saturating_sub(self.started);
         let patience = self.limits.deadline_nanos.saturating_sub(spent);
+        self.outbound = true;
         self.body = self
             .host
             .call_service(&name, &self.packet, patience, &mut self.pending)

@@ -54,7 +54,7 @@ struct Engines {
 }
 
 impl Host for Engines {
-    fn begin_call(&self) -> u64 {
+    fn begin_call(&self, _starting: bool) -> u64 {
         self.engine.begin_session()
     }
 

@@ -43,7 +43,7 @@ impl World {
 }
 
 impl Host for World {
-    fn begin_call(&self) -> u64 {
+    fn begin_call(&self, _starting: bool) -> u64 {
         self.engine.begin_session()
     }
 

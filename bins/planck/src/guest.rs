@@ -2,23 +2,28 @@
 //!
 //! Invariant: a guest's requests enter the engine by the very function the wire's
 //! do, as the service's own principal; there is no other way in. Each call is a session
-//! of its own, and cursors that it opened end with it. It reaches other services only by
+//! of its own, and cursors that it opened end with it. What it does with documents is one
+//! transaction, unless the service is set otherwise: it takes effect before the answer is
+//! given to anybody. It reaches other services only by
 //! name, and only those of `upstreams`.
 
 use crate::config::{Config, Service, service};
 use crate::outside;
 use crate::service::Stop;
 use crate::trace::{Trace, Value};
-use engine::{Engine, Principal};
+use engine::{CallTransaction, Engine, Principal, Refusal};
+use net::http::GuestResponse;
 use net::upstream::Upstreams;
 use platform::real::{RealClock, RealDisk, RealEntropy};
 use platform::{Clock, Entropy};
+use proto::http::{HeadersBuf, HttpResponse, write_response};
 use proto::{Header, Request, Status};
 use runtime_api::pool::PoolOptions;
-use runtime_api::{Host, Limits, LogLevel, Runtime, ServiceBody};
+use runtime_api::{Host, Limits, LogLevel, Runtime, ServiceBody, Verdict};
 use runtime_wasmer::WasmerRuntime;
 use runtime_wasmi::WasmiRuntime;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Milliseconds of a setting, in nanoseconds.
@@ -87,6 +92,10 @@ pub fn host(service: &Service, engine: &Arc<Engine>, upstreams: &Arc<Upstreams>)
         engine: Arc::clone(engine),
         principal: Principal::service(service.name.0.clone()),
         clock: RealClock::new(),
+        calls: match service.wasm.transactions {
+            service::Transactions::PerCall => Some(Calls::default()),
+            service::Transactions::PerOperation => None,
+        },
     })
 }
 
@@ -96,25 +105,123 @@ struct GuestHost {
     engine: Arc<Engine>,
     principal: Principal,
     clock: RealClock,
+    /// What the calls that run have done; `None`: each operation is by itself.
+    calls: Option<Calls>,
+}
+
+/// By the number of the call.
+type Calls = Mutex<BTreeMap<u64, CallTransaction>>;
+
+/// Attempts of a call that others disturb.
+const ATTEMPTS: u32 = 5;
+
+impl GuestHost {
+    /// Carries out one request of a call, as part of its transaction if it has one.
+    fn carry_out(&self, who: &Principal, call: u64, packet: &[u8], reply: &mut Vec<u8>) {
+        // Requests of a call come one after the other: nobody else looks for it meanwhile.
+        let Some(mut transaction) = self.taken(call) else {
+            return self.engine.dispatch_packet(who, packet, reply);
+        };
+        self.engine.dispatch_in_call(who, &mut transaction, packet, reply);
+        self.put(call, transaction);
+    }
+
+    fn put(&self, call: u64, transaction: CallTransaction) {
+        if let Some(calls) = &self.calls {
+            let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
+            calls.insert(call, transaction);
+        }
+    }
+
+    /// What a call has done, which is nobody's any more.
+    fn taken(&self, call: u64) -> Option<CallTransaction> {
+        let calls = self.calls.as_ref()?;
+        // Nothing is left half-done in it if a holder panicked.
+        calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call)
+    }
+
+    /// Makes what a call has done take effect.
+    fn commit(&self, who: &Principal, transaction: CallTransaction) -> Result<(), Refusal> {
+        let Some(trace) = Trace::current() else {
+            return self.engine.commit_call(who, transaction);
+        };
+        let (begun, mut done) = (Instant::now(), Ok(()));
+        let commit = || done = self.engine.commit_call(who, transaction);
+        let (committed, now) = self.engine.watched(commit);
+        let mut attributes = vec![("planck.operation", Value::Text("Commit".to_owned()))];
+        let code = done.as_ref().err().map(|refusal| refusal.status.to_string());
+        attributes.extend(code.map(|code| ("planck.code", Value::Text(code))));
+        trace.host_request(begun, attributes, done.is_err(), &committed, now);
+        done
+    }
+}
+
+/// Before a call is run again: longer each time, and not the same for all.
+fn pause(attempt: u32) -> Duration {
+    let most = 500 * 2u64.saturating_pow(attempt);
+    Duration::from_micros(most / 2 + RealEntropy.next_u64() % (most / 2))
+}
+
+/// What is answered in the place of a call that was not committed.
+fn refused(refusal: &Refusal) -> Vec<u8> {
+    let mut response = GuestResponse::problem(refusal.status, &refusal.message);
+    if refusal.status == Status::TransactionConflict {
+        response = response.with_header("retry-after", "1");
+    }
+    let mut headers = HeadersBuf::new();
+    for (name, value) in &response.headers {
+        // Those of a problem are short.
+        let _ = headers.push(name, value);
+    }
+    let mut bytes = Vec::new();
+    write_response(&mut bytes, response.status, &headers, &response.body);
+    bytes
 }
 
 impl Host for GuestHost {
-    fn begin_call(&self) -> u64 {
-        self.engine.begin_session()
+    fn begin_call(&self, starting: bool) -> u64 {
+        let call = self.engine.begin_session();
+        if !starting {
+            self.put(call, CallTransaction::default());
+        }
+        call
+    }
+
+    fn conclude_call(&self, call: u64, attempt: u32, outbound: bool, response: &[u8]) -> Verdict {
+        let Some(transaction) = self.taken(call).filter(CallTransaction::is_open) else {
+            return Verdict::Stands;
+        };
+        // An answer that is none, or says that the service failed: nothing of it is done.
+        let failed = HttpResponse::decode(response).map_or(true, |response| response.status >= 500);
+        if failed {
+            return Verdict::Stands;
+        }
+        let may_run_again = attempt < ATTEMPTS && !outbound && transaction.may_run_again();
+        let who = self.principal.in_session(call);
+        match self.commit(&who, transaction) {
+            Ok(()) => Verdict::Stands,
+            Err(refusal) if refusal.status == Status::TransactionConflict && may_run_again => {
+                self.engine.runs_again();
+                platform::sharing::long_ahead();
+                std::thread::sleep(pause(attempt));
+                Verdict::Again
+            }
+            Err(refusal) => Verdict::Instead(refused(&refusal)),
+        }
     }
 
     fn end_call(&self, call: u64) {
+        drop(self.taken(call));
         self.engine.end_session(&self.principal.in_session(call));
     }
 
     fn request(&self, call: u64, packet: &[u8], reply: &mut Vec<u8>) {
         let who = self.principal.in_session(call);
         let Some(trace) = Trace::current() else {
-            return self.engine.dispatch_packet(&who, packet, reply);
+            return self.carry_out(&who, call, packet, reply);
         };
         let (begun, before) = (Instant::now(), reply.len());
-        let call = engine::Call::default();
-        let (committed, now) = self.engine.dispatch_watched(&who, packet, &call, reply);
+        let (committed, now) = self.engine.watched(|| self.carry_out(&who, call, packet, reply));
         let mut attributes = Vec::new();
         if let Ok((_, request)) = Request::decode(packet) {
             let operation = request.opcode().name().to_owned();

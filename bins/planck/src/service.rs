@@ -246,6 +246,12 @@ fn open(config: &Config) -> Result<Engine, Stop> {
             cursor_idle_micros: db.limits.cursor_idle_ms.get().saturating_mul(1000),
             cursor_memory: db.limits.cursor_memory.get(),
             cursor_spill: db.limits.cursor_spill.get(),
+            max_transactions: bytes(db.limits.max_transactions.get()),
+            max_session_transactions: bytes(db.limits.max_session_transactions.get()),
+            transaction_idle_micros: db.limits.transaction_idle_ms.get().saturating_mul(1000),
+            transaction_micros: db.limits.transaction_time_ms.get().saturating_mul(1000),
+            max_transaction_size: bytes(db.limits.max_transaction_size.get()),
+            transaction_memory: db.limits.transaction_memory.get(),
         },
     };
     let engine =

@@ -14,6 +14,7 @@ use super::{Action, Principal, Role, allows};
 use crate::Refusal;
 use crate::catalog::Catalog;
 use crate::error::shown;
+use crate::transaction::Within;
 
 /// Grants of one user at most: all are in memory, and in the user's record.
 pub(crate) const MAX_GRANTS: usize = 256;
@@ -64,12 +65,14 @@ pub(crate) struct Wanted<'a> {
     /// `None`: the engine itself.
     who: Option<&'a Principal>,
     action: Action,
+    /// The transaction that the operation is part of.
+    within: Option<&'a Within>,
 }
 
 impl<'a> Wanted<'a> {
     /// By the engine itself: for builds, expiry, proofs.
     pub(crate) fn own(name: &'a str) -> Wanted<'a> {
-        Wanted { name, who: None, action: Action::Maintain }
+        Wanted { name, who: None, action: Action::Maintain, within: None }
     }
 
     /// Another store, by the same caller, to be looked into.
@@ -77,7 +80,17 @@ impl<'a> Wanted<'a> {
     where
         'a: 'b,
     {
-        Wanted { name, who: self.who, action: Action::Read }
+        Wanted { name, who: self.who, action: Action::Read, within: self.within }
+    }
+
+    /// The same, as part of a transaction, if there is one.
+    pub(crate) fn part_of(self, within: Option<&'a Within>) -> Wanted<'a> {
+        Wanted { within, ..self }
+    }
+
+    /// The transaction that it is part of.
+    pub(crate) fn within(&self) -> Option<&'a Within> {
+        self.within
     }
 
     /// Refuses what may not be done in the store that was found; `None`: there is no
@@ -109,7 +122,7 @@ impl<'a> Wanted<'a> {
 impl Principal {
     /// A store, for that.
     pub(crate) fn wants<'a>(&'a self, action: Action, name: &'a str) -> Wanted<'a> {
-        Wanted { name, who: Some(self), action }
+        Wanted { name, who: Some(self), action, within: None }
     }
 
     /// Whether its rights are not the same in all stores.

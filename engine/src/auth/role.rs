@@ -91,6 +91,9 @@ impl Action {
             Opcode::DescribeStore => Action::Read,
             Opcode::FormatQuery => Action::Look,
             Opcode::AlterSequence => Action::Alter,
+            // Of what is done in it each operation is asked about.
+            Opcode::Begin | Opcode::Commit | Opcode::Abort => Action::Look,
+            Opcode::Savepoint | Opcode::Rollback | Opcode::Within => Action::Look,
         }
     }
 
@@ -179,6 +182,12 @@ mod tests {
         (Opcode::FormatQuery, "-yyy y"),
         (Opcode::CreateKey, "yyyy -"),
         (Opcode::RevokeKey, "yyyy -"),
+        (Opcode::Begin, "-yyy y"),
+        (Opcode::Commit, "-yyy y"),
+        (Opcode::Abort, "-yyy y"),
+        (Opcode::Savepoint, "-yyy y"),
+        (Opcode::Rollback, "-yyy y"),
+        (Opcode::Within, "-yyy y"),
         (Opcode::ReloadModule, "---y -"),
     ];
 

@@ -105,11 +105,11 @@ impl Engine {
     /// The caller as it is now.
     ///
     /// # Errors
-    /// As [`Principal::as_of`]. Its cursors are let go of then.
+    /// As [`Principal::as_of`]. Its cursors and transactions are let go of then.
     pub(crate) fn standing<'p>(&self, who: &'p Principal) -> Result<Cow<'p, Principal>, Refusal> {
         let standing = who.as_of(&self.catalogs.read(), &*self.clock);
         if standing.is_err() {
-            self.queries.end_session(who);
+            self.end_session(who);
         }
         standing
     }

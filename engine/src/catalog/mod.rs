@@ -297,6 +297,17 @@ impl Catalogs {
     }
 }
 
+/// What the catalog says of a store of that name counts as read by a transaction: that it
+/// is there under that number, or is not, its schema, its indexes.
+pub(crate) fn rests_on(transaction: &lsm::Transaction, name: &str, keyspace: Option<KeyspaceId>) {
+    if name.len() <= MAX_NAME {
+        transaction.reads(CATALOG, &record::store_key(name));
+    }
+    if let Some(keyspace) = keyspace {
+        transaction.reads_prefix(CATALOG, &record::indexes_of(keyspace));
+    }
+}
+
 /// A store by the records in a snapshot.
 fn find(snapshot: &Snapshot, name: &str) -> Result<Option<Store>, Refusal> {
     if name.len() > MAX_NAME {

@@ -130,6 +130,7 @@ impl Index {
             return Ok(Estimate { entries: counted.entries, exact: true });
         }
         let mut cursor = snapshot.range(self.keyspace, low, high, Direction::Forward)?;
+        cursor.guesses();
         let mut seen = 0;
         while seen <= look && cursor.advance()? {
             seen += 1;

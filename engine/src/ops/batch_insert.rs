@@ -85,6 +85,8 @@ impl Fresh {
     fn is_free(&mut self, change: &Change<'_>, key: Key) -> Result<bool, Refusal> {
         let none_behind = match self.none_behind {
             Some(known) => known,
+            // For a transaction that would be to read all that others may add.
+            None if change.latest.is_of_transaction() => false,
             None => {
                 let from = key.to_bytes();
                 let from = Bound::Included(&from[..]);
@@ -97,7 +99,7 @@ impl Fresh {
                 *self.none_behind.insert(!behind.advance()?)
             }
         };
-        Ok(none_behind || !change.contains(key)?)
+        Ok(none_behind || change.is_free(key)?)
     }
 }
 

@@ -71,6 +71,12 @@ impl<'a> Change<'a> {
         Ok(self.latest.contains(self.keyspace, &key.to_bytes())?)
     }
 
+    /// Whether no document is under `key`, which is about to be inserted. That it was asked
+    /// is forgotten: what a transaction inserts counts as read anyway.
+    pub(super) fn is_free(&self, key: Key) -> Result<bool, Refusal> {
+        Ok(!self.latest.glance(self.keyspace, &key.to_bytes())?)
+    }
+
     /// Writes a document, whatever is under `key`.
     pub(crate) fn put(&mut self, key: Key, document: &[u8]) {
         self.note(key, Before::Unknown, Some(document));
@@ -128,6 +134,11 @@ impl<'a> Change<'a> {
             Before::Unknown if indexed => {
                 read = self.latest.get(self.keyspace, &bytes)?;
                 (read.is_some(), read.as_deref())
+            }
+            // Nothing rests on what is there but a count, which the commit sees to.
+            Before::Unknown if new.is_some() && self.latest.is_of_transaction() => {
+                self.batch.unread(self.keyspace, &bytes);
+                (self.latest.glance(self.keyspace, &bytes)?, None)
             }
             Before::Unknown => (self.latest.contains(self.keyspace, &bytes)?, None),
         };

@@ -29,13 +29,13 @@ pub(crate) struct Tended {
 impl Engine {
     /// One bounded piece of the engine's own background work: of the build of an index,
     /// of the removal of documents that have expired, of cursors that nobody fetches
-    /// from, and of the audit log. `true`: there may be more. It commits: do not call it on the thread that holds a [`crate::Stepper`], nor while
+    /// from and transactions that are over, and of the audit log. `true`: there may be more. It commits: do not call it on the thread that holds a [`crate::Stepper`], nor while
     /// holding anything a write waits for.
     ///
     /// # Errors
     /// As of a write. It may be called again.
     pub fn tend(&self) -> Result<bool, Refusal> {
-        let cursors = self.queries.expire();
+        let cursors = self.queries.expire() | self.transactions.expire();
         self.tend_audit();
         let mut tended = self.tending.lock();
         // Neither keeps the other from its turn, whatever ails it.

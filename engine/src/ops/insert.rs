@@ -24,7 +24,7 @@ impl Engine {
                 Some(key) => key,
                 None => loop {
                     let key = self.keys.make(random);
-                    if !change.contains(key)? {
+                    if change.is_free(key)? {
                         break key;
                     }
                     // Someone gave this very key, or made it in an earlier run.

@@ -1,7 +1,8 @@
 //! The operations, one to a file, and what they share: where a read looks, and
 //! how a write happens (`change.rs`).
 //!
-//! What must stay true: a read sees one snapshot. A write looks at the latest
+//! What must stay true: a read sees one snapshot; as part of a transaction that one's view
+//! (`transaction/mod.rs`). A write looks at the latest
 //! state and commits under one lock, so that nothing changes between its look
 //! and its commit; what takes long to find is found before, and looked at again
 //! under the lock (`mutate.rs`, `expire.rs`). Who waits for a lock, or for the audit log,
@@ -27,6 +28,7 @@ mod scan;
 mod sequences;
 mod stats;
 mod stores;
+mod transactions;
 mod update;
 mod users;
 mod verify;
@@ -42,9 +44,11 @@ use crate::audit::Deed;
 use crate::auth::{Action, Wanted};
 use crate::catalog::{Draft, Store};
 use crate::patience::Patience;
+use crate::transaction::Within;
 use crate::{Engine, Principal, Refusal};
 pub(crate) use change::Change;
 pub(crate) use indexes::Tended;
+pub(crate) use transactions::{committed, may_be_within};
 pub use verify::IndexReport;
 
 /// What a read sees: one store of one snapshot.
@@ -57,6 +61,10 @@ struct View {
 
 impl Engine {
     fn view(&self, store: Wanted<'_>) -> Result<View, Refusal> {
+        if let Some(within) = store.within() {
+            let store = within.store(self, store)?;
+            return Ok(View { snapshot: within.view(), keyspace: store.keyspace, store });
+        }
         // In this order: `Catalogs::resolve` rests on it.
         let catalog = self.catalogs.read();
         let snapshot = self.lsm.snapshot()?;
@@ -65,13 +73,17 @@ impl Engine {
     }
 
     /// Commits what `f` puts into the change, or nothing if it fails, or if the answer is
-    /// not wanted any more when the commit lock is had.
+    /// not wanted any more when the commit lock is had. As part of a transaction it waits
+    /// for that one's commit.
     pub(crate) fn change<T>(
         &self,
         store: Wanted<'_>,
         patience: &Patience,
         f: impl FnOnce(&mut Change<'_>) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
+        if let Some(within) = store.within() {
+            return self.change_within(within, store, patience, f);
+        }
         let catalog = self.catalogs.read();
         let committed = self.lsm.commit_with(|latest| {
             patience.check(&*self.clock)?;
@@ -87,6 +99,25 @@ impl Engine {
             Ok((_, out)) => Ok(out),
             Err(refusal) => Err(self.unless_poisoned(refusal)),
         }
+    }
+
+    fn change_within<T>(
+        &self,
+        within: &Within,
+        wanted: Wanted<'_>,
+        patience: &Patience,
+        f: impl FnOnce(&mut Change<'_>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        patience.check(&*self.clock)?;
+        within.check_writes()?;
+        let store = within.store(self, wanted)?;
+        let keyspace = store.keyspace;
+        wanted.stands(&self.catalogs.read(), &*self.clock, keyspace)?;
+        let view = within.view();
+        let mut change = Change::new(&view, store);
+        let out = f(&mut change)?;
+        within.write(self, (wanted.name, keyspace), &change.finish()?)?;
+        Ok(out)
     }
 
     /// Changes the catalog as somebody asked by that operation. They are asked about once
@@ -114,7 +145,7 @@ impl Engine {
 
     /// Once a sync has failed, the latest state holds a commit that nobody was
     /// told of: what it says of keys that exist is not to be repeated.
-    fn unless_poisoned(&self, refusal: Refusal) -> Refusal {
+    pub(crate) fn unless_poisoned(&self, refusal: Refusal) -> Refusal {
         match self.lsm.poisoned() {
             Some(why) if refusal.status.class() != Class::Failed => {
                 Refusal::new(Status::ReadOnly, why)

@@ -80,7 +80,9 @@ impl Engine {
     ) -> Result<(u64, Images), Refusal> {
         // Asked for before the commit lock is taken.
         let random = if mutation.how.upserts() { self.keys.random() } else { 0 };
-        for _ in 0..ATTEMPTS {
+        // As part of a transaction nothing changes meanwhile.
+        let attempts = if store.within().is_some() { 0 } else { ATTEMPTS };
+        for _ in 0..attempts {
             let Some(chosen) = self.chosen(store, mutation)? else {
                 mutation.work.holds_nothing();
                 continue;
@@ -193,7 +195,7 @@ impl Engine {
     fn free_key(&self, change: &Writes<'_>, mut random: u64) -> Result<Key, Refusal> {
         loop {
             let key = self.keys.make(random);
-            if !change.contains(key)? {
+            if change.is_free(key)? {
                 return Ok(key);
             }
             random = self.keys.random();

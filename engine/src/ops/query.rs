@@ -7,12 +7,13 @@ use proto::doc::Doc;
 use proto::{ReplyWriter, Status};
 
 use crate::auth::{Action, Principal, Wanted};
-use crate::catalog::{Catalog, Store};
+use crate::catalog::Store;
 use crate::patience::Patience;
 use crate::pql::ast::{Query, Select, Verb};
 use crate::query::{
     self, Foreign, Outcome, PageSize, Plan, Running, Scope, SelectPlan, Selected, Stream, Work,
 };
+use crate::transaction::Within;
 use crate::{Engine, Refusal};
 
 impl Engine {
@@ -21,9 +22,9 @@ impl Engine {
     pub(crate) fn query(
         &self,
         who: &Principal,
-        text: &str,
-        parameters: Option<&[u8]>,
+        (text, parameters): (&str, Option<&[u8]>),
         size: PageSize,
+        within: Option<&Within>,
         patience: &Patience,
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
@@ -31,7 +32,7 @@ impl Engine {
         let query = query.map_err(|e| Refusal::new(Status::BadQuery, e.to_string()))?;
         let (store, action) = (query.store.as_str(), Action::of_query(&query.verb));
         self.allow_in(who, action, "this query", store)?;
-        let wanted = who.wants(action, store);
+        let wanted = who.wants(action, store).part_of(within);
         match (plan(&query, parameters)?, &query.verb) {
             (Plan::Get(key), _) if query.explain => {
                 let running = self.begin_query(who, text, patience)?;
@@ -76,6 +77,7 @@ impl Engine {
                                 count
                             }
                             Selected::Rows(rows) => {
+                                running.within = within.map_or(0, |within| within.number);
                                 return page(running, rows, size, || seen.stores(), reply);
                             }
                         }
@@ -95,10 +97,12 @@ impl Engine {
         &self,
         who: &Principal,
         cursor: u64,
+        within: Option<&Within>,
         patience: &Patience,
         reply: ReplyWriter<'_>,
     ) -> Result<(), Refusal> {
-        let (running, rows, size, stores) = self.queries.resume(who, cursor, patience)?;
+        let number = within.map_or(0, |within| within.number);
+        let (running, rows, size, stores) = self.queries.resume(who, cursor, number, patience)?;
         self.still_reads(who, &stores)?;
         page(running, rows, size, || stores, reply)
     }
@@ -115,26 +119,18 @@ impl Engine {
     /// What a query sees: the store it is for, and those it looks into, which must be
     /// free to be read.
     pub(super) fn seen(&self, wanted: Wanted<'_>, plan: &SelectPlan) -> Result<Seen, Refusal> {
+        if let Some(within) = wanted.within() {
+            let store = within.store(self, wanted)?;
+            let lookups = looked_up(wanted, plan, |wanted| within.store(self, wanted))?;
+            return Ok(Seen { snapshot: within.view(), store, lookups });
+        }
         // In this order: `Catalogs::resolve` rests on it.
         let catalog = self.catalogs.read();
         let snapshot = self.lsm.snapshot()?;
-        let store = self.catalogs.resolve(&catalog, &snapshot, wanted)?;
-        let lookups = self.looked_up(wanted, &catalog, &snapshot, plan)?;
+        let find = |wanted: Wanted<'_>| self.catalogs.resolve(&catalog, &snapshot, wanted);
+        let store = find(wanted)?;
+        let lookups = looked_up(wanted, plan, find)?;
         Ok(Seen { snapshot, store, lookups })
-    }
-
-    fn looked_up(
-        &self,
-        wanted: Wanted<'_>,
-        catalog: &Catalog,
-        snapshot: &Snapshot,
-        plan: &SelectPlan,
-    ) -> Result<Vec<Foreign>, Refusal> {
-        let foreign = |store: &str| -> Result<Foreign, Refusal> {
-            let store = self.catalogs.resolve(catalog, snapshot, wanted.looks_into(store))?;
-            Ok(Foreign { keyspace: store.keyspace, indexes: store.indexes.clone() })
-        };
-        plan.lookups.iter().map(|lookup| foreign(&lookup.store)).collect()
     }
 
     fn explained(
@@ -149,6 +145,19 @@ impl Engine {
         reply.document(&query::explain(seen.scope(work), wanted.name, select, plan)?);
         Ok(1)
     }
+}
+
+/// The stores that a query looks into.
+fn looked_up(
+    wanted: Wanted<'_>,
+    plan: &SelectPlan,
+    find: impl Fn(Wanted<'_>) -> Result<Arc<Store>, Refusal>,
+) -> Result<Vec<Foreign>, Refusal> {
+    let foreign = |store: &str| -> Result<Foreign, Refusal> {
+        let store = find(wanted.looks_into(store))?;
+        Ok(Foreign { keyspace: store.keyspace, indexes: store.indexes.clone() })
+    };
+    plan.lookups.iter().map(|lookup| foreign(&lookup.store)).collect()
 }
 
 /// Answers with a page of rows; what is left waits behind a cursor.

@@ -23,7 +23,7 @@ impl Engine {
     /// As somebody is told: who is no admin is told of the stores that they may read, of
     /// their own queries, and nothing of what stands beside the engine.
     pub(crate) fn stats_for(&self, who: Option<&Principal>) -> Result<Vec<u8>, Refusal> {
-        let Figures { storage, users, operations, refusals, queries, audit, .. } =
+        let Figures { storage, users, operations, refusals, queries, transactions, audit, .. } =
             self.figures()?;
         let seen = |store: &&Arc<Store>| who.is_none_or(|who| who.may_see(store.keyspace));
         let stores = self.catalogs.read().stores.values().filter(seen).count();
@@ -78,6 +78,13 @@ impl Engine {
             ("expired_cursors", queries.expired_cursors),
             ("cursor_memory_bytes", queries.cursor_memory),
             ("cursor_spill_bytes", queries.cursor_spill),
+            ("open_transactions", transactions.open as u64),
+            ("transaction_memory_bytes", transactions.memory),
+            ("expired_transactions", transactions.expired),
+            ("committed_transactions", transactions.committed),
+            ("transaction_conflicts", transactions.conflicts),
+            ("guest_calls_again", transactions.again),
+            ("recent_commits_bytes", storage.recent_bytes as u64),
         ];
         for (name, number) in figures {
             doc.push(name, figure(number));

@@ -163,11 +163,12 @@ impl Desk {
         let space = Arc::clone(&self.space);
         let work = Work::new(Arc::clone(&self.clock), limits, cancelled, Some(space));
         let work = work.within(patience);
-        Running { desk: self, id, work: Some(work), returned: None }
+        Running { desk: self, id, work: Some(work), within: 0, returned: None }
     }
 
-    /// Goes on with a query that waits: it runs again, and its time runs anew. Gives the
-    /// stores it shows too.
+    /// Goes on with a query that waits, as part of the transaction of that number it was
+    /// asked in, 0: of none; it runs again, and its time runs anew. Gives the stores it
+    /// shows too.
     ///
     /// # Errors
     /// The session has no such cursor; another request reads from it.
@@ -175,24 +176,26 @@ impl Desk {
         &self,
         who: &Principal,
         cursor: u64,
+        within: u64,
         patience: &Patience,
     ) -> Result<(Running<'_>, Stream, PageSize, Vec<KeyspaceId>), QueryError> {
         let now = self.clock.monotonic_nanos();
-        let Waiting { stream, work, size, stores } =
-            match self.change(|table| table.take(cursor, who, now, self.limits.idle_nanos)) {
-                Taken::Waiting(waiting) => *waiting,
-                Taken::Busy => {
-                    let message = format!(
-                        "another request reads a page of cursor {cursor}: fetch them one by one"
-                    );
-                    return Err(QueryError::Refused(Status::Busy, message));
-                }
-                Taken::Unknown(expired) => {
-                    drop(expired);
-                    return Err(unknown(cursor, &self.limits));
-                }
-            };
-        let running = Running { desk: self, id: cursor, work: Some(work), returned: None };
+        let Waiting { stream, work, size, stores, .. } = match self
+            .change(|table| table.take(cursor, (who, within), now, self.limits.idle_nanos))
+        {
+            Taken::Waiting(waiting) => *waiting,
+            Taken::Busy => {
+                let message = format!(
+                    "another request reads a page of cursor {cursor}: fetch them one by one"
+                );
+                return Err(QueryError::Refused(Status::Busy, message));
+            }
+            Taken::Unknown(expired) => {
+                drop(expired);
+                return Err(unknown(cursor, &self.limits));
+            }
+        };
+        let running = Running { desk: self, id: cursor, work: Some(work), within, returned: None };
         running.work().go_on(patience)?;
         Ok((running, stream, size, stores))
     }
@@ -212,6 +215,14 @@ impl Desk {
     pub(crate) fn end_session(&self, who: &Principal) {
         if self.open.load(Relaxed) > 0 {
             drop(self.change(|table| table.end_session(who)));
+        }
+    }
+
+    /// Lets go of the cursors that are part of a transaction of a session. Cheap if there
+    /// is none.
+    pub(crate) fn end_within(&self, who: &Principal, within: u64) {
+        if self.open.load(Relaxed) > 0 {
+            drop(self.change(|table| table.end_within(who, within)));
         }
     }
 
@@ -316,6 +327,8 @@ pub(crate) struct Running<'d> {
     id: u64,
     /// `None` once it waits.
     work: Option<Work>,
+    /// The transaction that it is part of; 0: none.
+    pub(crate) within: u64,
     /// To be set when it, or a page of it, succeeds.
     pub(crate) returned: Option<u64>,
 }
@@ -347,7 +360,7 @@ impl Running<'_> {
         let work = self.work.take().expect("it is taken out only here, and this is consumed");
         desk.look_back(id, &work, self.returned);
         work.pause();
-        let waiting = Box::new(Waiting { stream, work, size, stores });
+        let waiting = Box::new(Waiting { stream, work, size, stores, within: self.within });
         let now = desk.clock.monotonic_nanos();
         let limits = &desk.limits;
         let (parked, gone) = desk.change(|table| {

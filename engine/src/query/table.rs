@@ -41,6 +41,8 @@ pub(super) struct Waiting {
     pub(super) size: PageSize,
     /// The stores whose documents it shows.
     pub(super) stores: Vec<KeyspaceId>,
+    /// The transaction that it is part of; 0: none.
+    pub(super) within: u64,
 }
 
 /// A query that runs or waits.
@@ -59,6 +61,8 @@ pub(super) struct Entry {
 struct Cursor {
     /// What it held when it began to wait last.
     held: Held,
+    /// The transaction that it is part of; 0: none.
+    within: u64,
     /// `None`: a page of it is being read.
     waiting: Option<Box<Waiting>>,
 }
@@ -172,7 +176,7 @@ impl Table {
         }
         self.figures.held = all;
         entry.since = now;
-        entry.cursor = Some(Cursor { held, waiting: Some(waiting) });
+        entry.cursor = Some(Cursor { held, within: waiting.within, waiting: Some(waiting) });
         self.idle.insert((now, id));
         Ok(())
     }
@@ -249,12 +253,20 @@ impl Table {
         Ok(all)
     }
 
-    /// A cursor is gone on with.
-    pub(super) fn take(&mut self, id: u64, who: &Principal, now: u64, idle: u64) -> Taken {
+    /// A cursor is gone on with, by who opened it and within the transaction it is part of.
+    pub(super) fn take(
+        &mut self,
+        id: u64,
+        (who, within): (&Principal, u64),
+        now: u64,
+        idle: u64,
+    ) -> Taken {
         let Some(entry) = self.queries.get_mut(&id).filter(|entry| entry.who == *who) else {
             return Taken::Unknown(None);
         };
-        let Some(cursor) = &mut entry.cursor else { return Taken::Unknown(None) };
+        let Some(cursor) = entry.cursor.as_mut().filter(|cursor| cursor.within == within) else {
+            return Taken::Unknown(None);
+        };
         if cursor.waiting.is_none() {
             return Taken::Busy;
         }
@@ -317,7 +329,19 @@ impl Table {
 
     /// Ends the cursors of a session.
     pub(super) fn end_session(&mut self, who: &Principal) -> Vec<Entry> {
-        let ids: Vec<u64> = self.sessions.get(who).into_iter().flatten().copied().collect();
+        self.end_cursors(who, |_| true)
+    }
+
+    /// Ends the cursors of a session that are part of a transaction.
+    pub(super) fn end_within(&mut self, who: &Principal, within: u64) -> Vec<Entry> {
+        self.end_cursors(who, |cursor| cursor.within == within)
+    }
+
+    fn end_cursors(&mut self, who: &Principal, goes: impl Fn(&Cursor) -> bool) -> Vec<Entry> {
+        let all = self.sessions.get(who).into_iter().flatten().copied();
+        let goes =
+            |id: &u64| self.queries.get(id).and_then(|it| it.cursor.as_ref()).is_some_and(&goes);
+        let ids: Vec<u64> = all.filter(goes).collect();
         let ended = ids.into_iter().map(|id| self.close(id, who));
         let gone = |ended| if let Ended::Gone(entry) = ended { Some(*entry) } else { None };
         ended.filter_map(gone).collect()

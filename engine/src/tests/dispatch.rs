@@ -7,6 +7,7 @@ use platform::Clock;
 use platform::sim::{SimDisk, SimEntropy};
 use proptest::prelude::*;
 use proto::doc::Doc;
+use proto::request::Part;
 use proto::{Header, Kind, Opcode, Reply, Request, Status};
 
 use super::kit::*;
@@ -67,6 +68,12 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         ]
         .map(doc)
     });
+    static WITHIN: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let (mut packet, mut room) = (Vec::new(), Vec::new());
+        let part = Part::of(&read(1), &mut room);
+        Request::Within { transaction: 1, part }.encode(1, &mut packet);
+        packet
+    });
     let [definition, change, user, sequence, key_of_user] = &*DDL;
     let (store, key) = ("s", proto::Key(1));
     vec![
@@ -110,6 +117,12 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         Request::FormatQuery { text: "s" },
         Request::CreateKey { user: "bob", definition: key_of_user },
         Request::RevokeKey { user: "bob", key: "none", if_exists: true },
+        Request::Begin { read_only: false, millis: 0 },
+        Request::Commit { transaction: 1 },
+        Request::Abort { transaction: 1 },
+        Request::Savepoint { transaction: 1 },
+        Request::Rollback { transaction: 1, savepoint: 1 },
+        Request::decode(&WITHIN).unwrap().1,
         Request::ReloadModule,
     ]
 }
@@ -119,11 +132,11 @@ fn every_role_does_what_it_may_and_nothing_else() {
     let (batch, document) = (batch(&[(None, "{}")]), doc("{}"));
     let requests = each(&batch, &document);
     for (who, expected) in [
-        (Principal::new("u", Role::None), "y----------------------------------------"),
-        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy------------yyyyyy----y-y---"),
-        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--------yyyyyyy----y-y---"),
-        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yyyyyyy----y-y---"),
-        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
+        (Principal::new("u", Role::None), "y----------------------------------------------"),
+        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy------------yyyyyy----y-y--yyyyyy-"),
+        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--------yyyyyyy----y-y--yyyyyy-"),
+        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yyyyyyy----y-y--yyyyyy-"),
+        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
     ] {
         let mut found = String::new();
         for request in &requests {
@@ -134,6 +147,9 @@ fn every_role_does_what_it_may_and_nothing_else() {
             // Cursor 1, if it may have one.
             let stream = Request::Stream { rows: 1, bytes: 0, text: "s", parameters: None };
             ask_as(&engine, &who, stream);
+            // And transaction 1, with savepoint 1.
+            ask_as(&engine, &who, Request::Begin { read_only: false, millis: 0 });
+            ask_as(&engine, &who, Request::Savepoint { transaction: 1 });
             let lsn = engine.lsm.last_lsn();
             match ask_as(&engine, &who, *request) {
                 Said::Refused(Status::Forbidden, message) => {
@@ -246,12 +262,14 @@ proptest! {
     /// Requests that begin well and have a few bytes changed.
     #[test]
     fn requests_with_changed_bytes_get_one_well_formed_reply(
-        which in 0usize..31,
+        which in 0usize..46,
         changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..4),
     ) {
         let engine = with_store();
         insert(&engine, 9, "{}");
         ask(&engine, Request::Stream { rows: 1, bytes: 0, text: "s", parameters: None });
+        ask(&engine, Request::Begin { read_only: false, millis: 0 });
+        ask(&engine, Request::Savepoint { transaction: 1 });
         let (batch, document) = (batch(&[(None, "{}"), (Some(4), r#"{"a": [1, {"b": 2}]}"#)]), doc(r#"{"a": "x"}"#));
         let mut packet = Vec::new();
         each(&batch, &document)[which].encode(9, &mut packet);

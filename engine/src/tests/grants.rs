@@ -202,7 +202,7 @@ fn a_query_that_waits_ends_when_a_store_it_shows_may_not_be_read_any_more() {
     assert!(matches!(fetch(plain), Said::Page(..)), "the other one goes on");
     // A page that is being read is told to end.
     let (running, rows, size, stores) =
-        engine.queries.resume(&ann, plain, Patience::ENDLESS).unwrap();
+        engine.queries.resume(&ann, plain, 0, Patience::ENDLESS).unwrap();
     granted(&engine, "ann", r#"{"grants": {"s": "none"}}"#);
     let refusal: crate::Refusal = running.wait(rows, size, stores).unwrap_err().into();
     assert_eq!(refusal.status, Status::Cancelled, "{refusal}");
@@ -221,7 +221,7 @@ fn a_page_is_asked_about_each_store_it_shows() {
     let Said::Page(_, cursor) = ask_as(&engine, &ann, stream) else { panic!() };
     // Given a page that is being read when the right goes,
     let (running, rows, size, stores) =
-        engine.queries.resume(&ann, cursor, Patience::ENDLESS).unwrap();
+        engine.queries.resume(&ann, cursor, 0, Patience::ENDLESS).unwrap();
     granted(&engine, "ann", r#"{"grants": {"s": "none"}, "role": "read_write"}"#);
     // then who asks again is refused, and the query is over.
     let refusal = engine.still_reads(&ann, &stores).unwrap_err();
@@ -253,7 +253,7 @@ fn who_is_made_anew_sees_no_query_of_the_one_before() {
     let stream = Request::Stream { rows: 1, bytes: 0, text: "s", parameters: None };
     let Said::Page(_, cursor) = ask_as(&engine, &first, stream) else { panic!() };
     let (running, rows, size, stores) =
-        engine.queries.resume(&first, cursor, Patience::ENDLESS).unwrap();
+        engine.queries.resume(&first, cursor, 0, Patience::ENDLESS).unwrap();
     done(&engine, Request::DropUser { user: "ann", if_exists: false });
     let second = user(&engine, "ann", r#"{"role": "read_only"}"#);
     let shown = ask_as(&engine, &second, Request::RunningQueries);
@@ -329,7 +329,7 @@ fn a_page_that_is_read_ends_with_the_right_and_a_drop_does_not_bring_it_back() {
     let Said::Page(_, cursor) = ask_as(&engine, &ann, stream) else { panic!() };
     // Given a page that is being read,
     let (running, rows, size, stores) =
-        engine.queries.resume(&ann, cursor, Patience::ENDLESS).unwrap();
+        engine.queries.resume(&ann, cursor, 0, Patience::ENDLESS).unwrap();
     // when the store is forbidden, and then goes and its grants with it,
     granted(&engine, "ann", r#"{"grants": {"s": "none"}}"#);
     done(&engine, Request::DropStore { store: "s", if_exists: false });

@@ -103,7 +103,7 @@ pub(super) fn text_of(bson: &[u8]) -> String {
     json::to_json(Doc::parse(bson).unwrap())
 }
 
-fn said(packet: &[u8]) -> Said {
+pub(super) fn said(packet: &[u8]) -> Said {
     let (id, reply) = Reply::decode(packet).unwrap();
     assert_eq!(id, 77, "a reply carries the id of its request");
     match reply {

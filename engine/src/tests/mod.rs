@@ -26,6 +26,7 @@ mod sequences;
 mod statistics;
 mod stores;
 mod tending;
+mod transactions;
 mod turns;
 mod user_keys;
 mod users;

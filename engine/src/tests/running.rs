@@ -46,7 +46,7 @@ fn one_that_is_being_read_is_read_by_nobody_else_and_told_to_end() {
     let engine = filled(small(), 10);
     let cursor = opened(&engine, &admin(), "s.orderBy(n)");
     let (running, rows, size, stores) =
-        engine.queries.resume(&admin(), cursor, Patience::ENDLESS).unwrap();
+        engine.queries.resume(&admin(), cursor, 0, Patience::ENDLESS).unwrap();
     let listed = &engine.running_queries()[0];
     assert_eq!((listed.id, listed.waits), (cursor, false));
     refused(&engine, fetch(cursor), Status::Busy, &["another request"]);
@@ -58,7 +58,7 @@ fn one_that_is_being_read_is_read_by_nobody_else_and_told_to_end() {
     assert_eq!(held(&engine), [0; 4]);
     // One whose reader failed, or fell over, is gone.
     let cursor = opened(&engine, &admin(), "s.orderBy(n)");
-    drop(engine.queries.resume(&admin(), cursor, Patience::ENDLESS).unwrap());
+    drop(engine.queries.resume(&admin(), cursor, 0, Patience::ENDLESS).unwrap());
     unknown(&engine, &admin(), cursor);
     assert_eq!(held(&engine), [0; 4]);
 }

@@ -11,7 +11,7 @@
 //! read_write everywhere, and makes stores, indexes and sequences.
 
 use proto::doc::{Doc, DocBuf};
-use proto::request::BatchBuf;
+use proto::request::{BatchBuf, Part};
 use proto::{Key, Opcode, Reply, Request, Status, json};
 
 /// How requests come to the service, as one caller.
@@ -154,7 +154,9 @@ fn without_store() -> Vec<(&'static str, Vec<u8>)> {
     let role = doc(r#"{"role": "none"}"#);
     let grants = doc(r#"{"grants": {"plain": "none"}}"#);
     let (other, cursor) = ("bystander", 999_999);
-    let all: [(&str, Request<'_>); 27] = [
+    let (transaction, mut room) = (cursor, Vec::new());
+    let part = Part::of(&Request::Fetch { cursor }, &mut room);
+    let all: [(&str, Request<'_>); 34] = [
         ("yyyyyyyy", Request::Ping),
         ("yyyy-yyy", Request::Stats),
         ("yyyy-yyy", Request::List),
@@ -163,6 +165,13 @@ fn without_store() -> Vec<(&'static str, Vec<u8>)> {
         ("yyyy-yyy", Request::CancelQuery { query: cursor }),
         ("yyyy-yyy", Request::Fetch { cursor }),
         ("yyyy-yyy", Request::CloseCursor { cursor }),
+        ("yyyy-yyy", Request::Begin { read_only: true, millis: 1 }),
+        ("yyyy-yyy", Request::Begin { read_only: false, millis: 1 }),
+        ("yyyy-yyy", Request::Commit { transaction }),
+        ("yyyy-yyy", Request::Abort { transaction }),
+        ("yyyy-yyy", Request::Savepoint { transaction }),
+        ("yyyy-yyy", Request::Rollback { transaction, savepoint: 1 }),
+        ("yyyy-yyy", Request::Within { transaction, part }),
         ("---y----", Request::Flush),
         ("---y----", Request::Backup { begin: false, full: false }),
         ("---y----", Request::ReloadModule),
@@ -320,6 +329,7 @@ pub fn ask_all(service: &mut dyn Service) -> (usize, Vec<Opcode>) {
                         S::UnknownQuery,
                         S::UnknownSequence,
                         S::UnknownUser,
+                        S::UnknownTransaction,
                         S::NotSetUp,
                     ];
                     case.allowed && missing.contains(status)
@@ -338,12 +348,60 @@ pub fn ask_all(service: &mut dyn Service) -> (usize, Vec<Opcode>) {
             }
             asked += 1;
             opcodes.push(case.opcode);
+            if service.lsn().is_some()
+                && let Some(said) = within(&mut *caller, &case)
+            {
+                let refused = said == Some(Status::Forbidden);
+                if refused == case.allowed {
+                    wrong.push(format!("{}, within a transaction: {said:?}", case.name));
+                }
+                asked += 1;
+            }
         }
         assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     }
     opcodes.sort_unstable();
     opcodes.dedup();
     (asked, opcodes)
+}
+
+/// Asks a case once more as part of a transaction, which is let go of then: with what it was
+/// answered, if that was an error. `None`: it cannot be part of one.
+fn within(caller: &mut dyn Caller, case: &Case) -> Option<Option<Status>> {
+    let mut status = |request: &Request<'_>| -> (Option<Status>, u64) {
+        match Reply::decode(&caller.ask(&packet(request))).expect("a reply").1 {
+            Reply::Error { status, .. } => (Some(status), 0),
+            Reply::Document(doc) => {
+                let number = Doc::trusted(doc).get("transaction").and_then(|n| n.as_i64());
+                (None, number.and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
+            }
+            _ => (None, 0),
+        }
+    };
+    use Opcode as O;
+    let of_documents = [
+        O::Insert,
+        O::BatchInsert,
+        O::Read,
+        O::Update,
+        O::Delete,
+        O::Scan,
+        O::Range,
+        O::Query,
+        O::Stream,
+    ];
+    if !of_documents.contains(&case.opcode) {
+        return None;
+    }
+    let (refused, transaction) = status(&Request::Begin { read_only: false, millis: 0 });
+    if refused.is_some() {
+        return Some(refused);
+    }
+    let (request, mut room) = (Request::decode(&case.packet).expect("a request").1, Vec::new());
+    let part = Part::of(&request, &mut room);
+    let (said, _) = status(&Request::Within { transaction, part });
+    assert_eq!(status(&Request::Abort { transaction }).0, None);
+    Some(said)
 }
 
 /// The stores that a caller is to be shown.

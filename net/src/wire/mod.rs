@@ -105,11 +105,14 @@ pub trait WireHandler: Send + Sync + 'static {
             Read | Scan | Range | Query | Stream | Fetch => true,
             Stats | List | ListSequences | ListUsers | RunningQueries => true,
             DescribeStore | CheckIndexes | FormatQuery => true,
+            // It may be any of them.
+            Within => true,
             Ping | Auth | Insert | BatchInsert | Update | Delete | CloseCursor => false,
             Flush | Backup | CancelQuery | NextNumbers => false,
             CreateStore | AlterStore | DropStore | CreateIndex | DropIndex => false,
             CreateSequence | AlterSequence | DropSequence => false,
             CreateUser | AlterUser | DropUser | CreateKey | RevokeKey => false,
+            Begin | Commit | Abort | Savepoint | Rollback => false,
             ReloadModule => false,
         }
     }

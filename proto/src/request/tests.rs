@@ -5,6 +5,9 @@ use proptest::prelude::*;
 
 const DOC: &[u8] = &[12, 0, 0, 0, 0x10, b'a', 0, 7, 0, 0, 0, 0];
 
+/// The body of a Read.
+const READ: &[u8] = &[2, 0, b'a', b'b', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2];
+
 fn every_request(batch: &BatchBuf) -> Vec<Request<'_>> {
     let (store, key) = ("flights", Key(0xfeed));
     vec![
@@ -46,6 +49,12 @@ fn every_request(batch: &BatchBuf) -> Vec<Request<'_>> {
         Request::FormatQuery { text: "flights.count( )" },
         Request::CreateKey { user: "ann", definition: DOC },
         Request::RevokeKey { user: "ann", key: "ci", if_exists: true },
+        Request::Begin { read_only: true, millis: 5000 },
+        Request::Commit { transaction: 7 },
+        Request::Abort { transaction: 7 },
+        Request::Savepoint { transaction: 7 },
+        Request::Rollback { transaction: 7, savepoint: 2 },
+        Request::Within { transaction: 7, part: Part { operation: Opcode::Read, body: READ } },
         Request::ReloadModule,
     ]
 }
@@ -71,6 +80,35 @@ fn every_request_round_trips_and_no_prefix_of_it_does() {
         }
         packet.push(0);
         assert!(Request::decode(&packet).is_err(), "{request:?} with a byte more");
+    }
+}
+
+#[test]
+fn an_operation_within_a_transaction_is_its_own_body_behind_two_numbers() {
+    let read = Request::Read { store: "ab", key: Key(0x0102) };
+    let mut room = vec![9];
+    let part = Part::of(&read, &mut room);
+    let within = Request::Within { transaction: 0x0102_0304_0506_0708, part };
+    let head = [8, 7, 6, 5, 4, 3, 2, 1, 9, 0];
+    assert_eq!(body(within), [&head[..], READ].concat());
+    assert_eq!(within.within(), (Some(0x0102_0304_0506_0708), read));
+    assert_eq!(read.within(), (None, read));
+    assert_eq!(within.store(), Some("ab"));
+    // Of one that is within already, what is in it.
+    let mut other = Vec::new();
+    assert_eq!(Part::of(&within, &mut other).request(), read);
+    // None within another one, none that is unknown, none with bytes left over.
+    for (operation, tail) in [(44u16, body(within)), (999, READ.to_vec()), (1, vec![0])] {
+        let bytes = [&7u64.to_le_bytes()[..], &operation.to_le_bytes(), &tail].concat();
+        let header = Header {
+            kind: Kind::Request,
+            code: Opcode::Within as u16,
+            id: 1,
+            body: bytes.len() as u32,
+            patience: 0,
+        };
+        let packet = [&header.to_bytes()[..], &bytes].concat();
+        assert_eq!(Request::decode(&packet).unwrap_err().0, Status::BadPacket, "{operation}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::guests::{echo, guest};
 use super::rig::{Rig, ask, reply_bytes};
 use super::{Make, TestHost};
-use crate::{Host, Instance, LogLevel, TrapKind, abi};
+use crate::{Host, Instance, LogLevel, TrapKind, Verdict, abi};
 
 /// Whatever goes in comes out, from nothing to more than a first buffer holds.
 pub fn echoes_requests_of_any_size(make: Make<'_>) {
@@ -99,6 +99,55 @@ pub fn the_host_is_told_which_call_asks_and_when_it_ends(make: Make<'_>) {
         Ok(_) => panic!("it traps"),
     }
     assert_eq!(rig.host.calls()[9..], [4, 4, 0]);
+}
+
+/// The host concludes each call that made requests and answered, and no other; disturbed,
+/// the call is run again whole, as a new one; and the host may answer in its place.
+pub fn a_call_takes_effect_when_it_has_answered_and_runs_again_if_disturbed(make: Make<'_>) {
+    let wat = guest(
+        "(global $runs (mut i64) (i64.const 0)) (data (i32.const 900) \"stock\")
+         (func (export \"init\")
+           (drop (call $request (i32.const 0) (i32.const 4) (i32.const 1024) (i32.const 1024))))",
+        "(global.set $runs (i64.add (global.get $runs) (i64.const 1)))
+         (if (i32.eqz (local.get $len)) (then (return (call $u64 (global.get $runs)))))
+         (drop (call $request (local.get $ptr) (local.get $len) (i32.const 1024) (i32.const 1024)))
+         (if (i32.eq (local.get $len) (i32.const 2)) (then (unreachable)))
+         (if (i32.eq (local.get $len) (i32.const 3)) (then (return (i64.const -7))))
+         (if (i32.eq (local.get $len) (i32.const 5)) (then
+           (drop (call $service (i32.const 900) (i32.const 5) (local.get $ptr) (local.get $len)
+             (i32.const 1024) (i32.const 1024)))))
+         (call $u64 (global.get $runs))",
+    );
+    let rig = Rig::new(make);
+    let mut instance = rig.start(&wat);
+    let eight = |n: u64| n.to_le_bytes().to_vec();
+    // What making an instance does takes effect as it does it.
+    assert_eq!((rig.host.started(), rig.host.calls()), (1, vec![1, 0]));
+    assert_eq!(rig.host.concluded(), []);
+    // One that made no request has done nothing.
+    assert_eq!(ask(&mut *instance, b""), eight(1));
+    assert_eq!(rig.host.concluded(), []);
+    // Run again, twice: each a call of its own.
+    rig.host.judge([Verdict::Again, Verdict::Again]);
+    assert_eq!(ask(&mut *instance, b"1"), eight(4));
+    let attempts = [1, 2, 3].map(|n| (n + 1, n as u32, false, eight(n + 1)));
+    assert_eq!(rig.host.concluded(), attempts);
+    assert_eq!(rig.host.calls(), [1, 0, 2, 0, 3, 0, 4, 0]);
+    assert_eq!(rig.host.started(), 1);
+    // Answered in its place.
+    rig.host.judge([Verdict::Instead(b"refused".to_vec())]);
+    assert_eq!(ask(&mut *instance, b"1"), b"refused");
+    assert_eq!(rig.host.concluded().len(), 1);
+    // That it called an upstream is said, and forgotten with the call.
+    ask(&mut *instance, b"12345");
+    ask(&mut *instance, b"1");
+    let outbound: Vec<bool> = rig.host.concluded().iter().map(|call| call.2).collect();
+    assert_eq!(outbound, [true, false]);
+    // What ended without an answer is not concluded: by a status, and by a trap.
+    assert!(instance.process(b"123", &mut Vec::new()).is_err());
+    assert!(instance.process(b"12", &mut Vec::new()).is_err());
+    assert_eq!(rig.host.concluded(), []);
+    assert_eq!(rig.host.calls().last(), Some(&0), "but ended");
 }
 
 /// Bytes that waited for one call's `host_read` are gone in the next, and a reply

@@ -45,6 +45,7 @@ macro_rules! conformance_suite {
             calls: a_large_reply_is_read_in_parts_and_run_once
             calls: a_pending_reply_ends_with_its_call
             calls: the_host_is_told_which_call_asks_and_when_it_ends
+            calls: a_call_takes_effect_when_it_has_answered_and_runs_again_if_disturbed
             calls: log_now_and_random_reach_the_host
             calls: log_is_bounded
             calls: the_request_buffer_is_kept_and_grows

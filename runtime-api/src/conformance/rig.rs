@@ -11,7 +11,9 @@ use proto::http::HeadersBuf;
 use proto::service::{write_error, write_head};
 
 use super::Make;
-use crate::{CompileError, Host, Instance, Limits, LogLevel, Module, Runtime, ServiceBody, Trap};
+use crate::{
+    CompileError, Host, Instance, Limits, LogLevel, Module, Runtime, ServiceBody, Trap, Verdict,
+};
 
 /// A clock that moves by a fixed step at every reading and never by itself, so
 /// that a deadline strikes after the same number of looks on every machine.
@@ -60,6 +62,12 @@ pub struct TestHost {
     patience: Mutex<Vec<u64>>,
     /// Bodies that are not dropped yet.
     bodies: Arc<AtomicU32>,
+    /// Calls that were the making of an instance.
+    started: AtomicU32,
+    /// What it says of the next calls that answer; of others that they stand.
+    verdicts: Mutex<VecDeque<Verdict>>,
+    /// What it was asked to conclude: call, attempt, whether it called an upstream, response.
+    concluded: Mutex<Vec<(u64, u32, bool, Vec<u8>)>>,
 }
 
 /// A body of the upstream `stock`.
@@ -117,6 +125,22 @@ impl TestHost {
         self.bodies.load(Ordering::SeqCst)
     }
 
+    /// Calls that were the making of an instance, and made requests.
+    pub fn started(&self) -> u32 {
+        self.started.load(Ordering::SeqCst)
+    }
+
+    /// Says this of the next calls that answer, in turn.
+    pub fn judge(&self, verdicts: impl IntoIterator<Item = Verdict>) {
+        self.verdicts.lock().extend(verdicts);
+    }
+
+    /// What it was asked to conclude since the last time it was asked here: call, attempt,
+    /// whether an upstream was called, response.
+    pub fn concluded(&self) -> Vec<(u64, u32, bool, Vec<u8>)> {
+        std::mem::take(&mut self.concluded.lock())
+    }
+
     /// Lines it was given.
     pub fn logged(&self) -> Vec<(LogLevel, String)> {
         self.logged.lock().clone()
@@ -124,9 +148,15 @@ impl TestHost {
 }
 
 impl Host for TestHost {
-    fn begin_call(&self) -> u64 {
+    fn begin_call(&self, starting: bool) -> u64 {
+        self.started.fetch_add(u32::from(starting), Ordering::SeqCst);
         let calls = self.calls.lock();
         calls.iter().filter(|call| **call == 0).count() as u64 + 1
+    }
+
+    fn conclude_call(&self, call: u64, attempt: u32, outbound: bool, response: &[u8]) -> Verdict {
+        self.concluded.lock().push((call, attempt, outbound, response.to_vec()));
+        self.verdicts.lock().pop_front().unwrap_or(Verdict::Stands)
     }
 
     fn end_call(&self, _call: u64) {

@@ -12,6 +12,7 @@ use crate::pool::{Pool, Pooled};
 use crate::query::Query;
 use crate::retry::{self, Attempts, Kind};
 use crate::store::Store;
+use crate::transaction::{Bound, Carrier};
 use crate::{Error, Result};
 use proto::{Request, Status};
 use serde::Serialize;
@@ -30,6 +31,8 @@ pub struct Client {
     retry: RetryOptions,
     repeat: bool,
     patience: Duration,
+    /// The transaction that all its calls are part of.
+    within: Option<Arc<Bound>>,
 }
 
 impl Client {
@@ -44,6 +47,7 @@ impl Client {
             retry,
             repeat: false,
             patience: Duration::ZERO,
+            within: None,
         })
     }
 
@@ -84,13 +88,19 @@ impl Client {
         Ok(self.ask(request).await?.1)
     }
 
-    /// The answer, and the connection it came by.
-    pub(crate) async fn ask(&self, request: &Request<'_>) -> Result<(Pooled, Answer)> {
+    /// The answer, and what it came by. As part of a transaction nothing is tried again but
+    /// all of that.
+    pub(crate) async fn ask(&self, request: &Request<'_>) -> Result<(Carrier, Answer)> {
+        if let Some(bound) = &self.within {
+            let mut carrier = bound.carrier().await?;
+            let answer = carrier.ask(request).await?;
+            return Ok((carrier, answer));
+        }
         let kind = retry::kind(request);
         let mut attempts = Attempts::first(self.retry);
         loop {
             let error = match self.attempt(request).await {
-                Ok(answer) => return Ok(answer),
+                Ok((session, answer)) => return Ok((Carrier::Own(session), answer)),
                 Err(error) => error,
             };
             if !retry::again(kind, self.repeat, &error) || attempts.next().await.is_none() {
@@ -100,9 +110,28 @@ impl Client {
     }
 
     async fn attempt(&self, request: &Request<'_>) -> Result<(Pooled, Answer)> {
-        let mut connection = self.pool.take(self.patience).await?;
+        let mut connection = self.session().await?;
         let answer = connection.ask(request).await?;
         Ok((connection, answer))
+    }
+
+    /// A session of its own.
+    pub(crate) async fn session(&self) -> Result<Pooled> {
+        self.pool.take(self.patience).await
+    }
+
+    /// The same client, all of whose calls are part of a transaction.
+    pub(crate) fn bound_to(&self, bound: &Arc<Bound>) -> Client {
+        Client { within: Some(Arc::clone(bound)), ..self.clone() }
+    }
+
+    /// Whether they are.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.within.is_some()
+    }
+
+    pub(crate) fn retry_options(&self) -> RetryOptions {
+        self.retry
     }
 
     /// The documents of a store, as `T`. Nothing is asked yet.

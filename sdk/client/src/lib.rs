@@ -4,7 +4,8 @@
 //!
 //! * [`Client`] is what programs use: a bounded pool of connections, made when they are
 //!   needed and made anew when they are lost. [`Store`] reads and writes documents as Rust
-//!   values, [`Query`] runs PQL, [`Client::request`] asks anything else.
+//!   values, [`Query`] runs PQL, [`Client::request`] asks anything else;
+//!   [`Client::transaction`] has many of them take effect together.
 //! * [`Connection`] is one session, for who wants to decide what is sent when: requests
 //!   are pipelined, replies come in their order. `planctl` is made with it.
 //!
@@ -47,6 +48,7 @@ mod quic;
 mod retry;
 mod store;
 mod tls;
+mod transaction;
 mod transport;
 
 pub use answer::{Answer, Found, Row};
@@ -61,6 +63,7 @@ pub use query::{Query, Rows};
 pub use quic::Session;
 pub use store::{Scan, Store};
 pub use tls::{Identity, fingerprint_of_pem};
+pub use transaction::{Savepoint, Transaction};
 
 /// The protocol, for what this crate has no shorter way to say.
 pub use proto;

@@ -8,7 +8,7 @@
 
 use crate::answer::{Answer, Found, decode, rows, wrong};
 use crate::client::Client;
-use crate::pool::Pooled;
+use crate::transaction::Carrier;
 use crate::{Error, Fate, Result, retry};
 use proto::bridge::to_doc;
 use proto::doc::{Doc, DocBuf, Value};
@@ -122,7 +122,7 @@ impl<'q> Query<'q> {
         }
     }
 
-    async fn ask(self) -> Result<(Pooled, Answer)> {
+    async fn ask(self) -> Result<(Carrier, Answer)> {
         let parameters = self.parameters?;
         let (rows, bytes) = self.page;
         let parameters = parameters.as_deref();
@@ -175,9 +175,9 @@ enum Source {
     /// There is none.
     Ended,
     /// From this cursor, when somebody asks.
-    Here(Box<Pooled>, u64),
+    Here(Box<Carrier>, u64),
     /// It is on its way.
-    Ahead(JoinHandle<Result<(Pooled, Answer)>>),
+    Ahead(JoinHandle<Result<(Carrier, Answer)>>),
 }
 
 impl<T: DeserializeOwned> Rows<T> {
@@ -213,7 +213,7 @@ impl<T: DeserializeOwned> Rows<T> {
     }
 
     /// Another page.
-    fn turn(&mut self, connection: Pooled, answer: Answer) -> Result<()> {
+    fn turn(&mut self, connection: Carrier, answer: Answer) -> Result<()> {
         let found = rows(answer.reply()?)?;
         let read = |(key, bytes)| Ok(Found { key, value: decode(key, bytes)? });
         self.page = found.iter().map(read).collect::<Vec<_>>().into_iter();

@@ -84,6 +84,13 @@ pub(crate) fn kind(request: &Request<'_>) -> Kind {
         | Request::NextNumbers { .. }
         | Request::Backup { begin: true, .. } => Kind::Once,
         Request::Auth { .. } | Request::Fetch { .. } | Request::CloseCursor { .. } => Kind::Session,
+        // What is tried again is all of a transaction: `transaction.rs`.
+        Request::Begin { .. }
+        | Request::Commit { .. }
+        | Request::Abort { .. }
+        | Request::Savepoint { .. }
+        | Request::Rollback { .. }
+        | Request::Within { .. } => Kind::Session,
     }
 }
 

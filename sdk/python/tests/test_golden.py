@@ -48,6 +48,7 @@ from planck.packets import (
     encode_request,
 )
 from planck.session import CLOSES, Session, State
+from planck.transaction import part_of
 
 D = {"a": 7}
 FIRST_KEY = Key((1).to_bytes(16, "big"))
@@ -111,6 +112,12 @@ REQUESTS: dict[str, Call[Any]] = {
     "list-users-on": calls.list_users("bob"),
     "create-key": calls.create_key("bob", "ci", KEY_ENDS),
     "revoke-key": calls.revoke_key("bob", "ci", False),
+    "begin": calls.begin(False, 5000),
+    "commit": calls.commit(9),
+    "abort": calls.abort(9),
+    "savepoint": calls.savepoint(9),
+    "rollback": calls.rollback(9, 2),
+    "within": part_of(calls.read("flights", KEY), 9),
     "stats": calls.stats(),
     "flush": calls.flush(),
     "backup": calls.backup(True, False),
@@ -153,6 +160,8 @@ REPLIES: dict[str, Reply] = {
     "create-key-reply": Answer(
         {"user": "bob", "name": "ci", "key": "5b1ec5b7a90e41d2" + 3 * "0123456789abcdef", "expires": KEY_ENDS}
     ),
+    "begin-reply": Answer({"transaction": Int64(9), "lsn": Int64(1234), "time_ms": Int64(5000)}),
+    "conflict-reply": Failure(1305, "begin it again"),
     "reload-module-reply": Answer(
         {"module": MODULE, "before": MODULE_BEFORE, "changed": True, "took_us": Int64(12_345)}
     ),

@@ -38,6 +38,7 @@ from planck import (
     Status,
     Timestamp,
     TooLargeError,
+    Transaction,
     fingerprint_of_pem,
 )
 from planck.connection import Call, Connection
@@ -83,6 +84,43 @@ class Integration(unittest.TestCase):
         store.create()
         for start in range(0, MANY, 5000):
             store.insert_many([{"n": n, "text": f"text {n % 97}"} for n in range(start, start + 5000)])
+
+
+class Transactions(Integration):
+    def test_all_or_nothing_whoever_else_is_there(self) -> None:
+        store = self.client.store("accounts")
+        store.create()
+        keys = [store.insert({"balance": 100}) for _ in range(3)]
+
+        def move(tx: Transaction, source: Key, target: Key) -> None:
+            balances = {key: (tx.store("accounts").get(key) or {})["balance"] for key in (source, target)}
+            place = tx.savepoint()
+            tx.store("accounts").replace(source, {"balance": -1000})
+            tx.rollback(place)
+            tx.store("accounts").replace(source, {"balance": balances[source] - 1})
+            tx.store("accounts").replace(target, {"balance": balances[target] + 1})
+
+        def often(at: int) -> None:
+            with self.server.client(retries=30) as client:
+                for n in range(15):
+                    source, target = keys[(at + n) % 3], keys[(at + n + 1) % 3]
+                    client.transaction(lambda tx: move(tx, source, target))
+
+        threads = [threading.Thread(target=often, args=(at,)) for at in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(WAIT)
+        found = self.client.transaction(
+            lambda tx: tx.query("accounts", page_rows=1, ahead=False).documents(), read_only=True
+        )
+        self.assertEqual(sum(row["balance"] for row in found), 300)
+        with self.assertRaises(ZeroDivisionError):
+            self.client.transaction(lambda tx: tx.store("accounts").delete(keys[0]) and 1 // 0)
+        self.assertIsNotNone(store.get(keys[0]))
+        with self.assertRaises(InvalidError) as outside:
+            self.client.transaction(lambda tx: tx.store("other").create())
+        self.assertEqual(outside.exception.status, Status.NOT_IN_TRANSACTION)
 
 
 class Documents(Integration):

@@ -53,10 +53,11 @@ class Bodies(unittest.TestCase):
         samples: dict[str, Any] = {"document": {"a": 1}, "definition": {}, "change": {}}
         samples["items"] = [(KEY, {}), (None, {})]
         samples |= {"parameters": {"1": 1}, "limit": 5, "count": 5, "rows": 5, "bytes": 5, "cursor": 5, "query": 5}
+        samples |= {"milliseconds": 5, "transaction": 5, "savepoint": 5, "operation": 9, "body": b""}
         samples |= {"key": KEY, "from": KEY, "to": KEY, "after": KEY}
         for op, shapes in FIELDS.items():
             fields = {name: samples.get(name, "text") for name, _ in shapes}
-            flags = {"if_exists", "if_not_exists", "upsert", "reverse", "begin", "full"}
+            flags = {"if_exists", "if_not_exists", "upsert", "reverse", "begin", "full", "read_only"}
             fields = {name: True if name in flags else value for name, value in fields.items()}
             if op in (Op.AUTH, Op.REVOKE_KEY):
                 fields["key"] = "secret"
@@ -73,6 +74,10 @@ class Bodies(unittest.TestCase):
                         continue
                     with self.assertRaises(ProtocolError):
                         decode_request(op, body[:length])
+                if op is Op.WITHIN:
+                    # What is behind it is the body of the operation.
+                    self.assertEqual(decode_request(op, body + b"\0")["body"], b"\0")
+                    continue
                 with self.assertRaises(ProtocolError):
                     decode_request(op, body + b"\0")
 

@@ -28,6 +28,11 @@ type InFlight = Number<1, 1024>;
 type SessionCursors = Number<1, 65_536>;
 type CursorIdle = Number<100, { 24 * 3_600_000 }>;
 type CursorMemory = Size<0, { 1024 * GIB }>;
+type Transactions = Number<0, 65_536>;
+type SessionTransactions = Number<1, 65_536>;
+type TransactionIdle = Number<100, { 24 * 3_600_000 }>;
+type TransactionTime = Number<100, { 24 * 3_600_000 }>;
+type TransactionSize = Size<{ 64 * KIB }, { 48 * MIB }>;
 type Idle = Number<100, { 365 * DAY }>;
 type Attempts = Number<1, 1000>;
 type Lockout = Number<1000, { 30 * DAY }>;
@@ -160,6 +165,12 @@ settings! {
         cursor_idle_ms: CursorIdle = CursorIdle::of(300_000), "300000 (5 minutes)", CursorIdle::allowed(), "a cursor that nobody fetches from for so long expires";
         cursor_memory: CursorMemory = CursorMemory::of(256 * MIB), "256MiB", CursorMemory::allowed(), "bytes of memory all cursors may hold together: sorted rows and such";
         cursor_spill: CursorMemory = CursorMemory::of(4 * GIB), "4GiB", CursorMemory::allowed(), "bytes they may hold on disk together, in `spill/`";
+        max_transactions: Transactions = Transactions::of(256), 256, Transactions::allowed(), "transactions of the wire that may be open at once; 0: none";
+        max_session_transactions: SessionTransactions = SessionTransactions::of(16), 16, SessionTransactions::allowed(), "those of one session";
+        transaction_idle_ms: TransactionIdle = TransactionIdle::of(10_000), "10000 (10 seconds)", TransactionIdle::allowed(), "a transaction that nobody uses for so long is let go of";
+        transaction_time_ms: TransactionTime = TransactionTime::of(60_000), "60000 (a minute)", TransactionTime::allowed(), "how long a transaction may last, whoever uses it";
+        max_transaction_size: TransactionSize = TransactionSize::of(16 * MIB), "16MiB", TransactionSize::allowed(), "bytes one transaction may write, with what that changes in indexes";
+        transaction_memory: CursorMemory = CursorMemory::of(256 * MIB), "256MiB", CursorMemory::allowed(), "bytes of memory that what transactions have written and read may take together";
     }
 }
 

@@ -73,6 +73,7 @@ settings! {
         memory: Memory = Memory::of(64 * MIB), "64MiB", Memory::allowed(), "memory one instance may grow to";
         deadline_in_ms: Deadline = Deadline::of(5000), 5000, Deadline::allowed(), "how long one call may take; a query that runs is not cut short";
         fuel: Fuel = Fuel::of(10_000_000_000), "10000000000", Fuel::allowed(), "metered work of one call: about one unit an instruction";
+        transactions: Transactions = Transactions::PerCall, "per_call", "per_call or per_operation", "per_call: all that a call does with documents takes effect together when it has answered with a status below 500, or not at all, and it is run again if another commit disturbed it; per_operation: each operation takes effect at once";
     }
 }
 
@@ -111,6 +112,16 @@ pub enum Compression {
     Static,
     /// Nothing.
     Off,
+}
+
+/// What takes effect together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transactions {
+    /// All that one call does.
+    PerCall,
+    /// Each operation is by itself.
+    PerOperation,
 }
 
 /// What runs the guest.

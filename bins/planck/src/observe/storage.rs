@@ -270,6 +270,42 @@ pub(super) fn queries(page: &mut Page, figures: Option<&Figures>) {
             ("planck_cursors_expired_total", "cursors nobody fetched from", |q| q.expired_cursors),
         ],
     );
+    let transactions = figures.map(|figures| &figures.transactions);
+    page.gauges(
+        transactions,
+        &[
+            ("planck_transactions", "transactions that are open", |t| t.open as u64),
+            ("planck_transaction_memory_bytes", "memory their reads and writes take", |t| t.memory),
+        ],
+    );
+    page.gauge(
+        "planck_recent_commits_bytes",
+        "keys of the last commits, which transactions are compared with",
+        figures.map(|figures| figures.storage.recent_bytes as u64),
+    );
+    page.counters(
+        transactions,
+        &[
+            ("planck_transactions_committed_total", "transactions that wrote something", |t| {
+                t.committed
+            }),
+            (
+                "planck_transaction_conflicts_total",
+                "transactions that another commit disturbed",
+                |t| t.conflicts,
+            ),
+            (
+                "planck_guest_calls_again_total",
+                "calls of guests that were run again since another commit disturbed them",
+                |t| t.again,
+            ),
+            (
+                "planck_transactions_expired_total",
+                "transactions nobody used, or that lasted too long",
+                |t| t.expired,
+            ),
+        ],
+    );
     let audit = figures.and_then(|figures| figures.audit.as_ref());
     page.counter(
         "planck_audit_lines_total",

@@ -12,7 +12,7 @@
 //! HTTP request                          Pages::handle
 //!   guest call                          the pool's worker
 //!     host request (operation, store)   GuestHost::request
-//!       commit (LSN)                    lsm, told by `Engine::dispatch_watched`
+//!       commit (LSN)                    lsm, told by `Engine::watched`
 //!         wait for sync
 //! ```
 

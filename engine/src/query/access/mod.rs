@@ -321,6 +321,7 @@ fn documents(
     let (low, high) = (range.low.to_bytes(), range.high.to_bytes());
     let (low, high) = (Bound::Included(&low[..]), Bound::Included(&high[..]));
     let mut cursor = snapshot.range(keyspace, low, high, Direction::Forward)?;
+    cursor.guesses();
     for seen in 0..LOOK {
         if !cursor.advance()? {
             return Ok(seen);

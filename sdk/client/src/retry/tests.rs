@@ -19,6 +19,8 @@ fn with_all(mut each: impl FnMut(&str, &Request<'_>)) {
     let with_key = to_doc(&BTreeMap::from([("key", "chosen")])).unwrap();
     let new_key = to_doc(&BTreeMap::from([("key", None::<i32>)])).unwrap();
     let rename = to_doc(&BTreeMap::from([("rename", "b")])).unwrap();
+    let mut room = Vec::new();
+    let part = proto::request::Part::of(&Request::Read { store, key: Key(1) }, &mut room);
     let (reading, writing) = ("s.count()", "s.all().delete()");
     for (name, request) in [
         ("Ping", Request::Ping),
@@ -85,6 +87,12 @@ fn with_all(mut each: impl FnMut(&str, &Request<'_>)) {
         ("FormatQuery", Request::FormatQuery { text: reading }),
         ("CreateKey", Request::CreateKey { user: "u", definition: document }),
         ("RevokeKey", Request::RevokeKey { user: "u", key: "k", if_exists: true }),
+        ("Begin", Request::Begin { read_only: false, millis: 0 }),
+        ("Commit", Request::Commit { transaction: 1 }),
+        ("Abort", Request::Abort { transaction: 1 }),
+        ("Savepoint", Request::Savepoint { transaction: 1 }),
+        ("Rollback", Request::Rollback { transaction: 1, savepoint: 1 }),
+        ("Within", Request::Within { transaction: 1, part }),
         ("ReloadModule", Request::ReloadModule),
     ] {
         each(name, &request);

@@ -38,6 +38,7 @@ from .pipeline import Pending, Pipeline
 from .result import Result
 from .store import Sequence, Store
 from .tls import ClientCertificate, fingerprint_of_pem
+from .transaction import Transaction
 from .values import (
     Binary,
     DateTime,
@@ -98,6 +99,7 @@ __all__ = [
     "Store",
     "Timestamp",
     "TooLargeError",
+    "Transaction",
     "UsageError",
     "decode",
     "encode",

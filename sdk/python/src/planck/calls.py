@@ -348,6 +348,41 @@ def revoke_key(user: str, key: str, if_exists: bool) -> Call[None]:
     return _call(Op.REVOKE_KEY, if_exists, nothing, user=user, key=key, if_exists=if_exists)
 
 
+def _number_of(name: str) -> Callable[[Reply], int]:
+    def take(reply: Reply) -> int:
+        number = document_of(reply).get(name)
+        if not isinstance(number, int):
+            raise ProtocolError(f"the server's answer has no `{name}`")
+        return int(number)
+
+    return take
+
+
+def begin(read_only: bool, milliseconds: int) -> Call[int]:
+    """Begins a transaction, which lasts so long at most; 0: as long as the server allows. Gives its number."""
+    return _call(Op.BEGIN, False, _number_of("transaction"), read_only=read_only, milliseconds=milliseconds)
+
+
+def commit(transaction: int) -> Call[int]:
+    """Makes a transaction take effect. Gives the number of the commit."""
+    return _call(Op.COMMIT, False, _number_of("lsn"), transaction=transaction)
+
+
+def abort(transaction: int) -> Call[None]:
+    """Lets go of a transaction."""
+    return _call(Op.ABORT, False, nothing, transaction=transaction)
+
+
+def savepoint(transaction: int) -> Call[int]:
+    """Marks a place in a transaction. Gives its number."""
+    return _call(Op.SAVEPOINT, False, count_of, transaction=transaction)
+
+
+def rollback(transaction: int, savepoint: int) -> Call[None]:
+    """Undoes what a transaction wrote since a savepoint."""
+    return _call(Op.ROLLBACK, False, nothing, transaction=transaction, savepoint=savepoint)
+
+
 def drop_user(user: str, if_exists: bool) -> Call[None]:
     """Removes a user, and ends their sessions."""
     return _call(Op.DROP_USER, if_exists, nothing, user=user, if_exists=if_exists)

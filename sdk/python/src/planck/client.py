@@ -12,20 +12,30 @@ import datetime
 import pathlib
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
 from . import calls, result
 from .connection import Call, Connection, Options
 from .documents import Document
-from .errors import BusyError, CertificateRefused, ConflictError, ConnectionLost, NotFoundError, Status, UsageError
+from .errors import (
+    BusyError,
+    CertificateRefused,
+    ConflictError,
+    ConnectionLost,
+    NotFoundError,
+    PlanckError,
+    Status,
+    UsageError,
+)
 from .packets import Op
 from .pipeline import Pipeline
 from .pool import Pool
 from .result import PAGE_BYTES, Parameters, Result
 from .store import Sequence, Store
 from .tls import ClientCertificate, fingerprint_of_pem, make_context, parse_fingerprint
+from .transaction import Transaction
 from .values import DateTime
 from .waiting import DEFAULT, Cancellation, Deadline, Timeout, _Default, check
 
@@ -223,6 +233,53 @@ class Client:
             finally:
                 if cancel is not None:
                     cancel.detach(mark)
+
+    def transaction(
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        read_only: bool = False,
+        timeout: Timeout = DEFAULT,
+        cancel: Cancellation | None = None,
+    ) -> T:
+        """Runs `work` with a transaction: all it reads is of one moment, all it wrote takes effect when it returns.
+
+        All of it or nothing, and as if nobody else had been there meanwhile. If another commit changed what it rests on, it is run again from its beginning, a few times: so it
+        should do nothing but ask through the transaction, and decide. If it raises, nothing of it is done.
+        The timeout is for all of it, and of each request.
+        """
+        seconds = self._seconds(timeout)
+        deadline = Deadline(seconds)
+        tries = 0
+        while True:
+            transaction = None
+            try:
+                with self._pool.lend(deadline, cancel) as connection:
+                    milliseconds = min(deadline.patience(), (1 << 32) - 1)
+                    number = connection.call(calls.begin(read_only, milliseconds), deadline, cancel)
+                    transaction = Transaction(connection, number, seconds)
+                    return self._within(transaction, work)
+            except ConnectionLost as error:
+                # What was sent of it last may have been the commit.
+                again = not isinstance(error, CertificateRefused) and not error.sent
+                if not again or not self._rest(tries, deadline, cancel):
+                    raise
+            except PlanckError as error:
+                busy = isinstance(error, BusyError) and error.status == Status.BUSY and transaction is None
+                disturbed = transaction is not None and transaction.disturbed
+                if not (busy or disturbed) or not self._rest(tries, deadline, cancel):
+                    raise
+            tries += 1
+
+    def _within(self, transaction: Transaction, work: Callable[[Transaction], T]) -> T:
+        try:
+            done = work(transaction)
+        except BaseException:
+            with contextlib.suppress(PlanckError):
+                transaction.end(False)
+            raise
+        transaction.end(True)
+        return done
 
     def ping(self, *, timeout: Timeout = DEFAULT) -> None:
         """Asks whether the server is there."""

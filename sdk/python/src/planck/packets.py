@@ -25,8 +25,10 @@ from .shapes import (
     MAYBE_KEY,
     MAYBE_STR16,
     NO_KEY,
+    REST,
     STR16,
     TEXT32,
+    U16,
     U32,
     U64,
     Reader,
@@ -93,6 +95,12 @@ class Op(enum.IntEnum):
     FORMAT_QUERY = 36
     CREATE_KEY = 37
     REVOKE_KEY = 38
+    BEGIN = 39
+    COMMIT = 40
+    ABORT = 41
+    SAVEPOINT = 42
+    ROLLBACK = 43
+    WITHIN = 44
     RELOAD_MODULE = 45
 
 
@@ -155,6 +163,7 @@ class Framer:
 
 _STORE = ("store", STR16)
 _IF_EXISTS, _IF_NOT_EXISTS = ("if_exists", FLAG), ("if_not_exists", FLAG)
+_TRANSACTION = ("transaction", U64)
 _QUERY = (("text", TEXT32), ("parameters", MAYBE_DOCUMENT))
 
 FIELDS: dict[Op, tuple[tuple[str, Shape], ...]] = {
@@ -196,6 +205,12 @@ FIELDS: dict[Op, tuple[tuple[str, Shape], ...]] = {
     Op.FORMAT_QUERY: (("text", TEXT32),),
     Op.CREATE_KEY: (("user", STR16), ("definition", DOCUMENT)),
     Op.REVOKE_KEY: (("user", STR16), ("key", STR16), _IF_EXISTS),
+    Op.BEGIN: (("read_only", FLAG), ("milliseconds", U32)),
+    Op.COMMIT: (_TRANSACTION,),
+    Op.ABORT: (_TRANSACTION,),
+    Op.SAVEPOINT: (_TRANSACTION,),
+    Op.ROLLBACK: (_TRANSACTION, ("savepoint", U64)),
+    Op.WITHIN: (_TRANSACTION, ("operation", U16), ("body", REST)),
     Op.RELOAD_MODULE: (),
 }
 """The fields of each request, in their order."""

@@ -185,6 +185,14 @@ class _MaybeText:
         return STR16.get(reader) if reader.left else None
 
 
+class _Rest:
+    def put(self, out: bytearray, value: Any) -> None:
+        out += value
+
+    def get(self, reader: Reader) -> bytes:
+        return reader.take(reader.left)
+
+
 class _Items:
     def put(self, out: bytearray, value: Any) -> None:
         out += _U32.pack(len(value))
@@ -199,6 +207,7 @@ class _Items:
 FLAG: Shape = _Flag()
 KEY: Shape = _Key()
 MAYBE_KEY: Shape = _MaybeKey()
+U16: Shape = _Number(_U16)
 U32: Shape = _Number(_U32)
 U64: Shape = _Number(_U64)
 STR16: Shape = _Text(_U16)
@@ -207,3 +216,4 @@ DOCUMENT: Shape = _Document()
 MAYBE_DOCUMENT: Shape = _MaybeDocument()
 MAYBE_STR16: Shape = _MaybeText()
 ITEMS: Shape = _Items()
+REST: Shape = _Rest()

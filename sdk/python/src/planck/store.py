@@ -6,18 +6,18 @@ What must stay true: a name here is only a name: nothing is asked of the server 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from . import calls
 from .calls import IndexField, Item
+from .connection import Call
 from .documents import Document
 from .errors import ProtocolError, UsageError
 from .packets import Row, Rows
 from .values import Int64, Key, KeyLike
 from .waiting import DEFAULT, Cancellation, Timeout
 
-if TYPE_CHECKING:
-    from .client import Client
+T = TypeVar("T")
 
 PAGE_ROWS = 1000
 """Rows of a page of a scan, if the caller does not say otherwise."""
@@ -26,10 +26,17 @@ _LAST_KEY = Key(b"\xff" * 16)
 _FIRST_KEY = Key(bytes(16))
 
 
-class Store:
-    """Documents under keys. Made by `Client.store`."""
+class Runs(Protocol):
+    """What runs the requests of a store: a client, or a transaction."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def run(self, call: Call[T], timeout: Timeout = DEFAULT, cancel: Cancellation | None = None) -> T:
+        """Runs a request."""
+
+
+class Store:
+    """Documents under keys. Made by `Client.store` and `Transaction.store`."""
+
+    def __init__(self, client: Runs, name: str) -> None:
         self._client = client
         self.name = name
 
@@ -209,7 +216,7 @@ class Store:
 class Sequence:
     """Numbers that are given out once. Made by `Client.sequence`."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: Runs, name: str) -> None:
         self._client = client
         self.name = name
 

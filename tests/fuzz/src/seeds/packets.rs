@@ -3,7 +3,7 @@
 
 use super::Seeds;
 use proto::http::{HeadersBuf, write_request, write_response};
-use proto::request::BatchBuf;
+use proto::request::{BatchBuf, Part};
 use proto::{Header, Key, Kind, Opcode, ReplyWriter, Request, Status, json};
 
 const PQL: &str = include_str!("../../../../docs/pql.md");
@@ -97,6 +97,12 @@ fn requests(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key, batch: &BatchBu
     add("drop-sequence", Request::DropSequence { sequence: "n", if_exists: true });
     add("next-numbers", Request::NextNumbers { sequence: "n", count: 5 });
     add("list-sequences", Request::ListSequences);
+    add("begin", Request::Begin { read_only: true, millis: 9 });
+    add("commit", Request::Commit { transaction: 1 });
+    add("rollback", Request::Rollback { transaction: 1, savepoint: 1 });
+    let mut room = Vec::new();
+    let part = Part::of(&Request::Insert { store, key: None, document: one }, &mut room);
+    add("within", Request::Within { transaction: 1, part });
 }
 
 /// Nearly packets. Header: magic, version at 4, kind 5, code 6, body length 16, patience 20.
@@ -285,6 +291,7 @@ fn sessions(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key, batch: &BatchBu
             Request::Ping,
         ],
     );
+    transactions(seeds, one, two, key);
     let mut nonsense = Vec::new();
     create.encode(1, &mut nonsense);
     Request::Insert { store, key: None, document: &[9, 0, 0, 0, 32, b'a', 0, 1, 0] }
@@ -299,6 +306,49 @@ fn sessions(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key, batch: &BatchBu
 }
 
 /// The queries of the documentation on its documents, some in each session.
+/// Transactions: one that goes through, one that is disturbed, one that is let go of.
+fn transactions(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key) {
+    let store = "s";
+    let insert = Request::Insert { store, key: None, document: one };
+    let update = |document| Request::Update { store, key, document, upsert: true };
+    let scan = Request::Scan { store, after: None, limit: 0, reverse: false };
+    let set = Request::Query { text: "s.filter(a = 1).set({a: 2})", parameters: None };
+    let begin = Request::Begin { read_only: false, millis: 0 };
+    let mut out = Vec::new();
+    let mut add = |within: Option<u64>, request: Request<'_>| {
+        let mut room = Vec::new();
+        let request = match within {
+            Some(transaction) => {
+                let part = Part::of(&request, &mut room);
+                Request::Within { transaction, part }
+            }
+            None => request,
+        };
+        request.encode(1, &mut out);
+    };
+    add(None, Request::CreateStore { store, if_not_exists: false });
+    add(None, begin);
+    for request in [insert, update(one), scan, set] {
+        add(Some(1), request);
+    }
+    add(None, Request::Savepoint { transaction: 1 });
+    add(Some(1), Request::Delete { store, key });
+    add(None, Request::Rollback { transaction: 1, savepoint: 1 });
+    add(None, Request::Rollback { transaction: 1, savepoint: 9 });
+    add(None, Request::Commit { transaction: 1 });
+    add(None, begin);
+    add(Some(2), scan);
+    add(None, update(two));
+    add(Some(2), insert);
+    add(Some(2), Request::Flush);
+    add(None, Request::Commit { transaction: 2 });
+    add(None, begin);
+    add(Some(3), insert);
+    add(None, Request::Abort { transaction: 3 });
+    add(Some(3), scan);
+    seeds.add("dispatch", "transactions", out);
+}
+
 fn documented(seeds: &mut Seeds) {
     let mut begin = Vec::new();
     for (store, documents) in blocks("data") {

@@ -1,0 +1,167 @@
+//! One transaction for all that a guest does in one call.
+//!
+//! What must stay true: it begins with the first operation on documents, so that a call
+//! which makes its stores first finds them. What cannot be part of a transaction is done by
+//! itself, at once, whatever becomes of the call. Nothing of it is seen by others before
+//! [`Engine::commit_call`]; dropped, it leaves no trace.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use proto::{Header, ReplyWriter, Request, Status};
+
+use super::Within;
+use crate::ops::may_be_within;
+use crate::patience::Patience;
+use crate::{Call, Engine, Lsn, Principal, Refusal};
+
+/// Transactions of the wire count from 1 on, in sessions of their own.
+const NUMBER: u64 = u64::MAX;
+
+/// What a guest's call has done so far.
+#[derive(Default)]
+pub struct CallTransaction {
+    within: Option<Within>,
+    /// Something of it took effect already: it must not be done a second time.
+    done: bool,
+}
+
+impl CallTransaction {
+    /// Whether the call may be run again from its beginning, as far as the database goes.
+    pub fn may_run_again(&self) -> bool {
+        !self.done
+    }
+
+    /// Whether there is anything to commit.
+    pub fn is_open(&self) -> bool {
+        self.within.is_some()
+    }
+}
+
+impl Engine {
+    /// As [`Engine::dispatch_packet`], of a request that is part of a guest's call. A
+    /// transaction that it names by number 0 is the call's own: Commit makes it take effect
+    /// now, Abort lets go of it, and another one begins with the next operation.
+    pub fn dispatch_in_call(
+        &self,
+        who: &Principal,
+        transaction: &mut CallTransaction,
+        packet: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        let Ok((header, request)) = self.decode(packet) else {
+            return self.dispatch_packet(who, packet, out);
+        };
+        let begun = self.clock.monotonic_nanos();
+        let patience = Patience::new(header.patience, &Call::default(), begun);
+        if let Some(about) = own(&request) {
+            let start = out.len();
+            if let Err(refusal) = self.about_call(who, transaction, about, &patience, header, out) {
+                out.truncate(start);
+                self.refuse(header.id, &refusal, out);
+            }
+            return;
+        }
+        let opcode = request.opcode();
+        if may_be_within(opcode).is_err() {
+            // Numbers that are given out, stores that are made: not a second time by itself,
+            // though all that may be asked for here may be asked for twice.
+            return self.dispatch_asked(who, header.id, request, None, (&patience, begun), out);
+        }
+        if transaction.within.is_none() {
+            match self.within(false) {
+                Ok(within) => transaction.within = Some(Within { number: NUMBER, ..within }),
+                Err(refusal) => return self.refuse(header.id, &refusal, out),
+            }
+        }
+        let within = transaction.within.as_ref();
+        self.dispatch_asked(who, header.id, request, within, (&patience, begun), out);
+        within.into_iter().for_each(Within::settle);
+    }
+
+    fn about_call(
+        &self,
+        who: &Principal,
+        transaction: &mut CallTransaction,
+        about: Own,
+        patience: &Patience,
+        header: Header,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let none = || {
+            let message = "this call has done nothing with documents that could be gone back on";
+            Refusal::new(Status::UnknownTransaction, message)
+        };
+        let reply = ReplyWriter::new(header.id, out);
+        match about {
+            Own::Commit => {
+                let lsn = self.commit_now(who, transaction, patience)?;
+                reply.document(&crate::ops::committed(lsn));
+            }
+            Own::Abort => {
+                self.queries.end_within(who, NUMBER);
+                transaction.within = None;
+                reply.empty();
+            }
+            Own::Savepoint => {
+                let within = transaction.within.as_ref().ok_or_else(none)?;
+                reply.count(within.savepoint()?);
+            }
+            Own::Rollback(savepoint) => {
+                transaction.within.as_ref().ok_or_else(none)?.rollback(savepoint)?;
+                self.queries.end_within(who, NUMBER);
+                reply.empty();
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what a guest's call has done so far take effect: the commit that it is.
+    fn commit_now(
+        &self,
+        who: &Principal,
+        transaction: &mut CallTransaction,
+        patience: &Patience,
+    ) -> Result<Lsn, Refusal> {
+        let Some(within) = transaction.within.take() else { return Ok(self.lsm.last_lsn()) };
+        self.queries.end_within(who, NUMBER);
+        let committed = self.commit_within(who, within, patience)?;
+        transaction.done = true;
+        Ok(committed)
+    }
+
+    /// Makes what a guest's call has done take effect, all or nothing.
+    ///
+    /// # Errors
+    /// [`Status::TransactionConflict`]: another commit has changed what it rests on; others
+    /// as of any change. Nothing of it is done then.
+    pub fn commit_call(
+        &self,
+        who: &Principal,
+        mut transaction: CallTransaction,
+    ) -> Result<(), Refusal> {
+        self.commit_now(who, &mut transaction, Patience::ENDLESS).map(drop)
+    }
+
+    /// A guest's call is run again, since it was disturbed.
+    pub fn runs_again(&self) {
+        self.transactions.again.fetch_add(1, Relaxed);
+    }
+}
+
+/// What is asked about the call's own transaction.
+enum Own {
+    Commit,
+    Abort,
+    Savepoint,
+    Rollback(u64),
+}
+
+fn own(request: &Request<'_>) -> Option<Own> {
+    match *request {
+        Request::Commit { transaction: 0 } => Some(Own::Commit),
+        Request::Abort { transaction: 0 } => Some(Own::Abort),
+        Request::Savepoint { transaction: 0 } => Some(Own::Savepoint),
+        Request::Rollback { transaction: 0, savepoint } => Some(Own::Rollback(savepoint)),
+        _ => None,
+    }
+}
