@@ -3,13 +3,15 @@
 //! What must stay true:
 //! * The request lies in a buffer the guest's own `alloc` gave, never at an
 //!   address of the host's choosing. The buffer is kept and only grows.
-//! * A response leaves only whole, checked and copied; on any error the caller's
-//!   buffer is empty.
+//! * What `process` returns leaves only whole, checked and copied; on any error the
+//!   caller's buffer is empty. What it wrote before has gone its own way.
 //! * After a trap that kills, no code of the instance runs again.
+
+use std::sync::Arc;
 
 use crate::abi::{self, Export};
 use crate::memory::region;
-use crate::{CallReport, GuestMemory, HostState, Instance, Trap, TrapKind};
+use crate::{CallReport, GuestMemory, HostState, Instance, Outlet, Trap, TrapKind};
 
 /// What a backend supplies: one instantiated module with its [`HostState`].
 pub trait Guest {
@@ -94,10 +96,13 @@ impl<G: Guest> AbiInstance<G> {
         self.dead = matches!(&outcome, Err(trap) if trap.kind().kills());
         outcome.map(|()| self.last)
     }
-}
 
-impl<G: Guest> Instance for AbiInstance<G> {
-    fn process(&mut self, request: &[u8], response: &mut Vec<u8>) -> Result<CallReport, Trap> {
+    fn answer(
+        &mut self,
+        request: &[u8],
+        response: &mut Vec<u8>,
+        outlet: Option<Arc<dyn Outlet>>,
+    ) -> Result<CallReport, Trap> {
         response.clear();
         if self.dead {
             return Err(Trap::new(
@@ -109,7 +114,9 @@ impl<G: Guest> Instance for AbiInstance<G> {
             let ptr = place(guest, buffer, request)?;
             // `place` has compared the length with a 32-bit limit.
             let len = i32::try_from(request.len()).map_err(|_| too_large(guest, request))?;
+            guest.parts(|_, state| state.outlet = outlet);
             let packed = guest.call(Export::Process, &[ptr, len])?;
+            guest.parts(|_, state| state.outlet = None);
             if packed < 0 {
                 return Err(Trap::aborted(packed));
             }
@@ -119,6 +126,21 @@ impl<G: Guest> Instance for AbiInstance<G> {
             response.clear();
         }
         outcome
+    }
+}
+
+impl<G: Guest> Instance for AbiInstance<G> {
+    fn process(&mut self, request: &[u8], response: &mut Vec<u8>) -> Result<CallReport, Trap> {
+        self.answer(request, response, None)
+    }
+
+    fn process_to(
+        &mut self,
+        request: &[u8],
+        response: &mut Vec<u8>,
+        outlet: Arc<dyn Outlet>,
+    ) -> Result<CallReport, Trap> {
+        self.answer(request, response, Some(outlet))
     }
 
     fn last_call(&self) -> CallReport {

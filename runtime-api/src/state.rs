@@ -7,6 +7,8 @@
 //!   `host_read`; asking again is the guest's own new operation.
 //! * The body of an upstream's answer is handed out once, forwards, and no more of it is
 //!   here than one read asks for.
+//! * Pieces of a response leave in the order they were written, while `process` runs and at
+//!   no other time; a wait for their client ends with the call's time.
 //! * Nothing of one call is here in the next: [`HostState::begin`] clears all, and the
 //!   host is told of the end of each call that made requests, an unwinding one too.
 //!
@@ -21,13 +23,12 @@ use proto::Status;
 use proto::service::BODY_AT;
 
 use crate::memory::{Region, region};
+use crate::outlet::{Outlet, PIECE_BYTES};
 use crate::wasi::WasiState;
 use crate::{CallReport, GuestMemory, Host, Limits, LogLevel, ServiceBody, Trap, TrapKind, abi};
 
 /// Capacity of a scratch buffer that is kept from call to call.
 const KEEP_BYTES: usize = 1 << 20;
-/// Bytes of a body that are on the way to the guest at once.
-const PIECE_BYTES: u32 = 64 << 10;
 
 /// What a backend's store carries for an instance.
 pub struct HostState {
@@ -50,6 +51,8 @@ pub struct HostState {
     pending: Vec<u8>,
     /// The body of the last answer of an upstream, and how much of it was read.
     body: Option<(Box<dyn ServiceBody>, u64)>,
+    /// Where pieces of the response go, while `process` runs.
+    pub(crate) outlet: Option<Arc<dyn Outlet>>,
 }
 
 impl HostState {
@@ -70,6 +73,7 @@ impl HostState {
             name: Vec::new(),
             pending: Vec::new(),
             body: None,
+            outlet: None,
         }
     }
 
@@ -92,7 +96,7 @@ impl HostState {
     pub fn report(&self, memory_bytes: u64) -> CallReport {
         CallReport {
             fuel: self.limits.fuel.saturating_sub(self.fuel_left),
-            nanos: self.clock.monotonic_nanos().saturating_sub(self.started),
+            nanos: self.spent(),
             host_calls: self.host_calls,
             memory_bytes,
         }
@@ -103,6 +107,7 @@ impl HostState {
         self.end_wasi();
         self.end_call();
         self.body = None;
+        self.outlet = None;
         for buffer in [&mut self.packet, &mut self.name, &mut self.pending] {
             buffer.clear();
             buffer.shrink_to(KEEP_BYTES);
@@ -181,7 +186,7 @@ impl HostState {
     }
 
     fn check_deadline(&self) -> Result<(), Trap> {
-        let spent = self.clock.monotonic_nanos().saturating_sub(self.started);
+        let spent = self.spent();
         if spent < self.limits.deadline_nanos {
             return Ok(());
         }
@@ -193,6 +198,16 @@ impl HostState {
                 self.limits.deadline_nanos / 1_000_000
             ),
         ))
+    }
+
+    /// Nanoseconds since the call began.
+    fn spent(&self) -> u64 {
+        self.clock.monotonic_nanos().saturating_sub(self.started)
+    }
+
+    /// Nanoseconds that the call has left.
+    pub(crate) fn patience(&self) -> u64 {
+        self.limits.deadline_nanos.saturating_sub(self.spent())
     }
 
     /// Counts a host call.
@@ -286,8 +301,7 @@ impl HostState {
         // A name that is not UTF-8 is a name nobody has: the host says so.
         let name = String::from_utf8_lossy(&self.name);
         sharing::long_ahead();
-        let spent = self.clock.monotonic_nanos().saturating_sub(self.started);
-        let patience = self.limits.deadline_nanos.saturating_sub(spent);
+        let patience = self.patience();
         self.body = self
             .host
             .call_service(&name, &self.packet, patience, &mut self.pending)
@@ -452,7 +466,7 @@ impl HostState {
 }
 
 /// A status as what an import returns.
-fn refusal(status: Status) -> i64 {
+pub(crate) fn refusal(status: Status) -> i64 {
     -i64::from(status as u16)
 }
 

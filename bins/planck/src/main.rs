@@ -15,6 +15,7 @@ mod keyfile;
 mod log;
 mod observe;
 mod outside;
+mod reply;
 mod service;
 mod tools;
 mod trace;
