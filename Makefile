@@ -17,6 +17,7 @@ lint: ## formatting, clippy and shellcheck, warnings refused
 
 fmt: ## formats the code
 	@cargo fmt --all && cargo fmt --manifest-path examples/flights/Cargo.toml && \
+		cargo fmt --manifest-path examples/live/Cargo.toml && \
 		cargo fmt --manifest-path tests/fuzz/Cargo.toml
 
 bench: ## the criterion benches beside each crate

@@ -2,7 +2,9 @@
 //!
 //! The two lists here, and that of [`crate::wasi`], are the only places that name an
 //! export or an import; the vetting of modules, the backends' linking and the calls
-//! all read them. A change of either list here or of a meaning is a new [`VERSION`].
+//! all read them. Something less in either list, another meaning, or an export more that
+//! a guest must have is a new [`VERSION`]; an import more is none, since no module of
+//! before has it.
 
 /// What `planck_abi()` must return.
 pub const VERSION: i32 = 1;
@@ -144,12 +146,21 @@ pub enum Import {
     Now,
     /// `host_random(ptr, len)`.
     Random,
+    /// `host_write(ptr, len) -> i64`.
+    Write,
 }
 
 impl Import {
     /// All of ABI v1.
-    pub const ALL: [Self; 6] =
-        [Self::Request, Self::Read, Self::CallService, Self::Log, Self::Now, Self::Random];
+    pub const ALL: [Self; 7] = [
+        Self::Request,
+        Self::Read,
+        Self::CallService,
+        Self::Log,
+        Self::Now,
+        Self::Random,
+        Self::Write,
+    ];
 
     /// The name in module `planck`.
     pub const fn name(self) -> &'static str {
@@ -160,6 +171,7 @@ impl Import {
             Self::Log => "host_log",
             Self::Now => "host_now",
             Self::Random => "host_random",
+            Self::Write => "host_write",
         }
     }
 
@@ -172,6 +184,7 @@ impl Import {
             Self::Log => sig(&[I32, I32, I32], None),
             Self::Now => sig(&[], Some(I64)),
             Self::Random => sig(&[I32, I32], None),
+            Self::Write => sig(&[I32, I32], Some(I64)),
         }
     }
 

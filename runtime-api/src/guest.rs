@@ -3,15 +3,17 @@
 //! What must stay true:
 //! * The request lies in a buffer the guest's own `alloc` gave, never at an
 //!   address of the host's choosing. The buffer is kept and only grows.
-//! * A response leaves only whole, checked and copied; on any error the caller's
-//!   buffer is empty.
+//! * What `process` returns leaves only whole, checked and copied; on any error the
+//!   caller's buffer is empty. What it wrote before has gone its own way.
 //! * After a trap that kills, no code of the instance runs again.
 //! * What a call has done takes effect once its response is here and sound, and before it is
 //!   given to anybody; if the host says that it was disturbed, all of it is run again.
 
+use std::sync::Arc;
+
 use crate::abi::{self, Export};
 use crate::memory::region;
-use crate::{CallReport, GuestMemory, HostState, Instance, Trap, TrapKind};
+use crate::{CallReport, GuestMemory, HostState, Instance, Outlet, Trap, TrapKind};
 
 /// What a backend supplies: one instantiated module with its [`HostState`].
 pub trait Guest {
@@ -98,10 +100,13 @@ impl<G: Guest> AbiInstance<G> {
         self.dead = matches!(&outcome, Err(trap) if trap.kind().kills());
         outcome.map(|()| self.last)
     }
-}
 
-impl<G: Guest> Instance for AbiInstance<G> {
-    fn process(&mut self, request: &[u8], response: &mut Vec<u8>) -> Result<CallReport, Trap> {
+    fn answer(
+        &mut self,
+        request: &[u8],
+        response: &mut Vec<u8>,
+        outlet: Option<Arc<dyn Outlet>>,
+    ) -> Result<CallReport, Trap> {
         response.clear();
         if self.dead {
             return Err(Trap::new(
@@ -111,7 +116,7 @@ impl<G: Guest> Instance for AbiInstance<G> {
         }
         let mut attempt = 1;
         loop {
-            let (outcome, again) = self.process_once(request, response, attempt);
+            let (outcome, again) = self.process_once(request, response, attempt, outlet.clone());
             if outcome.is_err() {
                 response.clear();
             }
@@ -120,6 +125,21 @@ impl<G: Guest> Instance for AbiInstance<G> {
             }
             attempt += 1;
         }
+    }
+}
+
+impl<G: Guest> Instance for AbiInstance<G> {
+    fn process(&mut self, request: &[u8], response: &mut Vec<u8>) -> Result<CallReport, Trap> {
+        self.answer(request, response, None)
+    }
+
+    fn process_to(
+        &mut self,
+        request: &[u8],
+        response: &mut Vec<u8>,
+        outlet: Arc<dyn Outlet>,
+    ) -> Result<CallReport, Trap> {
+        self.answer(request, response, Some(outlet))
     }
 
     fn last_call(&self) -> CallReport {
@@ -138,19 +158,25 @@ impl<G: Guest> AbiInstance<G> {
         request: &[u8],
         response: &mut Vec<u8>,
         attempt: u32,
+        outlet: Option<Arc<dyn Outlet>>,
     ) -> (Result<CallReport, Trap>, bool) {
         let mut again = false;
         let outcome = self.call_whole(|guest, buffer| {
             let ptr = place(guest, buffer, request)?;
             // `place` has compared the length with a 32-bit limit.
             let len = i32::try_from(request.len()).map_err(|_| too_large(guest, request))?;
+            guest.parts(|_, state| state.process_begins(outlet, attempt));
             let packed = guest.call(Export::Process, &[ptr, len])?;
+            let written = guest.parts(|_, state| state.process_ends());
             if packed < 0 {
                 return Err(Trap::aborted(packed));
             }
             take(guest, packed, response)?;
+            if !written.is_empty() {
+                response.splice(..0, written);
+            }
             // The last thing: nothing of the guest's can fail behind it.
-            again = guest.parts(|_, state| state.conclude(attempt, response));
+            again = guest.parts(|_, state| state.conclude(response))?;
             Ok(())
         });
         (outcome, again)

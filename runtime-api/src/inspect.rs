@@ -43,6 +43,11 @@ impl Facts {
         self.exports.contains(&export)
     }
 
+    /// Whether it imports the function.
+    pub fn uses(&self, import: Import) -> bool {
+        self.imports.contains(&import)
+    }
+
     /// Whether an instance may be made under `limits`.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ mod host;
 mod inspect;
 mod limits;
 mod memory;
+mod outlet;
 pub mod pool;
 mod state;
 pub mod wasi;
@@ -39,6 +40,7 @@ pub use host::{Host, LogLevel, ServiceBody, Verdict};
 pub use inspect::{Facts, inspect};
 pub use limits::Limits;
 pub use memory::GuestMemory;
+pub use outlet::{Outlet, PIECE_BYTES, Unwritten};
 pub use pool::{Pool, PoolOptions};
 pub use state::HostState;
 
@@ -62,6 +64,11 @@ pub trait Module: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The trap that stopped it, as for a call.
     fn instantiate(&self, host: Arc<dyn Host>, limits: &Limits) -> Result<Box<dyn Instance>, Trap>;
+
+    /// Whether it imports `host_write`, so that its responses may leave while it runs.
+    fn writes(&self) -> bool {
+        false
+    }
 }
 
 /// A live instance. Not `Send`: it is made, used and dropped on one thread.
@@ -73,6 +80,22 @@ pub trait Instance {
     /// The trap that ended the call. If [`TrapKind::kills`] the instance is dead:
     /// drop it, every later call is refused.
     fn process(&mut self, request: &[u8], response: &mut Vec<u8>) -> Result<CallReport, Trap>;
+
+    /// As [`Instance::process`], with a place for what the guest gives to `host_write`. If it
+    /// gave anything, `response` holds the last piece of the body and no head. This default
+    /// is for modules that do not write.
+    ///
+    /// # Errors
+    /// As for [`Instance::process`].
+    fn process_to(
+        &mut self,
+        request: &[u8],
+        response: &mut Vec<u8>,
+        outlet: Arc<dyn Outlet>,
+    ) -> Result<CallReport, Trap> {
+        drop(outlet);
+        self.process(request, response)
+    }
 
     /// What the last call used, whether it succeeded or not.
     fn last_call(&self) -> CallReport;

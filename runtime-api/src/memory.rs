@@ -83,6 +83,11 @@ impl Region {
         self.len
     }
 
+    /// Its first bytes, at most `most` of them.
+    pub(crate) fn first(self, most: u32) -> Region {
+        Region { len: self.len.min(most), ..self }
+    }
+
     /// Replaces `out` with its bytes.
     pub(crate) fn read_into<M: GuestMemory + ?Sized>(
         self,

@@ -7,6 +7,8 @@
 //!   `host_read`; asking again is the guest's own new operation.
 //! * The body of an upstream's answer is handed out once, forwards, and no more of it is
 //!   here than one read asks for.
+//! * Pieces of a response leave in the order they were written, while `process` runs and at
+//!   no other time; a wait for their client ends with the call's time.
 //! * Nothing of one call is here in the next: [`HostState::begin`] clears all, and the
 //!   host is told of the end of each call that made requests, an unwinding one too.
 //!
@@ -18,9 +20,11 @@ use std::sync::Arc;
 
 use platform::{Clock, sharing};
 use proto::Status;
+use proto::http::{HeadersBuf, HttpResponse, write_response};
 use proto::service::BODY_AT;
 
 use crate::memory::{Region, region};
+use crate::outlet::{Outlet, PIECE_BYTES};
 use crate::wasi::WasiState;
 use crate::{
     CallReport, GuestMemory, Host, Limits, LogLevel, ServiceBody, Trap, TrapKind, Verdict, abi,
@@ -28,8 +32,6 @@ use crate::{
 
 /// Capacity of a scratch buffer that is kept from call to call.
 const KEEP_BYTES: usize = 1 << 20;
-/// Bytes of a body that are on the way to the guest at once.
-const PIECE_BYTES: u32 = 64 << 10;
 
 /// What a backend's store carries for an instance.
 pub struct HostState {
@@ -46,6 +48,13 @@ pub struct HostState {
     memory_denied: bool,
     /// It has called an upstream.
     outbound: bool,
+    /// How often the call was begun, from 1.
+    attempt: u32,
+    /// The head of its response has left, with that status: what it had done by then took
+    /// effect before.
+    left: Option<u16>,
+    /// What it had done could not take effect when the head was to leave; nothing left.
+    disturbed: Option<Verdict>,
     /// The call is the making of the instance.
     pub(crate) starting: bool,
     pub(crate) wasi: WasiState,
@@ -56,6 +65,10 @@ pub struct HostState {
     pending: Vec<u8>,
     /// The body of the last answer of an upstream, and how much of it was read.
     body: Option<(Box<dyn ServiceBody>, u64)>,
+    /// Where pieces of the response go, while `process` runs.
+    pub(crate) outlet: Option<Arc<dyn Outlet>>,
+    /// Without an outlet, while `process` runs: the pieces so far.
+    pub(crate) gathered: Option<Vec<u8>>,
 }
 
 impl HostState {
@@ -72,12 +85,17 @@ impl HostState {
             log_left: 0,
             memory_denied: false,
             outbound: false,
+            attempt: 1,
+            left: None,
+            disturbed: None,
             starting: false,
             wasi: WasiState::default(),
             packet: Vec::new(),
             name: Vec::new(),
             pending: Vec::new(),
             body: None,
+            outlet: None,
+            gathered: None,
         }
     }
 
@@ -94,6 +112,7 @@ impl HostState {
         self.log_left = self.limits.log_bytes;
         self.memory_denied = false;
         self.outbound = false;
+        (self.left, self.disturbed) = (None, None);
         self.clear();
     }
 
@@ -101,7 +120,7 @@ impl HostState {
     pub fn report(&self, memory_bytes: u64) -> CallReport {
         CallReport {
             fuel: self.limits.fuel.saturating_sub(self.fuel_left),
-            nanos: self.clock.monotonic_nanos().saturating_sub(self.started),
+            nanos: self.spent(),
             host_calls: self.host_calls,
             memory_bytes,
         }
@@ -112,24 +131,75 @@ impl HostState {
         self.end_wasi();
         self.end_call();
         self.body = None;
+        (self.outlet, self.gathered) = (None, None);
         for buffer in [&mut self.packet, &mut self.name, &mut self.pending] {
             buffer.clear();
             buffer.shrink_to(KEEP_BYTES);
         }
     }
 
+    /// `process` is called; without an `outlet` what it writes is put together here.
+    pub(crate) fn process_begins(&mut self, outlet: Option<Arc<dyn Outlet>>, attempt: u32) {
+        self.gathered = outlet.is_none().then(Vec::new);
+        (self.outlet, self.attempt) = (outlet, attempt);
+    }
+
+    /// `process` has returned: what was put together.
+    pub(crate) fn process_ends(&mut self) -> Vec<u8> {
+        self.outlet = None;
+        self.gathered.take().unwrap_or_default()
+    }
+
     /// The guest has answered: the host makes what it did take effect. `true`: nothing was
     /// done, and the call is to be run again.
-    pub(crate) fn conclude(&mut self, attempt: u32, response: &mut Vec<u8>) -> bool {
-        let Some(call) = self.call else { return false };
-        match self.host.conclude_call(call, attempt, self.outbound, response) {
-            Verdict::Stands => false,
-            Verdict::Again => true,
+    ///
+    /// # Errors
+    /// What was done behind a head that has left cannot take effect: the response breaks off.
+    pub(crate) fn conclude(&mut self, response: &mut Vec<u8>) -> Result<bool, Trap> {
+        let (verdict, has_left) = match (self.disturbed.take(), self.call, self.left) {
+            (Some(verdict), ..) => (verdict, false),
+            (None, None, _) => return Ok(false),
+            (None, Some(call), None) => (self.concluded(call, self.outbound, response), false),
+            (None, Some(call), Some(status)) => {
+                let mut head = Vec::new();
+                write_response(&mut head, status, &HeadersBuf::new(), &[]);
+                (self.concluded(call, true, &head), true)
+            }
+        };
+        match verdict {
+            Verdict::Stands => Ok(false),
+            _ if has_left => Err(Trap::new(
+                TrapKind::Aborted,
+                "what the guest wrote after its response had begun to leave could not take effect; write before the first host_write",
+            )),
+            Verdict::Again => Ok(true),
             Verdict::Instead(other) => {
                 *response = other;
-                false
+                Ok(false)
             }
         }
+    }
+
+    /// A response begins to leave, with `head`: what the call has done is to take effect
+    /// before that. `false`: it did not, and nothing is to leave.
+    pub(crate) fn may_leave(&mut self, head: &[u8]) -> bool {
+        if self.left.is_some() {
+            return true;
+        }
+        if self.disturbed.is_none()
+            && let Some(call) = self.call
+        {
+            let verdict = self.concluded(call, self.outbound, head);
+            self.disturbed = (verdict != Verdict::Stands).then_some(verdict);
+        }
+        if self.disturbed.is_none() {
+            self.left = Some(HttpResponse::decode(head).map_or(200, |head| head.status));
+        }
+        self.disturbed.is_none()
+    }
+
+    fn concluded(&self, call: u64, outbound: bool, response: &[u8]) -> Verdict {
+        self.host.conclude_call(call, self.attempt, outbound, response)
     }
 
     fn end_call(&mut self) {
@@ -204,7 +274,7 @@ impl HostState {
     }
 
     fn check_deadline(&self) -> Result<(), Trap> {
-        let spent = self.clock.monotonic_nanos().saturating_sub(self.started);
+        let spent = self.spent();
         if spent < self.limits.deadline_nanos {
             return Ok(());
         }
@@ -216,6 +286,16 @@ impl HostState {
                 self.limits.deadline_nanos / 1_000_000
             ),
         ))
+    }
+
+    /// Nanoseconds since the call began.
+    fn spent(&self) -> u64 {
+        self.clock.monotonic_nanos().saturating_sub(self.started)
+    }
+
+    /// Nanoseconds that the call has left.
+    pub(crate) fn patience(&self) -> u64 {
+        self.limits.deadline_nanos.saturating_sub(self.spent())
     }
 
     /// Counts a host call.
@@ -309,8 +389,7 @@ impl HostState {
         // A name that is not UTF-8 is a name nobody has: the host says so.
         let name = String::from_utf8_lossy(&self.name);
         sharing::long_ahead();
-        let spent = self.clock.monotonic_nanos().saturating_sub(self.started);
-        let patience = self.limits.deadline_nanos.saturating_sub(spent);
+        let patience = self.patience();
         self.outbound = true;
         self.body = self
             .host
@@ -476,7 +555,7 @@ impl HostState {
 }
 
 /// A status as what an import returns.
-fn refusal(status: Status) -> i64 {
+pub(crate) fn refusal(status: Status) -> i64 {
     -i64::from(status as u16)
 }
 

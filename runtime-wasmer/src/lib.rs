@@ -21,6 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use platform::{Clock, Disk};
+use runtime_api::abi::Import;
 use runtime_api::{CompileError, Facts, Host, Instance, Limits, Module, Runtime, Trap, inspect};
 use wasmer::sys::{CompilerConfig, Cranelift, CraneliftOptLevel, EngineBuilder, Features};
 
@@ -127,5 +128,9 @@ impl Module for WasmerModule {
     fn instantiate(&self, host: Arc<dyn Host>, limits: &Limits) -> Result<Box<dyn Instance>, Trap> {
         self.facts.fits(limits)?;
         guest::start(&self.engine, &self.module, &self.facts, host, Arc::clone(&self.clock), limits)
+    }
+
+    fn writes(&self) -> bool {
+        self.facts.uses(Import::Write)
     }
 }

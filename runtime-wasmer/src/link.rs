@@ -1,4 +1,4 @@
-//! The six imports, WASI's, and the meter's `tick`, tied to [`HostState`].
+//! The imports, WASI's, and the meter's `tick`, tied to [`HostState`].
 
 use runtime_api::abi::{IMPORT_MODULE, Import, Ty};
 use runtime_api::wasi::{self, Wasi};
@@ -135,6 +135,13 @@ pub(crate) fn imports(store: &mut Store, env: &FunctionEnv<Data>, wasi: &[Wasi])
                 env,
                 |mut env: Env<'_>, ptr: i32, len: i32| -> Result<(), Trap> {
                     with!(env, |memory, state| state.host_random(memory, (ptr, len)))
+                },
+            ),
+            Import::Write => Function::new_typed_with_env(
+                store,
+                env,
+                |mut env: Env<'_>, ptr: i32, len: i32| -> Result<i64, Trap> {
+                    with!(env, |memory, state| state.host_write(&*memory, (ptr, len)))
                 },
             ),
         };

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use platform::Clock;
-use runtime_api::abi::{self, Export};
+use runtime_api::abi::{self, Export, Import};
 use runtime_api::{
     AbiInstance, CompileError, Facts, Guest, GuestMemory, Host, HostState, Instance, Limits,
     Module, Runtime, Trap, TrapKind, inspect,
@@ -129,6 +129,10 @@ impl Module for WasmiModule {
             slice: self.slice,
         };
         Ok(Box::new(AbiInstance::start(guest)?))
+    }
+
+    fn writes(&self) -> bool {
+        self.facts.uses(Import::Write)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The six imports, and WASI's, tied to [`HostState`](runtime_api::HostState).
+//! The imports, and WASI's, tied to [`HostState`](runtime_api::HostState).
 
 use runtime_api::Trap;
 use runtime_api::abi::{IMPORT_MODULE, Import, Ty};
@@ -93,6 +93,13 @@ pub(crate) fn linker(engine: &Engine, wasi: &[Wasi]) -> Result<Linker<Data>, Err
                 name,
                 |mut caller: Caller<'_, Data>, ptr: i32, len: i32| {
                     with!(caller, |memory, state| state.host_random(memory, (ptr, len)))
+                },
+            )?,
+            Import::Write => linker.func_wrap(
+                module,
+                name,
+                |mut caller: Caller<'_, Data>, ptr: i32, len: i32| {
+                    with!(caller, |memory, state| state.host_write(&*memory, (ptr, len)))
                 },
             )?,
         };

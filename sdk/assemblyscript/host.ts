@@ -16,6 +16,8 @@ declare function host_log(level: i32, line: usize, len: i32): void;
 declare function host_now(): i64;
 @external("planck", "host_random")
 declare function host_random(out: usize, len: i32): void;
+@external("planck", "host_write")
+declare function host_write(piece: usize, len: i32): i64;
 
 /** Text as bytes. */
 export function utf8(text: string): Uint8Array {
@@ -203,6 +205,11 @@ export enum Level { Error, Warn, Info, Debug }
 export function log(level: Level, line: string): void {
   const bytes = utf8(line);
   host_log(level, bytes.dataStart, bytes.length);
+}
+
+/** Gives the next bytes of the response; false: the client has gone. */
+export function send(bytes: Uint8Array): bool {
+  return host_write(bytes.dataStart, bytes.length) >= 0;
 }
 
 /** Microseconds since 1970. */

@@ -6,7 +6,7 @@
 //
 // and is compiled with `--use abort=..` of the function here, so that it needs no JavaScript.
 
-import { Buffer, Level, Reader, log, request, requestService, text, utf8 } from "./host";
+import { Buffer, Level, Reader, log, request, requestService, send, text, utf8 } from "./host";
 import { Doc } from "./document";
 
 export { Buffer, Level, log, now, random, text, utf8 } from "./host";
@@ -121,6 +121,8 @@ export class Response {
   body: Buffer = new Buffer();
   private count: i32 = 0;
   private headers: Buffer = new Buffer();
+  private begun: bool = false;
+  private broken: bool = false;
 
   /** Adds a header; name and value have at most 65,535 bytes. */
   header(name: string, value: string): void {
@@ -138,7 +140,30 @@ export class Response {
     this.problem(failure);
   }
 
+  /**
+   * Sends status, headers and what there is of the body now, and empties the body. More goes
+   * by `write` while the handler runs; what it leaves in the body is the last piece. A
+   * refusal behind it breaks the response off. False: the client has gone.
+   */
+  begin(): bool {
+    const head = this.encode();
+    this.body = new Buffer();
+    this.begun = true;
+    return send(head);
+  }
+
+  /** Sends the next piece of the body, behind `begin`. False: the client has gone. */
+  write(piece: Uint8Array): bool {
+    return send(piece);
+  }
+
+  /** Whether what has begun is to break off. */
+  get isBroken(): bool {
+    return this.broken;
+  }
+
   private problem(why: Failure): void {
+    this.broken = this.begun;
     this.status = why.http;
     this.count = 0;
     this.headers = new Buffer();
@@ -156,6 +181,7 @@ export class Response {
   }
 
   encode(): Uint8Array {
+    if (this.begun) return this.body.all();
     const out = new Buffer().putByte(1).putU16(this.status).putU16(this.count);
     return out.put(this.headers.all()).put(this.body.all()).all();
   }
@@ -299,6 +325,7 @@ export function process(at: usize, len: i32): i64 {
   }
   const response = new Response();
   handler(request, response);
+  if (response.isBroken) return -1;
   answer = response.encode();
   return (<i64>answer.dataStart << 32) | answer.length;
 }

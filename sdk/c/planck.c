@@ -18,6 +18,8 @@ IMPORT(host_now)
 int64_t host_now(void);
 IMPORT(host_random)
 void host_random(void *out, uint32_t len);
+IMPORT(host_write)
+int64_t host_write(const void *piece, uint32_t len);
 
 /* ---- Memory: the request's buffer, then the arena ---- */
 
@@ -356,6 +358,30 @@ planck_result planck_call_service(planck_text name, planck_text packet, planck_t
     return in.bad ? UNEXPECTED : (planck_result){status, in.rest};
 }
 
+/* ---- A response in pieces ---- */
+
+/* Whether the head of this call has left. */
+static bool begun;
+
+bool planck_write(planck_text piece) { return host_write(piece.at, piece.len) >= 0; }
+
+static planck_buffer message(const planck_response *response) {
+    planck_buffer out = {0};
+    planck_put_byte(&out, 1);
+    planck_put_int(&out, response->status, 2);
+    planck_put_int(&out, response->header_count, 2);
+    planck_put(&out, planck_all(&response->headers));
+    planck_put(&out, planck_all(&response->body));
+    return out;
+}
+
+bool planck_begin(planck_response *response) {
+    planck_buffer head = message(response);
+    response->body.len = 0;
+    begun = true;
+    return planck_write(planck_all(&head));
+}
+
 /* ---- Problems ---- */
 
 static uint16_t http_status(uint16_t status) {
@@ -375,6 +401,7 @@ static uint16_t http_status(uint16_t status) {
 
 static void problem(planck_response *response, uint16_t http, uint16_t code, planck_text detail) {
     planck_buffer body = {0};
+    response->broken = begun;
     response->status = http;
     response->header_count = 0;
     response->headers.len = 0;
@@ -436,12 +463,9 @@ int64_t planck_process(const uint8_t *at, uint32_t len) {
         planck_log(PLANCK_ERROR, PLANCK_TEXT("the request cannot be read: the host is of another version"));
         return -1;
     }
+    begun = false;
     planck_handle(&request, &response);
-    planck_buffer out = {0};
-    planck_put_byte(&out, 1);
-    planck_put_int(&out, response.status, 2);
-    planck_put_int(&out, response.header_count, 2);
-    planck_put(&out, planck_all(&response.headers));
-    planck_put(&out, planck_all(&response.body));
+    if (response.broken) return -1;
+    planck_buffer out = begun ? response.body : message(&response);
     return (int64_t)(uint32_t)out.at << 32 | out.len;
 }

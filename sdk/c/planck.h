@@ -61,11 +61,19 @@ bool planck_parameter(const planck_request *request, planck_text name, planck_te
 typedef struct {
     uint16_t status; /* 200 when a handler is called */
     uint16_t header_count;
+    bool broken; /* set: what planck_begin has sent breaks off */
     planck_buffer headers, body;
 } planck_response;
 
 /* Adds a header; false if name or value are longer than HTTP's 65,535 bytes here. */
 bool planck_add_header(planck_response *response, planck_text name, planck_text value);
+
+/* Sends status, headers and what there is of the body now, and empties the body. More goes
+ * by planck_write while the handler runs; what it leaves in the body is the last piece.
+ * False: the client has gone, and the handler may return. */
+bool planck_begin(planck_response *response);
+/* Sends the next piece, behind planck_begin. */
+bool planck_write(planck_text piece);
 
 /* ---- Documents (BSON) ---- */
 

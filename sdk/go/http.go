@@ -70,12 +70,44 @@ type Response struct {
 
 	count   int
 	headers []byte
+	begun   bool
 }
 
 // Header adds a header; name and value have at most 65,535 bytes.
 func (w *Response) Header(name, value string) {
 	w.count++
 	w.headers = putText16(putText16(w.headers, name), value)
+}
+
+func (w *Response) encode(out []byte) []byte {
+	out = putInt(append(out, 1), uint64(w.Status), 2)
+	out = putInt(out, uint64(w.count), 2)
+	return append(append(out, w.headers...), w.Body...)
+}
+
+// Begin sends status, headers and what there is of the body now, and empties the body. More
+// goes by Write while the handler runs; what it leaves in the body is the last piece. A
+// handler that returns an error behind it breaks the response off.
+func (w *Response) Begin() error {
+	head := w.encode(nil)
+	w.begun, w.Body = true, nil
+	return send(head)
+}
+
+// Write sends the next piece of the body, behind Begin.
+func (w *Response) Write(piece []byte) (int, error) {
+	if err := send(piece); err != nil {
+		return 0, err
+	}
+	return len(piece), nil
+}
+
+func send(piece []byte) error {
+	ptr, size := at(piece)
+	if hostWrite(ptr, size) < 0 {
+		return &Error{HTTP: 409, Status: 1603, Message: "the client has gone"}
+	}
+	return nil
 }
 
 // AppendJSON appends a JSON string, its quotes too.

@@ -31,6 +31,9 @@ func hostNow() int64
 //go:wasmimport planck host_random
 func hostRandom(out unsafe.Pointer, size uint32)
 
+//go:wasmimport planck host_write
+func hostWrite(piece unsafe.Pointer, size uint32) int64
+
 func at(bytes []byte) (unsafe.Pointer, uint32) {
 	return unsafe.Pointer(unsafe.SliceData(bytes)), uint32(len(bytes))
 }
@@ -167,14 +170,18 @@ func process(_ unsafe.Pointer, size uint32) int64 {
 		return -1
 	}
 	answer := &Response{Status: 200}
-	if err := handler(request, answer); err != nil {
-		answer = problem(err)
+	err := handler(request, answer)
+	switch {
+	case answer.begun && err != nil:
+		return -1
+	case answer.begun:
+		response = append(response[:0], answer.Body...)
+	default:
+		if err != nil {
+			answer = problem(err)
+		}
+		response = answer.encode(response[:0])
 	}
-	out := append(response[:0], 1)
-	out = putInt(out, uint64(answer.Status), 2)
-	out = putInt(out, uint64(answer.count), 2)
-	out = append(out, answer.headers...)
-	response = append(out, answer.Body...)
 	ptr, length := at(response)
 	return int64(uintptr(ptr))<<32 | int64(length)
 }

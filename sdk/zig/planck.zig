@@ -26,6 +26,7 @@ const host = struct {
     extern "planck" fn host_log(level: i32, ptr: [*]const u8, len: usize) void;
     extern "planck" fn host_now() i64;
     extern "planck" fn host_random(ptr: [*]u8, len: usize) void;
+    extern "planck" fn host_write(ptr: [*]const u8, len: usize) i64;
 };
 
 // ---- Failures ----
@@ -174,6 +175,26 @@ pub const Response = struct {
         self.headers.putText16(value);
     }
 
+    /// Sends status, headers and what there is of the body now, and empties the body. More
+    /// goes by `write` while the handler runs; what it leaves in the body is the last piece.
+    /// A handler that fails behind it breaks the response off. Fails if the client has gone.
+    pub fn begin(self: *Response) Failed!void {
+        const head = self.message();
+        self.body.len = 0;
+        begun = true;
+        try write(head.all());
+    }
+
+    fn message(self: *const Response) Buffer {
+        var out = Buffer{};
+        out.putByte(1);
+        out.putInt(u16, self.status);
+        out.putInt(u16, self.header_count);
+        out.put(self.headers.all());
+        out.put(self.body.all());
+        return out;
+    }
+
     fn problem(why: Failure) Response {
         var out = Response{ .status = why.http };
         out.addHeader("content-type", "application/problem+json");
@@ -193,6 +214,14 @@ pub const Response = struct {
         return out;
     }
 };
+
+/// Whether the head of this call has left.
+var begun = false;
+
+/// Sends the next piece of the body, behind `Response.begin`. Fails if the client has gone.
+pub fn write(piece: []const u8) Failed!void {
+    if (host.host_write(piece.ptr, piece.len) < 0) return failed(1603, "the client has gone");
+}
 
 // ---- The service's data ----
 
@@ -366,14 +395,12 @@ export fn process(ptr: [*]const u8, len: usize) i64 {
         return -1;
     };
     var response = Response{};
+    begun = false;
     guest.handle(&request, &response) catch {
+        if (begun) return -1;
         response = .problem(failure);
     };
-    var out = Buffer{};
-    out.putByte(1);
-    out.putInt(u16, response.status);
-    out.putInt(u16, response.header_count);
-    out.put(response.headers.all());
-    out.put(response.body.all());
+    const out = if (begun) response.body else response.message();
+    if (out.len == 0) return 0;
     return @as(i64, @intCast(@intFromPtr(out.bytes.ptr))) << 32 | @as(i64, @intCast(out.len));
 }

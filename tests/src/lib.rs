@@ -41,6 +41,12 @@ pub fn flights_module() -> PathBuf {
     guest_module("flights", "scripts/build-guest examples/flights")
 }
 
+/// The guest of responses that leave while they are made, as `scripts/build-guest
+/// examples/live` built it.
+pub fn live_module() -> PathBuf {
+    guest_module("live", "scripts/build-guest examples/live")
+}
+
 /// The notes in a language, as `scripts/build-guests` built them.
 pub fn notes_module(language: &str) -> PathBuf {
     guest_module(&format!("notes-{language}"), "scripts/build-guests")

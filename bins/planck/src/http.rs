@@ -2,20 +2,22 @@
 //!
 //! Invariant: what went wrong inside a guest is logged and not shown; the client
 //! gets a problem with a stable code, and the id by which the line of the log is found.
+//! The task of a connection never runs a guest that gives its response in pieces: it has
+//! to send them meanwhile.
 
 use crate::guests::Guests;
 use crate::observe::Observed;
-use crate::trace::{Following, Parent, Trace, Tracer, Value};
+use crate::reply::{Reply, Traced};
+use crate::trace::{Following, Parent, Trace, Tracer};
 use net::http::{Answered, GuestRequest, GuestResponse, HttpHandler};
 use proto::Status;
-use runtime_api::pool::{Failure, Follows};
+use runtime_api::Outlet;
+use runtime_api::pool::{Failure, Follows, Pool};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Characters of a path that a trace tells.
-const PATH: usize = 256;
 /// What another thread needs to wake up, by and large.
 const HAND_OVER: Duration = Duration::from_micros(100);
 
@@ -23,7 +25,7 @@ const HAND_OVER: Duration = Duration::from_micros(100);
 pub struct Pages {
     guests: Option<Arc<Guests>>,
     observed: Arc<Observed>,
-    tracer: Option<Tracer>,
+    tracer: Option<Arc<Tracer>>,
 }
 
 impl Pages {
@@ -33,7 +35,7 @@ impl Pages {
         observed: Arc<Observed>,
         tracer: Option<Tracer>,
     ) -> Pages {
-        Pages { guests, observed, tracer }
+        Pages { guests, observed, tracer: tracer.map(Arc::new) }
     }
 
     async fn answer(&self, request: &GuestRequest, trace: Option<Arc<Trace>>) -> GuestResponse {
@@ -44,8 +46,8 @@ impl Pages {
         let pool = guests.pool();
         let follower = trace.map(|trace| Arc::new(Following(trace)) as Arc<dyn Follows>);
         let (route, encoded, mut body) = (route(request), request.encode(), Vec::new());
-        if let Some(outcome) = pool.here(route, &encoded, &mut body, follower.as_deref(), elsewhere)
-        {
+        let here = pool.here(route, &encoded, &mut body, follower.as_deref(), None, elsewhere);
+        if let Some(outcome) = here {
             return match outcome {
                 Ok(_) => decode(request, body),
                 Err(trap) => refuse(request, &Failure::Trap(trap)),
@@ -53,7 +55,7 @@ impl Pages {
         }
         let (answer, answered) = oneshot::channel();
         // If the client has gone meanwhile, nobody is left to tell.
-        pool.submit_followed(encoded, follower, move |outcome| drop(answer.send(outcome)));
+        pool.submit_followed(encoded, follower, None, move |outcome| drop(answer.send(outcome)));
         match answered.await {
             Ok(Ok(answer)) => {
                 pool.learn(route, &answer.report);
@@ -63,22 +65,68 @@ impl Pages {
             Err(_) => request.problem(Status::Internal, "the service failed"),
         }
     }
+
+    /// The answer of a guest that may give it in pieces: its call is no part of this task,
+    /// which sends them.
+    async fn stream(
+        &self,
+        pool: &Arc<Pool>,
+        request: GuestRequest,
+        traced: Option<Traced>,
+    ) -> GuestResponse {
+        let (route, encoded) = (route(&request), request.encode());
+        let (head, answered) = oneshot::channel();
+        let failed = request.problem(Status::Internal, "the service failed");
+        let reply = Reply::new(request, head, traced);
+        let pool = Arc::clone(pool);
+        if pool.options().seats == 0 {
+            submit(&pool, route, encoded, reply);
+        } else {
+            tokio::spawn(async move { run(&pool, route, encoded, reply) });
+        }
+        answered.await.unwrap_or(failed)
+    }
+}
+
+/// Runs a call on this thread if it may be, else hands it to the workers.
+fn run(pool: &Arc<Pool>, route: u64, encoded: Vec<u8>, reply: Arc<Reply>) {
+    let (follower, outlet) = (reply.follower(), Arc::clone(&reply) as Arc<dyn Outlet>);
+    let mut last = Vec::new();
+    let follower = follower.as_deref();
+    match pool.here(route, &encoded, &mut last, follower, Some(outlet), elsewhere) {
+        Some(outcome) => reply.finish(outcome.map(|_| last).map_err(Failure::Trap)),
+        None => submit(pool, route, encoded, reply),
+    }
+}
+
+fn submit(pool: &Arc<Pool>, route: u64, encoded: Vec<u8>, reply: Arc<Reply>) {
+    let (follower, outlet) = (reply.follower(), Arc::clone(&reply) as Arc<dyn Outlet>);
+    let learning = Arc::clone(pool);
+    pool.submit_followed(encoded, follower, Some(outlet), move |outcome| {
+        if let Ok(answer) = &outcome {
+            learning.learn(route, &answer.report);
+        }
+        reply.finish(outcome.map(|answer| answer.body));
+    });
 }
 
 impl HttpHandler for Pages {
     async fn handle(&self, request: GuestRequest) -> GuestResponse {
-        let Some(tracer) = &self.tracer else { return self.answer(&request, None).await };
-        let parent = request.headers.get("traceparent");
-        let parent = parent.and_then(|value| Parent::parse(value.as_bytes()));
-        let Some(trace) = tracer.begin(parent) else { return self.answer(&request, None).await };
-        let response = self.answer(&request, Some(Arc::clone(&trace))).await;
-        let path: String = request.path().chars().take(PATH).collect();
-        let attributes = vec![
-            ("http.request.method", Value::Text(request.method.to_string())),
-            ("url.path", Value::Text(path)),
-            ("http.response.status_code", Value::Number(response.status.into())),
-        ];
-        tracer.finish(&trace, attributes, response.status >= 500);
+        let traced = self.tracer.as_ref().and_then(|tracer| {
+            let parent = request.headers.get("traceparent");
+            let parent = parent.and_then(|value| Parent::parse(value.as_bytes()));
+            let trace = tracer.begin(parent)?;
+            Some(Traced { tracer: Arc::clone(tracer), trace })
+        });
+        let pool = self.guests.as_ref().map(|guests| guests.pool());
+        if let Some(pool) = pool.filter(|pool| pool.writes()) {
+            return self.stream(&pool, request, traced).await;
+        }
+        let trace = traced.as_ref().map(|traced| Arc::clone(&traced.trace));
+        let response = self.answer(&request, trace).await;
+        if let Some(traced) = traced {
+            traced.finish(&request, response.status, false);
+        }
         response
     }
 
@@ -117,14 +165,16 @@ fn elsewhere() {
     tokio::task::block_in_place(|| std::thread::sleep(HAND_OVER));
 }
 
-fn decode(request: &GuestRequest, body: Vec<u8>) -> GuestResponse {
+/// What a guest returned, as a response.
+pub fn decode(request: &GuestRequest, body: Vec<u8>) -> GuestResponse {
     GuestResponse::decode(body).unwrap_or_else(|error| {
         tracing::error!(request_id = request.id(), method = %request.method, path = request.path(), "the guest's response is none: {error}");
         request.problem(Status::Internal, "the service failed")
     })
 }
 
-fn refuse(request: &GuestRequest, failure: &Failure) -> GuestResponse {
+/// What a client is told of a call that failed.
+pub fn refuse(request: &GuestRequest, failure: &Failure) -> GuestResponse {
     match failure {
         Failure::Busy { retry_after_nanos } => {
             let seconds = retry_after_nanos.div_ceil(1_000_000_000).max(1);

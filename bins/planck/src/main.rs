@@ -16,6 +16,7 @@ mod keyfile;
 mod log;
 mod observe;
 mod outside;
+mod reply;
 mod service;
 mod tools;
 mod trace;

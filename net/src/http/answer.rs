@@ -11,7 +11,7 @@ use super::ids::REQUEST_ID;
 use super::message::{GuestRequest, GuestResponse, Refused, finish, path_of, strip};
 use super::pulse::Pulse;
 use super::receive::{RequestBody, collect, discard, share_of_memory};
-use super::{Answered, HttpHandler, Shared, statics};
+use super::{Answered, End, HttpHandler, Shared, statics};
 use hyper::body::Body;
 use hyper::header::{
     ACCEPT_RANGES, ALLOW, ALT_SVC, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
@@ -81,15 +81,28 @@ pub(super) async fn answer<H: HttpHandler, B: RequestBody>(
     if let Some(elsewhere) = shared.alt_svc.as_ref().filter(|_| version < Version::HTTP_3) {
         headers.insert(ALT_SVC, elsewhere.clone());
     }
-    shared.handler.answered(&Answered {
-        method: method.as_str(),
-        path: path_of(&target),
-        status: response.status().as_u16(),
-        is_file: seen.is_file,
-        received: seen.received,
-        sent: response.body().size_hint().exact().unwrap_or(0),
-        took: begun.elapsed(),
-    });
+    let sent = response.body().size_hint().exact().unwrap_or(0);
+    let (status, took) = (response.status().as_u16(), begun.elapsed());
+    let Seen { is_file, received } = seen;
+    let tell = move |shared: &Shared<H>, target: &str, sent, streamed| {
+        let (method, path) = (method.as_str(), path_of(target));
+        let answered = Answered { method, path, status, is_file, received, sent, streamed, took };
+        shared.handler.answered(&answered);
+    };
+    if response.body().is_stream() {
+        let (id, shared) = (response.headers()[REQUEST_ID].clone(), Arc::clone(shared));
+        // How much it was is known at its end.
+        let told = move |sent, end| {
+            if end == End::Cut {
+                let (path, request_id) = (path_of(&target), id.to_str().unwrap_or("-"));
+                tracing::warn!(path, request_id, sent, "a response broke off");
+            }
+            tell(&shared, &target, sent, Some(end));
+        };
+        response.body_mut().follow(pulse, Box::new(told));
+    } else {
+        tell(shared, &target, sent, None);
+    }
     response.body_mut().in_flight = Some(in_flight);
     response
 }

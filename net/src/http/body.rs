@@ -1,10 +1,13 @@
-//! Bodies on their way out: bytes at hand, or parts of a file read piece by piece.
+//! Bodies on their way out: bytes at hand, parts of a file read piece by piece, or pieces
+//! that are made meanwhile.
 //!
 //! What must stay true: a file costs one piece of memory however long it is, its
 //! reads never block the async threads, and a file that turns out shorter than
-//! the length already told ends the connection rather than the response.
+//! the length already told ends the connection rather than the response. So does a body
+//! that breaks off where it is made, or has another length than was told.
 
-use super::pulse::InFlight;
+use super::pieces::{Cut, Pieces};
+use super::pulse::{AtWork, InFlight, Pulse};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use std::collections::VecDeque;
@@ -32,6 +35,54 @@ pub(super) struct ResponseBody {
 enum Kind {
     Whole(Bytes),
     Parts(Parts),
+    Stream(Box<Stream>),
+}
+
+/// How a body ended that was made while it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With its last piece.
+    Whole,
+    /// It broke off where it was made, or had another length than it said.
+    Cut,
+    /// Nobody took it any more.
+    Gone,
+}
+
+/// Told how a body ended, and how many bytes of it left.
+type Told = Box<dyn FnOnce(u64, End) + Send>;
+
+/// A body that is made while it is sent.
+struct Stream {
+    /// What is at hand.
+    first: Bytes,
+    pieces: Pieces,
+    /// Bytes still to come, if their number was told.
+    left: Option<u64>,
+    sent: u64,
+    end: End,
+    /// Why it breaks off next.
+    cut: Option<&'static str>,
+    told: Option<Told>,
+    pulse: Option<Arc<Pulse>>,
+    /// While a piece is waited for: the client is not to blame for that.
+    waiting: Option<AtWork>,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("sent", &self.sent).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // Behind the last byte of a length that was told nobody asks for more.
+        let is_whole = self.end == End::Gone && self.left == Some(0);
+        if let Some(told) = self.told.take() {
+            told(self.sent, if is_whole { End::Whole } else { self.end });
+        }
+    }
 }
 
 /// What a body is made of, in turn.
@@ -78,11 +129,41 @@ impl ResponseBody {
         ResponseBody { kind: Kind::Parts(parts), in_flight: None }
     }
 
+    /// `first`, and then what comes; `length` bytes in all, if that is told.
+    pub(super) fn stream(first: Bytes, pieces: Pieces, length: Option<u64>) -> Self {
+        let stream = Stream {
+            first,
+            pieces,
+            left: length,
+            sent: 0,
+            end: End::Gone,
+            cut: None,
+            told: None,
+            pulse: None,
+            waiting: None,
+        };
+        ResponseBody { kind: Kind::Stream(Box::new(stream)), in_flight: None }
+    }
+
     /// The bytes, if they are all at hand.
     pub(super) fn bytes(&self) -> Option<&Bytes> {
         match &self.kind {
             Kind::Whole(bytes) => Some(bytes),
-            Kind::Parts(_) => None,
+            Kind::Parts(_) | Kind::Stream(_) => None,
+        }
+    }
+
+    /// Whether it is made while it is sent.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.kind, Kind::Stream(_))
+    }
+
+    /// Of a body that is made while it is sent: `told` is called at its end, and `pulse`
+    /// knows when it is waited for.
+    pub(super) fn follow(&mut self, pulse: &Arc<Pulse>, told: Told) {
+        if let Kind::Stream(stream) = &mut self.kind {
+            stream.pulse = Some(Arc::clone(pulse));
+            stream.told = Some(told);
         }
     }
 }
@@ -128,6 +209,52 @@ impl Parts {
     }
 }
 
+impl Stream {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if let Some(why) = self.cut {
+            self.waiting = None;
+            return Poll::Ready(Some(Err(io::Error::other(why))));
+        }
+        if self.first.is_empty() {
+            match self.pieces.poll_next(cx) {
+                Poll::Pending => {
+                    if self.waiting.is_none() {
+                        self.waiting = self.pulse.as_ref().map(Pulse::at_work);
+                    }
+                    return Poll::Pending;
+                }
+                Poll::Ready(None) if self.left.is_none_or(|left| left == 0) => {
+                    self.end = End::Whole;
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(None) => return self.cut(cx, "it is shorter than its length says"),
+                Poll::Ready(Some(Err(Cut))) => return self.cut(cx, "it broke off"),
+                Poll::Ready(Some(Ok(piece))) => self.first = piece,
+            }
+        }
+        self.waiting = None;
+        let piece = self.first.split_to(self.first.len().min(PIECE));
+        let len = piece.len() as u64;
+        if let Some(left) = &mut self.left {
+            match left.checked_sub(len) {
+                Some(rest) => *left = rest,
+                None => return self.cut(cx, "it is longer than its length says"),
+            }
+        }
+        self.sent += len;
+        Poll::Ready(Some(Ok(piece)))
+    }
+
+    /// Breaks off, but not before what was given has left: an error takes with it what
+    /// waits to be written, and that is written once there is nothing more for now.
+    fn cut(&mut self, cx: &Context<'_>, why: &'static str) -> Poll<Option<io::Result<Bytes>>> {
+        self.end = End::Cut;
+        self.cut = Some(why);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = io::Error;
@@ -145,6 +272,7 @@ impl Body for ResponseBody {
                 _ => std::mem::take(bytes),
             })),
             Kind::Parts(parts) => ready!(parts.poll(cx)),
+            Kind::Stream(stream) => ready!(stream.poll(cx)),
         };
         if let Some(one) = in_flight {
             one.beat();
@@ -156,6 +284,7 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Whole(bytes) => bytes.is_empty(),
             Kind::Parts(parts) => parts.parts.is_empty() && parts.reading.is_none(),
+            Kind::Stream(stream) => stream.end == End::Whole,
         }
     }
 
@@ -163,6 +292,9 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Parts(parts) => SizeHint::with_exact(parts.left),
+            Kind::Stream(stream) => {
+                stream.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
         }
     }
 }

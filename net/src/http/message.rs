@@ -2,10 +2,12 @@
 //!
 //! What must stay true: a response of a guest reaches the client only if every
 //! header is one HTTP allows; what concerns the connection alone (RFC 9110, 7.6.1)
-//! is ours, never the guest's; the length told is the length of the body.
+//! is ours, never the guest's; the length told is the length of the body, or the body
+//! breaks off.
 
 use super::body::ResponseBody;
 use super::ids::REQUEST_ID;
+use super::pieces::Pieces;
 use bytes::Bytes;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
@@ -73,15 +75,17 @@ impl GuestRequest {
     }
 }
 
-/// One whole response.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One response: whole, or with more of its body to come.
+#[derive(Debug)]
 pub struct GuestResponse {
     /// 200 to 599.
     pub status: u16,
     /// Name and value of each.
     pub headers: Vec<(String, Bytes)>,
-    /// The whole body.
+    /// The whole body, or its beginning.
     pub body: Bytes,
+    /// The rest of the body, if it is made while it is sent.
+    pub more: Option<Pieces>,
 }
 
 impl GuestResponse {
@@ -94,7 +98,8 @@ impl GuestResponse {
             .iter()
             .map(|(name, value)| (name.to_owned(), bytes.slice_ref(value)))
             .collect();
-        Ok(GuestResponse { status: response.status, headers, body: bytes.slice_ref(response.body) })
+        let body = bytes.slice_ref(response.body);
+        Ok(GuestResponse { status: response.status, headers, body, more: None })
     }
 
     /// As a guest would have written it.
@@ -111,7 +116,7 @@ impl GuestResponse {
     pub fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> GuestResponse {
         let headers =
             vec![("content-type".to_owned(), Bytes::from_static(content_type.as_bytes()))];
-        GuestResponse { status, headers, body: body.into() }
+        GuestResponse { status, headers, body: body.into(), more: None }
     }
 
     /// A failure, as a problem document (RFC 9457) with the stable code.
@@ -259,7 +264,7 @@ pub(super) fn finish(
 }
 
 fn build(response: GuestResponse) -> Result<Response<ResponseBody>, String> {
-    let GuestResponse { status, headers, body } = response;
+    let GuestResponse { status, headers, body, more } = response;
     let status = StatusCode::from_u16(status)
         .ok()
         .filter(|status| (200..=599).contains(&status.as_u16()))
@@ -281,11 +286,25 @@ fn build(response: GuestResponse) -> Result<Response<ResponseBody>, String> {
         map.append(parsed, value);
     }
     strip(&mut map);
+    let told = more.is_some().then(|| told_length(&map)).transpose()?.flatten();
     map.remove(CONTENT_LENGTH);
     if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        // What may come behind it nobody takes, as with HEAD.
         if !body.is_empty() {
             return Err(format!("a response of status {status} has no body"));
         }
+    } else if let Some(more) = more {
+        if let Some(length) = told {
+            if length < body.len() as u64 {
+                return Err(format!("its body is longer than its content-length, {length}"));
+            }
+            map.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        map.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
+        let mut response = Response::new(ResponseBody::stream(body, more, told));
+        *response.status_mut() = status;
+        *response.headers_mut() = map;
+        return Ok(response);
     } else {
         map.insert(CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
         if !body.is_empty() && !map.contains_key(CONTENT_TYPE) {
@@ -297,6 +316,20 @@ fn build(response: GuestResponse) -> Result<Response<ResponseBody>, String> {
     *response.status_mut() = status;
     *response.headers_mut() = map;
     Ok(response)
+}
+
+/// The length that a guest says a body has of which it does not know yet, if it says one.
+fn told_length(headers: &HeaderMap) -> Result<Option<u64>, String> {
+    let mut all = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = all.next() else { return Ok(None) };
+    let digits = |value: &HeaderValue| {
+        let text = value.to_str().ok()?;
+        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+    };
+    match digits(first) {
+        Some(length) if all.next().is_none() => Ok(Some(length)),
+        _ => Err("its content-length is none".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -324,7 +357,9 @@ mod tests {
     #[test]
     fn a_response_round_trips() {
         let response = GuestResponse::new(404, "text/plain", "no").with_header("x", "y");
-        assert_eq!(GuestResponse::decode(response.encode()), Ok(response));
+        let read = GuestResponse::decode(response.encode()).unwrap();
+        assert_eq!((read.status, &read.headers), (404, &response.headers));
+        assert_eq!(read.body, "no");
     }
 
     #[test]

@@ -17,13 +17,16 @@ mod h3;
 mod head;
 mod ids;
 mod message;
+mod pieces;
 mod post;
 mod pulse;
 mod receive;
 mod statics;
 
+pub use body::End;
 pub use encoding::Compression;
 pub use message::{GuestRequest, GuestResponse};
+pub use pieces::{Giver, Pieces, Ungiven, pieces};
 pub use post::post;
 
 use crate::refusal::Refusals;
@@ -61,8 +64,8 @@ pub trait HttpHandler: Send + Sync + 'static {
     /// future is dropped when the client goes away. A panic is answered 500.
     fn handle(&self, request: GuestRequest) -> impl Future<Output = GuestResponse> + Send;
 
-    /// A response is on its way, to a request that was read. For who keeps count of such
-    /// things; must be brief.
+    /// A response is on its way, to a request that was read; one that is made while it is
+    /// sent has ended. For who keeps count of such things; must be brief.
     fn answered(&self, _answered: &Answered<'_>) {}
 }
 
@@ -81,6 +84,8 @@ pub struct Answered<'a> {
     pub received: u64,
     /// Bytes of the response's body.
     pub sent: u64,
+    /// How a body ended that was made while it was sent; `None`: it was whole before.
+    pub streamed: Option<End>,
     /// From the request's head to the response's.
     pub took: Duration,
 }

@@ -84,6 +84,12 @@ impl Pulse {
         (InFlight(self.clone()), AtWork(self.clone()))
     }
 
+    /// Something is waited for that is ours to do, until the answer is dropped.
+    pub(super) fn at_work(self: &Arc<Self>) -> AtWork {
+        self.handlers.fetch_add(1, Relaxed);
+        AtWork(self.clone())
+    }
+
     pub(super) fn verdict(&self, header: Duration, idle: Duration) -> Verdict {
         self.verdict_at(self.now(), header, idle)
     }
@@ -130,7 +136,7 @@ impl Drop for InFlight {
     }
 }
 
-/// A request, until its response begins.
+/// A request, until its response begins; or a body, while its next piece is made.
 #[derive(Debug)]
 pub(super) struct AtWork(Arc<Pulse>);
 

@@ -115,7 +115,13 @@ async fn who_does_not_take_a_file_loses_its_place() {
 async fn a_static_dir_that_is_none_is_refused_by_name() {
     let semaphore = || Arc::new(Semaphore::new(0));
     let (handled, answered) = (Arc::default(), Arc::default());
-    let echo = Echo { handled, arrived: semaphore(), gate: semaphore(), answered };
+    let echo = Echo {
+        handled,
+        arrived: semaphore(),
+        gate: semaphore(),
+        answered,
+        streams: Arc::default(),
+    };
     let options = HttpOptions { static_dir: Some("/nonexistent".into()), ..HttpOptions::default() };
     let error = serve(anywhere(), Security::Plaintext, options, echo).await.unwrap_err();
     assert!(matches!(error, HttpError::StaticDir { .. }), "{error}");

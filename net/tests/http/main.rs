@@ -13,6 +13,7 @@ mod life;
 mod methods;
 mod quic;
 mod ranges;
+mod streams;
 
 use bytes::Bytes;
 use common::*;
@@ -40,13 +41,17 @@ struct Echo {
     arrived: Arc<Semaphore>,
     gate: Arc<Semaphore>,
     answered: Arc<Mutex<Vec<String>>>,
+    streams: Arc<streams::Streams>,
 }
 
 impl HttpHandler for Echo {
     fn answered(&self, answered: &Answered<'_>) {
-        let Answered { method, path, status, is_file, received, sent, took } = *answered;
+        let Answered { method, path, status, is_file, received, sent, streamed, took } = *answered;
         assert!(took < Duration::from_secs(60));
-        let text = format!("{method} {path} {status} {is_file} {received} {sent}");
+        let mut text = format!("{method} {path} {status} {is_file} {received} {sent}");
+        if let Some(end) = streamed {
+            text += &format!(" {end:?}");
+        }
         self.answered.lock().unwrap().push(text);
     }
 
@@ -78,6 +83,7 @@ impl HttpHandler for Echo {
                 let lines: String = request.headers.iter().map(line).collect();
                 GuestResponse::new(200, "text/plain", lines)
             }
+            target if target.starts_with("/stream/") => streams::stream(target, &self.streams),
             "/busy" => request.problem(proto::Status::Busy, "asked to"),
             "/large" => GuestResponse::new(200, "text/plain", vec![b'x'; 64 << 20]),
             _ => {
@@ -113,8 +119,8 @@ struct House {
 
 async fn house(security: Security, options: HttpOptions) -> House {
     let semaphore = || Arc::new(Semaphore::new(0));
-    let (handled, answered) = (Arc::default(), Arc::default());
-    let echo = Echo { handled, arrived: semaphore(), gate: semaphore(), answered };
+    let (handled, answered, streams) = (Arc::default(), Arc::default(), Arc::default());
+    let echo = Echo { handled, arrived: semaphore(), gate: semaphore(), answered, streams };
     let server = serve(anywhere(), security, options, echo.clone()).await.unwrap();
     House { server, echo }
 }

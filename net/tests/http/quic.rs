@@ -14,15 +14,15 @@ use tokio::net::UdpSocket;
 
 type Sender = SendRequest<h3_quinn::OpenStreams, Bytes>;
 
-struct Quic {
-    house: House,
+pub(super) struct Quic {
+    pub(super) house: House,
     dir: tempfile::TempDir,
 }
 
 /// A connection, and what drives it.
-struct Client {
-    quic: quinn::Connection,
-    send: Sender,
+pub(super) struct Client {
+    pub(super) quic: quinn::Connection,
+    pub(super) send: Sender,
     driver: tokio::task::JoinHandle<String>,
     _endpoint: quinn::Endpoint,
 }
@@ -48,14 +48,14 @@ fn endpoint(dir: &Path) -> quinn::Endpoint {
 }
 
 impl Quic {
-    async fn new(options: HttpOptions) -> Quic {
+    pub(super) async fn new(options: HttpOptions) -> Quic {
         let dir = tempfile::tempdir().unwrap();
         let identity = Identity::load_or_create(&dir.path().join("own"), &[]).unwrap();
         let options = HttpOptions { http3: true, ..options };
         Quic { house: house(identity.http().unwrap(), options).await, dir }
     }
 
-    async fn client(&self) -> Client {
+    pub(super) async fn client(&self) -> Client {
         let endpoint = endpoint(self.dir.path());
         let connecting = endpoint.connect(self.house.server.address(), "localhost").unwrap();
         let quic = soon(connecting).await.unwrap();

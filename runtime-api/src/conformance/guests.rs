@@ -46,6 +46,13 @@ pub fn guest(more: &str, body: &str) -> String {
     importing("", more, body)
 }
 
+/// The same, with `host_write` as `$write`: it is in no other guest of the suite, since a
+/// module need not import it.
+pub(super) fn writing(more: &str, body: &str) -> String {
+    let import = r#"(import "planck" "host_write" (func $write (param i32 i32) (result i64)))"#;
+    importing(import, more, body)
+}
+
 /// The same, with functions of WASI, each as `$name`.
 pub(super) fn wasi_guest(names: &[&str], more: &str, body: &str) -> String {
     let types = |types: &[Ty]| -> String {

@@ -18,6 +18,7 @@ pub mod modules;
 pub mod pointers;
 mod rig;
 pub mod services;
+pub mod streams;
 pub mod transcript;
 pub mod traps;
 pub mod wasi;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use platform::Clock;
 
 pub use guests::guest;
-pub use rig::{Rig, StepClock, TestHost};
+pub use rig::{Rig, StepClock, TestHost, TestOutlet};
 
 use crate::Runtime;
 
@@ -59,6 +60,22 @@ macro_rules! conformance_suite {
             services: a_body_that_breaks_off_is_no_whole_one
             services: a_body_ends_with_the_next_call_of_a_service_and_with_its_own
             services: a_service_has_no_more_patience_than_its_call
+            streams: pieces_leave_while_the_call_runs
+            streams: a_large_piece_leaves_in_parts
+            streams: what_process_returns_is_the_last_piece
+            streams: a_trap_leaves_what_was_written_and_returns_nothing
+            streams: a_client_that_has_gone_is_told_of_at_every_piece
+            streams: a_client_is_waited_for_until_the_deadline
+            streams: first_bytes_that_are_no_response_trap
+            streams: a_piece_is_bounded_and_their_sum_is_not
+            streams: ranges_are_checked_before_anything_leaves
+            streams: nothing_leaves_outside_of_process
+            streams: where_nobody_takes_pieces_they_are_put_together
+            streams: what_was_done_takes_effect_before_the_head_leaves
+            streams: a_disturbed_call_is_told_so_and_writes_nothing
+            streams: what_is_done_behind_the_head_takes_effect_or_the_response_breaks_off
+            streams: pieces_are_host_calls
+            streams: who_imports_it_is_known
             pointers: imports_refuse_ranges_outside_memory
             pointers: nothing_runs_when_the_reply_buffer_is_bad
             pointers: process_refuses_ranges_outside_memory

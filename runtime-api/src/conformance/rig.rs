@@ -12,7 +12,8 @@ use proto::service::{write_error, write_head};
 
 use super::Make;
 use crate::{
-    CompileError, Host, Instance, Limits, LogLevel, Module, Runtime, ServiceBody, Trap, Verdict,
+    CompileError, Host, Instance, Limits, LogLevel, Module, Outlet, Runtime, ServiceBody, Trap,
+    Unwritten, Verdict,
 };
 
 /// A clock that moves by a fixed step at every reading and never by itself, so
@@ -206,6 +207,51 @@ impl Host for TestHost {
     fn random(&self, out: &mut [u8]) {
         for byte in out {
             *byte = self.random.fetch_add(1, Ordering::SeqCst) as u8;
+        }
+    }
+}
+
+/// Takes what is written, and keeps it.
+#[derive(Debug, Default)]
+pub struct TestOutlet {
+    pieces: Mutex<Vec<(Vec<u8>, bool)>>,
+    patience: Mutex<Vec<u64>>,
+    /// Why the pieces from that one on are not taken.
+    refuses: Option<(usize, Unwritten)>,
+}
+
+impl TestOutlet {
+    /// One that takes all.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// One that takes so many pieces, and then none.
+    pub fn refusing(after: usize, why: Unwritten) -> Arc<Self> {
+        Arc::new(Self { refuses: Some((after, why)), ..Self::default() })
+    }
+
+    /// Each piece, and whether one call of `host_write` ended with it.
+    pub fn pieces(&self) -> Vec<(Vec<u8>, bool)> {
+        self.pieces.lock().clone()
+    }
+
+    /// The patience of each piece, those that were not taken too.
+    pub fn patience(&self) -> Vec<u64> {
+        self.patience.lock().clone()
+    }
+}
+
+impl Outlet for TestOutlet {
+    fn write(&self, piece: Vec<u8>, is_end: bool, patience: u64) -> Result<(), Unwritten> {
+        self.patience.lock().push(patience);
+        let mut pieces = self.pieces.lock();
+        match &self.refuses {
+            Some((after, why)) if pieces.len() >= *after => Err(why.clone()),
+            _ => {
+                pieces.push((piece, is_end));
+                Ok(())
+            }
         }
     }
 }

@@ -18,8 +18,8 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
-use super::{Follows, Pool, guarded};
-use crate::{CallReport, Instance, Trap};
+use super::{Follows, Pool, call, guarded};
+use crate::{CallReport, Instance, Outlet, Trap};
 
 /// A call of so many nanoseconds was slow: because of its guest, or because the machine
 /// had other work for its thread meanwhile.
@@ -130,8 +130,8 @@ impl Pace {
 impl Pool {
     /// Runs a request on this thread, if it is to and there is an instance for it;
     /// `None`: [`Pool::submit`] it. `route` tells requests apart that take about as long
-    /// as each other; `tell` is called when the call turns out to take long, and again
-    /// while it does: see [`platform::sharing::sharing`].
+    /// as each other; what the guest writes goes to `outlet`; `tell` is called when the call
+    /// turns out to take long, and again while it does: see [`platform::sharing::sharing`].
     ///
     /// # Errors
     /// The trap that ended the call.
@@ -141,6 +141,7 @@ impl Pool {
         request: &[u8],
         response: &mut Vec<u8>,
         follower: Option<&dyn Follows>,
+        outlet: Option<Arc<dyn Outlet>>,
         tell: fn(),
     ) -> Option<Result<CallReport, Trap>> {
         if self.options.seats == 0 || self.seats.closed.load(Relaxed) {
@@ -167,7 +168,7 @@ impl Pool {
                 platform::sharing::long_ahead();
             }
             let live = seat.instance.as_mut().expect("a seat has its instance until it is dropped");
-            guarded(|| live.process(request, response))
+            guarded(|| call(live.as_mut(), request, response, outlet))
         });
         let spent = self.clock.monotonic_nanos().saturating_sub(started);
         follower.iter().for_each(|follower| follower.ends(outcome.is_err()));

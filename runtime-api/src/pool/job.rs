@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::{CallReport, Trap, TrapKind};
+use crate::{CallReport, Outlet, Trap, TrapKind};
 
 /// What a guest answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,7 @@ pub(super) struct Ticket {
     pub(super) queued: u64,
     reply: Option<Reply>,
     pub(super) follower: Option<Arc<dyn Follows>>,
+    pub(super) outlet: Option<Arc<dyn Outlet>>,
 }
 
 impl Ticket {
@@ -61,8 +62,9 @@ impl Ticket {
         queued: u64,
         reply: Reply,
         follower: Option<Arc<dyn Follows>>,
+        outlet: Option<Arc<dyn Outlet>>,
     ) -> Self {
-        Self { request, queued, reply: Some(reply), follower }
+        Self { request, queued, reply: Some(reply), follower, outlet }
     }
 
     pub(super) fn request(&mut self) -> &[u8] {

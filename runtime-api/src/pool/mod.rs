@@ -46,7 +46,7 @@ pub use here::{tidy, vacate};
 pub use job::{Answer, Failure, Follows};
 pub use stats::PoolStats;
 
-use crate::{CallReport, Host, Instance, Limits, Module, Trap, TrapKind};
+use crate::{CallReport, Host, Instance, Limits, Module, Outlet, Trap, TrapKind};
 use job::Ticket;
 
 /// Shape and bounds of a pool.
@@ -197,18 +197,26 @@ impl Pool {
         request: Vec<u8>,
         reply: impl FnOnce(Result<Answer, Failure>) + Send + 'static,
     ) {
-        self.submit_followed(request, None, reply);
+        self.submit_followed(request, None, None, reply);
     }
 
-    /// As [`Pool::submit`], with somebody who is told when it is run.
+    /// Whether its module gives responses in pieces: then its calls need an outlet, and the
+    /// thread that takes the pieces must not be the one that runs them.
+    pub fn writes(&self) -> bool {
+        self.module.writes()
+    }
+
+    /// As [`Pool::submit`], with somebody who is told when it is run, and a place for what
+    /// the guest writes while it runs.
     pub fn submit_followed(
         &self,
         request: Vec<u8>,
         follower: Option<Arc<dyn Follows>>,
+        outlet: Option<Arc<dyn Outlet>>,
         reply: impl FnOnce(Result<Answer, Failure>) + Send + 'static,
     ) {
         let now = self.clock.monotonic_nanos();
-        self.enqueue(Ticket::new(request, now, Box::new(reply), follower));
+        self.enqueue(Ticket::new(request, now, Box::new(reply), follower, outlet));
     }
 
     fn enqueue(&self, ticket: Ticket) {
@@ -380,11 +388,11 @@ impl Pool {
             None => self.make().map(|new| *instance = Some(new)),
         };
         let mut response = Vec::new();
-        let follower = ticket.follower.take();
+        let (follower, outlet) = (ticket.follower.take(), ticket.outlet.take());
         follower.iter().for_each(|follower| follower.begins());
         let outcome = made.and_then(|()| {
             let live = instance.as_mut().expect("made just above");
-            guarded(|| live.process(ticket.request(), &mut response))
+            guarded(|| call(live.as_mut(), ticket.request(), &mut response, outlet))
         });
         follower.iter().for_each(|follower| follower.ends(outcome.is_err()));
         let lost = match (&outcome, instance.as_ref()) {
@@ -462,6 +470,19 @@ enum Next {
     Job(Ticket),
     /// Idle for too long: drop the instance.
     Drop,
+}
+
+/// One call, with a place for pieces if there is one.
+fn call(
+    live: &mut dyn Instance,
+    request: &[u8],
+    response: &mut Vec<u8>,
+    outlet: Option<Arc<dyn Outlet>>,
+) -> Result<CallReport, Trap> {
+    match outlet {
+        Some(outlet) => live.process_to(request, response, outlet),
+        None => live.process(request, response),
+    }
 }
 
 /// Turns a panic of the host or a backend into a trap, so that it costs an

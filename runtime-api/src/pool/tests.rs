@@ -358,7 +358,7 @@ fn a_reply_that_panics_ends_no_worker() {
 fn a_ticket_that_is_dropped_answers() {
     let (answered, answer) = channel();
     let reply = move |outcome| answered.send(outcome).expect("awaited");
-    drop(Ticket::new(Vec::new(), 0, Box::new(reply), None));
+    drop(Ticket::new(Vec::new(), 0, Box::new(reply), None, None));
     assert!(matches!(answer.recv(), Ok(Err(Failure::Trap(_)))));
     assert!(answer.recv().is_err(), "once");
 }

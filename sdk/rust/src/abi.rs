@@ -5,7 +5,9 @@
 //! buffer only between calls, so the one before is nobody's any more; that is why
 //! there is no `free`.
 
-use crate::{Request, Response, Result};
+use crate::host::{self, Level};
+use crate::{Request, Response, Result, stream};
+use proto::Status;
 use std::cell::RefCell;
 
 /// The version of the ABI.
@@ -50,29 +52,58 @@ pub fn process(ptr: i32, len: i32, handler: impl Fn(&Request<'_>) -> Result<Resp
 fn answer(bytes: &[u8], handler: impl Fn(&Request<'_>) -> Result<Response>) -> i64 {
     RESPONSE.with_borrow_mut(|out| {
         out.clear();
-        if !respond(bytes, handler, out) {
-            return BAD_REQUEST;
+        if let Err(status) = respond(bytes, handler, out) {
+            return status;
         }
         let (ptr, len) = (out.as_ptr().addr() as u32, out.len() as u32);
         (i64::from(ptr) << 32) | i64::from(len)
     })
 }
 
-/// Decodes a request, runs the handler, encodes its response onto `out`; `false`
-/// if the bytes were no request.
+/// Decodes a request, runs the handler, encodes its response onto `out`, or the last piece
+/// of it if its head has left; a negative status if the bytes were no request, or what has
+/// left is to break off.
 pub(crate) fn respond(
     bytes: &[u8],
     handler: impl Fn(&Request<'_>) -> Result<Response>,
     out: &mut Vec<u8>,
-) -> bool {
+) -> core::result::Result<(), i64> {
+    stream::reset();
     let request = match proto::http::HttpRequest::decode(bytes) {
         Ok(request) => Request::new(request),
         Err(error) => {
-            crate::host::log(crate::host::Level::Error, &error.to_string());
-            return false;
+            host::log(Level::Error, &error.to_string());
+            return Err(BAD_REQUEST);
         }
     };
-    let response = handler(&request).unwrap_or_else(|error| error.response(&request));
+    let answer = handler(&request);
+    if stream::has_begun() {
+        return rest(answer, out);
+    }
+    let response = answer.unwrap_or_else(|error| error.response(&request));
     response.write(out);
-    true
+    Ok(())
+}
+
+/// What comes behind a head that has left.
+fn rest(answer: Result<Response>, out: &mut Vec<u8>) -> core::result::Result<(), i64> {
+    let failed = |status: Status| Err(-i64::from(status as u16));
+    match answer {
+        Ok(response) => match response.as_rest() {
+            Some(body) => out.extend_from_slice(body),
+            None => {
+                let text = "a handler answered again behind the head of its stream; return what Stream::end gives";
+                host::log(Level::Error, text);
+                return failed(Status::Internal);
+            }
+        },
+        // Nobody is left to be told.
+        Err(error) if error.status == Status::Cancelled => return failed(error.status),
+        Err(error) => {
+            let text = format!("a handler failed behind the head of its stream: {error}");
+            host::log(Level::Error, &text);
+            return failed(error.status);
+        }
+    }
+    Ok(())
 }

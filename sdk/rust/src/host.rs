@@ -95,6 +95,17 @@ pub fn read_body(call: u64, at: u32, out: &mut [u8]) -> Result<usize, Error> {
     })
 }
 
+/// Gives the next bytes of the response: first a whole head, and what there is of the body.
+///
+/// # Errors
+/// The client has gone, or wants no body.
+pub fn write(bytes: &[u8]) -> Result<(), Error> {
+    if imports::write(bytes) < 0 {
+        return Err(Error::new(Status::Cancelled, "the client has gone"));
+    }
+    Ok(())
+}
+
 /// Sends the packet that `write` writes, and gives the reply packet to `read`.
 fn exchange<R>(
     write: impl FnOnce(&mut Vec<u8>),
@@ -155,6 +166,12 @@ mod imports {
         fn host_log(level: i32, ptr: *const u8, len: usize);
         fn host_now() -> i64;
         fn host_random(ptr: *mut u8, len: usize);
+        fn host_write(ptr: *const u8, len: usize) -> i64;
+    }
+
+    pub(super) fn write(bytes: &[u8]) -> i64 {
+        // SAFETY: a whole slice, only read, that outlives the call.
+        unsafe { host_write(bytes.as_ptr(), bytes.len()) }
     }
 
     pub(super) fn request(packet: &[u8], out: &mut [u8]) -> usize {

@@ -1,5 +1,6 @@
 //! What a guest written in Rust needs: a handler, requests and responses, a
-//! router, the service's own stores as function calls, and other services.
+//! router, the service's own stores as function calls, other services, and responses that
+//! leave while they are made.
 //!
 //! ```
 //! use planck_sdk::{Request, Response, Result, Router};
@@ -32,6 +33,7 @@ mod response;
 mod router;
 mod service;
 mod store;
+mod stream;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
@@ -45,6 +47,7 @@ pub use response::Response;
 pub use router::Router;
 pub use service::{Answer, ServiceRequest, call_service};
 pub use store::{Page, Row, Store};
+pub use stream::Stream;
 
 /// The protocol, for what this crate has no shorter way to say.
 pub use proto;

@@ -18,12 +18,29 @@ pub struct Response {
     status: u16,
     headers: HeadersBuf,
     body: Vec<u8>,
+    /// Its head has left; this is the last piece of its body.
+    is_rest: bool,
 }
 
 impl Response {
     /// An empty response of that status, which must be 200 to 599.
     pub fn new(status: u16) -> Response {
-        Response { status, headers: HeadersBuf::with_capacity(HEADERS_BYTES), body: Vec::new() }
+        Response {
+            status,
+            headers: HeadersBuf::with_capacity(HEADERS_BYTES),
+            body: Vec::new(),
+            is_rest: false,
+        }
+    }
+
+    /// The last piece of a body whose head has left.
+    pub(crate) fn rest(body: Vec<u8>) -> Response {
+        Response { body, is_rest: true, ..Response::new(200) }
+    }
+
+    /// The last piece of a body whose head has left, if it is one.
+    pub(crate) fn as_rest(&self) -> Option<&[u8]> {
+        self.is_rest.then_some(&self.body)
     }
 
     /// 200 with plain text.

@@ -33,6 +33,31 @@ thread_local! {
     static LOG: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     static NOW: Cell<u64> = const { Cell::new(1_371_124_800_000_000) };
     static RANDOM: Cell<u8> = const { Cell::new(0) };
+    /// What was written of the last response while its handler ran.
+    static WRITTEN: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    /// So many pieces, and the client goes.
+    static LEAVES: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// Has the client of the next request go once it was sent so many pieces.
+pub fn leave_after(pieces: usize) {
+    LEAVES.set(pieces);
+}
+
+/// The pieces of the last response that left while its handler ran, as text; of the first
+/// the body alone.
+///
+/// # Panics
+/// If the first is no response.
+pub fn pieces() -> Vec<String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    WRITTEN.with_borrow(|all| {
+        let mut texts: Vec<String> = all.iter().map(|piece| text(piece)).collect();
+        if let (Some(first), Some(piece)) = (texts.first_mut(), all.first()) {
+            *first = text(HttpResponse::decode(piece).expect("a head comes first").body);
+        }
+        texts
+    })
 }
 
 /// Gives the calls of this thread to `host`, until another is set.
@@ -63,9 +88,15 @@ pub struct Answer {
     /// The body, as text.
     pub body: String,
     headers: Vec<(String, String)>,
+    is_whole: bool,
 }
 
 impl Answer {
+    /// Whether its body did not break off.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
     /// Every header, in order.
     pub fn headers(&self) -> &[(String, String)] {
         &self.headers
@@ -108,14 +139,21 @@ pub fn ask_with(
     }
     let mut request = Vec::new();
     write_request(&mut request, method, target, "127.0.0.1:1", &given, body);
-    let mut response = Vec::new();
-    assert!(crate::abi::respond(&request, handler, &mut response), "the request is malformed");
+    let mut last = Vec::new();
+    WRITTEN.take();
+    let outcome = crate::abi::respond(&request, handler, &mut last);
+    LEAVES.set(usize::MAX);
+    let mut response = WRITTEN.with_borrow(|pieces| pieces.concat());
+    let is_whole = outcome.is_ok();
+    assert!(is_whole || !response.is_empty(), "the request is malformed");
+    response.extend_from_slice(&last);
     let response = HttpResponse::decode(&response).expect("the response is well formed");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Answer {
         status: response.status,
         body: text(response.body),
         headers: response.headers.iter().map(|(n, v)| (n.to_owned(), text(v))).collect(),
+        is_whole,
     }
 }
 
@@ -201,6 +239,16 @@ pub(crate) mod imports {
             }),
         };
         read as i64
+    }
+
+    pub(crate) fn write(bytes: &[u8]) -> i64 {
+        WRITTEN.with_borrow_mut(|pieces| {
+            if pieces.len() >= LEAVES.get() {
+                return -i64::from(Status::Cancelled as u16);
+            }
+            pieces.push(bytes.to_vec());
+            bytes.len() as i64
+        })
     }
 
     pub(crate) fn log(_level: i32, line: &[u8]) {

@@ -130,6 +130,16 @@ pub(super) fn http(page: &mut Page, observed: &Observed) {
     let (received, sent) = http.bytes();
     page.counter("planck_http_received_bytes_total", "bytes of requests' bodies", Some(received));
     page.counter("planck_http_sent_bytes_total", "bytes of responses' bodies", Some(sent));
+    let mut streams = page.family(
+        "planck_http_streams_total",
+        Kind::Counter,
+        &["end"],
+        "responses sent while the guest made them, by how they ended: whole, cut (the guest \
+         failed or took too long), gone (the client left)",
+    );
+    for (end, count) in http.streams() {
+        streams.sample(&[end], count as f64);
+    }
 }
 
 pub(super) fn pool(page: &mut Page, pool: Option<&PoolStats>) {

@@ -5,7 +5,7 @@
 //! as the paths that scanners try, takes no place; a route without a place is `(other)`,
 //! files are `(file)`.
 
-use net::http::Answered;
+use net::http::{Answered, End};
 use platform::{Distribution, Histogram};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -18,6 +18,8 @@ const ROUTE_BYTES: usize = 64;
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "other"];
 const CODES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 const SOURCES: [&str; 2] = ["guest", "file"];
+/// How responses end that are made while they are sent.
+const ENDS: [(End, &str); 3] = [(End::Whole, "whole"), (End::Cut, "cut"), (End::Gone, "gone")];
 const CELLS: usize = METHODS.len() * CODES.len() * SOURCES.len();
 
 /// See the top of the file.
@@ -28,6 +30,8 @@ pub struct HttpFigures {
     files: Histogram,
     received: AtomicU64,
     sent: AtomicU64,
+    /// By [`ENDS`].
+    streams: [AtomicU64; ENDS.len()],
 }
 
 impl Default for HttpFigures {
@@ -39,6 +43,7 @@ impl Default for HttpFigures {
             files: Histogram::new(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            streams: [const { AtomicU64::new(0) }; ENDS.len()],
         }
     }
 }
@@ -54,6 +59,9 @@ impl HttpFigures {
         self.requests[cell].fetch_add(1, Relaxed);
         self.received.fetch_add(answered.received, Relaxed);
         self.sent.fetch_add(answered.sent, Relaxed);
+        if let Some(at) = ENDS.iter().position(|(end, _)| Some(*end) == answered.streamed) {
+            self.streams[at].fetch_add(1, Relaxed);
+        }
         let nanos = u64::try_from(answered.took.as_nanos()).unwrap_or(u64::MAX);
         if answered.is_file {
             return self.files.record(nanos);
@@ -96,6 +104,11 @@ impl HttpFigures {
         }
     }
 
+    /// Responses that were made while they were sent, by how they ended.
+    pub fn streams(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        ENDS.iter().zip(&self.streams).map(|((_, name), count)| (*name, count.load(Relaxed)))
+    }
+
     /// Nanoseconds by route, of those that there were.
     pub fn routes(&self) -> Vec<(String, Distribution)> {
         let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
@@ -128,7 +141,7 @@ mod tests {
 
     fn seen<'a>(method: &'a str, path: &'a str, status: u16, is_file: bool) -> Answered<'a> {
         let took = Duration::from_micros(10);
-        Answered { method, path, status, is_file, received: 3, sent: 5, took }
+        Answered { method, path, status, is_file, received: 3, sent: 5, streamed: None, took }
     }
 
     fn names(figures: &HttpFigures) -> Vec<String> {
@@ -149,6 +162,16 @@ mod tests {
         assert_eq!(all[..2], expected);
         assert_eq!(all[2..], [("other", "5xx", "guest", 1)]);
         assert_eq!(figures.bytes(), (12, 20));
+    }
+
+    #[test]
+    fn streams_are_counted_by_their_end() {
+        let figures = HttpFigures::default();
+        figures.answered(&seen("GET", "/", 200, false));
+        for end in [End::Cut, End::Gone, End::Cut] {
+            figures.answered(&Answered { streamed: Some(end), ..seen("GET", "/", 200, false) });
+        }
+        assert_eq!(figures.streams().collect::<Vec<_>>(), [("whole", 0), ("cut", 2), ("gone", 1)]);
     }
 
     #[test]

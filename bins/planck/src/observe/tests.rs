@@ -104,6 +104,7 @@ fn stats_tell_admins_what_stands_beside_the_engine_and_nobody_else() {
         is_file: false,
         received: 0,
         sent: 1,
+        streamed: None,
         took: Duration::from_micros(900),
     });
     let stats = engine.stats().unwrap();

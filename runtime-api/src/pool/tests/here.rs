@@ -21,7 +21,7 @@ fn seats(min: usize, max: usize, seats: usize) -> PoolOptions {
 /// What was answered here; `None`: it is for the workers.
 fn here(rig: &Rig, route: u64, request: &[u8]) -> Option<Result<String, TrapKind>> {
     let mut response = Vec::new();
-    let outcome = rig.pool.here(route, request, &mut response, None, tell)?;
+    let outcome = rig.pool.here(route, request, &mut response, None, None, tell)?;
     let text = String::from_utf8(response).expect("text");
     Some(outcome.map(|_| text).map_err(|trap| trap.kind()))
 }

@@ -1,0 +1,59 @@
+//! Responses that leave while they are made.
+//!
+//! ```text
+//! GET  /numbers/{to}                numbers and their squares, a line each
+//! GET  /zeros/{mib}                 so many MiB of nothing, in pieces of 64 KiB
+//! GET  /broken/{after}              breaks off behind so many lines, on purpose
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use planck_sdk::{Error, Request, Response, Result, Router, Status};
+
+/// Answers a request.
+///
+/// # Errors
+/// What went wrong, which becomes a JSON problem, or breaks off what has begun.
+pub fn handler(request: &Request<'_>) -> Result<Response> {
+    Router::new()
+        .get("/numbers/{to}", numbers)
+        .get("/zeros/{mib}", zeros)
+        .get("/broken/{after}", broken)
+        .handle(request)
+}
+
+fn number(request: &Request<'_>, name: &str) -> Result<u64> {
+    let bad = |_| Error::bad_request(format!("{name} is to be a number"));
+    request.param(name).parse().map_err(bad)
+}
+
+fn numbers(request: &Request<'_>) -> Result<Response> {
+    let to = number(request, "to")?;
+    let mut out = Response::new(200).header("content-type", "text/csv").stream()?;
+    for n in 0..to {
+        writeln!(out, "{n},{}", n * n)?;
+    }
+    Ok(out.end())
+}
+
+fn zeros(request: &Request<'_>) -> Result<Response> {
+    let pieces = number(request, "mib")? * 16;
+    let mut out = Response::new(200).stream()?;
+    for _ in 0..pieces {
+        out.write([0; 64 << 10])?;
+    }
+    Ok(out.end())
+}
+
+fn broken(request: &Request<'_>) -> Result<Response> {
+    let after = number(request, "after")?;
+    let mut out = Response::text("begin\n").stream()?;
+    for n in 0..after {
+        writeln!(out, "{n}")?;
+    }
+    out.flush()?;
+    Err(Error::new(Status::Internal, "broken on purpose"))
+}
+
+planck_sdk::export!(handler);
