@@ -297,6 +297,9 @@ class Definitions(Integration):
             self.assertIn(state, ("asked", "running"))
             self.assertLess(time.monotonic(), end)
             time.sleep(0.05)
+        with self.assertRaises(NotFoundError) as none:
+            self.client.reload_module()
+        self.assertEqual(none.exception.status, Status.NOT_SET_UP)
 
 
 class Queries(Integration):
@@ -425,6 +428,7 @@ class Users(Integration):
                 lambda: bob.query("theirs.insert({})"),
                 lambda: bob.users(),
                 lambda: bob.flush(),
+                lambda: bob.reload_module(),
             ):
                 with self.assertRaises(DeniedError) as forbidden:
                     work()
