@@ -103,6 +103,7 @@ impl Desk {
         let now = self.clock.monotonic_nanos();
         let asked = if millis == 0 { u64::MAX } else { u64::from(millis) * 1_000_000 };
         let lasts = asked.min(self.limits.time);
+        let within = Box::new(within);
         let (kept, gone) = self.change(|table| {
             let gone = table.expire(now, self.limits.idle, EXPIRE);
             (table.keep(who, within, (now, now.saturating_add(lasts)), &self.limits), gone)
@@ -190,10 +191,10 @@ impl Table {
     fn keep(
         &mut self,
         who: &Principal,
-        mut within: Within,
+        mut within: Box<Within>,
         (now, until): (u64, u64),
         limits: &DeskLimits,
-    ) -> Result<u64, (Refusal, Within)> {
+    ) -> Result<u64, (Refusal, Box<Within>)> {
         let busy = |why: String| Refusal::new(Status::Busy, why);
         if self.open.len() >= limits.all {
             let why = format!(
@@ -213,7 +214,7 @@ impl Table {
         }
         self.next += 1;
         within.number = self.next;
-        let (who, within) = (who.clone(), Some(Box::new(within)));
+        let (who, within) = (who.clone(), Some(within));
         self.open.insert(self.next, Entry { who, until, used: now, within });
         Ok(self.next)
     }

@@ -46,6 +46,9 @@ impl Clock for StepClock {
     }
 }
 
+/// What a host was asked to conclude: call, attempt, whether it called an upstream, response.
+pub type Concluded = (u64, u32, bool, Vec<u8>);
+
 /// A host whose replies are a function of the packet, and that counts and records.
 ///
 /// A packet of four little-endian bytes `n` gets `n` bytes, byte `i` being
@@ -68,7 +71,7 @@ pub struct TestHost {
     /// What it says of the next calls that answer; of others that they stand.
     verdicts: Mutex<VecDeque<Verdict>>,
     /// What it was asked to conclude: call, attempt, whether it called an upstream, response.
-    concluded: Mutex<Vec<(u64, u32, bool, Vec<u8>)>>,
+    concluded: Mutex<Vec<Concluded>>,
 }
 
 /// A body of the upstream `stock`.
@@ -138,7 +141,7 @@ impl TestHost {
 
     /// What it was asked to conclude since the last time it was asked here: call, attempt,
     /// whether an upstream was called, response.
-    pub fn concluded(&self) -> Vec<(u64, u32, bool, Vec<u8>)> {
+    pub fn concluded(&self) -> Vec<Concluded> {
         std::mem::take(&mut self.concluded.lock())
     }
 

@@ -97,7 +97,7 @@ impl Field {
             }
             over.store(true, Relaxed);
             let honest = honest.join().map_err(|_| "the honest client was not answered");
-            honest.map_err(str::to_owned).and_then(|()| did)
+            honest.map_err(str::to_owned).and(did)
         });
         let (used, did) = (meter.stop(), done.map_err(|why| format!("{name}: {why}"))?);
         let mut felt = felt.into_inner().unwrap_or_else(PoisonError::into_inner);
