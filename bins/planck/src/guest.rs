@@ -16,7 +16,7 @@ use net::http::GuestResponse;
 use net::upstream::Upstreams;
 use platform::real::{RealClock, RealDisk, RealEntropy};
 use platform::{Clock, Entropy};
-use proto::http::{HeadersBuf, HttpResponse, write_response};
+use proto::http::HttpResponse;
 use proto::{Header, Request, Status};
 use runtime_api::pool::PoolOptions;
 use runtime_api::{Host, Limits, LogLevel, Runtime, ServiceBody, Verdict};
@@ -168,14 +168,7 @@ fn refused(refusal: &Refusal) -> Vec<u8> {
     if refusal.status == Status::TransactionConflict {
         response = response.with_header("retry-after", "1");
     }
-    let mut headers = HeadersBuf::new();
-    for (name, value) in &response.headers {
-        // Those of a problem are short.
-        let _ = headers.push(name, value);
-    }
-    let mut bytes = Vec::new();
-    write_response(&mut bytes, response.status, &headers, &response.body);
-    bytes
+    response.encode()
 }
 
 impl Host for GuestHost {
