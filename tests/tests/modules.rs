@@ -88,7 +88,7 @@ impl Clock {
             let before = self.now.load(SeqCst);
             let said = ask();
             let after = self.now.load(SeqCst);
-            if before == after && before % 2 == 0 {
+            if before == after && before.is_multiple_of(2) {
                 assert_eq!(said, VERSIONS[(before / 2 % 2) as usize], "at {before}");
             }
             assert!(VERSIONS.contains(&said.as_str()), "{said}");
