@@ -6,6 +6,7 @@
 //! two pools have instances. Counts go on over a change. Nothing here runs on a thread that
 //! others need.
 
+use crate::compile::{Ahead, Compiled, Source};
 use crate::config::{Config, Service};
 use crate::service::Stop;
 use crate::{guest, outside};
@@ -16,11 +17,7 @@ use platform::real::RealClock;
 use proto::Status;
 use proto::http::{HeadersBuf, HttpResponse, write_request};
 use runtime_api::pool::{Pool, PoolOptions, PoolStats};
-use runtime_api::{Host, Instance, Module, Runtime, abi};
-use sha2::{Digest, Sha256};
-use std::fmt::Write;
-use std::io::Read;
-use std::path::PathBuf;
+use runtime_api::{Host, Instance, Module};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::thread::JoinHandle;
@@ -71,8 +68,8 @@ pub struct ModuleFigures {
 }
 
 impl Guests {
-    /// Compiles the module and starts the instances. Within an async runtime of several
-    /// threads, which carries calls of upstreams.
+    /// Starts the instances. Within an async runtime of several threads, which carries calls
+    /// of upstreams.
     ///
     /// # Errors
     /// The module cannot be used; an upstream is set wrongly.
@@ -84,19 +81,19 @@ impl Guests {
         service: &Service,
         engine: &Arc<Engine>,
         threads: usize,
+        ahead: Ahead,
     ) -> Result<Arc<Guests>, Stop> {
         let upstreams = Arc::new(outside::open(config, service)?);
+        let Compiled { source, module, hash } = ahead.join()?;
         let recipe = Recipe {
-            path: config.module(service),
-            runtime: guest::runtime(config, service)?,
+            source,
             host: guest::host(service, engine, &upstreams),
             clock: Arc::new(RealClock::new()),
             options: guest::options(engine, service, threads),
             health: service.wasm.health_path.as_ref().map(|path| health_check(&path.0)),
         };
-        let (module, hash) = recipe.read()?;
         // A guest may call upstreams already, and so block.
-        let crew = tokio::task::block_in_place(|| recipe.start(&module))?;
+        let crew = tokio::task::block_in_place(|| recipe.start(module))?;
         Ok(Arc::new(Guests {
             recipe,
             current: ArcSwap::new(crew.pool),
@@ -178,12 +175,12 @@ impl Guests {
 
     /// Gives the hashes of the module before and the one that serves.
     fn change(self: &Arc<Self>, turn: Turn) -> Result<(String, String), Stop> {
-        let (module, hash) = self.recipe.read()?;
+        let (module, hash) = self.recipe.source.read()?;
         let before = self.state().hash.clone();
         if hash == before {
             return Ok((before, hash));
         }
-        let crew = self.recipe.start(&module)?;
+        let crew = self.recipe.start(self.recipe.source.compile(&module)?)?;
         let (hand, handed) = mpsc::channel();
         let waiter = spawn("planck-retired".to_owned(), move || turn.wait(&handed));
         let waiter = match waiter {
@@ -300,8 +297,7 @@ impl Modules for Asked {
 
 /// What pools are made of, whatever the module.
 struct Recipe {
-    path: PathBuf,
-    runtime: Box<dyn Runtime>,
+    source: Source,
     host: Arc<dyn Host>,
     /// Of all pools: what waits is handed from one to the next, with its time.
     clock: Arc<RealClock>,
@@ -311,37 +307,13 @@ struct Recipe {
 }
 
 impl Recipe {
-    /// The module in its file, and its hash.
-    fn read(&self) -> Result<(Vec<u8>, String), Stop> {
-        let mut module = Vec::new();
-        // A byte more than there may be: what is larger is refused by its size.
-        let most = abi::MAX_MODULE_BYTES as u64 + 1;
-        std::fs::File::open(&self.path)
-            .and_then(|file| file.take(most).read_to_end(&mut module))
-            .map_err(|e| {
-            self.fault(format!(
-                "the guest's module cannot be read: {e}; put it there, set wasm.module, or set \
-                     wasm.enabled: false for a service without one"
-            ))
-        })?;
-        let mut hash = String::with_capacity(64);
-        for byte in Sha256::digest(&module) {
-            write!(hash, "{byte:02x}").expect("a string takes all");
-        }
-        Ok((module, hash))
-    }
-
-    /// Compiles a module, tries it, and starts a pool of it.
-    fn start(&self, module: &[u8]) -> Result<Crew, Stop> {
-        let begun = Instant::now();
-        let compiled = self.runtime.compile(module).map_err(|e| self.fault(e))?;
-        let module = self.path.display();
-        tracing::info!(%module, took = ?begun.elapsed(), "the guest is compiled");
+    /// Tries a module, and starts a pool of it.
+    fn start(&self, compiled: Arc<dyn Module>) -> Result<Crew, Stop> {
         self.try_out(&*compiled)?;
         let (host, clock) = (Arc::clone(&self.host), Arc::clone(&self.clock));
         let pool = Pool::new(compiled, host, clock, self.options.clone())
             .map_err(|message| Stop::config(format!("service.yaml: wasm: {message}")))?;
-        Crew::begin(pool, |why| self.fault(format!("the guest cannot start: {why}")))
+        Crew::begin(pool, |why| self.source.fault(format!("the guest cannot start: {why}")))
     }
 
     /// One instance for trial: a module that cannot start, or is not well, must not look
@@ -349,15 +321,11 @@ impl Recipe {
     fn try_out(&self, module: &dyn Module) -> Result<(), Stop> {
         let made = module.instantiate(Arc::clone(&self.host), &self.options.limits);
         let mut instance =
-            made.map_err(|trap| self.fault(format!("the guest cannot start: {trap}")))?;
+            made.map_err(|trap| self.source.fault(format!("the guest cannot start: {trap}")))?;
         let Some(request) = &self.health else { return Ok(()) };
         ask_health(&mut *instance, request).map_err(|why| {
-            self.fault(format!("the guest is not well, by its wasm.health_path: {why}"))
+            self.source.fault(format!("the guest is not well, by its wasm.health_path: {why}"))
         })
-    }
-
-    fn fault(&self, what: impl std::fmt::Display) -> Stop {
-        Stop::config(format!("{}: {what}", self.path.display()))
     }
 }
 

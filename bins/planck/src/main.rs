@@ -7,6 +7,7 @@
 //! found by a command that looks for it.
 
 mod certificates;
+mod compile;
 mod config;
 mod files;
 mod guest;

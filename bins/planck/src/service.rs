@@ -5,6 +5,7 @@
 //! flight, the pool, the admin address, the upkeep thread, a last sync, the address file.
 
 use crate::certificates;
+use crate::compile::Ahead;
 use crate::config::FilePath;
 use crate::config::{Config, Service, service};
 use crate::files;
@@ -76,6 +77,8 @@ pub fn run(dir: &Path) -> Result<(), Stop> {
         .build()
         .map_err(|e| Stop::io(format!("the network threads cannot be started: {e}")))?;
     let observed = Arc::new(Observed::new(Arc::clone(&log)));
+    let service = config.service.as_ref().filter(|service| service.wasm.enabled);
+    let ahead = service.map(|service| Ahead::begin(&config, service)).transpose()?;
     // Before the data, which may take a while to replay.
     let admin = runtime.block_on(Admin::serve(&config, &observed));
     let engine = Arc::new(open(&config)?);
@@ -100,7 +103,7 @@ pub fn run(dir: &Path) -> Result<(), Stop> {
     let upkeep = Upkeep::start(Arc::clone(&engine), interval(&config));
     let watched = admin_identity.flatten().map(|identity| ("admin", identity));
     let served = runtime.block_on(async {
-        let served = serve(&config, &engine, &observed, &log, watched).await;
+        let served = serve(&config, &engine, &observed, &log, watched, ahead).await;
         if let Some(admin) = admin {
             admin.drain().await;
         }
@@ -301,6 +304,7 @@ async fn serve(
     observed: &Arc<Observed>,
     log: &Log,
     admin: Option<(&'static str, Arc<Certificates>)>,
+    ahead: Option<Ahead>,
 ) -> Result<(), Stop> {
     // Before the first line is said, so that no signal is missed after it.
     let failed = |e| Stop::io(format!("signals cannot be handled: {e}"));
@@ -310,11 +314,11 @@ async fn serve(
     let mut moved = signal(SignalKind::hangup()).map_err(failed)?;
     let replaced = signal(SignalKind::hangup()).map_err(failed)?;
 
-    let guests = match &config.service {
-        Some(service) if service.wasm.enabled => {
-            Some(Guests::start(config, service, engine, net_threads())?)
+    let guests = match config.service.as_ref().zip(ahead) {
+        Some((service, ahead)) => {
+            Some(Guests::start(config, service, engine, net_threads(), ahead)?)
         }
-        _ => None,
+        None => None,
     };
     if let Some(guests) = &guests {
         observed.guests(guests);

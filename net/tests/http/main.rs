@@ -397,7 +397,9 @@ async fn one_connection_too_many_waits_for_a_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn draining_finishes_what_is_in_flight_in_both_versions() {
-    let house = plain(HttpOptions::default()).await;
+    // However long the machine takes: cutting off is another test.
+    let patient = HttpOptions { drain_timeout: Duration::from_secs(60), ..HttpOptions::default() };
+    let house = plain(patient).await;
     let (address, echo) = (house.server.address(), house.echo.clone());
     let mut one = house.open("GET /wait HTTP/1.1\r\nhost: h\r\n\r\n").await;
     let mut idle = house.open("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
