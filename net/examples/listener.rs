@@ -11,13 +11,14 @@ use std::error::Error;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 struct Says;
 
 impl HttpHandler for Says {
-    async fn handle(&self, request: GuestRequest) -> GuestResponse {
+    async fn handle(&self, request: Arc<GuestRequest>) -> GuestResponse {
         if request.target == "/echo" {
-            return GuestResponse::new(200, "application/octet-stream", request.body);
+            return GuestResponse::new(200, "application/octet-stream", request.body.clone());
         }
         let text = format!("{} {} {}\n", request.method, request.target, request.body.len());
         GuestResponse::new(200, "text/plain; charset=utf-8", text)

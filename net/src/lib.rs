@@ -27,4 +27,4 @@ pub mod wire;
 pub use address::{AddressRange, BadAddressRange};
 pub use lockout::LockoutOptions;
 pub use server::{ListenError, Security, Server};
-pub use traffic::Traffic;
+pub use traffic::{Lasting, Traffic};

@@ -1,7 +1,8 @@
-//! What a listener counts of its connections.
+//! What a listener counts of its connections, and of what lasts in them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Connections of one listener, since it began.
 #[derive(Debug, Default)]
@@ -9,6 +10,26 @@ pub struct Traffic {
     accepted: AtomicU64,
     ended: AtomicU64,
     refused: AtomicU64,
+    lasting: [AtomicU64; Lasting::ALL.len()],
+}
+
+/// What goes on until somebody ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lasting {
+    /// Event streams whose guest is called again.
+    Events,
+}
+
+impl Lasting {
+    /// All of them.
+    pub const ALL: [Lasting; 1] = [Lasting::Events];
+
+    /// As figures name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Lasting::Events => "events",
+        }
+    }
 }
 
 impl Traffic {
@@ -34,6 +55,17 @@ impl Traffic {
         self.refused.fetch_add(1, Relaxed);
     }
 
+    /// As many are open.
+    pub fn lasting(&self, what: Lasting) -> u64 {
+        self.lasting[what as usize].load(Relaxed)
+    }
+
+    /// One more is open in that place, until the answer is dropped.
+    pub(crate) fn lasts(self: &Arc<Self>, what: Lasting, place: OwnedSemaphorePermit) -> Live {
+        self.lasting[what as usize].fetch_add(1, Relaxed);
+        Live { traffic: Arc::clone(self), what, _place: place }
+    }
+
     /// A connection, until the answer is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> Open {
         self.accepted.fetch_add(1, Relaxed);
@@ -48,5 +80,19 @@ pub(crate) struct Open(Arc<Traffic>);
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.ended.fetch_add(1, Relaxed);
+    }
+}
+
+/// Something that lasts, and its place.
+#[derive(Debug)]
+pub(crate) struct Live {
+    traffic: Arc<Traffic>,
+    what: Lasting,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.traffic.lasting[self.what as usize].fetch_sub(1, Relaxed);
     }
 }

@@ -136,7 +136,9 @@ fn an_instance_comes_free_when_its_client_goes() {
         // A call might take a minute: only the client's end can free them.
         let (planck, _dir) = start(runtime, ", deadline_in_ms: 60000");
         for _ in 0..3 {
-            let gone: Vec<TcpStream> = (0..3).map(|_| open(&planck, "/zeros/1024")).collect();
+            let mut gone: Vec<TcpStream> = (0..3).map(|_| open(&planck, "/zeros/1024")).collect();
+            // Their heads have left.
+            gone.iter_mut().for_each(|stream| stream.read_exact(&mut [0; 12]).unwrap());
             until("all at work", || figure(&planck, "planck_pool_busy", "") == 3);
             drop(gone);
             until("all free", || figure(&planck, "planck_pool_busy", "") == 0);
@@ -147,5 +149,27 @@ fn an_instance_comes_free_when_its_client_goes() {
         assert_eq!(code, Some(0));
         let is_fault = |line: &&String| line.contains("ERROR");
         assert_eq!(lines.iter().find(is_fault), None, "{runtime}: to leave is no fault");
+    }
+}
+
+#[test]
+fn an_event_stream_goes_on_and_holds_no_instance_in_between() {
+    for runtime in RUNTIMES {
+        let (planck, _dir) = start(runtime, "");
+        let expected: String = (1..=5).map(|n| format!("id: {n}\ndata: {n} of 5\n\n")).collect();
+        assert_eq!(unchunk(&rest(open(&planck, "/count/5"))), (expected.into_bytes(), true));
+        // More of them than there are instances.
+        let many: Vec<TcpStream> = (0..12).map(|_| open(&planck, "/count/1000000")).collect();
+        let live = || figure(&planck, "planck_http_live", "events");
+        until("all open", || live() == 12);
+        assert_eq!(unchunk(&rest(open(&planck, "/numbers/1"))), (b"0,0\n".to_vec(), true));
+        until("many calls", || figure(&planck, "planck_pool_calls_total", "") > 40);
+        drop(many);
+        until("all gone", || live() == 0);
+        let last = open(&planck, "/count/1000000");
+        until("one open", || live() == 1);
+        let stopping = std::thread::spawn(move || planck.stop().0);
+        assert!(unchunk(&rest(last)).1, "{runtime}: a browser sees its end, and comes back");
+        assert_eq!(stopping.join().unwrap(), Some(0));
     }
 }

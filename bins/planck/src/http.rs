@@ -71,7 +71,7 @@ impl Pages {
     async fn stream(
         &self,
         pool: &Arc<Pool>,
-        request: GuestRequest,
+        request: Arc<GuestRequest>,
         traced: Option<Traced>,
     ) -> GuestResponse {
         let (route, encoded) = (route(&request), request.encode());
@@ -111,7 +111,7 @@ fn submit(pool: &Arc<Pool>, route: u64, encoded: Vec<u8>, reply: Arc<Reply>) {
 }
 
 impl HttpHandler for Pages {
-    async fn handle(&self, request: GuestRequest) -> GuestResponse {
+    async fn handle(&self, request: Arc<GuestRequest>) -> GuestResponse {
         let traced = self.tracer.as_ref().and_then(|tracer| {
             let parent = request.headers.get("traceparent");
             let parent = parent.and_then(|value| Parent::parse(value.as_bytes()));

@@ -38,7 +38,7 @@ impl Traced {
 
 /// See the top of the file.
 pub struct Reply {
-    request: GuestRequest,
+    request: Arc<GuestRequest>,
     traced: Option<Traced>,
     state: Mutex<State>,
 }
@@ -55,7 +55,7 @@ enum State {
 impl Reply {
     /// The answer to `request`, whose head goes to `head`.
     pub fn new(
-        request: GuestRequest,
+        request: Arc<GuestRequest>,
         head: oneshot::Sender<GuestResponse>,
         traced: Option<Traced>,
     ) -> Arc<Reply> {

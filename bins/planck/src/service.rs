@@ -438,6 +438,7 @@ async fn serve_http(
         max_body_size: bytes(settings.max_body_size.get()),
         idle_timeout: Duration::from_millis(settings.idle_timeout_ms.get()),
         drain_timeout: Duration::from_millis(settings.drain_timeout_ms.get()),
+        max_live: bytes(settings.max_live.get()),
         static_dir: settings.static_dir.as_ref().map(|path| config.path(&path.0)),
         compression: match settings.compression {
             service::Compression::All => http::Compression::All,

@@ -4,12 +4,14 @@
 //! GET  /numbers/{to}                numbers and their squares, a line each
 //! GET  /zeros/{mib}                 so many MiB of nothing, in pieces of 64 KiB
 //! GET  /broken/{after}              breaks off behind so many lines, on purpose
+//! GET  /count/{to}                  an event each 100 ms, for an EventSource
 //! ```
 
 #[cfg(test)]
 mod tests;
 
-use planck_sdk::{Error, Request, Response, Result, Router, Status};
+use planck_sdk::{Error, Events, Request, Response, Result, Router, Status};
+use std::time::Duration;
 
 /// Answers a request.
 ///
@@ -20,6 +22,7 @@ pub fn handler(request: &Request<'_>) -> Result<Response> {
         .get("/numbers/{to}", numbers)
         .get("/zeros/{mib}", zeros)
         .get("/broken/{after}", broken)
+        .get("/count/{to}", count)
         .handle(request)
 }
 
@@ -54,6 +57,15 @@ fn broken(request: &Request<'_>) -> Result<Response> {
     }
     out.flush()?;
     Err(Error::new(Status::Internal, "broken on purpose"))
+}
+
+fn count(request: &Request<'_>) -> Result<Response> {
+    let to = number(request, "to")?;
+    let last: u64 = request.last_event_id().and_then(|id| id.parse().ok()).unwrap_or(0);
+    let mut events = Events::new();
+    events.send(Some(&(last + 1).to_string()), None, &format!("{} of {to}", last + 1));
+    let response = events.response();
+    Ok(if last + 1 < to { response.again(Duration::from_millis(100)) } else { response })
 }
 
 planck_sdk::export!(handler);

@@ -1,5 +1,5 @@
 use super::*;
-use planck_sdk::testing::ask;
+use planck_sdk::testing::{ask, ask_with};
 
 #[test]
 fn numbers_are_lines() {
@@ -13,4 +13,16 @@ fn numbers_are_lines() {
 fn what_breaks_off_is_not_whole() {
     let answer = ask(handler, "GET", "/broken/2", b"");
     assert_eq!((answer.is_whole(), answer.body.as_str()), (false, "begin\n0\n1\n"));
+}
+
+#[test]
+fn events_go_on_behind_the_last() {
+    let answer = ask(handler, "GET", "/count/2", b"");
+    assert_eq!(answer.body, "id: 1\ndata: 1 of 2\n\n");
+    assert_eq!(answer.header("planck-again-ms"), Some("100"));
+    let answer = ask_with(handler, "GET", "/count/2", &[("last-event-id", "1")], b"");
+    assert_eq!(
+        (answer.body.as_str(), answer.header("planck-again-ms")),
+        ("id: 2\ndata: 2 of 2\n\n", None)
+    );
 }

@@ -8,10 +8,10 @@ use super::body::ResponseBody;
 use super::encoding::{self, Accepted, Coding, Compression, Effort};
 use super::head::{self, METHODS};
 use super::ids::REQUEST_ID;
-use super::message::{GuestRequest, GuestResponse, Refused, finish, path_of, strip};
+use super::message::{GuestRequest, GuestResponse, Refused, finish, path_of, strip, strip_ours};
 use super::pulse::Pulse;
 use super::receive::{RequestBody, collect, discard, share_of_memory};
-use super::{Answered, End, HttpHandler, Shared, statics};
+use super::{Answered, End, HttpHandler, Lasting, Shared, events, statics};
 use hyper::body::Body;
 use hyper::header::{
     ACCEPT_RANGES, ALLOW, ALT_SVC, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
@@ -25,6 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// What a file can be asked.
@@ -130,8 +131,31 @@ async fn respond<H: HttpHandler, B: RequestBody>(
     }
     parts.headers.insert(REQUEST_ID, id.clone());
     let coding = coding_for(shared.options.compression, &parts.headers);
-    let response = guest(shared, peer, parts, body, target, id, &mut seen.received).await?;
-    let response = finish(response, target, id);
+    // Its memory is held until it is answered.
+    let (request, _share) = receive(shared, peer, parts, body, target).await?;
+    seen.received = request.body.len() as u64;
+    let mut response = call(shared, Arc::clone(&request), id).await;
+    if let Some(wish) = response.headers_mut().remove(events::AGAIN) {
+        match events::wanted(&wish) {
+            Ok(after) if events::can_go_on(&request, &response) => {
+                let place = shared.live(Lasting::Events)?;
+                return Ok(events::go_on(shared, request, id, response, after, place));
+            }
+            outcome => {
+                let fault = outcome.err().unwrap_or_else(|| {
+                    "planck-again-ms is for what answers GET by 200 with text/event-stream"
+                        .to_owned()
+                });
+                let request_id = id.to_str().unwrap_or("-");
+                tracing::warn!(
+                    path = request.path(),
+                    request_id,
+                    fault,
+                    "the guest is not called again"
+                );
+            }
+        }
+    }
     Ok(match shared.options.compression {
         Compression::All => coded(shared, coding, response).await,
         Compression::Static | Compression::Off => response,
@@ -176,21 +200,20 @@ async fn static_file<H: HttpHandler>(
     }
 }
 
-async fn guest<H: HttpHandler, B: RequestBody>(
+/// The whole request, as the guest is given it, and its share of the memory for all.
+async fn receive<H: HttpHandler, B: RequestBody>(
     shared: &Arc<Shared<H>>,
     peer: SocketAddr,
     mut parts: Parts,
     body: B,
     target: &str,
-    id: &HeaderValue,
-    received: &mut u64,
-) -> Result<GuestResponse, Refused> {
-    let _share = share_of_memory(shared, &body)?;
+) -> Result<(Arc<GuestRequest>, Option<OwnedSemaphorePermit>), Refused> {
+    let share = share_of_memory(shared, &body)?;
     let expects = parts.headers.contains_key(EXPECT);
     let limit = shared.options.max_body_size;
     let body = collect(body, limit, shared.options.idle_timeout, expects).await?;
-    *received = body.len() as u64;
     strip(&mut parts.headers);
+    strip_ours(&mut parts.headers);
     join_cookies(&mut parts.headers);
     if parts.method == Method::HEAD {
         parts.method = Method::GET;
@@ -202,18 +225,39 @@ async fn guest<H: HttpHandler, B: RequestBody>(
         headers: parts.headers,
         body,
     };
-    let mut handling = pin!(shared.handler.handle(request));
+    Ok((Arc::new(request), share))
+}
+
+/// Asks the guest, and makes a response of its answer.
+pub(super) async fn call<H: HttpHandler>(
+    shared: &Arc<Shared<H>>,
+    request: Arc<GuestRequest>,
+    id: &HeaderValue,
+) -> Response<ResponseBody> {
+    let answer = ask(shared, Arc::clone(&request)).await.unwrap_or_else(|| {
+        let detail = "the request failed; see the server's log";
+        Refused::new(Status::Internal, detail).into_response(id)
+    });
+    finish(answer, &request.target, id)
+}
+
+/// Asks the guest; `None`: its handler panicked, which stands in the log.
+pub(super) async fn ask<H: HttpHandler>(
+    shared: &Arc<Shared<H>>,
+    request: Arc<GuestRequest>,
+) -> Option<GuestResponse> {
+    let mut handling = pin!(shared.handler.handle(Arc::clone(&request)));
     let done = std::future::poll_fn(|cx| {
         // A panic must cost this request only, not all that share its connection.
         catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx)))
             .map_or(Poll::Ready(None), |polled| polled.map(Some))
-    });
-    done.await.ok_or_else(|| {
-        let (path, code) = (path_of(target), Status::Internal);
-        let request_id = id.to_str().unwrap_or("-");
-        tracing::error!(path, request_id, %code, "the handler of a request panicked");
-        Refused::new(Status::Internal, "the request failed; see the server's log")
     })
+    .await;
+    if done.is_none() {
+        let (path, request_id, code) = (request.path(), request.id(), Status::Internal);
+        tracing::error!(path, request_id, %code, "the handler of a request panicked");
+    }
+    done
 }
 
 /// HTTP/2 may split cookies over several headers; guests see one (RFC 9113, 8.2.3).

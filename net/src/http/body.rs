@@ -52,11 +52,15 @@ pub enum End {
 /// Told how a body ended, and how many bytes of it left.
 type Told = Box<dyn FnOnce(u64, End) + Send>;
 
+/// What gives the pieces of a body, if no thread does: it runs when they are out.
+type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A body that is made while it is sent.
 struct Stream {
     /// What is at hand.
     first: Bytes,
     pieces: Pieces,
+    driver: Option<Driver>,
     /// Bytes still to come, if their number was told.
     left: Option<u64>,
     sent: u64,
@@ -134,6 +138,7 @@ impl ResponseBody {
         let stream = Stream {
             first,
             pieces,
+            driver: None,
             left: length,
             sent: 0,
             end: End::Gone,
@@ -143,6 +148,15 @@ impl ResponseBody {
             waiting: None,
         };
         ResponseBody { kind: Kind::Stream(Box::new(stream)), in_flight: None }
+    }
+
+    /// What `driver` gives, which lives no longer than the body.
+    pub(super) fn driven(pieces: Pieces, driver: Driver) -> Self {
+        let mut body = Self::stream(Bytes::new(), pieces, None);
+        if let Kind::Stream(stream) = &mut body.kind {
+            stream.driver = Some(driver);
+        }
+        body
     }
 
     /// The bytes, if they are all at hand.
@@ -216,7 +230,7 @@ impl Stream {
             return Poll::Ready(Some(Err(io::Error::other(why))));
         }
         if self.first.is_empty() {
-            match self.pieces.poll_next(cx) {
+            match self.next(cx) {
                 Poll::Pending => {
                     if self.waiting.is_none() {
                         self.waiting = self.pulse.as_ref().map(Pulse::at_work);
@@ -243,6 +257,16 @@ impl Stream {
         }
         self.sent += len;
         Poll::Ready(Some(Ok(piece)))
+    }
+
+    /// The next piece, which the driver is asked for when there is none.
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        let next = self.pieces.poll_next(cx);
+        let Some(driver) = self.driver.as_mut().filter(|_| next.is_pending()) else { return next };
+        if driver.as_mut().poll(cx).is_ready() {
+            self.driver = None;
+        }
+        self.pieces.poll_next(cx)
     }
 
     /// Breaks off, but not before what was given has left: an error takes with it what

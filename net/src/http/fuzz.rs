@@ -3,6 +3,7 @@
 use super::pulse::Pulse;
 use super::{GuestRequest, GuestResponse, HttpHandler, HttpOptions, Shared, answer, builder};
 use crate::Security;
+use crate::server::Closing;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
@@ -24,8 +25,8 @@ pub fn file_names(path: &str) -> Option<Vec<String>> {
 struct Answers<F>(F);
 
 impl<F: Fn(GuestRequest) -> GuestResponse + Send + Sync + 'static> HttpHandler for Answers<F> {
-    async fn handle(&self, request: GuestRequest) -> GuestResponse {
-        (self.0)(request)
+    async fn handle(&self, request: Arc<GuestRequest>) -> GuestResponse {
+        (self.0)(Arc::unwrap_or_clone(request))
     }
 }
 
@@ -101,7 +102,8 @@ pub fn connection(
     answers: impl Fn(GuestRequest) -> GuestResponse + Send + Sync + 'static,
 ) -> Vec<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let shared = Arc::new(Shared::new(Security::Plaintext, options, Answers(answers)));
+    let (_never, closing) = Closing::new();
+    let shared = Arc::new(Shared::new(Security::Plaintext, options, Answers(answers), closing));
     let client = Client::default();
     *client.talk() = Talk { said: said.to_vec(), piece: piece.max(1), ..Talk::default() };
     runtime.expect("a runtime of one thread").block_on(async {

@@ -6,6 +6,7 @@
 //! breaks off.
 
 use super::body::ResponseBody;
+use super::events::AGAIN;
 use super::ids::REQUEST_ID;
 use super::pieces::Pieces;
 use bytes::Bytes;
@@ -36,8 +37,8 @@ pub struct GuestRequest {
     pub target: String,
     /// Who asks.
     pub peer: SocketAddr,
-    /// Without those of the connection; `host` is there in HTTP/2 and 3 too, and
-    /// `x-request-id` always.
+    /// Without those of the connection, and those of the host; `host` is there in HTTP/2 and 3
+    /// too, and `x-request-id` always.
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
@@ -239,6 +240,18 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// What the names of headers begin with by which host and guest speak with each other.
+const OURS: &str = "planck-";
+
+/// Removes what no client may say: it is the host's to say.
+pub(super) fn strip_ours(headers: &mut HeaderMap) {
+    let is_ours = |name: &&HeaderName| name.as_str().starts_with(OURS);
+    let ours: Vec<HeaderName> = headers.keys().filter(is_ours).cloned().collect();
+    for name in ours {
+        headers.remove(name);
+    }
+}
+
 /// The response as it is sent, but for HEAD; the guest's faults become a 500 and a line in
 /// the log.
 pub(super) fn finish(
@@ -283,7 +296,10 @@ fn build(response: GuestResponse) -> Result<Response<ResponseBody>, String> {
         let Ok(value) = HeaderValue::from_maybe_shared(value) else {
             return Err(format!("the value of header {name} has a byte HTTP does not allow"));
         };
-        map.append(parsed, value);
+        // What else is for the host it has no use for here.
+        if !parsed.as_str().starts_with(OURS) || parsed == AGAIN {
+            map.append(parsed, value);
+        }
     }
     strip(&mut map);
     let told = more.is_some().then(|| told_length(&map)).transpose()?.flatten();

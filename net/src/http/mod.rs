@@ -11,6 +11,7 @@ mod answer;
 mod body;
 mod clear;
 mod encoding;
+mod events;
 #[doc(hidden)]
 pub mod fuzz;
 mod h3;
@@ -31,13 +32,16 @@ pub use post::post;
 
 use crate::refusal::Refusals;
 use crate::server::{Accepted, Closing, accept_on, secure, sockets};
-use crate::{ListenError, Security, Server};
+use crate::traffic::Live;
+use crate::{Lasting, ListenError, Security, Server};
 use encoding::{Cache, Turns};
 use hyper::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use ids::Ids;
+use message::Refused;
+use proto::Status;
 use pulse::{Pulse, Verdict, Watched};
 use statics::Site;
 use std::convert::Infallible;
@@ -62,7 +66,7 @@ const NO_HTTP: &str = "it sent what is no HTTP: TLS, perhaps, for which tls.enab
 pub trait HttpHandler: Send + Sync + 'static {
     /// Answers one request. Runs on an async thread: it must not block. Its
     /// future is dropped when the client goes away. A panic is answered 500.
-    fn handle(&self, request: GuestRequest) -> impl Future<Output = GuestResponse> + Send;
+    fn handle(&self, request: Arc<GuestRequest>) -> impl Future<Output = GuestResponse> + Send;
 
     /// A response is on its way, to a request that was read; one that is made while it is
     /// sent has ended. For who keeps count of such things; must be brief.
@@ -111,6 +115,10 @@ pub struct HttpOptions {
     pub drain_timeout: Duration,
     /// Requests at once on one connection of HTTP/2.
     pub max_streams: u32,
+    /// Event streams whose guest is called again, at once; beyond, 503 to be retried.
+    pub max_live: usize,
+    /// How often they are told that somebody is there, while nothing is sent.
+    pub heartbeat: Duration,
     /// Files served under their own paths, before the guest is asked.
     pub static_dir: Option<PathBuf>,
     /// What is compressed for who asks for it.
@@ -135,6 +143,8 @@ impl Default for HttpOptions {
             idle_timeout: Duration::from_millis(30_000),
             drain_timeout: Duration::from_millis(5000),
             max_streams: 128,
+            max_live: 4096,
+            heartbeat: Duration::from_secs(15),
             static_dir: None,
             compression: Compression::All,
             compression_cache: 16 << 20,
@@ -176,10 +186,13 @@ struct Shared<H> {
     turns: Turns,
     /// Where else to come, if there is HTTP/3.
     alt_svc: Option<HeaderValue>,
+    /// Places of what lasts.
+    live: Arc<Semaphore>,
+    closing: Closing,
 }
 
 impl<H> Shared<H> {
-    fn new(security: Security, options: HttpOptions, handler: H) -> Shared<H> {
+    fn new(security: Security, options: HttpOptions, handler: H, closing: Closing) -> Shared<H> {
         let kib = options.max_buffered_bytes.max(options.max_body_size).div_ceil(1024);
         let buffers = Arc::new(Semaphore::new(kib.clamp(1, Semaphore::MAX_PERMITS)));
         let (ids, turns) = (Ids::new(options.trust_request_id), Turns::new());
@@ -190,7 +203,28 @@ impl<H> Shared<H> {
             turns: turns.clone(),
         });
         let (refusals, alt_svc) = (Refusals::default(), None);
-        Shared { handler, options, security, buffers, refusals, ids, site, turns, alt_svc }
+        let live = Arc::new(Semaphore::new(options.max_live.min(Semaphore::MAX_PERMITS)));
+        Shared {
+            handler,
+            options,
+            security,
+            buffers,
+            refusals,
+            ids,
+            site,
+            turns,
+            alt_svc,
+            live,
+            closing,
+        }
+    }
+
+    /// A place for something that lasts.
+    fn live(&self, what: Lasting) -> Result<Live, Refused> {
+        let detail = "as many event streams are open as may be; retry later";
+        let place = self.live.clone().try_acquire_owned();
+        let place = place.map_err(|_| Refused::new(Status::Busy, detail))?;
+        Ok(self.refusals.traffic.lasts(what, place))
     }
 }
 
@@ -218,9 +252,9 @@ pub async fn serve<H: HttpHandler>(
     };
     let (places, drain) = (options.max_connections, options.drain_timeout);
     let (listener, udp, address) = sockets(address, tls.is_some()).await?;
-    let mut shared = Shared::new(security, options, handler);
-    let traffic = Arc::clone(&shared.refusals.traffic);
     let (sender, closing) = Closing::new();
+    let mut shared = Shared::new(security, options, handler, closing.clone());
+    let traffic = Arc::clone(&shared.refusals.traffic);
     let mut accepting = Vec::new();
     if udp.is_some() {
         let elsewhere = format!("h3=\":{}\"; ma={ALT_SVC_SECONDS}", address.port());

@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -107,6 +108,20 @@ impl Giver {
         }
     }
 
+    /// Gives a piece as a part of the body that takes it, which comes back to this when the
+    /// pieces are out: so nobody has to be woken. If nobody takes it, it is lost.
+    pub(super) async fn feed(&self, piece: Bytes) {
+        let mut left = Some(piece);
+        poll_fn(|_| match left.take().map(|piece| self.try_give(piece)) {
+            Some(Err(Ungiven::Full(piece))) => {
+                left = Some(piece);
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        })
+        .await;
+    }
+
     /// Whether nobody takes them any more.
     pub fn is_gone(&self) -> bool {
         self.shared.lock().gone
@@ -185,7 +200,6 @@ impl Drop for Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::poll_fn;
 
     const LONG: Duration = Duration::from_secs(60);
 

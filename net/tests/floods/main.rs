@@ -69,7 +69,7 @@ fn hello() -> Vec<u8> {
 struct Pages(Arc<AtomicUsize>);
 
 impl HttpHandler for Pages {
-    async fn handle(&self, request: GuestRequest) -> GuestResponse {
+    async fn handle(&self, request: Arc<GuestRequest>) -> GuestResponse {
         self.0.fetch_add(1, Ordering::SeqCst);
         let body = if request.target == "/large" { vec![b'x'; 1 << 20] } else { b"ok".to_vec() };
         GuestResponse::new(200, "application/octet-stream", body)

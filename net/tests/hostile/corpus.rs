@@ -12,7 +12,7 @@ const END: &str = "GET /end HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
 struct Targets(Arc<Mutex<Vec<String>>>);
 
 impl HttpHandler for Targets {
-    async fn handle(&self, request: GuestRequest) -> GuestResponse {
+    async fn handle(&self, request: Arc<GuestRequest>) -> GuestResponse {
         let host = request.headers.get("host").map(|host| host.to_str().unwrap().to_owned());
         self.0.lock().unwrap().push(format!("{}{}", host.unwrap_or_default(), request.target));
         GuestResponse::new(200, "text/plain", request.body.len().to_string())

@@ -17,7 +17,7 @@ const LARGE: usize = 24 << 20;
 struct Pages(Arc<AtomicUsize>);
 
 impl HttpHandler for Pages {
-    async fn handle(&self, request: GuestRequest) -> GuestResponse {
+    async fn handle(&self, request: Arc<GuestRequest>) -> GuestResponse {
         self.0.fetch_add(1, Ordering::SeqCst);
         let body = if request.target == "/large" { vec![b'x'; LARGE] } else { b"small".to_vec() };
         GuestResponse::new(200, "text/plain", body)

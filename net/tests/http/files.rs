@@ -121,6 +121,7 @@ async fn a_static_dir_that_is_none_is_refused_by_name() {
         gate: semaphore(),
         answered,
         streams: Arc::default(),
+        calls: Arc::default(),
     };
     let options = HttpOptions { static_dir: Some("/nonexistent".into()), ..HttpOptions::default() };
     let error = serve(anywhere(), Security::Plaintext, options, echo).await.unwrap_err();

@@ -8,6 +8,7 @@
 mod coding;
 #[path = "../common/mod.rs"]
 mod common;
+mod events;
 mod files;
 mod life;
 mod methods;
@@ -42,6 +43,7 @@ struct Echo {
     gate: Arc<Semaphore>,
     answered: Arc<Mutex<Vec<String>>>,
     streams: Arc<streams::Streams>,
+    calls: Arc<events::Calls>,
 }
 
 impl HttpHandler for Echo {
@@ -55,7 +57,7 @@ impl HttpHandler for Echo {
         self.answered.lock().unwrap().push(text);
     }
 
-    async fn handle(&self, request: GuestRequest) -> GuestResponse {
+    async fn handle(&self, request: Arc<GuestRequest>) -> GuestResponse {
         self.handled.fetch_add(1, Ordering::SeqCst);
         match request.target.as_str() {
             "/wait" => {
@@ -84,6 +86,7 @@ impl HttpHandler for Echo {
                 GuestResponse::new(200, "text/plain", lines)
             }
             target if target.starts_with("/stream/") => streams::stream(target, &self.streams),
+            target if target.starts_with("/events/") => events::events(&request, &self.calls),
             "/busy" => request.problem(proto::Status::Busy, "asked to"),
             "/large" => GuestResponse::new(200, "text/plain", vec![b'x'; 64 << 20]),
             _ => {
@@ -119,8 +122,9 @@ struct House {
 
 async fn house(security: Security, options: HttpOptions) -> House {
     let semaphore = || Arc::new(Semaphore::new(0));
-    let (handled, answered, streams) = (Arc::default(), Arc::default(), Arc::default());
-    let echo = Echo { handled, arrived: semaphore(), gate: semaphore(), answered, streams };
+    let (handled, answered) = (Arc::default(), Arc::default());
+    let (streams, calls) = (Arc::default(), Arc::default());
+    let echo = Echo { handled, arrived: semaphore(), gate: semaphore(), answered, streams, calls };
     let server = serve(anywhere(), security, options, echo.clone()).await.unwrap();
     House { server, echo }
 }

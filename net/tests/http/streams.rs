@@ -11,7 +11,7 @@ use net::http::{Ungiven, pieces};
 use std::sync::atomic::AtomicU64;
 
 const PIECE: usize = 64 << 10;
-const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_secs(60);
 /// Pieces of a GiB.
 const MANY: u64 = (1 << 30) / PIECE as u64;
 
@@ -115,22 +115,22 @@ pub(super) fn stream(target: &str, streams: &Arc<Streams>) -> GuestResponse {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum By {
+pub(super) enum By {
     One,
     Two,
     Three,
 }
 
-const ALL: [By; 3] = [By::One, By::Two, By::Three];
+pub(super) const ALL: [By; 3] = [By::One, By::Two, By::Three];
 
 /// A house for each version.
-struct Houses {
-    plain: House,
-    quic: Quic,
+pub(super) struct Houses {
+    pub(super) plain: House,
+    pub(super) quic: Quic,
 }
 
 /// A body on its way in.
-enum Reading {
+pub(super) enum Reading {
     Hyper(Incoming),
     Http3(Box<h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>>, Box<Client>),
     /// Cut before its head was read: a reset overtakes what was sent.
@@ -138,7 +138,7 @@ enum Reading {
 }
 
 impl Reading {
-    async fn next(&mut self) -> Option<Result<Bytes, ()>> {
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, ()>> {
         match self {
             Reading::Hyper(body) => {
                 let frame = soon(body.frame()).await?;
@@ -153,7 +153,7 @@ impl Reading {
     }
 
     /// The text to its end, and whether it was whole.
-    async fn rest(mut self) -> (String, bool) {
+    pub(super) async fn rest(mut self) -> (String, bool) {
         let mut all = Vec::new();
         loop {
             match self.next().await {
@@ -165,11 +165,11 @@ impl Reading {
 }
 
 impl Houses {
-    async fn new(options: HttpOptions) -> Houses {
+    pub(super) async fn new(options: HttpOptions) -> Houses {
         Houses { plain: plain(options.clone()).await, quic: Quic::new(options).await }
     }
 
-    fn house(&self, by: By) -> &House {
+    pub(super) fn house(&self, by: By) -> &House {
         if by == By::Three { &self.quic.house } else { &self.plain }
     }
 
@@ -177,7 +177,12 @@ impl Houses {
         &self.house(by).echo.streams
     }
 
-    async fn ask(&self, by: By, method: &str, target: &str) -> (u16, HeaderMap, Reading) {
+    pub(super) async fn ask(
+        &self,
+        by: By,
+        method: &str,
+        target: &str,
+    ) -> (u16, HeaderMap, Reading) {
         let asked = Request::builder().method(method).header("accept-encoding", "gzip, br");
         let asked = match by {
             By::One => asked.uri(target).header("host", "h"),
@@ -215,7 +220,7 @@ impl Houses {
     }
 
     /// What was told of the responses, once there are so many.
-    async fn answered(&self, by: By, count: usize) -> Vec<String> {
+    pub(super) async fn answered(&self, by: By, count: usize) -> Vec<String> {
         soon(async {
             loop {
                 let answered = self.house(by).echo.answered.lock().unwrap().clone();

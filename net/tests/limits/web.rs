@@ -19,7 +19,7 @@ struct Gate {
 }
 
 impl HttpHandler for Gate {
-    async fn handle(&self, request: GuestRequest) -> GuestResponse {
+    async fn handle(&self, request: Arc<GuestRequest>) -> GuestResponse {
         if request.target == "/wait" {
             self.arrived.add_permits(1);
             self.open.acquire().await.unwrap().forget();

@@ -59,7 +59,7 @@ impl WireHandler for Door {
 }
 
 impl HttpHandler for Door {
-    async fn handle(&self, _: GuestRequest) -> GuestResponse {
+    async fn handle(&self, _: Arc<GuestRequest>) -> GuestResponse {
         self.0.fetch_add(1, Ordering::SeqCst);
         GuestResponse::new(200, "text/plain", "in")
     }

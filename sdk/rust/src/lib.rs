@@ -25,6 +25,7 @@
 
 pub mod abi;
 mod error;
+mod events;
 pub mod host;
 mod html;
 mod query;
@@ -38,6 +39,7 @@ mod stream;
 pub mod testing;
 
 pub use error::{Error, Result};
+pub use events::Events;
 pub use html::{Escaped, Html, escape};
 pub use proto::doc::Doc;
 pub use proto::{Key, KeyParts, Status};

@@ -11,6 +11,7 @@ const MIB: u64 = 1 << 20;
 
 type Port = Number<0, 65535>;
 type Connections = Number<1, 1_000_000>;
+type Live = Number<0, 1_000_000>;
 type Header = Number<1024, 1_048_576>;
 type Body = Size<KIB, { 64 * MIB }>;
 type Idle = Number<100, 3_600_000>;
@@ -50,6 +51,7 @@ settings! {
         max_body_size: Body = Body::of(MIB), "1MiB", Body::allowed(), "bytes of a request's body";
         idle_timeout_ms: Idle = Idle::of(30_000), 30000, Idle::allowed(), "how long a connection may say nothing, or take to send a head";
         drain_timeout_ms: Drain = Drain::of(5000), 5000, Drain::allowed(), "how long requests may take to end once the service stops";
+        max_live: Live = Live::of(4096), 4096, Live::allowed(), "event streams at once whose guest is called again; one more gets 503";
         static_dir: Option<FilePath> = None, "(none)", FilePath::allowed(), "files served as they are, before the guest is asked";
         compression: Compression = Compression::All, "all", "all, static or off", "what is compressed for clients that take it: files and whole bodies of the guest, files only, or nothing; files that lie there precompressed (`.br`, `.zst`, `.gz`) are served in any case";
         compression_cache: Cache = Cache::of(16 * MIB), "16MiB", Cache::allowed(), "bytes of compressed files kept in memory; 0: each is compressed anew for each request";

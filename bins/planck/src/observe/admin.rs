@@ -100,7 +100,7 @@ impl Admin {
 }
 
 impl HttpHandler for Admin {
-    async fn handle(&self, request: GuestRequest) -> GuestResponse {
+    async fn handle(&self, request: Arc<GuestRequest>) -> GuestResponse {
         let path = request.target.split('?').next().unwrap_or_default();
         let known = ["/metrics", "/healthz", "/readyz"];
         let response = match (request.method.as_str(), path) {

@@ -4,6 +4,7 @@ use super::process::Process;
 use super::text::{Kind, Page, SECONDS};
 use super::{Observed, Picture, live, unpoisoned};
 use crate::guests::ModuleFigures;
+use net::Lasting;
 use runtime_api::TrapKind;
 use runtime_api::pool::PoolStats;
 use std::sync::atomic::Ordering::Relaxed;
@@ -85,6 +86,18 @@ fn connections(page: &mut Page, observed: &Observed) {
     }
 }
 
+/// What lasts in connections of HTTP.
+fn lasting(page: &mut Page, observed: &Observed) {
+    let traffic = unpoisoned(&observed.traffic).clone();
+    let help = "event streams that are open, whose guest is called again";
+    let mut live = page.family("planck_http_live", Kind::Gauge, &["kind"], help);
+    for (_, traffic) in traffic.iter().filter(|(listener, _)| *listener == "http") {
+        for what in Lasting::ALL {
+            live.sample(&[what.name()], traffic.lasting(what) as f64);
+        }
+    }
+}
+
 pub(super) fn wire(page: &mut Page, observed: &Observed) {
     let wire = &observed.wire;
     let sessions = Some(live(&wire.begun, &wire.ended));
@@ -140,6 +153,7 @@ pub(super) fn http(page: &mut Page, observed: &Observed) {
     for (end, count) in http.streams() {
         streams.sample(&[end], count as f64);
     }
+    lasting(page, observed);
 }
 
 pub(super) fn pool(page: &mut Page, pool: Option<&PoolStats>) {
