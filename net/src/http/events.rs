@@ -206,7 +206,7 @@ struct Scan {
 impl Scan {
     fn see(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
-        if self.after_return && rest.first().is_some() {
+        if self.after_return && !rest.is_empty() {
             self.after_return = false;
             rest = rest.strip_prefix(b"\n").unwrap_or(rest);
         }
