@@ -238,7 +238,9 @@ fn of_a_range_what_was_come_past_is_read_and_nothing_behind_it() {
             for key in keys_written {
                 for open_still in [false, true] {
                     let lsm = open();
-                    keys.iter().for_each(|key| drop(put(&lsm, A, key, b"v")));
+                    for key in &keys {
+                        put(&lsm, A, key, b"v");
+                    }
                     lsm.flush().unwrap();
                     let mut transaction = lsm.begin().unwrap();
                     write(&mut transaction, B, b"out", Some(b"1"));
@@ -269,7 +271,9 @@ fn a_cursor_placed_anew_has_read_what_lies_before_and_behind_the_seek_apart() {
     for (key, conflicts) in [(&b"b"[..], true), (b"c", false), (b"e", false), (b"f", true)] {
         for guesses in [false, true] {
             let lsm = open();
-            [b"b", b"d", b"f", b"h"].iter().for_each(|key| drop(put(&lsm, A, *key, b"v")));
+            for key in [b"b", b"d", b"f", b"h"] {
+                put(&lsm, A, key, b"v");
+            }
             let mut transaction = lsm.begin().unwrap();
             write(&mut transaction, B, b"out", Some(b"1"));
             let view = transaction.view();
