@@ -168,10 +168,13 @@ impl<G: Guest> AbiInstance<G> {
             guest.parts(|_, state| state.process_begins(outlet, attempt));
             let packed = guest.call(Export::Process, &[ptr, len])?;
             let written = guest.parts(|_, state| state.process_ends());
-            if packed < 0 {
+            // Who was told that nothing leaves may well end so.
+            let disturbed = guest.parts(|_, state| state.is_disturbed());
+            if packed >= 0 {
+                take(guest, packed, response)?;
+            } else if !disturbed {
                 return Err(Trap::aborted(packed));
             }
-            take(guest, packed, response)?;
             if !written.is_empty() {
                 response.splice(..0, written);
             }

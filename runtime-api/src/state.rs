@@ -198,6 +198,11 @@ impl HostState {
         self.disturbed.is_none()
     }
 
+    /// Whether the head could not leave.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.disturbed.is_some()
+    }
+
     fn concluded(&self, call: u64, outbound: bool, response: &[u8]) -> Verdict {
         self.host.conclude_call(call, self.attempt, outbound, response)
     }

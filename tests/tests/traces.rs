@@ -220,7 +220,7 @@ fn a_request_is_traced_from_its_head_to_the_commit() {
     let named = |name: &str| -> Vec<&Span> { spans.iter().filter(|s| s.name == name).collect() };
     let [root] = named("HTTP request")[..] else { panic!("{spans:#?}") };
     let [call] = named("guest call")[..] else { panic!("{spans:#?}") };
-    let [create, write] = named("host request")[..] else { panic!("{spans:#?}") };
+    let [create, write, done] = named("host request")[..] else { panic!("{spans:#?}") };
     let commits = named("commit");
     let waits = named("wait for sync");
     assert!(spans.iter().all(|span| span.trace == TRACE), "{spans:#?}");
@@ -228,6 +228,7 @@ fn a_request_is_traced_from_its_head_to_the_commit() {
     assert_eq!(call.parent.as_ref(), Some(&root.id));
     assert_eq!((create.parent.as_ref(), create.kind), (Some(&call.id), 1));
     assert_eq!(write.parent.as_ref(), Some(&call.id));
+    assert_eq!(done.parent.as_ref(), Some(&call.id));
     let of = |span: &Span, key: &str| {
         span.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone())
     };
@@ -237,12 +238,15 @@ fn a_request_is_traced_from_its_head_to_the_commit() {
     assert_eq!(of(create, "planck.operation").as_deref(), Some("CreateStore"));
     assert_eq!(of(write, "planck.operation").as_deref(), Some("Update"));
     assert_eq!(of(write, "planck.store").as_deref(), Some("s"));
-    let commit = commits.iter().find(|commit| commit.parent.as_ref() == Some(&write.id)).unwrap();
+    // What it wrote takes effect at the end of the call.
+    assert_eq!(of(done, "planck.operation").as_deref(), Some("Commit"));
+    assert!(commits.iter().all(|commit| commit.parent.as_ref() != Some(&write.id)));
+    let commit = commits.iter().find(|commit| commit.parent.as_ref() == Some(&done.id)).unwrap();
     assert!(of(commit, "planck.lsn").unwrap().parse::<u64>().unwrap() >= 2);
     let wait = waits.iter().find(|wait| wait.parent.as_ref() == Some(&commit.id)).unwrap();
     // Each within the one it is a part of; clocks are read a moment apart.
     let slack = 5_000_000;
-    for (part, whole) in [(*wait, *commit), (*commit, write), (write, call), (call, root)] {
+    for (part, whole) in [(*wait, *commit), (*commit, done), (done, call), (call, root)] {
         let within = part.begun + slack >= whole.begun && part.ended <= whole.ended + slack;
         assert!(within && part.begun <= part.ended, "{part:#?} {whole:#?}");
     }

@@ -17,12 +17,14 @@ use tests::{Planck, service_dir};
 const GUEST: &str = r#"
 (module
   (import "planck" "host_request" (func $ask (param i32 i32 i32 i32) (result i64)))
+  ;; import
   (memory (export "memory") 4)
   (data (i32.const 0) "\01\c8\00\00\00")
   (func (export "planck_abi") (result i32) (i32.const 1))
   (func (export "alloc") (param i32) (result i32) (i32.const 131072))
   (func (export "process") (param $ptr i32) (param $len i32) (result i64)
     (local $at i32) (local $end i32) (local $size i32) (local $said i64) (local $status i32)
+    (local $left i32)
     (local.set $at (local.get $ptr))
     (local.set $end (i32.add (local.get $ptr) (local.get $len)))
     (block $found
@@ -39,21 +41,37 @@ const GUEST: &str = r#"
         (local.set $said
           (call $ask (local.get $at) (local.get $size) (i32.const 5) (i32.const 131000)))
         (local.set $at (i32.add (local.get $at) (local.get $size)))
+        ;; asked
         (br $next)))
     (if (i32.eq (local.get $status) (i32.const 1)) (then (unreachable)))
     (if (i32.eq (local.get $status) (i32.const 2)) (then (return (i64.const -9))))
     (i32.store16 (i32.const 1) (local.get $status))
+    ;; end
     (i64.add (i64.const 5) (local.get $said))))
 "#;
 
+/// The same, but a head with status 200 leaves behind the first packet.
+fn leaving() -> String {
+    let import = r#"(import "planck" "host_write" (func $write (param i32 i32) (result i64)))"#;
+    let asked = "(if (i32.eqz (local.get $left)) (then
+        (local.set $left (i32.const 1)) (drop (call $write (i32.const 0) (i32.const 5)))))";
+    let end = "(return (i64.or (i64.const 0x500000000) (local.get $said)))";
+    let text = GUEST.replace(";; import", import).replace(";; asked", asked);
+    text.replace(";; end", end)
+}
+
 fn start(runtime: &str, more: &str) -> (tempfile::TempDir, Planck) {
+    start_with(GUEST, runtime, more)
+}
+
+fn start_with(guest: &str, runtime: &str, more: &str) -> (tempfile::TempDir, Planck) {
     let yaml = format!(
         "name: service\ntls: {{enabled: false}}\nhttp: {{port: 0}}\n\
          wasm: {{runtime: {runtime}, min_instances: 2, max_instances: 4{more}}}\n"
     );
     let dir = service_dir("port: 0\ntls: {enabled: false}\n", Some(&yaml));
     fs::create_dir(dir.path().join("wasm")).unwrap();
-    fs::write(dir.path().join("wasm/planck.service.wasm"), wat::parse_str(GUEST).unwrap()).unwrap();
+    fs::write(dir.path().join("wasm/planck.service.wasm"), wat::parse_str(guest).unwrap()).unwrap();
     let planck = Planck::start(dir.path()).unwrap_or_else(|said| panic!("{said}"));
     (dir, planck)
 }
@@ -75,9 +93,26 @@ fn call(to: SocketAddr, status: u16, requests: &[Request<'_>]) -> Answer {
     stream.read_to_end(&mut answer).unwrap();
     let end = answer.windows(4).position(|part| part == b"\r\n\r\n").unwrap() + 4;
     let body = answer.split_off(end);
-    let head = String::from_utf8(answer).unwrap();
+    let head = String::from_utf8(answer).unwrap().to_lowercase();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer(status, head.to_lowercase(), body)
+    let body = if head.contains("transfer-encoding: chunked") { whole(&body) } else { body };
+    Answer(status, head, body)
+}
+
+/// What chunks hold; nothing, if the last one is not there.
+fn whole(mut chunks: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = chunks.windows(2).position(|part| part == b"\r\n") {
+        let size = std::str::from_utf8(&chunks[..end]).unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            return body;
+        }
+        let Some(piece) = chunks.get(end + 2..end + 2 + size) else { break };
+        body.extend_from_slice(piece);
+        chunks = &chunks[end + 2 + size + 2..];
+    }
+    Vec::new()
 }
 
 /// The reply that the guest passed on.
@@ -179,6 +214,48 @@ fn calls_that_disturb_each_other_are_run_again_and_lose_nothing() {
         let n = Doc::parse(row).unwrap().get("n").and_then(|n| n.as_i64()).unwrap();
         assert_eq!(n, i64::try_from(done).unwrap(), "{runtime}");
         println!("{runtime}: {done} done, {} again", figure(http, "guest_calls_again"));
+        assert_eq!(planck.stop().0, Some(0));
+    }
+}
+
+#[test]
+fn what_is_done_behind_a_head_that_left_is_another_transaction() {
+    let document = json::parse_json(r#"{"n":0}"#).unwrap();
+    for runtime in ["wasmi", "wasmer"] {
+        let (_dir, planck) = start_with(&leaving(), runtime, "");
+        let http = planck.http.unwrap();
+        assert_eq!(count(&call(http, 200, &[CREATE, put(1, &document), COUNT])), 1, "{runtime}");
+        let before = figure(http, "lsn");
+        let puts = [2, 3, 4].map(|key| put(key, &document));
+        assert_eq!(call(http, 200, &puts).0, 200);
+        assert_eq!(figure(http, "lsn"), before + 2, "{runtime}: one before it, one behind");
+        // It breaks off: what was done before the head stands, what came behind does not.
+        let answer = call(http, 1, &[put(5, &document), put(6, &document), COUNT]);
+        assert_eq!((answer.0, answer.2.len()), (200, 0), "{runtime}");
+        assert_eq!(count(&call(http, 200, &[COUNT])), 5, "{runtime}");
+        assert_eq!(planck.stop().0, Some(0));
+    }
+}
+
+#[test]
+fn a_call_whose_head_could_not_leave_does_nothing_behind_it() {
+    let document = json::parse_json(r#"{"n":0}"#).unwrap();
+    let raise = "s.filter(key = '00000000000000000000000000000001').inc({n: 1})";
+    let raise = Request::Query { text: raise, parameters: None };
+    let insert = Request::Insert { store: "s", key: None, document: &document };
+    let commit = Request::Commit { transaction: 0 };
+    for runtime in ["wasmi", "wasmer"] {
+        let (_dir, planck) = start_with(&leaving(), runtime, "");
+        let http = planck.http.unwrap();
+        assert_eq!(call(http, 200, &[CREATE, put(1, &document)]).0, 200);
+        let done: usize = std::thread::scope(|scope| {
+            let calls = || (0..40).filter(|_| call(http, 200, &[raise, insert, commit]).0 == 200);
+            let threads: Vec<_> = (0..6).map(|_| scope.spawn(move || calls().count())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        let again = figure(http, "guest_calls_again");
+        println!("{runtime}: {done} done, {again} again");
+        assert_eq!(count(&call(http, 200, &[COUNT])), done as u64 + 1, "{runtime}");
         assert_eq!(planck.stop().0, Some(0));
     }
 }

@@ -140,6 +140,33 @@ impl GuestHost {
         calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call)
     }
 
+    /// What becomes of a call that has answered, and of what it has done.
+    fn concluded(
+        &self,
+        call: u64,
+        transaction: CallTransaction,
+        (attempt, outbound): (u32, bool),
+        response: &[u8],
+    ) -> Verdict {
+        // An answer that is none, or says that the service failed: nothing of it is done.
+        let failed = HttpResponse::decode(response).map_or(true, |response| response.status >= 500);
+        if failed || !transaction.is_open() {
+            return Verdict::Stands;
+        }
+        let may_run_again = attempt < ATTEMPTS && !outbound && transaction.may_run_again();
+        let who = self.principal.in_session(call);
+        match self.commit(&who, transaction) {
+            Ok(()) => Verdict::Stands,
+            Err(refusal) if refusal.status == Status::TransactionConflict && may_run_again => {
+                self.engine.runs_again();
+                platform::sharing::long_ahead();
+                std::thread::sleep(pause(attempt));
+                Verdict::Again
+            }
+            Err(refusal) => Verdict::Instead(refused(&refusal)),
+        }
+    }
+
     /// Makes what a call has done take effect.
     fn commit(&self, who: &Principal, transaction: CallTransaction) -> Result<(), Refusal> {
         let Some(trace) = Trace::current() else {
@@ -181,26 +208,12 @@ impl Host for GuestHost {
     }
 
     fn conclude_call(&self, call: u64, attempt: u32, outbound: bool, response: &[u8]) -> Verdict {
-        let Some(transaction) = self.taken(call).filter(CallTransaction::is_open) else {
-            return Verdict::Stands;
-        };
-        // An answer that is none, or says that the service failed: nothing of it is done.
-        let failed = HttpResponse::decode(response).map_or(true, |response| response.status >= 500);
-        if failed {
-            return Verdict::Stands;
-        }
-        let may_run_again = attempt < ATTEMPTS && !outbound && transaction.may_run_again();
-        let who = self.principal.in_session(call);
-        match self.commit(&who, transaction) {
-            Ok(()) => Verdict::Stands,
-            Err(refusal) if refusal.status == Status::TransactionConflict && may_run_again => {
-                self.engine.runs_again();
-                platform::sharing::long_ahead();
-                std::thread::sleep(pause(attempt));
-                Verdict::Again
-            }
-            Err(refusal) => Verdict::Instead(refused(&refusal)),
-        }
+        let Some(transaction) = self.taken(call) else { return Verdict::Stands };
+        let verdict = self.concluded(call, transaction, (attempt, outbound), response);
+        // It may go on, behind the head of its response.
+        let stands = verdict == Verdict::Stands;
+        self.put(call, if stands { CallTransaction::default() } else { CallTransaction::void() });
+        verdict
     }
 
     fn end_call(&self, call: u64) {

@@ -23,9 +23,17 @@ pub struct CallTransaction {
     within: Option<Within>,
     /// Something of it took effect already: it must not be done a second time.
     done: bool,
+    /// Nothing of it will take effect.
+    void: bool,
 }
 
 impl CallTransaction {
+    /// Of a call that goes on though what it did could not take effect: nothing of what it
+    /// does with documents from here on does.
+    pub fn void() -> CallTransaction {
+        CallTransaction { void: true, ..CallTransaction::default() }
+    }
+
     /// Whether the call may be run again from its beginning, as far as the database goes.
     pub fn may_run_again(&self) -> bool {
         !self.done
@@ -122,6 +130,11 @@ impl Engine {
         transaction: &mut CallTransaction,
         patience: &Patience,
     ) -> Result<Lsn, Refusal> {
+        if transaction.void {
+            let message = "what this call did before could not take effect: it is run again, or \
+                           answered for, when it has ended";
+            return Err(Refusal::new(Status::TransactionConflict, message));
+        }
         let Some(within) = transaction.within.take() else { return Ok(self.lsm.last_lsn()) };
         self.queries.end_within(who, NUMBER);
         let committed = self.commit_within(who, within, patience)?;

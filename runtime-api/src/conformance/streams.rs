@@ -269,6 +269,13 @@ pub fn a_disturbed_call_is_told_so_and_writes_nothing(make: Make<'_>) {
     rig.host.judge([Verdict::Again]);
     let returned = stream(&mut *rig.start(&wat), b"ab", &outlet).expect("the second run's");
     assert_eq!((returned, outlet.pieces().len()), (number(-1305).to_vec(), 0));
+    // Ending by a negative status is an end as any other then.
+    let ends =
+        "(drop (call $request (local.get $ptr) (i32.const 1) (i32.const 1024) (i32.const 64)))
+         (call $write (local.get $ptr) (local.get $len))";
+    let mut instance = rig.start(&writing("", ends));
+    rig.host.judge([Verdict::Instead(b"refused".to_vec())]);
+    assert_eq!(stream(&mut *instance, b"ab", &outlet).expect("the host's"), b"refused");
 }
 
 /// What was done behind the head and cannot take effect breaks the response off.
