@@ -264,7 +264,8 @@ fn calls_of_the_old_module_end_there_and_the_next_change_waits_for_them() {
     assert!(!slow.is_answered(), "the new one serves while a call of the old one runs");
     put(dir.path(), &modules[0]);
     planck.planctl_ok(&["service", "reload"]);
-    assert_eq!(figure(&planck, "planck_pool_busy"), 0.0, "it has waited for that call");
+    let ended = planck.figure("planck_pool_traps_total", &[("kind", "deadline")]);
+    assert_eq!(ended, 1.0, "it has waited for that call");
     assert_eq!(slow.answer().0, 504);
     assert_eq!(planck.get("/"), (200, "A".to_owned()));
     assert_eq!(planck.stop().0, Some(0));

@@ -1,6 +1,6 @@
 //! One pool after another.
 
-use super::{Rig, options};
+use super::{Closer, Rig, options};
 use crate::TrapKind;
 use crate::pool::{Failure, PoolOptions, PoolStats, tidy, vacate};
 use std::sync::Arc;
@@ -67,6 +67,7 @@ fn in_a_storm_over_several_changes_each_request_is_answered_once_by_one_of_the_p
                 threads.spawn(move || rig.pool.worker(index));
             }
         }
+        let _closers: Vec<Closer<'_>> = rigs.iter().map(Closer).collect();
         let (answered, answers) = channel();
         for thread in 0..3 {
             let (rigs, answered) = (&rigs, answered.clone());
@@ -86,7 +87,6 @@ fn in_a_storm_over_several_changes_each_request_is_answered_once_by_one_of_the_p
         }
         let answered: Vec<_> = answers.iter().map(|outcome| outcome.expect("no refusal")).collect();
         assert_eq!(answered.len(), 3_000);
-        rigs.last().expect("five").pool.close(u64::MAX);
     });
     let all = rigs.iter().fold(PoolStats::default(), |before, rig| rig.pool.stats().after(&before));
     assert_eq!((all.calls, all.refused, all.instances), (3_000, 0, 0));
