@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
+use std::time::{Duration, Instant};
 use tests::edge::{Http1, Http2};
 use tests::{Planck, service_dir, until};
 
@@ -269,4 +270,28 @@ fn calls_of_the_old_module_end_there_and_the_next_change_waits_for_them() {
     assert_eq!(slow.answer().0, 504);
     assert_eq!(planck.get("/"), (200, "A".to_owned()));
     assert_eq!(planck.stop().0, Some(0));
+}
+
+#[test]
+fn a_change_waits_ten_seconds_for_the_one_before_and_is_refused_then() {
+    let modules = [guest('A', 200, ""), guest('B', 200, "")];
+    let wasm = "runtime: wasmi, min_instances: 1, max_instances: 2, deadline_in_ms: 600000, \
+                fuel: 18446744073709551615";
+    let dir = prepared(wasm, &modules[0]);
+    let planck = start(dir.path());
+    let mut slow = Http1::open(planck.http.unwrap());
+    slow.send("/s");
+    until("it does not run", || figure(&planck, "planck_pool_busy") == 1.0);
+    put(dir.path(), &modules[1]);
+    planck.planctl_ok(&["service", "reload"]);
+    put(dir.path(), &modules[0]);
+    let begun = Instant::now();
+    let output = planck.planctl(&["service", "reload"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(6), "{said}");
+    assert!(said.contains("PLK-1601") && said.contains("calls of the one before"), "{said}");
+    assert!(begun.elapsed() >= Duration::from_secs(10));
+    assert!(!slow.is_answered(), "that call runs still");
+    assert_eq!(planck.get("/"), (200, "B".to_owned()));
+    planck.kill();
 }
