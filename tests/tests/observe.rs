@@ -289,7 +289,6 @@ fn the_dashboard_asks_for_metrics_that_there_are_and_leaves_none_out() {
         "planck_pool_calls_total",
         "planck_pool_here_total",
         "planck_pool_made_total",
-        "planck_http_streams_total",
         "planck_upstream_idle_connections",
         "planck_upstream_connections_total",
     ];
