@@ -16,7 +16,8 @@ pub struct Response {
 }
 
 impl Response {
-    /// An empty response of that status, which must be 200 to 599.
+    /// An empty response of that status, which must be 200 to 599 (or 101: see
+    /// [`Response::accept`]).
     pub fn new(status: u16) -> Response {
         Response { status, headers: HeadersBuf::new(), body: Vec::new(), is_rest: false }
     }
