@@ -11,6 +11,8 @@ pub struct Traffic {
     ended: AtomicU64,
     refused: AtomicU64,
     lasting: [AtomicU64; Lasting::ALL.len()],
+    heard: AtomicU64,
+    told: AtomicU64,
 }
 
 /// What goes on until somebody ends it.
@@ -18,16 +20,19 @@ pub struct Traffic {
 pub enum Lasting {
     /// Event streams whose guest is called again.
     Events,
+    /// WebSockets.
+    Sockets,
 }
 
 impl Lasting {
     /// All of them.
-    pub const ALL: [Lasting; 1] = [Lasting::Events];
+    pub const ALL: [Lasting; 2] = [Lasting::Events, Lasting::Sockets];
 
     /// As figures name it.
     pub const fn name(self) -> &'static str {
         match self {
             Lasting::Events => "events",
+            Lasting::Sockets => "websockets",
         }
     }
 }
@@ -58,6 +63,21 @@ impl Traffic {
     /// As many are open.
     pub fn lasting(&self, what: Lasting) -> u64 {
         self.lasting[what as usize].load(Relaxed)
+    }
+
+    /// Messages of WebSockets: received, and sent.
+    pub fn messages(&self) -> (u64, u64) {
+        (self.heard.load(Relaxed), self.told.load(Relaxed))
+    }
+
+    /// A message was received.
+    pub(crate) fn heard(&self) {
+        self.heard.fetch_add(1, Relaxed);
+    }
+
+    /// A message was sent.
+    pub(crate) fn told(&self) {
+        self.told.fetch_add(1, Relaxed);
     }
 
     /// One more is open in that place, until the answer is dropped.

@@ -11,7 +11,8 @@
 //! client's address. Header names of a request are in lower case.
 //!
 //! Invariant: a response with a status outside 200 to 599, or a header that
-//! HTTP does not allow, is a fault of the guest and never reaches the client.
+//! HTTP does not allow, is a fault of the guest and never reaches the client; 101 accepts a
+//! WebSocket, where one was asked for.
 
 use crate::codec::{DecodeError, Reader, Write};
 
@@ -149,7 +150,7 @@ pub fn write_request(
 /// An HTTP response, borrowed from its bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HttpResponse<'a> {
-    /// 200 to 599.
+    /// 200 to 599, or 101.
     pub status: u16,
     /// Name and value of each header.
     pub headers: Headers<'a>,
@@ -163,8 +164,8 @@ impl<'a> HttpResponse<'a> {
         let mut bytes = Reader::new(bytes);
         check_version(&mut bytes, "HTTP response")?;
         let status = bytes.u16("status")?;
-        if !(200..=599).contains(&status) {
-            return Err(DecodeError::new("status", "is not between 200 and 599"));
+        if status != 101 && !(200..=599).contains(&status) {
+            return Err(DecodeError::new("status", "is neither 101 nor between 200 and 599"));
         }
         let headers = Headers::decode(&mut bytes)?;
         Ok(HttpResponse { status, headers, body: bytes.rest() })
@@ -228,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_status_outside_http_is_refused() {
-        for status in [0u16, 101, 199, 600, 65535] {
+        for status in [0u16, 100, 102, 199, 600, 65535] {
             let mut bytes = Vec::new();
             write_response(&mut bytes, status, &HeadersBuf::new(), b"");
             assert_eq!(HttpResponse::decode(&bytes).unwrap_err().what, "status");

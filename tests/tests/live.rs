@@ -173,3 +173,67 @@ fn an_event_stream_goes_on_and_holds_no_instance_in_between() {
         assert_eq!(stopping.join().unwrap(), Some(0));
     }
 }
+
+/// A message of a client that has it masked by zeros.
+fn said(text: &str) -> Vec<u8> {
+    [&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0], text.as_bytes()].concat()
+}
+
+/// The next frame: its kind, and its payload of at most 125 bytes.
+fn heard(stream: &mut TcpStream) -> (u8, String) {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).unwrap();
+    let mut payload = vec![0; usize::from(head[1])];
+    stream.read_exact(&mut payload).unwrap();
+    (head[0], String::from_utf8_lossy(&payload).into_owned())
+}
+
+fn handshake(planck: &Planck, origin: &str) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(planck.http.unwrap()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let asked = format!(
+        "GET /echo HTTP/1.1\r\nhost: h\r\norigin: {origin}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(asked.as_bytes()).unwrap();
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    (stream, String::from_utf8(head).unwrap())
+}
+
+#[test]
+fn a_websocket_is_a_call_for_each_message() {
+    for runtime in RUNTIMES {
+        let (planck, _dir) = start(runtime, "");
+        assert!(handshake(&planck, "https://elsewhere").1.starts_with("HTTP/1.1 403"), "{runtime}");
+        let (mut stream, head) = handshake(&planck, "http://h");
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        assert_eq!(heard(&mut stream), (0x81, "welcome".to_owned()));
+        assert_eq!(heard(&mut stream), (0x81, "tick".to_owned()));
+        // More of them than there are instances.
+        let others: Vec<TcpStream> = (0..6).map(|_| handshake(&planck, "http://h").0).collect();
+        for text in ["hello", "three", "again"] {
+            stream.write_all(&said(text)).unwrap();
+        }
+        for text in ["hello", "one", "two", "three", "again"] {
+            assert_eq!(heard(&mut stream), (0x81, text.to_owned()), "{runtime}");
+        }
+        stream.write_all(&said("bye")).unwrap();
+        assert_eq!(heard(&mut stream), (0x88, "\u{f}\u{fffd}you said so".to_owned()));
+        let (mut failing, _) = handshake(&planck, "http://h");
+        failing.write_all(&said("fail")).unwrap();
+        while heard(&mut failing) != (0x88, "\u{3}\u{fffd}".to_owned()) {}
+        drop((stream, failing, others));
+        until("all gone", || figure(&planck, "planck_http_live", "websockets") == 0);
+        assert!(figure(&planck, "planck_websocket_messages_total", "received") >= 5);
+        let (code, lines) = planck.stop();
+        assert_eq!(code, Some(0));
+        for code in [4000, 1011, 1006] {
+            let line = format!("a WebSocket closed by {code}");
+            assert!(lines.iter().any(|told| told.contains(&line)), "{runtime}: {line}\n{lines:#?}");
+        }
+    }
+}

@@ -7,7 +7,7 @@
 
 use crate::http::{decode, refuse};
 use crate::trace::{Following, Trace, Tracer, Value};
-use net::http::{Giver, GuestRequest, GuestResponse, Ungiven, pieces};
+use net::http::{Giver, GuestRequest, GuestResponse, Piece, Ungiven, pieces};
 use runtime_api::pool::{Failure, Follows};
 use runtime_api::{Outlet, Unwritten};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -133,7 +133,7 @@ impl Reply {
 }
 
 impl Outlet for Reply {
-    fn write(&self, piece: Vec<u8>, _: bool, patience_nanos: u64) -> Result<(), Unwritten> {
+    fn write(&self, piece: Vec<u8>, is_end: bool, patience_nanos: u64) -> Result<(), Unwritten> {
         // Nobody else wants the lock while the call runs.
         let mut state = self.lock();
         let giver = match &*state {
@@ -141,7 +141,8 @@ impl Outlet for Reply {
             State::Streaming(_, giver) => giver,
             State::Over => return Err(Unwritten::Gone),
         };
-        let piece = match giver.try_give(piece.into()) {
+        let piece = Piece { bytes: piece.into(), is_end };
+        let piece = match giver.try_give(piece) {
             Ok(()) => return Ok(()),
             Err(Ungiven::Gone) => return Err(Unwritten::Gone),
             Err(Ungiven::Full(piece)) => piece,

@@ -5,12 +5,14 @@
 //! GET  /zeros/{mib}                 so many MiB of nothing, in pieces of 64 KiB
 //! GET  /broken/{after}              breaks off behind so many lines, on purpose
 //! GET  /count/{to}                  an event each 100 ms, for an EventSource
+//! GET  /echo                        a WebSocket: what comes, and a tick now and then
 //! ```
 
 #[cfg(test)]
 mod tests;
 
-use planck_sdk::{Error, Events, Request, Response, Result, Router, Status};
+use planck_sdk::host::{self, Level};
+use planck_sdk::{Error, Events, Request, Response, Result, Router, SocketEvent, Status};
 use std::time::Duration;
 
 /// Answers a request.
@@ -23,6 +25,7 @@ pub fn handler(request: &Request<'_>) -> Result<Response> {
         .get("/zeros/{mib}", zeros)
         .get("/broken/{after}", broken)
         .get("/count/{to}", count)
+        .socket("/echo", echo)
         .handle(request)
 }
 
@@ -66,6 +69,32 @@ fn count(request: &Request<'_>) -> Result<Response> {
     events.send(Some(&(last + 1).to_string()), None, &format!("{} of {to}", last + 1));
     let response = events.response();
     Ok(if last + 1 < to { response.again(Duration::from_millis(100)) } else { response })
+}
+
+fn echo(request: &Request<'_>) -> Result<Response> {
+    let Some(socket) = request.socket() else { return Ok(Response::nothing()) };
+    Ok(match socket.event {
+        SocketEvent::Open if !request.is_same_origin() => Response::new(403),
+        SocketEvent::Open => Response::accept().body("welcome").again(Duration::from_millis(100)),
+        SocketEvent::Text("bye") => Response::nothing().close(4000, "you said so"),
+        SocketEvent::Text("fail") => return Err(Error::new(Status::Internal, "asked to")),
+        SocketEvent::Text("three") => {
+            let mut out = Response::new(200).stream()?;
+            for word in ["one", "two"] {
+                out.write(word)?;
+                out.flush()?;
+            }
+            out.write("three")?;
+            out.end()
+        }
+        SocketEvent::Text(text) => Response::message(text),
+        SocketEvent::Binary(bytes) => Response::bytes(bytes),
+        SocketEvent::Tick => Response::message("tick"),
+        SocketEvent::Closed(code) => {
+            host::log(Level::Info, &format!("a WebSocket closed by {code}"));
+            Response::nothing()
+        }
+    })
 }
 
 planck_sdk::export!(handler);

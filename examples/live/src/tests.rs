@@ -26,3 +26,12 @@ fn events_go_on_behind_the_last() {
         ("id: 2\ndata: 2 of 2\n\n", None)
     );
 }
+
+#[test]
+fn a_socket_is_for_this_site() {
+    let id = ("planck-connection", "7");
+    let open =
+        |origin| ask_with(handler, "GET", "/echo", &[id, ("host", "a"), ("origin", origin)], b"");
+    assert_eq!((open("http://a").status, open("http://b").status), (101, 403));
+    assert_eq!(ask(handler, "GET", "/echo", b"").status, 426);
+}

@@ -8,14 +8,17 @@ use super::body::ResponseBody;
 use super::encoding::{self, Accepted, Coding, Compression, Effort};
 use super::head::{self, METHODS};
 use super::ids::REQUEST_ID;
-use super::message::{GuestRequest, GuestResponse, Refused, finish, path_of, strip, strip_ours};
+use super::message::{
+    GuestRequest, GuestResponse, Refused, finish, path_of, refuse, strip, strip_ours,
+};
 use super::pulse::Pulse;
 use super::receive::{RequestBody, collect, discard, share_of_memory};
+use super::socket::{self, Door};
 use super::{Answered, End, HttpHandler, Lasting, Shared, events, statics};
 use hyper::body::Body;
 use hyper::header::{
     ACCEPT_RANGES, ALLOW, ALT_SVC, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG, EXPECT, HeaderMap, HeaderName, HeaderValue,
+    CONTENT_RANGE, CONTENT_TYPE, COOKIE, ETAG, EXPECT, HeaderMap, HeaderName, HeaderValue, UPGRADE,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -55,6 +58,7 @@ pub(super) async fn answer<H: HttpHandler, B: RequestBody>(
     shared: &Arc<Shared<H>>,
     pulse: &Arc<Pulse>,
     peer: SocketAddr,
+    door: Option<&Door>,
     request: Request<B>,
 ) -> Response<ResponseBody> {
     let begun = Instant::now();
@@ -66,7 +70,7 @@ pub(super) async fn answer<H: HttpHandler, B: RequestBody>(
     let target = request.uri().path_and_query().map_or("/", |p| p.as_str()).to_owned();
     let mut is_end = false;
     let mut seen = Seen::default();
-    let answer = respond(shared, peer, request, &target, &id, &mut seen).await;
+    let answer = respond(shared, peer, door, request, &target, &id, &mut seen).await;
     let mut response = answer.unwrap_or_else(|refused| {
         is_end = refused.is_end;
         finish(refused.into_response(&id), &target, &id)
@@ -76,6 +80,13 @@ pub(super) async fn answer<H: HttpHandler, B: RequestBody>(
     }
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
+    if response.status() == StatusCode::UPGRADE_REQUIRED {
+        // Otherwise it would be no such answer; the guest's are without, as all are.
+        let headers = response.headers_mut();
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    let headers = response.headers_mut();
     if is_end && version < Version::HTTP_2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -111,6 +122,7 @@ pub(super) async fn answer<H: HttpHandler, B: RequestBody>(
 async fn respond<H: HttpHandler, B: RequestBody>(
     shared: &Arc<Shared<H>>,
     peer: SocketAddr,
+    door: Option<&Door>,
     request: Request<B>,
     target: &str,
     id: &HeaderValue,
@@ -131,10 +143,23 @@ async fn respond<H: HttpHandler, B: RequestBody>(
     }
     parts.headers.insert(REQUEST_ID, id.clone());
     let coding = coding_for(shared.options.compression, &parts.headers);
+    let opening = match (socket::asked(&mut parts, &body)?, door) {
+        (Some(handshake), Some(door)) => Some((handshake, door, socket::place(shared)?)),
+        _ => None,
+    };
+    let connection = opening.is_some().then(|| shared.ids.next());
     // Its memory is held until it is answered.
-    let (request, _share) = receive(shared, peer, parts, body, target).await?;
+    let (request, _share) = receive(shared, peer, parts, body, target, connection).await?;
     seen.received = request.body.len() as u64;
-    let mut response = call(shared, Arc::clone(&request), id).await;
+    let answer = ask(shared, Arc::clone(&request)).await.unwrap_or_else(|| failed(id));
+    let mut response = match opening {
+        Some((handshake, door, place)) if answer.status == 101 => {
+            let accepted = socket::accept(shared, door, handshake, &request, answer, place);
+            let accepted = accepted.map(|response| response.map(|()| ResponseBody::empty()));
+            return Ok(accepted.unwrap_or_else(|fault| refuse(&fault, target, id)));
+        }
+        _ => finish(answer, target, id),
+    };
     if let Some(wish) = response.headers_mut().remove(events::AGAIN) {
         match events::wanted(&wish) {
             Ok(after) if events::can_go_on(&request, &response) => {
@@ -207,6 +232,7 @@ async fn receive<H: HttpHandler, B: RequestBody>(
     mut parts: Parts,
     body: B,
     target: &str,
+    connection: Option<HeaderValue>,
 ) -> Result<(Arc<GuestRequest>, Option<OwnedSemaphorePermit>), Refused> {
     let share = share_of_memory(shared, &body)?;
     let expects = parts.headers.contains_key(EXPECT);
@@ -214,6 +240,10 @@ async fn receive<H: HttpHandler, B: RequestBody>(
     let body = collect(body, limit, shared.options.idle_timeout, expects).await?;
     strip(&mut parts.headers);
     strip_ours(&mut parts.headers);
+    if let Some(connection) = connection {
+        parts.headers.insert(socket::SOCKET, HeaderValue::from_static("open"));
+        parts.headers.insert(socket::ID, connection);
+    }
     join_cookies(&mut parts.headers);
     if parts.method == Method::HEAD {
         parts.method = Method::GET;
@@ -234,11 +264,13 @@ pub(super) async fn call<H: HttpHandler>(
     request: Arc<GuestRequest>,
     id: &HeaderValue,
 ) -> Response<ResponseBody> {
-    let answer = ask(shared, Arc::clone(&request)).await.unwrap_or_else(|| {
-        let detail = "the request failed; see the server's log";
-        Refused::new(Status::Internal, detail).into_response(id)
-    });
+    let answer = ask(shared, Arc::clone(&request)).await.unwrap_or_else(|| failed(id));
     finish(answer, &request.target, id)
+}
+
+fn failed(id: &HeaderValue) -> GuestResponse {
+    let detail = "the request failed; see the server's log";
+    Refused::new(Status::Internal, detail).into_response(id)
 }
 
 /// Asks the guest; `None`: its handler panicked, which stands in the log.

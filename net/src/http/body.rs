@@ -6,7 +6,7 @@
 //! the length already told ends the connection rather than the response. So does a body
 //! that breaks off where it is made, or has another length than was told.
 
-use super::pieces::{Cut, Pieces};
+use super::pieces::{Cut, Piece, Pieces};
 use super::pulse::{AtWork, InFlight, Pulse};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -243,7 +243,7 @@ impl Stream {
                 }
                 Poll::Ready(None) => return self.cut(cx, "it is shorter than its length says"),
                 Poll::Ready(Some(Err(Cut))) => return self.cut(cx, "it broke off"),
-                Poll::Ready(Some(Ok(piece))) => self.first = piece,
+                Poll::Ready(Some(Ok(piece))) => self.first = piece.bytes,
             }
         }
         self.waiting = None;
@@ -260,7 +260,7 @@ impl Stream {
     }
 
     /// The next piece, which the driver is asked for when there is none.
-    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Cut>>> {
         let next = self.pieces.poll_next(cx);
         let Some(driver) = self.driver.as_mut().filter(|_| next.is_pending()) else { return next };
         if driver.as_mut().poll(cx).is_ready() {

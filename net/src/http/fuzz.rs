@@ -111,7 +111,9 @@ pub fn connection(
         let builder = builder(&shared.options);
         let service = service_fn(move |request| {
             let (shared, pulse) = (shared.clone(), pulse.clone());
-            async move { Ok::<_, Infallible>(answer::answer(&shared, &pulse, peer, request).await) }
+            async move {
+                Ok::<_, Infallible>(answer::answer(&shared, &pulse, peer, None, request).await)
+            }
         });
         let mut serving = pin!(builder.serve_connection(TokioIo::new(client.clone()), service));
         let mut quiet = 0;

@@ -6,6 +6,7 @@
 
 use super::HttpOptions;
 use super::message::Refused;
+use super::socket::{CLOSE, MESSAGE, TICK};
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
@@ -16,6 +17,9 @@ use proto::Status;
 
 /// What the server as a whole can be asked.
 pub(super) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// Methods of calls that no request makes.
+const OF_THE_HOST: [&str; 3] = [MESSAGE, TICK, CLOSE];
 
 /// Headers that only HTTP/1 has (RFC 9114, 4.2).
 static OF_HTTP1: [HeaderName; 5] = [
@@ -39,6 +43,9 @@ pub(super) fn check(options: &HttpOptions, parts: &mut Parts) -> Result<(), Refu
     }
     if parts.method == Method::TRACE {
         return Err(Refused::method(METHODS, "this server does not say what it was told"));
+    }
+    if OF_THE_HOST.contains(&parts.method.as_str()) {
+        return Err(Refused::method(METHODS, "this method is one of the server's own"));
     }
     target(parts)?;
     host(parts)?;

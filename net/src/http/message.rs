@@ -9,6 +9,7 @@ use super::body::ResponseBody;
 use super::events::AGAIN;
 use super::ids::REQUEST_ID;
 use super::pieces::Pieces;
+use super::socket;
 use bytes::Bytes;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
@@ -79,7 +80,7 @@ impl GuestRequest {
 /// One response: whole, or with more of its body to come.
 #[derive(Debug)]
 pub struct GuestResponse {
-    /// 200 to 599.
+    /// 200 to 599; 101 accepts a WebSocket, where one was asked for.
     pub status: u16,
     /// Name and value of each.
     pub headers: Vec<(String, Bytes)>,
@@ -161,8 +162,8 @@ pub(super) struct Refused {
     http: u16,
     status: Status,
     detail: String,
-    /// What is allowed instead, as `Allow` has it.
-    allow: Option<&'static str>,
+    /// A header that says what would be allowed instead.
+    instead: Option<(&'static str, &'static str)>,
     /// Whether the rest of the connection cannot be trusted to be what it seems.
     pub(super) is_end: bool,
 }
@@ -174,13 +175,19 @@ impl Refused {
     }
 
     pub(super) fn with(http: u16, status: Status, detail: impl Into<String>) -> Refused {
-        Refused { http, status, detail: detail.into(), allow: None, is_end: false }
+        Refused { http, status, detail: detail.into(), instead: None, is_end: false }
     }
 
     /// A method that is not for this target.
     pub(super) fn method(allow: &'static str, detail: &str) -> Refused {
         let refused = Refused::with(405, Status::UnknownOpcode, detail);
-        Refused { allow: Some(allow), ..refused }
+        Refused { instead: Some(("allow", allow)), ..refused }
+    }
+
+    /// What is asked for needs another version of WebSockets.
+    pub(super) fn upgrade(detail: &str) -> Refused {
+        let refused = Refused::with(426, Status::UnknownVersion, detail);
+        Refused { instead: Some(("sec-websocket-version", socket::VERSION)), ..refused }
     }
 
     /// A head that is not as HTTP has it: the connection ends.
@@ -191,8 +198,8 @@ impl Refused {
     pub(super) fn into_response(self, id: &HeaderValue) -> GuestResponse {
         let id = id.to_str().ok();
         let response = problem(self.http, self.status, &self.detail, id);
-        match self.allow {
-            Some(allow) => response.with_header("allow", allow),
+        match self.instead {
+            Some((name, value)) => response.with_header(name, value),
             None => response,
         }
     }
@@ -261,19 +268,21 @@ pub(super) fn finish(
 ) -> Response<ResponseBody> {
     match build(response) {
         Ok(response) => response,
-        Err(fault) => {
-            let status = Status::Internal;
-            let request_id = id.to_str().unwrap_or("-");
-            tracing::error!(
-                code = %status, path = path_of(target), request_id, fault,
-                "the guest's response cannot be sent; correct the guest"
-            );
-            let detail =
-                "the service gave a response that HTTP does not allow; see the server's log";
-            build(Refused::new(status, detail).into_response(id))
-                .expect("a problem document is a valid response")
-        }
+        Err(fault) => refuse(&fault, target, id),
     }
+}
+
+/// What is sent instead of a response that cannot be; why stands in the log.
+pub(super) fn refuse(fault: &str, target: &str, id: &HeaderValue) -> Response<ResponseBody> {
+    let status = Status::Internal;
+    let request_id = id.to_str().unwrap_or("-");
+    tracing::error!(
+        code = %status, path = path_of(target), request_id, fault,
+        "the guest's response cannot be sent; correct the guest"
+    );
+    let detail = "the service gave a response that HTTP does not allow; see the server's log";
+    build(Refused::new(status, detail).into_response(id))
+        .expect("a problem document is a valid response")
 }
 
 fn build(response: GuestResponse) -> Result<Response<ResponseBody>, String> {

@@ -22,12 +22,13 @@ mod pieces;
 mod post;
 mod pulse;
 mod receive;
+mod socket;
 mod statics;
 
 pub use body::End;
 pub use encoding::Compression;
 pub use message::{GuestRequest, GuestResponse};
-pub use pieces::{Giver, Pieces, Ungiven, pieces};
+pub use pieces::{Giver, Piece, Pieces, Ungiven, pieces};
 pub use post::post;
 
 use crate::refusal::Refusals;
@@ -43,6 +44,7 @@ use ids::Ids;
 use message::Refused;
 use proto::Status;
 use pulse::{Pulse, Verdict, Watched};
+use socket::Door;
 use statics::Site;
 use std::convert::Infallible;
 use std::io;
@@ -115,9 +117,11 @@ pub struct HttpOptions {
     pub drain_timeout: Duration,
     /// Requests at once on one connection of HTTP/2.
     pub max_streams: u32,
-    /// Event streams whose guest is called again, at once; beyond, 503 to be retried.
+    /// Event streams whose guest is called again and WebSockets, at once; beyond, 503 to be
+    /// retried.
     pub max_live: usize,
-    /// How often they are told that somebody is there, while nothing is sent.
+    /// How often they are told that somebody is there, and asked whether they are, while
+    /// nothing is sent.
     pub heartbeat: Duration,
     /// Files served under their own paths, before the guest is asked.
     pub static_dir: Option<PathBuf>,
@@ -221,7 +225,7 @@ impl<H> Shared<H> {
 
     /// A place for something that lasts.
     fn live(&self, what: Lasting) -> Result<Live, Refused> {
-        let detail = "as many event streams are open as may be; retry later";
+        let detail = "as many event streams and WebSockets are open as may be; retry later";
         let place = self.live.clone().try_acquire_owned();
         let place = place.map_err(|_| Refused::new(Status::Busy, detail))?;
         Ok(self.refusals.traffic.lasts(what, place))
@@ -324,17 +328,20 @@ async fn connection<H: HttpHandler>(shared: Arc<Shared<H>>, accepted: Accepted) 
             Err(_) => return tracing::debug!(%peer, "the TLS handshake took too long"),
         },
     };
-    let pulse = Pulse::new();
+    let (pulse, door) = (Pulse::new(), Arc::new(Door::default()));
     let service = service_fn({
-        let (shared, pulse) = (shared.clone(), pulse.clone());
+        let (shared, pulse, door) = (shared.clone(), pulse.clone(), door.clone());
         move |request| {
-            let (shared, pulse) = (shared.clone(), pulse.clone());
-            async move { Ok::<_, Infallible>(answer::answer(&shared, &pulse, peer, request).await) }
+            let (shared, pulse, door) = (shared.clone(), pulse.clone(), door.clone());
+            async move {
+                let answer = answer::answer(&shared, &pulse, peer, Some(&door), request);
+                Ok::<_, Infallible>(answer.await)
+            }
         }
     });
     let stream = TokioIo::new(Watched { stream, pulse: pulse.clone() });
     let builder = builder(&shared.options);
-    let mut serving = pin!(builder.serve_connection(stream, service));
+    let mut serving = pin!(builder.serve_connection_with_upgrades(stream, service));
     let mut check = check_interval(header_timeout, idle_timeout);
     let mut draining = false;
     loop {
@@ -348,7 +355,7 @@ async fn connection<H: HttpHandler>(shared: Arc<Shared<H>>, accepted: Accepted) 
                         shared.refusals.say(peer, NO_HTTP);
                     }
                 }
-                return;
+                break;
             }
             () = closing.wait(), if !draining => {
                 // The listener waits for us, and cuts us off after drain_timeout.
@@ -368,5 +375,9 @@ async fn connection<H: HttpHandler>(shared: Arc<Shared<H>>, accepted: Accepted) 
                 }
             }
         }
+    }
+    // It may be a WebSocket from now on.
+    if let Some(job) = door.take() {
+        job.await;
     }
 }

@@ -21,18 +21,33 @@ pub fn pieces() -> (Giver, Pieces) {
     (Giver { shared: Arc::clone(&shared) }, Pieces { shared })
 }
 
+/// A part of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// What it holds.
+    pub bytes: Bytes,
+    /// Whether what was given with it ends with it: to who sends messages, that is one.
+    pub is_end: bool,
+}
+
+impl From<Bytes> for Piece {
+    fn from(bytes: Bytes) -> Piece {
+        Piece { bytes, is_end: true }
+    }
+}
+
 /// Why a piece was not taken.
 #[derive(Debug)]
 pub enum Ungiven {
     /// Too many wait, and none was taken in time.
-    Full(Bytes),
+    Full(Piece),
     /// Nobody takes them any more.
     Gone,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<Bytes>,
+    waiting: VecDeque<Piece>,
     end: End,
     gone: bool,
     waker: Option<Waker>,
@@ -70,7 +85,8 @@ impl Giver {
     ///
     /// # Errors
     /// There is none, or nobody takes it.
-    pub fn try_give(&self, piece: Bytes) -> Result<(), Ungiven> {
+    pub fn try_give(&self, piece: impl Into<Piece>) -> Result<(), Ungiven> {
+        let piece = piece.into();
         let state = self.shared.lock();
         if state.gone {
             return Err(Ungiven::Gone);
@@ -86,7 +102,8 @@ impl Giver {
     ///
     /// # Errors
     /// There was none in time, or nobody takes it.
-    pub fn give(&self, piece: Bytes, patience: Duration) -> Result<(), Ungiven> {
+    pub fn give(&self, piece: impl Into<Piece>, patience: Duration) -> Result<(), Ungiven> {
+        let piece = piece.into();
         let until = Instant::now().checked_add(patience);
         let mut state = self.shared.lock();
         loop {
@@ -111,7 +128,7 @@ impl Giver {
     /// Gives a piece as a part of the body that takes it, which comes back to this when the
     /// pieces are out: so nobody has to be woken. If nobody takes it, it is lost.
     pub(super) async fn feed(&self, piece: Bytes) {
-        let mut left = Some(piece);
+        let mut left = Some(Piece::from(piece));
         poll_fn(|_| match left.take().map(|piece| self.try_give(piece)) {
             Some(Err(Ungiven::Full(piece))) => {
                 left = Some(piece);
@@ -131,12 +148,12 @@ impl Giver {
     pub fn finish(self, last: Bytes) {
         let mut state = self.shared.lock();
         state.end = End::Whole;
-        Self::put(state, last);
+        Self::put(state, last.into());
     }
 
-    fn put(mut state: MutexGuard<'_, State>, piece: Bytes) {
+    fn put(mut state: MutexGuard<'_, State>, piece: Piece) {
         // A piece of nothing is none: it would end a body of HTTP/1.1.
-        if !piece.is_empty() {
+        if !piece.bytes.is_empty() {
             state.waiting.push_back(piece);
         }
         let waker = state.waker.take();
@@ -152,7 +169,7 @@ impl Drop for Giver {
         let mut state = self.shared.lock();
         if state.end == End::Open {
             state.end = End::Cut;
-            Self::put(state, Bytes::new());
+            Self::put(state, Bytes::new().into());
         }
     }
 }
@@ -169,7 +186,7 @@ pub(super) struct Cut;
 
 impl Pieces {
     /// The next piece; `None` behind the last. After an end it stays at that.
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Cut>>> {
         let mut state = self.shared.lock();
         if let Some(piece) = state.waiting.pop_front() {
             drop(state);
@@ -184,6 +201,13 @@ impl Pieces {
                 Poll::Pending
             }
         }
+    }
+}
+
+impl Pieces {
+    /// As [`Pieces::poll_next`].
+    pub(super) async fn next(&mut self) -> Option<Result<Piece, Cut>> {
+        poll_fn(|cx| self.poll_next(cx)).await
     }
 }
 
@@ -203,12 +227,12 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    fn piece(n: u8) -> Bytes {
-        Bytes::copy_from_slice(&[n])
+    fn piece(n: u8) -> Piece {
+        Bytes::copy_from_slice(&[n]).into()
     }
 
     /// What comes next now.
-    fn next(pieces: &mut Pieces) -> Poll<Option<Result<Bytes, Cut>>> {
+    fn next(pieces: &mut Pieces) -> Poll<Option<Result<Piece, Cut>>> {
         pieces.poll_next(&mut Context::from_waker(Waker::noop()))
     }
 
@@ -220,7 +244,7 @@ mod tests {
         assert!(matches!(giver.give(piece(3), Duration::from_millis(5)), Err(Ungiven::Full(_))));
         assert_eq!(next(&mut pieces), Poll::Ready(Some(Ok(piece(1)))));
         assert!(giver.give(piece(3), Duration::ZERO).is_ok());
-        giver.finish(piece(4));
+        giver.finish(piece(4).bytes);
         for n in 2..5 {
             assert_eq!(next(&mut pieces), Poll::Ready(Some(Ok(piece(n)))));
         }
@@ -263,10 +287,10 @@ mod tests {
             giver.finish(Bytes::new());
         });
         for n in 0..=255 {
-            let next = poll_fn(|cx| pieces.poll_next(cx)).await;
+            let next = pieces.next().await;
             assert_eq!(next, Some(Ok(piece(n))));
         }
-        assert_eq!(poll_fn(|cx| pieces.poll_next(cx)).await, None);
+        assert_eq!(pieces.next().await, None);
         giving.join().unwrap();
     }
 }

@@ -16,9 +16,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Bodies above need a share of the common budget.
-const SMALL_BODY: usize = 64 << 10;
+pub(super) const SMALL_BODY: usize = 64 << 10;
 /// A body must come at this many bytes a second, after its first idle_timeout.
-const BODY_RATE: u64 = 64 << 10;
+pub(super) const BODY_RATE: u64 = 64 << 10;
 /// How much of a refused body is read, so that the client reads the refusal.
 const DISCARD_BYTES: usize = 256 << 10;
 

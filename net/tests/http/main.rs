@@ -14,6 +14,7 @@ mod life;
 mod methods;
 mod quic;
 mod ranges;
+mod sockets;
 mod streams;
 
 use bytes::Bytes;
@@ -44,6 +45,7 @@ struct Echo {
     answered: Arc<Mutex<Vec<String>>>,
     streams: Arc<streams::Streams>,
     calls: Arc<events::Calls>,
+    socket_calls: Arc<sockets::Calls>,
 }
 
 impl HttpHandler for Echo {
@@ -87,6 +89,7 @@ impl HttpHandler for Echo {
             }
             target if target.starts_with("/stream/") => streams::stream(target, &self.streams),
             target if target.starts_with("/events/") => events::events(&request, &self.calls),
+            target if target.starts_with("/socket/") => sockets::socket(&request, self).await,
             "/busy" => request.problem(proto::Status::Busy, "asked to"),
             "/large" => GuestResponse::new(200, "text/plain", vec![b'x'; 64 << 20]),
             _ => {
@@ -123,8 +126,16 @@ struct House {
 async fn house(security: Security, options: HttpOptions) -> House {
     let semaphore = || Arc::new(Semaphore::new(0));
     let (handled, answered) = (Arc::default(), Arc::default());
-    let (streams, calls) = (Arc::default(), Arc::default());
-    let echo = Echo { handled, arrived: semaphore(), gate: semaphore(), answered, streams, calls };
+    let (streams, calls, socket_calls) = (Arc::default(), Arc::default(), Arc::default());
+    let echo = Echo {
+        handled,
+        arrived: semaphore(),
+        gate: semaphore(),
+        answered,
+        streams,
+        calls,
+        socket_calls,
+    };
     let server = serve(anywhere(), security, options, echo.clone()).await.unwrap();
     House { server, echo }
 }

@@ -33,6 +33,7 @@ mod request;
 mod response;
 mod router;
 mod service;
+mod socket;
 mod store;
 mod stream;
 #[cfg(not(target_arch = "wasm32"))]
@@ -48,6 +49,7 @@ pub use request::{Params, Request};
 pub use response::Response;
 pub use router::Router;
 pub use service::{Answer, ServiceRequest, call_service};
+pub use socket::{Socket, SocketEvent};
 pub use store::{Page, Row, Store};
 pub use stream::Stream;
 

@@ -23,7 +23,8 @@ pub struct Response {
 }
 
 impl Response {
-    /// An empty response of that status, which must be 200 to 599.
+    /// An empty response of that status, which must be 200 to 599 (or 101: see
+    /// [`Response::accept`]).
     pub fn new(status: u16) -> Response {
         Response {
             status,

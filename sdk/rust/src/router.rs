@@ -8,6 +8,9 @@ use std::borrow::Cow;
 
 type Handler = fn(&Request<'_>) -> Result<Response>;
 
+/// Stands for the calls of WebSockets in the list of routes: no request has it.
+const SOCKET: &str = "(WebSocket)";
+
 /// Routes, tried in the order they were added.
 #[derive(Default)]
 pub struct Router {
@@ -45,6 +48,13 @@ impl Router {
         self.route("POST", pattern, handler)
     }
 
+    /// `handler` answers every call of WebSockets on paths like `pattern`, their opening too:
+    /// see [`Request::socket`].
+    #[must_use]
+    pub fn socket(self, pattern: &'static str, handler: Handler) -> Router {
+        self.route(SOCKET, pattern, handler)
+    }
+
     /// Answers a request.
     ///
     /// # Errors
@@ -52,14 +62,22 @@ impl Router {
     pub fn handle(&self, request: &Request<'_>) -> Result<Response> {
         let method = if request.method() == "HEAD" { "GET" } else { request.method() };
         let mut allowed: Vec<&str> = Vec::new();
+        let (is_socket, mut has_socket) = (request.socket().is_some(), false);
         for (other, pattern, handler) in &self.routes {
             let Some(params) = matches(pattern, request.path()) else { continue };
-            if *other == method {
+            if *other == SOCKET && !is_socket {
+                has_socket = true;
+                continue;
+            }
+            if *other == method || *other == SOCKET {
                 return handler(&request.with_params(params));
             }
             if !allowed.contains(other) {
                 allowed.push(other);
             }
+        }
+        if allowed.is_empty() && has_socket {
+            return Ok(Response::text("there is a WebSocket here\n").status(426));
         }
         if allowed.is_empty() {
             return Err(Error::not_found(format!("there is nothing at {}", request.path())));

@@ -51,7 +51,7 @@ settings! {
         max_body_size: Body = Body::of(MIB), "1MiB", Body::allowed(), "bytes of a request's body";
         idle_timeout_ms: Idle = Idle::of(30_000), 30000, Idle::allowed(), "how long a connection may say nothing, or take to send a head";
         drain_timeout_ms: Drain = Drain::of(5000), 5000, Drain::allowed(), "how long requests may take to end once the service stops";
-        max_live: Live = Live::of(4096), 4096, Live::allowed(), "event streams at once whose guest is called again; one more gets 503";
+        max_live: Live = Live::of(4096), 4096, Live::allowed(), "event streams whose guest is called again and WebSockets, at once; one more gets 503";
         static_dir: Option<FilePath> = None, "(none)", FilePath::allowed(), "files served as they are, before the guest is asked";
         compression: Compression = Compression::All, "all", "all, static or off", "what is compressed for clients that take it: files and whole bodies of the guest, files only, or nothing; files that lie there precompressed (`.br`, `.zst`, `.gz`) are served in any case";
         compression_cache: Cache = Cache::of(16 * MIB), "16MiB", Cache::allowed(), "bytes of compressed files kept in memory; 0: each is compressed anew for each request";

@@ -89,12 +89,23 @@ fn connections(page: &mut Page, observed: &Observed) {
 /// What lasts in connections of HTTP.
 fn lasting(page: &mut Page, observed: &Observed) {
     let traffic = unpoisoned(&observed.traffic).clone();
-    let help = "event streams that are open, whose guest is called again";
+    let help = "event streams whose guest is called again and WebSockets that are open";
     let mut live = page.family("planck_http_live", Kind::Gauge, &["kind"], help);
     for (_, traffic) in traffic.iter().filter(|(listener, _)| *listener == "http") {
         for what in Lasting::ALL {
             live.sample(&[what.name()], traffic.lasting(what) as f64);
         }
+    }
+    let mut messages = page.family(
+        "planck_websocket_messages_total",
+        Kind::Counter,
+        &["direction"],
+        "messages of WebSockets, received and sent",
+    );
+    for (_, traffic) in traffic.iter().filter(|(listener, _)| *listener == "http") {
+        let (received, sent) = traffic.messages();
+        messages.sample(&["received"], received as f64);
+        messages.sample(&["sent"], sent as f64);
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn serve<H: HttpHandler>(
     let left = request.headers().get(CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
     let body = Received { stream: receiving, left, is_over: false, is_waiting: false };
     let request: Request<Received> = request.map(|()| body);
-    let response = answer::answer(&shared, &pulse, peer, request).await;
+    let response = answer::answer(&shared, &pulse, peer, None, request).await;
     let sent = send(&mut sending, response, &pulse, shared.options.idle_timeout).await;
     if let Err(code) = sent {
         sending.stop_stream(code);
