@@ -347,7 +347,7 @@ mod tests {
             sent(0x82, &[0xff, 0]),
             sent(0x81, &long.as_bytes()[..125]),
             sent(0x81, &long.as_bytes()[..126]),
-            sent(0x81, long[..65_535].as_bytes()),
+            sent(0x81, &long.as_bytes()[..65_535]),
             sent(0x81, &[long.as_bytes(), b"."].concat()),
             sent(0x88, &[&3000_u16.to_be_bytes()[..], b"bye"].concat()),
         ];
