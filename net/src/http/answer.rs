@@ -78,10 +78,9 @@ pub(super) async fn answer<H: HttpHandler, B: RequestBody>(
     if is_head {
         *response.body_mut() = ResponseBody::empty();
     }
-    let headers = response.headers_mut();
-    headers.insert(REQUEST_ID, id);
-    if response.status() == StatusCode::UPGRADE_REQUIRED {
-        // Otherwise it would be no such answer; the guest's are without, as all are.
+    response.headers_mut().insert(REQUEST_ID, id);
+    if response.status() == StatusCode::UPGRADE_REQUIRED && version < Version::HTTP_2 {
+        // Without it would be no such answer (RFC 9110, 15.5.22).
         let headers = response.headers_mut();
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
