@@ -136,9 +136,15 @@ fn an_instance_comes_free_when_its_client_goes() {
         // A call might take a minute: only the client's end can free them.
         let (planck, _dir) = start(runtime, ", deadline_in_ms: 60000");
         for _ in 0..3 {
-            let mut gone: Vec<TcpStream> = (0..3).map(|_| open(&planck, "/zeros/1024")).collect();
-            // Their heads have left.
-            gone.iter_mut().for_each(|stream| stream.read_exact(&mut [0; 12]).unwrap());
+            // One after the other, each until its head has left.
+            let begun = |_| {
+                let mut stream = open(&planck, "/zeros/1024");
+                let mut head = [0; 12];
+                stream.read_exact(&mut head).unwrap();
+                assert_eq!(&head, b"HTTP/1.1 200", "{runtime}");
+                stream
+            };
+            let gone: Vec<TcpStream> = (0..3).map(begun).collect();
             until("all at work", || figure(&planck, "planck_pool_busy", "") == 3);
             drop(gone);
             until("all free", || figure(&planck, "planck_pool_busy", "") == 0);
