@@ -12,7 +12,7 @@ use crate::trace::{Following, Parent, Trace, Tracer};
 use net::http::{Answered, GuestRequest, GuestResponse, HttpHandler};
 use proto::Status;
 use runtime_api::Outlet;
-use runtime_api::pool::{Failure, Follows, Pool};
+use runtime_api::pool::{Errand, Failure, Follows, Pool};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,15 +47,15 @@ impl Pages {
         let follower = trace.map(|trace| Arc::new(Following(trace)) as Arc<dyn Follows>);
         let (route, encoded, mut body) = (route(request), request.encode(), Vec::new());
         let here = pool.here(route, &encoded, &mut body, follower.as_deref(), None, elsewhere);
-        if let Some(outcome) = here {
-            return match outcome {
-                Ok(_) => decode(request, body),
-                Err(trap) => refuse(request, &Failure::Trap(trap)),
-            };
-        }
+        let errand = match here {
+            Ok(Ok(_)) => return decode(request, body),
+            Ok(Err(trap)) => return refuse(request, &Failure::Trap(trap)),
+            Err(errand) => errand,
+        };
         let (answer, answered) = oneshot::channel();
         // If the client has gone meanwhile, nobody is left to tell.
-        pool.submit_followed(encoded, follower, None, move |outcome| drop(answer.send(outcome)));
+        let tell = move |outcome| drop(answer.send(outcome));
+        pool.submit_followed(encoded, follower, None, errand, tell);
         match answered.await {
             Ok(Ok(answer)) => {
                 pool.learn(route, &answer.report);
@@ -80,7 +80,7 @@ impl Pages {
         let reply = Reply::new(request, head, traced);
         let pool = Arc::clone(pool);
         if pool.options().seats == 0 {
-            submit(&pool, route, encoded, reply);
+            submit(&pool, route, encoded, Errand::default(), reply);
         } else {
             tokio::spawn(async move { run(&pool, route, encoded, reply) });
         }
@@ -94,15 +94,15 @@ fn run(pool: &Arc<Pool>, route: u64, encoded: Vec<u8>, reply: Arc<Reply>) {
     let mut last = Vec::new();
     let follower = follower.as_deref();
     match pool.here(route, &encoded, &mut last, follower, Some(outlet), elsewhere) {
-        Some(outcome) => reply.finish(outcome.map(|_| last).map_err(Failure::Trap)),
-        None => submit(pool, route, encoded, reply),
+        Ok(outcome) => reply.finish(outcome.map(|_| last).map_err(Failure::Trap)),
+        Err(errand) => submit(pool, route, encoded, errand, reply),
     }
 }
 
-fn submit(pool: &Arc<Pool>, route: u64, encoded: Vec<u8>, reply: Arc<Reply>) {
+fn submit(pool: &Arc<Pool>, route: u64, encoded: Vec<u8>, errand: Errand, reply: Arc<Reply>) {
     let (follower, outlet) = (reply.follower(), Arc::clone(&reply) as Arc<dyn Outlet>);
     let learning = Arc::clone(pool);
-    pool.submit_followed(encoded, follower, Some(outlet), move |outcome| {
+    pool.submit_followed(encoded, follower, Some(outlet), errand, move |outcome| {
         if let Ok(answer) = &outcome {
             learning.learn(route, &answer.report);
         }

@@ -18,7 +18,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
-use super::{Follows, Pool, call, guarded};
+use super::{Follows, Pool, Shared, call, guarded};
 use crate::{CallReport, Instance, Outlet, Trap};
 
 /// A call of so many nanoseconds was slow: because of its guest, or because the machine
@@ -127,14 +127,38 @@ impl Pace {
     }
 }
 
+/// On the way to the workers, one of which was free: until it has come there, or is given
+/// up, nobody else is sent to that one, or two would wait for it while there are seats.
+#[derive(Debug, Default)]
+#[must_use = "a request that was not run is to be submitted with it"]
+pub struct Errand(Option<Arc<Pool>>);
+
+impl Errand {
+    /// It has come to the queue of its pool, whose lock is held.
+    pub(super) fn ends_at(mut self, pool: &Pool, shared: &mut Shared) {
+        if let Some(own) = self.0.take() {
+            debug_assert!(std::ptr::eq(Arc::as_ptr(&own), pool), "an errand of another pool");
+            shared.errands -= 1;
+        }
+    }
+}
+
+impl Drop for Errand {
+    fn drop(&mut self) {
+        if let Some(pool) = self.0.take() {
+            pool.shared.lock().errands -= 1;
+        }
+    }
+}
+
 impl Pool {
-    /// Runs a request on this thread, if it is to and there is an instance for it;
-    /// `None`: [`Pool::submit`] it. `route` tells requests apart that take about as long
+    /// Runs a request on this thread, if it is to and there is an instance for it; else it
+    /// is for the workers, by [`Pool::submit_followed`] with the errand. `route` tells requests apart that take about as long
     /// as each other; what the guest writes goes to `outlet`; `tell` is called when the call
     /// turns out to take long, and again while it does: see [`platform::sharing::sharing`].
     ///
     /// # Errors
-    /// The trap that ended the call.
+    /// It was not run; within, the trap that ended the call.
     pub fn here(
         self: &Arc<Self>,
         route: u64,
@@ -143,22 +167,26 @@ impl Pool {
         follower: Option<&dyn Follows>,
         outlet: Option<Arc<dyn Outlet>>,
         tell: fn(),
-    ) -> Option<Result<CallReport, Trap>> {
+    ) -> Result<Result<CallReport, Trap>, Errand> {
         if self.options.seats == 0 || self.seats.closed.load(Relaxed) {
-            return None;
+            return Err(Errand::default());
         }
         let brief = self.pace.is_brief(route);
         {
             let mut shared = self.shared.lock();
-            let is_free = shared.idle_warm + shared.idle_cold > shared.queue.len();
-            if shared.closing.is_some() || (!brief && is_free) {
-                return None;
+            let idle = shared.idle_warm + shared.idle_cold;
+            if shared.closing.is_some() {
+                return Err(Errand::default());
+            }
+            if !brief && idle > shared.queue.len() + shared.errands {
+                shared.errands += 1;
+                return Err(Errand(Some(Arc::clone(self))));
             }
             shared.stats.busy += 1;
         }
         let Some(mut seat) = self.seat() else {
             self.rest(&mut self.shared.lock());
-            return None;
+            return Err(Errand::default());
         };
         let started = self.clock.monotonic_nanos();
         self.waits.record(0);
@@ -191,7 +219,7 @@ impl Pool {
         if !lost && !told && !self.seats.closed.load(Relaxed) {
             SEAT.set(Some(seat));
         }
-        Some(outcome)
+        Ok(outcome)
     }
 
     /// What a call by the workers took: they see what is brief again.

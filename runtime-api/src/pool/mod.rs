@@ -42,7 +42,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use platform::{Clock, Histogram};
 
-pub use here::{tidy, vacate};
+pub use here::{Errand, tidy, vacate};
 pub use job::{Answer, Failure, Follows};
 pub use stats::PoolStats;
 
@@ -141,6 +141,8 @@ struct Shared {
     queue: VecDeque<Ticket>,
     idle_warm: usize,
     idle_cold: usize,
+    /// Workers that are idle and have a request on the way to them.
+    errands: usize,
     /// The monotonic time after which queued jobs are refused; set by `close`.
     closing: Option<u64>,
     /// Whose requests are, since this pool was retired.
@@ -172,6 +174,7 @@ impl Pool {
                 queue: VecDeque::new(),
                 idle_warm: 0,
                 idle_cold: 0,
+                errands: 0,
                 closing: None,
                 next: None,
                 stats: PoolStats::default(),
@@ -197,7 +200,7 @@ impl Pool {
         request: Vec<u8>,
         reply: impl FnOnce(Result<Answer, Failure>) + Send + 'static,
     ) {
-        self.submit_followed(request, None, None, reply);
+        self.submit_followed(request, None, None, Errand::default(), reply);
     }
 
     /// Whether its module gives responses in pieces: then its calls need an outlet, and the
@@ -213,19 +216,23 @@ impl Pool {
         request: Vec<u8>,
         follower: Option<Arc<dyn Follows>>,
         outlet: Option<Arc<dyn Outlet>>,
+        errand: Errand,
         reply: impl FnOnce(Result<Answer, Failure>) + Send + 'static,
     ) {
         let now = self.clock.monotonic_nanos();
-        self.enqueue(Ticket::new(request, now, Box::new(reply), follower, outlet));
+        self.enqueue(Ticket::new(request, now, Box::new(reply), follower, outlet), errand);
     }
 
-    fn enqueue(&self, ticket: Ticket) {
+    fn enqueue(&self, ticket: Ticket, errand: Errand) {
         let refused = {
             let mut shared = self.shared.lock();
             if let Some(next) = shared.next.clone() {
                 drop(shared);
-                return next.enqueue(ticket);
+                // It ends before the next pool's lock is taken: see `handover`.
+                drop(errand);
+                return next.enqueue(ticket, Errand::default());
             }
+            errand.ends_at(self, &mut shared);
             if shared.closing.is_some() {
                 shared.stats.refused += 1;
                 Some((ticket, Failure::Closed))

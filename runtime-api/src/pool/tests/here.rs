@@ -21,7 +21,7 @@ fn seats(min: usize, max: usize, seats: usize) -> PoolOptions {
 /// What was answered here; `None`: it is for the workers.
 fn here(rig: &Rig, route: u64, request: &[u8]) -> Option<Result<String, TrapKind>> {
     let mut response = Vec::new();
-    let outcome = rig.pool.here(route, request, &mut response, None, None, tell)?;
+    let outcome = rig.pool.here(route, request, &mut response, None, None, tell).ok()?;
     let text = String::from_utf8(response).expect("text");
     Some(outcome.map(|_| text).map_err(|trap| trap.kind()))
 }
@@ -87,6 +87,33 @@ fn what_was_not_brief_is_for_the_workers_until_it_is_again() {
             rig.pool.learn(7, &crate::CallReport::default());
         }
         assert!(here(rig, 7, b"a").is_some());
+        vacate();
+    });
+}
+
+#[test]
+fn no_two_are_sent_to_one_free_worker_while_there_are_seats() {
+    let rig = Rig::new(seats(1, 1, 1));
+    rig.run(|rig| {
+        let until_idle = || {
+            while rig.pool.shared.lock().idle_warm == 0 {
+                std::thread::yield_now();
+            }
+        };
+        until_idle();
+        assert!(here(rig, 7, b"long").is_some());
+        let send = || rig.pool.here(7, b"a", &mut Vec::new(), None, None, tell);
+        let errand = send().expect_err("the worker is free");
+        assert!(send().is_ok(), "it is as good as taken");
+        drop(errand);
+        let errand = send().expect_err("given up, it is free again");
+        let (told, hear) = std::sync::mpsc::channel();
+        rig.pool.submit_followed(b"b".to_vec(), None, None, errand, move |outcome| {
+            told.send(outcome.is_ok()).expect("somebody hears");
+        });
+        assert_eq!(hear.recv(), Ok(true));
+        until_idle();
+        assert!(send().is_err(), "it came there and is done");
         vacate();
     });
 }
