@@ -681,6 +681,21 @@ fn a_guest_s_call_is_one_transaction_from_its_first_operation_on_documents() {
     let refusal = engine.commit_call(&guest(), call).unwrap_err();
     assert_eq!(refusal.status, Status::TransactionConflict);
     assert_eq!(done(&engine, query("s.filter(a = 1).count()")), Said::Count(0));
+    // A call that looks for a store, does not find it and makes it, finds it then; once it has
+    // written, what is made beside it is there for the next call.
+    let mut call = CallTransaction::default();
+    let read = |store| Request::Read { store, key: Key(1) };
+    let unknown = |said| matches!(said, Said::Refused(Status::UnknownStore, _));
+    assert!(unknown(in_call(&engine, &mut call, read("u"))));
+    assert_eq!(in_call(&engine, &mut call, create("u")), Said::Empty);
+    assert_eq!(in_call(&engine, &mut call, put("u", 1)), Said::Key(Key(1)));
+    assert_eq!(in_call(&engine, &mut call, create("v")), Said::Empty);
+    assert!(unknown(in_call(&engine, &mut call, put("v", 1))));
+    assert_eq!(in_call(&engine, &mut call, query("u.count()")), Said::Count(1));
+    engine.commit_call(&guest(), call).unwrap_err();
+    let mut call = CallTransaction::default();
+    assert_eq!(in_call(&engine, &mut call, put("v", 1)), Said::Key(Key(1)));
+    engine.commit_call(&guest(), call).unwrap();
     // Nonsense is answered as ever.
     let mut out = Vec::new();
     engine.dispatch_in_call(&guest(), &mut CallTransaction::default(), b"nonsense", &mut out);

@@ -1,10 +1,12 @@
 //! One transaction for all that a guest does in one call.
 //!
 //! What must stay true: it begins with the first operation on documents, so that a call
-//! which makes its stores first finds them. What cannot be part of a transaction is done by
+//! which makes its stores first finds them; and anew where a call that has only read makes
+//! one. What cannot be part of a transaction is done by
 //! itself, at once, whatever becomes of the call. Nothing of it is seen by others before
 //! [`Engine::commit_call`]; dropped, it leaves no trace.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use proto::{Header, ReplyWriter, Request, Status};
@@ -73,7 +75,17 @@ impl Engine {
         if may_be_within(opcode).is_err() {
             // Numbers that are given out, stores that are made: not a second time by itself,
             // though all that may be asked for here may be asked for twice.
-            return self.dispatch_asked(who, header.id, request, None, (&patience, begun), out);
+            let before = self.catalogs.read();
+            self.dispatch_asked(who, header.id, request, None, (&patience, begun), out);
+            let is_changed = !Arc::ptr_eq(&before, &self.catalogs.read());
+            if is_changed && transaction.within.as_ref().is_some_and(|within| !within.has_written())
+            {
+                // A store that the call has made, having looked for it: it is to find it. What
+                // was only read so far rests on nothing that is written from here on.
+                self.queries.end_within(who, NUMBER);
+                transaction.within = None;
+            }
+            return;
         }
         if transaction.within.is_none() {
             match self.within(false) {

@@ -138,6 +138,14 @@ impl Within {
         Ok(found)
     }
 
+    /// Whether there is anything that would take effect.
+    pub(crate) fn has_written(&self) -> bool {
+        match &self.state.borrow().kind {
+            Kind::Writes(writes) => !writes.is_empty(),
+            Kind::Reads(_) => false,
+        }
+    }
+
     /// Refuses if it cannot write.
     pub(crate) fn check_writes(&self) -> Result<(), Refusal> {
         match self.state.borrow().kind {
