@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use engine::{Engine, Options, Principal, Role};
-use net::http::{GuestRequest, GuestResponse};
+use net::http::{GuestRequest, GuestResponse, HeaderMap, Method};
 use platform::Clock;
 use platform::real::{RealClock, RealEntropy};
 use platform::sim::SimDisk;
@@ -160,7 +160,7 @@ fn crossings(c: &mut Criterion) {
 }
 
 fn messages(c: &mut Criterion) {
-    let mut headers = hyper::HeaderMap::new();
+    let mut headers = HeaderMap::new();
     for (name, value) in [
         ("host", "127.0.0.1:3010"),
         ("accept", "application/json"),
@@ -170,7 +170,7 @@ fn messages(c: &mut Criterion) {
         headers.insert(name, value.parse().unwrap());
     }
     let request = GuestRequest {
-        method: hyper::Method::GET,
+        method: Method::GET,
         target: "/api/point/2013-06-13-1515-DL-2181-LGA".into(),
         peer: ([127, 0, 0, 1], 40_000).into(),
         headers,

@@ -27,6 +27,7 @@ mod statics;
 
 pub use body::End;
 pub use encoding::Compression;
+pub use hyper::{HeaderMap, Method};
 pub use message::{GuestRequest, GuestResponse};
 pub use pieces::{Giver, Piece, Pieces, Ungiven, pieces};
 pub use post::post;
