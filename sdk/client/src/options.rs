@@ -34,6 +34,7 @@ pub(crate) const UNDER_TLS: &str =
     "QUIC is always under TLS: pin the server's fingerprint, or use TCP";
 
 impl Transport {
+    #[cfg_attr(not(feature = "quic"), expect(unused_variables))]
     pub(crate) fn check(self, security: Security) -> Result<()> {
         match self {
             #[cfg(feature = "quic")]
