@@ -132,6 +132,11 @@ impl Lockout {
         lock
     }
 
+    /// Whether `user` has authenticated from `address` lately.
+    pub(crate) fn is_known(&self, address: IpAddr, user: &str, now: Instant) -> bool {
+        self.accounts.is_known(hash(user), party(address), now)
+    }
+
     fn address_locked(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let until = self.entries.get(&party(address))?.locked_until?;
         until.checked_duration_since(now).filter(|left| !left.is_zero())

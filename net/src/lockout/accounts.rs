@@ -109,9 +109,13 @@ impl Accounts {
         }
     }
 
+    /// Whether `party` has logged in as `user` lately.
+    pub(super) fn is_known(&self, user: u64, party: IpAddr, now: Instant) -> bool {
+        self.known.get(&(user, party)).is_some_and(|known| known.is_lately(now))
+    }
+
     fn is_stranger(&self, user: u64, party: IpAddr, now: Instant) -> bool {
-        let known = self.known.get(&(user, party)).is_some_and(|known| known.is_lately(now));
-        !known && !party.is_loopback()
+        !self.is_known(user, party, now) && !party.is_loopback()
     }
 
     /// How long `party`, whose address is locked, must wait for its turn at `user`; `None`:

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::timeout_at;
 
 /// A connection that has said who it is.
 pub(super) struct Admitted<S> {
@@ -161,16 +162,27 @@ pub(super) async fn authenticate<H: WireHandler>(
     if shared.sessions.available_permits() == 0 {
         return refuse(id, Status::Busy, busy());
     }
-    let turn = shared.auth.clone().acquire_owned().await.expect("the semaphore is never closed");
+    // Before the connection is cut for taking too long: whoever waits is told why.
+    let until = tokio::time::Instant::now() + shared.options.auth_timeout / 5 * 4;
+    let late = || "the key was not checked in time: the server has much to do; retry later";
+    let Ok(turn) = timeout_at(until, shared.auth.clone().acquire_owned()).await else {
+        return refuse(id, Status::Busy, late());
+    };
+    let turn = turn.expect("the semaphore is never closed");
     // Others may have failed meanwhile.
-    let locked = shared.lockout().enter(peer.ip(), &user, Instant::now());
+    let now = Instant::now();
+    let locked = shared.lockout().enter(peer.ip(), &user, now);
     not_locked(shared, id, peer, locked)?;
+    let is_known = shared.lockout().is_known(peer.ip(), &user, now);
+    let hastens = shared.haste.lock().unwrap_or_else(PoisonError::into_inner).take(is_known, now);
     // A thread of its own: one that yields to others cannot be made to stop doing so.
     let (tell, checked) = oneshot::channel();
     let began = std::thread::Builder::new().name("planck-key".to_owned()).spawn({
         let (shared, user) = (shared.clone(), user.clone());
         move || {
-            shared.handler.for_strangers();
+            if !hastens {
+                shared.handler.for_strangers();
+            }
             let result = shared.handler.authenticate(&user, &key, peer);
             // Here, even if nobody waits for it any more: it counts, and may be slow to tell.
             if let Err((status, _)) = &result
@@ -187,7 +199,10 @@ pub(super) async fn authenticate<H: WireHandler>(
         tracing::error!(%error, "no thread to check a key; raise the limit (ulimit -u)");
         return refuse(id, Status::Busy, "there is no thread to check the key: retry later");
     }
-    match checked.await {
+    let Ok(checked) = timeout_at(until, checked).await else {
+        return refuse(id, Status::Busy, late());
+    };
+    match checked {
         Ok(Ok(session)) => {
             shared.lockout().succeeded(peer.ip(), &user, Instant::now());
             match shared.sessions.clone().try_acquire_owned() {

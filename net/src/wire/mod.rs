@@ -23,6 +23,7 @@ mod budget;
 mod carry;
 mod door;
 mod flags;
+mod haste;
 mod quic;
 mod session;
 
@@ -32,6 +33,7 @@ use crate::server::{Accepted, Closing, accept_on, sockets};
 use crate::{AddressRange, ListenError, LockoutOptions, Security, Server};
 use budget::Budget;
 use door::Door;
+use haste::Haste;
 use proto::{Opcode, Status};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -69,7 +71,8 @@ pub trait WireHandler: Send + Sync + 'static {
     ) -> Result<Self::Session, (Status, String)>;
 
     /// Called first on each thread on which nothing is done but for strangers (handshakes
-    /// of TLS over TCP, checks of keys): to let it yield to the others.
+    /// of TLS over TCP, checks of keys but for a few each second): to let it yield to the
+    /// others.
     fn for_strangers(&self) {}
 
     /// What a session is told of itself.
@@ -227,6 +230,7 @@ struct Shared<H> {
     replies: Budget,
     door: Door,
     lockout: Mutex<Lockout>,
+    haste: Mutex<Haste>,
     unauthenticated: Mutex<BTreeMap<IpAddr, usize>>,
     /// Requests that came over QUIC and are at work on blocking threads.
     quic_work: Arc<Semaphore>,
@@ -256,6 +260,7 @@ impl<H: WireHandler> Shared<H> {
             buffers: at_least(options.max_buffered_bytes),
             replies: at_least(options.max_reply_bytes),
             lockout: Mutex::new(Lockout::new(options.lockout)),
+            haste: Mutex::new(Haste::new(Instant::now())),
             unauthenticated: Mutex::new(BTreeMap::new()),
             refusals: Refusals::default(),
             quic_work: semaphore(quic::WORK),

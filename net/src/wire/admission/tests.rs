@@ -11,6 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 struct Heard {
     checked: AtomicUsize,
     said: Mutex<Vec<String>>,
+    /// Keys that are slow are checked while nobody holds it.
+    stuck: Mutex<()>,
+    /// Threads that yield to others.
+    yielding: AtomicUsize,
 }
 
 impl WireHandler for Heard {
@@ -20,9 +24,17 @@ impl WireHandler for Heard {
         self.checked.fetch_add(1, Ordering::SeqCst);
         match key {
             "right" => Ok(()),
+            "slow" => {
+                drop(self.stuck.lock());
+                Ok(())
+            }
             "broken" => Err((Status::Internal, "the disk is gone".to_owned())),
             _ => Err((Status::BadCredentials, "wrong".to_owned())),
         }
+    }
+
+    fn for_strangers(&self) {
+        self.yielding.fetch_add(1, Ordering::SeqCst);
     }
 
     fn handle(&self, (): &(), _: &[u8], _: &Call, _: &mut Vec<u8>) {}
@@ -44,13 +56,17 @@ impl Heard {
 
 /// Locks an address after three failures, guards an account after twelve.
 fn shared() -> Arc<Shared<Heard>> {
+    shared_with(WireOptions::default())
+}
+
+fn shared_with(options: WireOptions) -> Arc<Shared<Heard>> {
     // The pauses between guesses are a second, then ten, then a minute.
     let lockout = LockoutOptions {
         max_failed_attempts: 3,
         lockout_multiplier: 10,
         ..LockoutOptions::default()
     };
-    let options = WireOptions { lockout, ..WireOptions::default() };
+    let options = WireOptions { lockout, ..options };
     Shared::new(Security::Plaintext, options, Heard::default()).unwrap()
 }
 
@@ -130,6 +146,43 @@ async fn a_neighbour_behind_the_same_address_does_not_shut_the_owner_out() {
     }
     assert!(shared.handler.checked() <= checked + 2, "40 guesses");
     assert_eq!(*shared.handler.said.lock().unwrap(), ["192.0.2.1 as bob: 900 s"], "once");
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_checked_in_time_is_refused_with_a_word() {
+    let auth_timeout = Duration::from_millis(50);
+    let shared =
+        shared_with(WireOptions { auth_timeout, max_concurrent_auth: 1, ..WireOptions::default() });
+    let stuck = shared.handler.stuck.lock().unwrap();
+    assert_eq!(attempt(&shared, "ann", "slow", peer(1)).await, Status::Busy, "it takes too long");
+    assert_eq!(attempt(&shared, "ann", "right", peer(1)).await, Status::Busy, "it had no turn");
+    assert_eq!(shared.handler.checked(), 1);
+    drop(stuck);
+    while attempt(&shared, "ann", "right", peer(1)).await == Status::Busy {}
+    // That it took long is no failure of theirs.
+    assert_eq!(attempt(&shared, "ann", "right", peer(1)).await, Status::Ok);
+}
+
+#[tokio::test]
+async fn many_checks_of_keys_yield_to_others_and_a_few_do_not() {
+    let shared = shared();
+    let yielding = || shared.handler.yielding.load(Ordering::SeqCst);
+    while yielding() < 1 {
+        tokio::task::yield_now().await; // The door, which begins.
+    }
+    for n in 0..8 {
+        assert_eq!(attempt(&shared, "bob", "right", peer(n)).await, Status::Ok);
+    }
+    assert_eq!(yielding(), 1, "the door alone");
+    for n in 0..200 {
+        attempt(&shared, "ann", "right", peer(1000 + n)).await;
+    }
+    let before = yielding();
+    assert!(before > 100, "{before} of 208: four each second do not, however slow this is");
+    for _ in 0..8 {
+        assert_eq!(attempt(&shared, "bob", "right", peer(3)).await, Status::Ok);
+    }
+    assert_eq!(yielding(), before, "who has logged in before has a share of its own");
 }
 
 #[test]
