@@ -4,15 +4,15 @@ use super::*;
 use crate::wire::{Call, WireOptions};
 use crate::{LockoutOptions, Security};
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What the handler heard.
 #[derive(Default)]
 struct Heard {
     checked: AtomicUsize,
     said: Mutex<Vec<String>>,
-    /// Keys that are slow are checked while nobody holds it.
-    stuck: Mutex<()>,
+    /// Keys that are slow are not done with while it is set.
+    stuck: AtomicBool,
     /// Threads that yield to others.
     yielding: AtomicUsize,
 }
@@ -25,7 +25,9 @@ impl WireHandler for Heard {
         match key {
             "right" => Ok(()),
             "slow" => {
-                drop(self.stuck.lock());
+                while self.stuck.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 Ok(())
             }
             "broken" => Err((Status::Internal, "the disk is gone".to_owned())),
@@ -153,11 +155,11 @@ async fn a_key_that_is_not_checked_in_time_is_refused_with_a_word() {
     let auth_timeout = Duration::from_millis(50);
     let shared =
         shared_with(WireOptions { auth_timeout, max_concurrent_auth: 1, ..WireOptions::default() });
-    let stuck = shared.handler.stuck.lock().unwrap();
+    shared.handler.stuck.store(true, Ordering::SeqCst);
     assert_eq!(attempt(&shared, "ann", "slow", peer(1)).await, Status::Busy, "it takes too long");
     assert_eq!(attempt(&shared, "ann", "right", peer(1)).await, Status::Busy, "it had no turn");
     assert_eq!(shared.handler.checked(), 1);
-    drop(stuck);
+    shared.handler.stuck.store(false, Ordering::SeqCst);
     while attempt(&shared, "ann", "right", peer(1)).await == Status::Busy {}
     // That it took long is no failure of theirs.
     assert_eq!(attempt(&shared, "ann", "right", peer(1)).await, Status::Ok);
