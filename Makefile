@@ -1,10 +1,10 @@
 # Planck. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench kill fuzz sanitize siege sim peers bench-edge conformance clean-demo
+.PHONY: help demo test lint fmt bench kill fuzz sanitize siege sim peers bench-edge bench-transfer conformance clean-demo
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## the main job: installs what it needs, builds, serves a departures board over real data
 	@scripts/demo
@@ -18,6 +18,7 @@ lint: ## formatting, clippy and shellcheck, warnings refused
 fmt: ## formats the code
 	@cargo fmt --all && cargo fmt --manifest-path examples/flights/Cargo.toml && \
 		cargo fmt --manifest-path examples/live/Cargo.toml && \
+		cargo fmt --manifest-path examples/transfer/Cargo.toml && \
 		cargo fmt --manifest-path tests/fuzz/Cargo.toml
 
 bench: ## the criterion benches beside each crate
@@ -44,6 +45,9 @@ peers: ## storage, queries and the wire beside their peers (ARGS="storage --keys
 
 bench-edge: ## the HTTP edge beside hyper, axum, Express and Deno (ARGS="--seconds N --engines planck,hyper")
 	@scripts/peers edge $(ARGS)
+
+bench-transfer: ## money between two of 100,000 accounts, beside SQLite, PostgreSQL and Redis (ARGS="--seconds N --engines ..")
+	@scripts/peers transfer $(ARGS)
 
 conformance: ## asks the HTTP listener with curl, nghttp, h2load and wrk
 	@scripts/conformance

@@ -117,6 +117,14 @@ impl HeadersBuf {
 }
 
 impl<'a> HttpRequest<'a> {
+    /// Whether the method of the request that `bytes` are is one that is to change nothing:
+    /// GET, HEAD, OPTIONS. `false` if they are none.
+    pub fn is_safe(bytes: &[u8]) -> bool {
+        let mut bytes = Reader::new(bytes);
+        let method = check_version(&mut bytes, "HTTP request").and_then(|()| bytes.str16("method"));
+        matches!(method, Ok("GET" | "HEAD" | "OPTIONS"))
+    }
+
     /// Reads a request off `bytes`.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut bytes = Reader::new(bytes);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::abi::{self, Export};
 use crate::memory::region;
-use crate::{CallReport, GuestMemory, HostState, Instance, Outlet, Trap, TrapKind};
+use crate::{CallKind, CallReport, GuestMemory, HostState, Instance, Outlet, Trap, TrapKind};
 
 /// What a backend supplies: one instantiated module with its [`HostState`].
 pub trait Guest {
@@ -60,7 +60,7 @@ impl<G: Guest> AbiInstance<G> {
     /// What stopped it, or a version that is not ours.
     pub fn start(guest: G) -> Result<Self, Trap> {
         let mut this = Self { guest, buffer: None, dead: false, last: CallReport::default() };
-        this.guest.parts(|_, state| state.starting = true);
+        this.guest.parts(|_, state| state.kind = CallKind::Start);
         this.call_whole(|guest, _| {
             for export in [Export::Start, Export::Initialize] {
                 if guest.has(export) {
@@ -82,7 +82,6 @@ impl<G: Guest> AbiInstance<G> {
             }
             Ok(())
         })?;
-        this.guest.parts(|_, state| state.starting = false);
         Ok(this)
     }
 
@@ -165,7 +164,7 @@ impl<G: Guest> AbiInstance<G> {
             let ptr = place(guest, buffer, request)?;
             // `place` has compared the length with a 32-bit limit.
             let len = i32::try_from(request.len()).map_err(|_| too_large(guest, request))?;
-            guest.parts(|_, state| state.process_begins(outlet, attempt));
+            guest.parts(|_, state| state.process_begins(request, outlet, attempt));
             let packed = guest.call(Export::Process, &[ptr, len])?;
             let written = guest.parts(|_, state| state.process_ends());
             // Who was told that nothing leaves may well end so.

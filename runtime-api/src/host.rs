@@ -55,13 +55,25 @@ pub enum Verdict {
     Instead(Vec<u8>),
 }
 
+/// What a call is for, as far as the host can know before it has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallKind {
+    /// The making of an instance, which is never concluded: what it does is to take effect
+    /// as it does it.
+    Start,
+    /// A request that is to change nothing, by its method (GET, HEAD, OPTIONS), for the
+    /// first time.
+    Read,
+    /// Any other.
+    Write,
+}
+
 /// The other side of the imports.
 pub trait Host: Send + Sync + 'static {
     /// A call of a guest makes its first request: the number of that call, which comes
-    /// with each of its requests. `starting`: it is the making of an instance, which is
-    /// never concluded: what it does is to take effect as it does it.
-    fn begin_call(&self, starting: bool) -> u64 {
-        let _unused = starting;
+    /// with each of its requests.
+    fn begin_call(&self, kind: CallKind) -> u64 {
+        let _unused = kind;
         0
     }
 
@@ -72,6 +84,16 @@ pub trait Host: Send + Sync + 'static {
     fn conclude_call(&self, call: u64, attempt: u32, outbound: bool, response: &[u8]) -> Verdict {
         let _unused = (call, attempt, outbound, response);
         Verdict::Stands
+    }
+
+    /// Something of a call that has made requests is about to leave, before it is
+    /// concluded: a call of an upstream. What the call has read is to last then.
+    ///
+    /// # Errors
+    /// It does not: nothing is to leave.
+    fn call_leaves(&self, call: u64) -> Result<(), (Status, String)> {
+        let _unused = call;
+        Ok(())
     }
 
     /// A call that has made requests is over, however it ended: what it left open at

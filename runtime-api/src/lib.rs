@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 pub use error::{CompileError, Trap, TrapKind};
 pub use guest::{AbiInstance, Guest};
-pub use host::{Host, LogLevel, ServiceBody, Verdict};
+pub use host::{CallKind, Host, LogLevel, ServiceBody, Verdict};
 pub use inspect::{Facts, inspect};
 pub use limits::Limits;
 pub use memory::GuestMemory;

@@ -20,14 +20,15 @@ use std::sync::Arc;
 
 use platform::{Clock, sharing};
 use proto::Status;
-use proto::http::{HeadersBuf, HttpResponse, write_response};
+use proto::http::{HeadersBuf, HttpRequest, HttpResponse, write_response};
 use proto::service::BODY_AT;
 
 use crate::memory::{Region, region};
 use crate::outlet::{Outlet, PIECE_BYTES};
 use crate::wasi::WasiState;
 use crate::{
-    CallReport, GuestMemory, Host, Limits, LogLevel, ServiceBody, Trap, TrapKind, Verdict, abi,
+    CallKind, CallReport, GuestMemory, Host, Limits, LogLevel, ServiceBody, Trap, TrapKind,
+    Verdict, abi,
 };
 
 /// Capacity of a scratch buffer that is kept from call to call.
@@ -55,8 +56,8 @@ pub struct HostState {
     left: Option<u16>,
     /// What it had done could not take effect when the head was to leave; nothing left.
     disturbed: Option<Verdict>,
-    /// The call is the making of the instance.
-    pub(crate) starting: bool,
+    /// What the call is for.
+    pub(crate) kind: CallKind,
     pub(crate) wasi: WasiState,
     /// Scratch for what the guest sends.
     pub(crate) packet: Vec<u8>,
@@ -88,7 +89,7 @@ impl HostState {
             attempt: 1,
             left: None,
             disturbed: None,
-            starting: false,
+            kind: CallKind::Write,
             wasi: WasiState::default(),
             packet: Vec::new(),
             name: Vec::new(),
@@ -139,9 +140,16 @@ impl HostState {
     }
 
     /// `process` is called; without an `outlet` what it writes is put together here.
-    pub(crate) fn process_begins(&mut self, outlet: Option<Arc<dyn Outlet>>, attempt: u32) {
+    pub(crate) fn process_begins(
+        &mut self,
+        request: &[u8],
+        outlet: Option<Arc<dyn Outlet>>,
+        attempt: u32,
+    ) {
         self.gathered = outlet.is_none().then(Vec::new);
         (self.outlet, self.attempt) = (outlet, attempt);
+        let reads = attempt == 1 && HttpRequest::is_safe(request);
+        self.kind = if reads { CallKind::Read } else { CallKind::Write };
     }
 
     /// `process` has returned: what was put together.
@@ -364,7 +372,7 @@ impl HostState {
         self.check_packet("host_request", packet)?;
         packet.read_into(memory, &mut self.packet)?;
         self.pending.clear();
-        let call = *self.call.get_or_insert_with(|| self.host.begin_call(self.starting));
+        let call = *self.call.get_or_insert_with(|| self.host.begin_call(self.kind));
         self.host.request(call, &self.packet, &mut self.pending);
         self.deliver(memory, out)
     }
@@ -394,6 +402,12 @@ impl HostState {
         // A name that is not UTF-8 is a name nobody has: the host says so.
         let name = String::from_utf8_lossy(&self.name);
         sharing::long_ahead();
+        if let Some(call) = self.call
+            && let Err((status, why)) = self.host.call_leaves(call)
+        {
+            proto::service::write_error(&mut self.pending, status, &why);
+            return self.deliver(memory, out);
+        }
         let patience = self.patience();
         self.outbound = true;
         self.body = self

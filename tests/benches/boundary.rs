@@ -17,7 +17,7 @@ use platform::real::{RealClock, RealEntropy};
 use platform::sim::SimDisk;
 use proto::doc::DocBuf;
 use proto::{Key, Request};
-use runtime_api::{Host, Instance, Limits, LogLevel, Runtime, ServiceBody};
+use runtime_api::{CallKind, Host, Instance, Limits, LogLevel, Runtime, ServiceBody};
 use runtime_wasmer::WasmerRuntime;
 use runtime_wasmi::WasmiRuntime;
 
@@ -54,7 +54,7 @@ struct Engines {
 }
 
 impl Host for Engines {
-    fn begin_call(&self, _starting: bool) -> u64 {
+    fn begin_call(&self, _: CallKind) -> u64 {
         self.engine.begin_session()
     }
 

@@ -4,7 +4,7 @@
 //! Invariant: written by hand, so that nothing of ours is kind to the server; whatever
 //! does not come as it should panics, for a test that cannot go on fails.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -59,8 +59,22 @@ impl Http1 {
 
     /// GET; [`Http1::answer`] waits for its answer.
     pub fn send(&mut self, target: &str) {
-        let request = format!("GET {target} HTTP/1.1\r\nhost: h\r\n\r\n");
-        self.0.get_mut().write_all(request.as_bytes()).expect("the request is taken");
+        self.try_send("GET", target).expect("the request is taken");
+    }
+
+    /// A request without a body and its answer; an error where the server goes away.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub fn try_ask(&mut self, method: &str, target: &str) -> io::Result<(u16, String)> {
+        self.try_send(method, target)?;
+        self.try_answer()
+    }
+
+    fn try_send(&mut self, method: &str, target: &str) -> io::Result<()> {
+        let length = if method == "GET" { "" } else { "content-length: 0\r\n" };
+        let request = format!("{method} {target} HTTP/1.1\r\nhost: h\r\n{length}\r\n");
+        self.0.get_mut().write_all(request.as_bytes())
     }
 
     /// Whether something of an answer is there already.
@@ -74,11 +88,16 @@ impl Http1 {
 
     /// The answer to what was sent.
     pub fn answer(&mut self) -> (u16, String) {
+        self.try_answer().expect("an answer comes")
+    }
+
+    fn try_answer(&mut self) -> io::Result<(u16, String)> {
         let (mut status, mut length) = (0, 0);
         loop {
             let mut line = String::new();
-            let read = self.0.read_line(&mut line).expect("the head of an answer comes");
-            assert!(read > 0, "the server closed the connection instead of an answer");
+            if self.0.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             let line = line.trim_end();
             if line.is_empty() {
                 break;
@@ -92,8 +111,8 @@ impl Http1 {
             assert_ne!(line, "connection: close", "the server would close the connection");
         }
         let mut body = vec![0; length];
-        self.0.read_exact(&mut body).expect("the body comes");
-        (status, String::from_utf8(body).expect("text"))
+        self.0.read_exact(&mut body)?;
+        Ok((status, String::from_utf8(body).expect("text")))
     }
 }
 

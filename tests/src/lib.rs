@@ -47,6 +47,11 @@ pub fn live_module() -> PathBuf {
     guest_module("live", "scripts/build-guest examples/live")
 }
 
+/// The guest of accounts and transfers, as `scripts/build-guest examples/transfer` built it.
+pub fn transfer_module() -> PathBuf {
+    guest_module("transfer", "scripts/build-guest examples/transfer")
+}
+
 /// The notes in a language, as `scripts/build-guests` built them.
 pub fn notes_module(language: &str) -> PathBuf {
     guest_module(&format!("notes-{language}"), "scripts/build-guests")

@@ -11,7 +11,7 @@ use engine::{Engine, Options, Principal};
 use platform::sim::{SimClock, SimDisk, SimEntropy};
 use platform::{Clock, Entropy};
 use proto::http::{HeadersBuf, HttpResponse, write_request};
-use runtime_api::{Host, Instance, Limits, LogLevel, Runtime, TrapKind};
+use runtime_api::{CallKind, Host, Instance, Limits, LogLevel, Runtime, TrapKind};
 use runtime_wasmer::WasmerRuntime;
 use runtime_wasmi::WasmiRuntime;
 use std::fmt::Write as _;
@@ -43,7 +43,7 @@ impl World {
 }
 
 impl Host for World {
-    fn begin_call(&self, _starting: bool) -> u64 {
+    fn begin_call(&self, _: CallKind) -> u64 {
         self.engine.begin_session()
     }
 

@@ -356,6 +356,11 @@ impl Wal {
         self.inner.poisoned()
     }
 
+    /// Whether it is poisoned. Cheap.
+    pub fn is_poisoned(&self) -> bool {
+        self.inner.is_poisoned()
+    }
+
     /// What [`Wal::open`] found.
     pub fn recovery(&self) -> &Recovery {
         &self.recovery

@@ -104,6 +104,10 @@ impl Inner {
         &self.opts
     }
 
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.turn.is_poisoned()
+    }
+
     pub(crate) fn poisoned(&self) -> Option<String> {
         self.turn.poisoned()
     }

@@ -19,7 +19,7 @@ use platform::{Clock, Entropy};
 use proto::http::HttpResponse;
 use proto::{Header, Request, Status};
 use runtime_api::pool::PoolOptions;
-use runtime_api::{Host, Limits, LogLevel, Runtime, ServiceBody, Verdict};
+use runtime_api::{CallKind, Host, Limits, LogLevel, Runtime, ServiceBody, Verdict};
 use runtime_wasmer::WasmerRuntime;
 use runtime_wasmi::WasmiRuntime;
 use std::collections::BTreeMap;
@@ -151,7 +151,10 @@ impl GuestHost {
         // An answer that is none, or says that the service failed: nothing of it is done.
         let failed = HttpResponse::decode(response).map_or(true, |response| response.status >= 500);
         if failed || !transaction.is_open() {
-            return Verdict::Stands;
+            return match self.engine.settle_call(&transaction) {
+                Ok(()) => Verdict::Stands,
+                Err(refusal) => Verdict::Instead(refused(&refusal)),
+            };
         }
         let may_run_again = attempt < ATTEMPTS && !outbound && transaction.may_run_again();
         let who = self.principal.in_session(call);
@@ -159,11 +162,17 @@ impl GuestHost {
             Ok(()) => Verdict::Stands,
             Err(refusal) if refusal.status == Status::TransactionConflict && may_run_again => {
                 self.engine.runs_again();
-                platform::sharing::long_ahead();
-                std::thread::sleep(pause(attempt));
+                // What disturbed it is there to be seen: at first it need not wait.
+                if attempt > 1 {
+                    platform::sharing::long_ahead();
+                    std::thread::sleep(pause(attempt - 1));
+                }
                 Verdict::Again
             }
-            Err(refusal) => Verdict::Instead(refused(&refusal)),
+            Err(refusal) => {
+                self.engine.settle();
+                Verdict::Instead(refused(&refusal))
+            }
         }
     }
 
@@ -183,9 +192,10 @@ impl GuestHost {
     }
 }
 
-/// Before a call is run again: longer each time, and not the same for all.
+/// Before a call is run again for the second time, and later: longer each time, and not the
+/// same for all.
 fn pause(attempt: u32) -> Duration {
-    let most = 500 * 2u64.saturating_pow(attempt);
+    let most = 100 * 2u64.saturating_pow(attempt);
     Duration::from_micros(most / 2 + RealEntropy.next_u64() % (most / 2))
 }
 
@@ -199,12 +209,22 @@ fn refused(refusal: &Refusal) -> Vec<u8> {
 }
 
 impl Host for GuestHost {
-    fn begin_call(&self, starting: bool) -> u64 {
+    fn begin_call(&self, kind: CallKind) -> u64 {
         let call = self.engine.begin_session();
-        if !starting {
-            self.put(call, CallTransaction::default());
+        match kind {
+            CallKind::Start => {}
+            // It waits for nobody's commit.
+            CallKind::Read => self.put(call, CallTransaction::default()),
+            CallKind::Write => self.put(call, CallTransaction::latest()),
         }
         call
+    }
+
+    fn call_leaves(&self, call: u64) -> Result<(), (Status, String)> {
+        let Some(transaction) = self.taken(call) else { return Ok(()) };
+        let settled = self.engine.settle_call(&transaction);
+        self.put(call, transaction);
+        settled.map_err(|refusal| (refusal.status, refusal.message))
     }
 
     fn conclude_call(&self, call: u64, attempt: u32, outbound: bool, response: &[u8]) -> Verdict {

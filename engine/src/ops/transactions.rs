@@ -5,6 +5,7 @@ use proto::{Opcode, Status};
 
 use super::finished;
 use crate::patience::Patience;
+use crate::transaction::Begins;
 use crate::{Engine, Principal, Refusal};
 
 impl Engine {
@@ -16,7 +17,8 @@ impl Engine {
         reads_only: bool,
         millis: u32,
     ) -> Result<Vec<u8>, Refusal> {
-        let within = self.within(reads_only)?;
+        let begins = if reads_only { Begins::ToRead } else { Begins::ToWrite };
+        let within = self.within(begins)?;
         let lsn = within.lsn();
         let (number, millis) = self.transactions.keep(who, within, millis)?;
         let mut doc = DocBuf::new();

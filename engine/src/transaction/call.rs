@@ -4,14 +4,16 @@
 //! which makes its stores first finds them; and anew where a call that has only read makes
 //! one. What cannot be part of a transaction is done by
 //! itself, at once, whatever becomes of the call. Nothing of it is seen by others before
-//! [`Engine::commit_call`]; dropped, it leaves no trace.
+//! [`Engine::commit_call`]; dropped, it leaves no trace. What a call has read of commits
+//! that may yet be lost is told to nobody before they are known to last: whoever lets
+//! something of a call out asks [`Engine::settle_call`] before, where it was not committed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use proto::{Header, ReplyWriter, Request, Status};
 
-use super::Within;
+use super::{Begins, Within};
 use crate::ops::may_be_within;
 use crate::patience::Patience;
 use crate::{Call, Engine, Lsn, Principal, Refusal};
@@ -27,6 +29,10 @@ pub struct CallTransaction {
     done: bool,
     /// Nothing of it will take effect.
     void: bool,
+    /// It sees the latest commits, acknowledged or not.
+    is_latest: bool,
+    /// The last commit that it saw.
+    seen: Lsn,
 }
 
 impl CallTransaction {
@@ -34,6 +40,12 @@ impl CallTransaction {
     /// does with documents from here on does.
     pub fn void() -> CallTransaction {
         CallTransaction { void: true, ..CallTransaction::default() }
+    }
+
+    /// Of a call that sees the latest commits, those too that are not acknowledged yet, so
+    /// that it is not disturbed by them. It waits for them when it is over.
+    pub fn latest() -> CallTransaction {
+        CallTransaction { is_latest: true, ..CallTransaction::default() }
     }
 
     /// Whether the call may be run again from its beginning, as far as the database goes.
@@ -88,8 +100,12 @@ impl Engine {
             return;
         }
         if transaction.within.is_none() {
-            match self.within(false) {
-                Ok(within) => transaction.within = Some(Within { number: NUMBER, ..within }),
+            let begins = if transaction.is_latest { Begins::Latest } else { Begins::ToWrite };
+            match self.within(begins) {
+                Ok(within) => {
+                    transaction.seen = within.lsn();
+                    transaction.within = Some(Within { number: NUMBER, ..within });
+                }
                 Err(refusal) => return self.refuse(header.id, &refusal, out),
             }
         }
@@ -165,6 +181,21 @@ impl Engine {
         mut transaction: CallTransaction,
     ) -> Result<(), Refusal> {
         self.commit_now(who, &mut transaction, Patience::ENDLESS).map(drop)
+    }
+
+    /// Waits until all that a guest's call has seen is acknowledged: before anything of it
+    /// leaves, where the call is not committed.
+    ///
+    /// # Errors
+    /// Some of it is lost.
+    pub fn settle_call(&self, transaction: &CallTransaction) -> Result<(), Refusal> {
+        Ok(self.lsm.wait_acknowledged(transaction.seen)?)
+    }
+
+    /// Waits until all that is written is acknowledged: before it is told who disturbed whom.
+    pub fn settle(&self) {
+        // If it fails nobody is told more than that there was such a commit.
+        let _failed = self.lsm.wait_acknowledged(self.lsm.written_lsn());
     }
 
     /// A guest's call is run again, since it was disturbed.

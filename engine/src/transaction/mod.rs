@@ -69,6 +69,17 @@ enum Kind {
     Writes(Box<lsm::Transaction>),
 }
 
+/// What a transaction begins with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Begins {
+    /// With what is acknowledged; it writes nothing.
+    ToRead,
+    /// With what is acknowledged.
+    ToWrite,
+    /// With what is written, acknowledged or not: [`lsm::Lsm::begin_latest`].
+    Latest,
+}
+
 /// Bytes that it holds, of all that transactions hold.
 struct Held {
     all: Arc<AtomicU64>,
@@ -287,12 +298,13 @@ fn unknown_savepoint(number: u64) -> Refusal {
 
 impl Engine {
     /// Begins a transaction of no number.
-    pub(crate) fn within(&self, reads_only: bool) -> Result<Within, Refusal> {
+    pub(crate) fn within(&self, begins: Begins) -> Result<Within, Refusal> {
         // In this order: `Catalogs::resolve` rests on it.
         let catalog = self.catalogs.read();
-        let kind = match reads_only {
-            true => Kind::Reads(self.lsm.snapshot()?),
-            false => Kind::Writes(Box::new(self.lsm.begin()?)),
+        let kind = match begins {
+            Begins::ToRead => Kind::Reads(self.lsm.snapshot()?),
+            Begins::ToWrite => Kind::Writes(Box::new(self.lsm.begin()?)),
+            Begins::Latest => Kind::Writes(Box::new(self.lsm.begin_latest()?)),
         };
         let (stores, written) = (BTreeMap::new(), BTreeMap::new());
         let state = State { kind, stores, written, savepoints: BTreeMap::new(), next: 0 };

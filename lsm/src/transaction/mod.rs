@@ -20,7 +20,15 @@
 //! updates, write skew, phantoms and the anomaly of who only reads are all a read that
 //! would not have given what it gave.
 //!
+//! A snapshot is of what was acknowledged: in sync mode of what is durable. Where many
+//! change the same keys that makes each of them wait for the disk before the next one can
+//! begin. [`Lsm::begin_latest`] sees what is written and not yet durable too: the log has
+//! its order, so what is durable of a transaction never lacks what it has read. What was
+//! read so must not be told before it is known to last: the commit of the transaction
+//! waits for that, of one that wrote nothing too.
+//!
 //! What must stay true:
+//! * nobody outside learns what was read of a commit that may yet be lost;
 //! * a key that a transaction writes counts as read, unless it was said to be
 //!   [unread](Batch::unread): whether it had a value decides what is written;
 //! * undoing writes ([`Transaction::rollback`]) undoes no read, and those keys stay read;
@@ -58,6 +66,8 @@ pub struct Transaction {
     statement: Lsn,
     /// Keys written without being looked at, and by which statement.
     unread: BTreeMap<Place, Lsn>,
+    /// Its snapshot may show commits that are not acknowledged yet.
+    is_latest: bool,
     _live: Live,
 }
 
@@ -69,6 +79,19 @@ pub struct Savepoint {
 }
 
 impl Transaction {
+    fn of(base: Snapshot, live: Live, is_latest: bool) -> Transaction {
+        Transaction {
+            base,
+            layer: Arc::new(MemSet::new()),
+            reads: Arc::default(),
+            writes: Batch::new(),
+            statement: 0,
+            unread: BTreeMap::new(),
+            is_latest,
+            _live: live,
+        }
+    }
+
     /// The database as this transaction sees it now: its snapshot, with its own writes so
     /// far. What is read of it counts as read by the transaction.
     pub fn view(&self) -> Snapshot {
@@ -205,31 +228,63 @@ impl Lsm {
     /// # Errors
     /// As [`Lsm::snapshot`].
     pub fn begin(&self) -> Result<Transaction, Error> {
-        let (live, since) = self.recent.enter();
-        let since = since.unwrap_or_else(|| {
-            let _commit = self.commit.lock();
-            self.recent.keep(self.applied.load(Acquire))
-        });
+        let (live, since) = self.begins();
         if self.visible.load(Acquire) < since {
             // Commits that were under way before any were kept are waited for. If they
             // fail, reads go on; and no commit will.
             let _failed = self.acknowledge(since);
         }
-        Ok(Transaction {
-            base: self.snapshot()?,
-            layer: Arc::new(MemSet::new()),
-            reads: Arc::default(),
-            writes: Batch::new(),
-            statement: 0,
-            unread: BTreeMap::new(),
-            _live: live,
-        })
+        Ok(Transaction::of(self.snapshot()?, live, false))
+    }
+
+    /// As [`Lsm::begin`], with every commit that is written, acknowledged or not. What is
+    /// read of it is not to be told to anybody before [`Lsm::commit_transaction`], or
+    /// [`Lsm::wait_acknowledged`] for its [`Transaction::lsn`], says that it lasts. With a
+    /// log that failed it is [`Lsm::begin`].
+    ///
+    /// # Errors
+    /// As [`Lsm::snapshot`].
+    pub fn begin_latest(&self) -> Result<Transaction, Error> {
+        if self.wal.is_poisoned() {
+            return self.begin();
+        }
+        let (live, _) = self.begins();
+        let (lsn, lease) = self.version.snapshot(&self.applied);
+        let base = Snapshot::new(lease, lsn, self.register(lsn)?, None);
+        Ok(Transaction::of(base, live, true))
+    }
+
+    /// From now on commits are kept; since which one.
+    fn begins(&self) -> (Live, Lsn) {
+        let (live, since) = self.recent.enter();
+        let since = since.unwrap_or_else(|| {
+            let _commit = self.commit.lock();
+            self.recent.keep(self.applied.load(Acquire))
+        });
+        (live, since)
+    }
+
+    /// The last commit that is written, acknowledged or not.
+    pub fn written_lsn(&self) -> Lsn {
+        self.applied.load(Acquire)
+    }
+
+    /// Waits until commit `lsn` is acknowledged: in sync mode until it is durable. Returns
+    /// at once if it is.
+    ///
+    /// # Errors
+    /// The log failed: there is no such commit.
+    pub fn wait_acknowledged(&self, lsn: Lsn) -> Result<(), Error> {
+        match self.visible.load(Acquire) < lsn {
+            true => self.acknowledge(lsn),
+            false => Ok(()),
+        }
     }
 
     /// Commits a transaction: all its writes as one batch, as durable as any. `last` is
     /// asked under the commit lock, when nothing stands against it but that. Returns the
     /// LSN it has in the order of commits; of one that wrote nothing, that of its snapshot,
-    /// and `last` is not asked.
+    /// once that is acknowledged, and `last` is not asked.
     ///
     /// # Errors
     /// [`Error::Conflict`]: a commit since its snapshot wrote something it has read;
@@ -242,8 +297,10 @@ impl Lsm {
     ) -> Result<Lsn, E> {
         let base = transaction.lsn();
         if transaction.is_empty() {
+            self.wait_acknowledged(base)?;
             return Ok(base);
         }
+        let is_latest = transaction.is_latest;
         let mut seen = Seen::begin(&*self.clock);
         let mut unread = Vec::new();
         let mut known = base;
@@ -256,14 +313,14 @@ impl Lsm {
         };
         // Most of it before the lock is taken.
         if let Some(error) = look(&mut unread) {
-            return Err(self.refused(error).into());
+            return Err(self.refused(error, is_latest).into());
         }
         let mut batch = transaction.whole(|_, _| None);
         batch.check().map_err(Error::from)?;
         let (lock, version) = self.room()?;
         if let Some(error) = look(&mut unread) {
             drop(lock);
-            return Err(self.refused(error).into());
+            return Err(self.refused(error, is_latest).into());
         }
         last()?;
         if !unread.is_empty() {
@@ -283,10 +340,14 @@ impl Lsm {
     }
 
     /// Before a conflict is told, what it is with is as durable as a commit: who begins
-    /// again then sees it.
-    fn refused(&self, error: Error) -> Error {
-        if let Error::Conflict { lsn, .. } = &error {
-            let _failed = self.acknowledge(*lsn);
+    /// again then sees it. Who begins with the latest sees it anyway. If it is lost that is
+    /// told: no beginning again would help.
+    fn refused(&self, error: Error, is_latest: bool) -> Error {
+        if let Error::Conflict { lsn, .. } = &error
+            && !is_latest
+            && let Err(lost) = self.acknowledge(*lsn)
+        {
+            return lost;
         }
         error
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::guests::{echo, guest};
 use super::rig::{Rig, ask, reply_bytes};
 use super::{Make, TestHost};
-use crate::{Host, Instance, LogLevel, TrapKind, Verdict, abi};
+use crate::{CallKind, Host, Instance, LogLevel, TrapKind, Verdict, abi};
+use proto::Status;
+use proto::http::{HeadersBuf, write_request};
 
 /// Whatever goes in comes out, from nothing to more than a first buffer holds.
 pub fn echoes_requests_of_any_size(make: Make<'_>) {
@@ -122,7 +124,7 @@ pub fn a_call_takes_effect_when_it_has_answered_and_runs_again_if_disturbed(make
     let mut instance = rig.start(&wat);
     let eight = |n: u64| n.to_le_bytes().to_vec();
     // What making an instance does takes effect as it does it.
-    assert_eq!((rig.host.started(), rig.host.calls()), (1, vec![1, 0]));
+    assert_eq!((rig.host.kinds(), rig.host.calls()), (vec![CallKind::Start], vec![1, 0]));
     assert_eq!(rig.host.concluded(), []);
     // One that made no request has done nothing.
     assert_eq!(ask(&mut *instance, b""), eight(1));
@@ -133,7 +135,7 @@ pub fn a_call_takes_effect_when_it_has_answered_and_runs_again_if_disturbed(make
     let attempts = [1, 2, 3].map(|n| (n + 1, n as u32, false, eight(n + 1)));
     assert_eq!(rig.host.concluded(), attempts);
     assert_eq!(rig.host.calls(), [1, 0, 2, 0, 3, 0, 4, 0]);
-    assert_eq!(rig.host.started(), 1);
+    assert_eq!(rig.host.kinds().iter().filter(|kind| **kind == CallKind::Start).count(), 1);
     // Answered in its place.
     rig.host.judge([Verdict::Instead(b"refused".to_vec())]);
     assert_eq!(ask(&mut *instance, b"1"), b"refused");
@@ -148,6 +150,52 @@ pub fn a_call_takes_effect_when_it_has_answered_and_runs_again_if_disturbed(make
     assert!(instance.process(b"12", &mut Vec::new()).is_err());
     assert_eq!(rig.host.concluded(), []);
     assert_eq!(rig.host.calls().last(), Some(&0), "but ended");
+}
+
+/// What is to change nothing is known by its method, and only the first time: run again it
+/// is as any other.
+pub fn what_a_call_is_for_is_told_before_it_begins(make: Make<'_>) {
+    let wat = guest(
+        "",
+        "(drop (call $request (i32.const 0) (i32.const 4) (i32.const 1024) (i32.const 1024)))
+         (call $u64 (i64.const 0))",
+    );
+    let rig = Rig::new(make);
+    let mut instance = rig.start(&wat);
+    for method in ["GET", "POST", "HEAD", "OPTIONS", "GETS", "get"] {
+        let mut request = Vec::new();
+        write_request(&mut request, method, "/", "", &HeadersBuf::new(), b"");
+        ask(&mut *instance, &request);
+    }
+    ask(&mut *instance, b"no request");
+    use CallKind::{Read, Write};
+    assert_eq!(rig.host.kinds(), [Read, Write, Read, Read, Write, Write, Write]);
+    rig.host.judge([Verdict::Again]);
+    let mut request = Vec::new();
+    write_request(&mut request, "GET", "/", "", &HeadersBuf::new(), b"");
+    ask(&mut *instance, &request);
+    assert_eq!(rig.host.kinds()[7..], [Read, Write]);
+}
+
+/// What a call has read is to last before anything of it leaves: else no upstream is called.
+pub fn no_upstream_is_called_where_nothing_may_leave(make: Make<'_>) {
+    let wat = guest(
+        "(data (i32.const 900) \"stock\")",
+        "(if (local.get $len) (then
+           (drop (call $request (i32.const 0) (i32.const 4) (i32.const 1024) (i32.const 1024)))))
+         (drop (call $service (i32.const 900) (i32.const 5) (i32.const 16) (i32.const 4)
+           (i32.const 1024) (i32.const 1024)))
+         (call $u64 (i64.const 0))",
+    );
+    let rig = Rig::new(make);
+    let mut instance = rig.start(&wat);
+    ask(&mut *instance, b"1");
+    assert_eq!(rig.host.patience().len(), 1);
+    rig.host.unsettle(Status::ReadOnly, "the log has failed");
+    ask(&mut *instance, b"1");
+    assert_eq!(rig.host.patience().len(), 1, "it was not called");
+    ask(&mut *instance, b"");
+    assert_eq!(rig.host.patience().len(), 2, "a call that has read nothing");
 }
 
 /// Bytes that waited for one call's `host_read` are gone in the next, and a reply

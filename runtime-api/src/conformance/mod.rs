@@ -47,6 +47,8 @@ macro_rules! conformance_suite {
             calls: a_pending_reply_ends_with_its_call
             calls: the_host_is_told_which_call_asks_and_when_it_ends
             calls: a_call_takes_effect_when_it_has_answered_and_runs_again_if_disturbed
+            calls: what_a_call_is_for_is_told_before_it_begins
+            calls: no_upstream_is_called_where_nothing_may_leave
             calls: log_now_and_random_reach_the_host
             calls: log_is_bounded
             calls: the_request_buffer_is_kept_and_grows

@@ -12,8 +12,8 @@ use proto::service::{write_error, write_head};
 
 use super::Make;
 use crate::{
-    CompileError, Host, Instance, Limits, LogLevel, Module, Outlet, Runtime, ServiceBody, Trap,
-    Unwritten, Verdict,
+    CallKind, CompileError, Host, Instance, Limits, LogLevel, Module, Outlet, Runtime, ServiceBody,
+    Trap, Unwritten, Verdict,
 };
 
 /// A clock that moves by a fixed step at every reading and never by itself, so
@@ -66,8 +66,10 @@ pub struct TestHost {
     patience: Mutex<Vec<u64>>,
     /// Bodies that are not dropped yet.
     bodies: Arc<AtomicU32>,
-    /// Calls that were the making of an instance.
-    started: AtomicU32,
+    /// What each call was for.
+    kinds: Mutex<Vec<CallKind>>,
+    /// Why nothing of a call may leave, if that is so.
+    unsettled: Mutex<Option<(Status, String)>>,
     /// What it says of the next calls that answer; of others that they stand.
     verdicts: Mutex<VecDeque<Verdict>>,
     /// What it was asked to conclude: call, attempt, whether it called an upstream, response.
@@ -129,9 +131,14 @@ impl TestHost {
         self.bodies.load(Ordering::SeqCst)
     }
 
-    /// Calls that were the making of an instance, and made requests.
-    pub fn started(&self) -> u32 {
-        self.started.load(Ordering::SeqCst)
+    /// What each call was for that made requests.
+    pub fn kinds(&self) -> Vec<CallKind> {
+        self.kinds.lock().clone()
+    }
+
+    /// Nothing of a call may leave from now on.
+    pub fn unsettle(&self, status: Status, why: &str) {
+        *self.unsettled.lock() = Some((status, why.to_owned()));
     }
 
     /// Says this of the next calls that answer, in turn.
@@ -152,8 +159,8 @@ impl TestHost {
 }
 
 impl Host for TestHost {
-    fn begin_call(&self, starting: bool) -> u64 {
-        self.started.fetch_add(u32::from(starting), Ordering::SeqCst);
+    fn begin_call(&self, kind: CallKind) -> u64 {
+        self.kinds.lock().push(kind);
         let calls = self.calls.lock();
         calls.iter().filter(|call| **call == 0).count() as u64 + 1
     }
@@ -161,6 +168,10 @@ impl Host for TestHost {
     fn conclude_call(&self, call: u64, attempt: u32, outbound: bool, response: &[u8]) -> Verdict {
         self.concluded.lock().push((call, attempt, outbound, response.to_vec()));
         self.verdicts.lock().pop_front().unwrap_or(Verdict::Stands)
+    }
+
+    fn call_leaves(&self, _call: u64) -> Result<(), (Status, String)> {
+        self.unsettled.lock().clone().map_or(Ok(()), Err)
     }
 
     fn end_call(&self, _call: u64) {
