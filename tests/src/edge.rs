@@ -59,22 +59,20 @@ impl Http1 {
 
     /// GET; [`Http1::answer`] waits for its answer.
     pub fn send(&mut self, target: &str) {
-        self.try_send("GET", target).expect("the request is taken");
+        let request = format!("GET {target} HTTP/1.1\r\nhost: h\r\n\r\n");
+        self.0.get_mut().write_all(request.as_bytes()).expect("the request is taken");
     }
 
-    /// A request without a body and its answer; an error where the server goes away.
+    /// POST, and its answer; an error where the server goes away.
     ///
     /// # Errors
     /// The connection's.
-    pub fn try_ask(&mut self, method: &str, target: &str) -> io::Result<(u16, String)> {
-        self.try_send(method, target)?;
+    pub fn try_post(&mut self, target: &str, body: &str) -> io::Result<(u16, String)> {
+        let length = body.len();
+        let request =
+            format!("POST {target} HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\n{body}");
+        self.0.get_mut().write_all(request.as_bytes())?;
         self.try_answer()
-    }
-
-    fn try_send(&mut self, method: &str, target: &str) -> io::Result<()> {
-        let length = if method == "GET" { "" } else { "content-length: 0\r\n" };
-        let request = format!("{method} {target} HTTP/1.1\r\nhost: h\r\n{length}\r\n");
-        self.0.get_mut().write_all(request.as_bytes())
     }
 
     /// Whether something of an answer is there already.

@@ -52,6 +52,11 @@ pub fn transfer_module() -> PathBuf {
     guest_module("transfer", "scripts/build-guest examples/transfer")
 }
 
+/// The guest of lists, as `scripts/build-guest tests/lists` built it.
+pub fn lists_module() -> PathBuf {
+    guest_module("lists", "scripts/build-guest tests/lists")
+}
+
 /// The notes in a language, as `scripts/build-guests` built them.
 pub fn notes_module(language: &str) -> PathBuf {
     guest_module(&format!("notes-{language}"), "scripts/build-guests")
@@ -72,6 +77,19 @@ pub fn service_dir(db_yaml: &str, service_yaml: Option<&str>) -> tempfile::TempD
         fs::write(dir.path().join("service.yaml"), text).expect("service.yaml");
     }
     dir
+}
+
+/// A stream of numbers by its seed (splitmix64).
+pub struct Seeded(pub u64);
+
+impl Seeded {
+    /// The next one, below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (x ^ (x >> 31)) % n
+    }
 }
 
 /// A running `planck`.

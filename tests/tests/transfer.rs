@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 use tests::edge::Http1;
-use tests::{Planck, service_dir, transfer_module, until};
+use tests::{Planck, Seeded, service_dir, transfer_module, until};
 
 const ACCOUNTS: u64 = 200;
 const CENTS: i64 = 1000;
@@ -35,24 +35,12 @@ impl Transfer {
     }
 }
 
-/// A stream of numbers by its seed (splitmix64).
-struct Seeded(u64);
-
-impl Seeded {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (x ^ (x >> 31)) % n
-    }
-
-    /// Half of the time one of a few, which are disturbed again and again.
-    fn transfer(&mut self) -> Transfer {
-        let of = if self.below(2) == 0 { 4 } else { ACCOUNTS };
-        let from = self.below(of);
-        let to = (from + 1 + self.below(of - 1)) % of;
-        Transfer { from, to, cents: self.below(300) as i64 }
-    }
+/// Half of the time one of a few, which are disturbed again and again.
+fn next(seeded: &mut Seeded) -> Transfer {
+    let of = if seeded.below(2) == 0 { 4 } else { ACCOUNTS };
+    let from = seeded.below(of);
+    let to = (from + 1 + seeded.below(of - 1)) % of;
+    Transfer { from, to, cents: seeded.below(300) as i64 }
 }
 
 fn prepared(runtime: &str, flush: u32) -> tempfile::TempDir {
@@ -99,9 +87,9 @@ struct Done {
 fn ask(http: SocketAddr, seed: u64, answered: &AtomicU64, done: &Mutex<Done>) {
     let (mut client, mut seeded) = (Http1::open(http), Seeded(seed));
     loop {
-        let transfer = seeded.transfer();
+        let transfer = next(&mut seeded);
         let Transfer { from, to, cents } = transfer;
-        let answer = client.try_ask("POST", &format!("/transfer/{from}/{to}/{cents}"));
+        let answer = client.try_post(&format!("/transfer/{from}/{to}/{cents}"), "");
         let mut done = done.lock().unwrap();
         match answer {
             Ok((200, _)) => done.certain.push(transfer),
