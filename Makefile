@@ -16,10 +16,8 @@ lint: ## formatting, clippy and shellcheck, warnings refused
 	@scripts/lint
 
 fmt: ## formats the code
-	@cargo fmt --all && cargo fmt --manifest-path examples/flights/Cargo.toml && \
-		cargo fmt --manifest-path examples/live/Cargo.toml && \
-		cargo fmt --manifest-path examples/transfer/Cargo.toml && \
-		cargo fmt --manifest-path tests/fuzz/Cargo.toml
+	@cargo fmt --all && for of in examples/{flights,live,transfer,rules} tests/{lists,fuzz}; do \
+		cargo fmt --manifest-path $$of/Cargo.toml || exit; done
 
 bench: ## the criterion benches beside each crate
 	@cargo bench --locked --workspace

@@ -52,6 +52,11 @@ pub fn transfer_module() -> PathBuf {
     guest_module("transfer", "scripts/build-guest examples/transfer")
 }
 
+/// The guest of the rules, as `scripts/build-guest examples/rules` built it.
+pub fn rules_module() -> PathBuf {
+    guest_module("rules", "scripts/build-guest examples/rules")
+}
+
 /// The guest of lists, as `scripts/build-guest tests/lists` built it.
 pub fn lists_module() -> PathBuf {
     guest_module("lists", "scripts/build-guest tests/lists")

@@ -144,7 +144,7 @@ impl<'e> Caller<'e> {
             }
             let session = self.who.in_session(self.engine.begin_session());
             self.who = session;
-            let mut call = CallTransaction::default();
+            let mut call = CallTransaction::latest();
             let (payer, payee) = (self.read(&mut call, from)?, self.read(&mut call, to)?);
             if payer < cents {
                 return Ok(false);
