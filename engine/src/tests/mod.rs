@@ -5,6 +5,7 @@ mod audit;
 mod audit_sync;
 mod audit_torn;
 mod backup;
+mod calls;
 mod cursors;
 mod dispatch;
 mod documents;

@@ -10,7 +10,7 @@ use proto::request::Part;
 use proto::{Key, Opcode, Reply, Request, Status};
 
 use super::kit::*;
-use crate::{CallTransaction, Engine, Limits, Options, Principal, Role, TransactionFigures};
+use crate::{Engine, Limits, Options, Principal, Role, TransactionFigures};
 
 /// An admin in a session.
 fn session(number: u64) -> Principal {
@@ -620,84 +620,4 @@ fn indexes_hold_what_they_should_whatever_is_interleaved() {
     assert_eq!(done(&engine, query("s.count()")), Said::Count(there));
     let found = rows(done(&engine, Request::List));
     assert!(found[0].contains(r#""state":"ready""#) && !found[0].contains("building"), "{found:?}");
-}
-
-/// What a guest asks in one call.
-fn in_call(engine: &Engine, call: &mut CallTransaction, request: Request<'_>) -> Said {
-    let (mut packet, mut out) = (Vec::new(), Vec::new());
-    request.encode(77, &mut packet);
-    engine.dispatch_in_call(&guest(), call, &packet, &mut out);
-    said(&out)
-}
-
-fn guest() -> Principal {
-    Principal::service("shop").in_session(9)
-}
-
-#[test]
-fn a_guest_s_call_is_one_transaction_from_its_first_operation_on_documents() {
-    let engine = with_store();
-    let mut call = CallTransaction::default();
-    let document = doc("{}");
-    let put =
-        |store, key| Request::Update { store, key: Key(key), document: &document, upsert: true };
-    // What is not about documents is done at once, and by itself.
-    assert_eq!(in_call(&engine, &mut call, create("t")), Said::Empty);
-    assert!(!call.is_open() && engine.catalogs.read().stores.contains_key("t"));
-    assert_eq!(in_call(&engine, &mut call, put("t", 1)), Said::Key(Key(1)));
-    assert_eq!(in_call(&engine, &mut call, put("s", 1)), Said::Key(Key(1)));
-    assert_eq!(in_call(&engine, &mut call, query("s.count()")), Said::Count(1));
-    assert!(call.is_open() && call.may_run_again());
-    assert_eq!(all(&engine).len(), 0);
-    // Back to a place in it.
-    let savepoint = Request::Savepoint { transaction: 0 };
-    let Said::Count(savepoint) = in_call(&engine, &mut call, savepoint) else { panic!("none") };
-    in_call(&engine, &mut call, put("s", 2));
-    let rollback = Request::Rollback { transaction: 0, savepoint };
-    assert_eq!(in_call(&engine, &mut call, rollback), Said::Empty);
-    let before = engine.lsm.last_lsn();
-    engine.commit_call(&guest(), call).unwrap();
-    assert_eq!((engine.lsm.last_lsn(), all(&engine).len()), (before + 1, 1));
-    // Dropped, it leaves no trace; nor what it let go of by itself.
-    let mut call = CallTransaction::default();
-    in_call(&engine, &mut call, put("s", 3));
-    assert_eq!(in_call(&engine, &mut call, Request::Abort { transaction: 0 }), Said::Empty);
-    assert!(!call.is_open());
-    assert_eq!(in_call(&engine, &mut call, query("s.count()")), Said::Count(1));
-    in_call(&engine, &mut call, put("s", 4));
-    drop(call);
-    assert_eq!(all(&engine).len(), 1);
-    // What it has committed by itself is not to be done twice.
-    let mut call = CallTransaction::default();
-    in_call(&engine, &mut call, put("s", 3));
-    let commit = Request::Commit { transaction: 0 };
-    assert!(matches!(in_call(&engine, &mut call, commit), Said::Document(_)));
-    assert!(!call.may_run_again() && !call.is_open());
-    assert_eq!(all(&engine).len(), 2);
-    // Disturbed, nothing of it is done.
-    let mut call = CallTransaction::default();
-    in_call(&engine, &mut call, query("s.filter(key >= '00').set({a: 1})"));
-    insert(&engine, 9, "{}");
-    let refusal = engine.commit_call(&guest(), call).unwrap_err();
-    assert_eq!(refusal.status, Status::TransactionConflict);
-    assert_eq!(done(&engine, query("s.filter(a = 1).count()")), Said::Count(0));
-    // A call that looks for a store, does not find it and makes it, finds it then; once it has
-    // written, what is made beside it is there for the next call.
-    let mut call = CallTransaction::default();
-    let read = |store| Request::Read { store, key: Key(1) };
-    let unknown = |said| matches!(said, Said::Refused(Status::UnknownStore, _));
-    assert!(unknown(in_call(&engine, &mut call, read("u"))));
-    assert_eq!(in_call(&engine, &mut call, create("u")), Said::Empty);
-    assert_eq!(in_call(&engine, &mut call, put("u", 1)), Said::Key(Key(1)));
-    assert_eq!(in_call(&engine, &mut call, create("v")), Said::Empty);
-    assert!(unknown(in_call(&engine, &mut call, put("v", 1))));
-    assert_eq!(in_call(&engine, &mut call, query("u.count()")), Said::Count(1));
-    engine.commit_call(&guest(), call).unwrap_err();
-    let mut call = CallTransaction::default();
-    assert_eq!(in_call(&engine, &mut call, put("v", 1)), Said::Key(Key(1)));
-    engine.commit_call(&guest(), call).unwrap();
-    // Nonsense is answered as ever.
-    let mut out = Vec::new();
-    engine.dispatch_in_call(&guest(), &mut CallTransaction::default(), b"nonsense", &mut out);
-    assert!(matches!(Reply::decode(&out).unwrap().1, Reply::Error { .. }));
 }
