@@ -146,8 +146,7 @@ impl<'a> Change<'a> {
             self.kept.write(&self.store, self.latest, &mut self.batch, key, old, new)?;
         }
         match (was, new) {
-            (true, Some(new)) => self.batch.put(self.keyspace, &bytes, new),
-            (false, Some(new)) => self.batch.put_new(self.keyspace, &bytes, new),
+            (was, Some(new)) => self.batch.put_versioned(self.keyspace, &bytes, new, !was),
             (true, None) => self.batch.delete_present(self.keyspace, &bytes),
             (false, None) => {}
         }
