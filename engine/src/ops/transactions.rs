@@ -82,7 +82,7 @@ pub(crate) fn committed(lsn: u64) -> Vec<u8> {
 pub(crate) fn may_be_within(opcode: Opcode) -> Result<(), Refusal> {
     match opcode {
         Opcode::Insert | Opcode::BatchInsert | Opcode::Update | Opcode::Delete => Ok(()),
-        Opcode::Read | Opcode::Scan | Opcode::Range => Ok(()),
+        Opcode::Apply | Opcode::Read | Opcode::ReadVersion | Opcode::Scan | Opcode::Range => Ok(()),
         Opcode::Query | Opcode::Stream | Opcode::Fetch | Opcode::CloseCursor => Ok(()),
         _ => {
             let message = format!(

@@ -1,6 +1,7 @@
 //! The engine as its callers see it: packets in, packets out, on a simulated disk.
 
 mod altered;
+mod apply;
 mod audit;
 mod audit_sync;
 mod audit_torn;

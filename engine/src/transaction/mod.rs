@@ -168,11 +168,11 @@ impl Within {
         }
     }
 
-    /// Adds to its writes those of one operation on a store.
+    /// Adds to its writes those of one operation on some stores, all or none.
     pub(crate) fn write(
         &self,
         engine: &Engine,
-        (name, store): (&str, KeyspaceId),
+        stores: &[(&str, KeyspaceId)],
         batch: &Batch,
     ) -> Result<(), Refusal> {
         let mut state = self.state.borrow_mut();
@@ -203,7 +203,9 @@ impl Within {
             return Err(Refusal::new(Status::Busy, message));
         }
         writes.write(batch)?;
-        written.entry(store).or_insert_with(|| name.to_owned());
+        for (name, store) in stores {
+            written.entry(*store).or_insert_with(|| (*name).to_owned());
+        }
         Ok(())
     }
 
