@@ -136,12 +136,8 @@ impl Lsm {
         Ok(lsn)
     }
 
-    /// Waits until a commit is as durable as the mode says, then lets snapshots see it: for
-    /// who tells of what was seen under the commit lock.
-    ///
-    /// # Errors
-    /// As [`Lsm::sync`].
-    pub fn acknowledge(&self, lsn: Lsn) -> Result<(), Error> {
+    /// Waits as the mode says, then lets snapshots see it.
+    pub(crate) fn acknowledge(&self, lsn: Lsn) -> Result<(), Error> {
         let outcome = match self.options.sync {
             SyncMode::Sync => self.timed_sync(|| self.wal.acknowledge(lsn)),
             SyncMode::Async => self.wal.acknowledge(lsn),

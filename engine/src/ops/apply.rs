@@ -132,7 +132,7 @@ impl Engine {
         committed.map_err(|refusal| {
             if refusal.status == Status::ConditionFailed {
                 // If that fails, nothing is told but that.
-                let _failed = self.lsm.acknowledge(seen);
+                let _failed = self.lsm.wait_acknowledged(seen);
             }
             self.unless_poisoned(refusal)
         })

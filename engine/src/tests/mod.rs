@@ -6,6 +6,7 @@ mod audit;
 mod audit_sync;
 mod audit_torn;
 mod backup;
+mod call_turns;
 mod cursors;
 mod dispatch;
 mod documents;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! mod.rs    one transaction, as operations find it    desk.rs   those of the wire
-//! call.rs   one for all that a guest's call does
+//! call.rs   one for all that a guest's call does         turn.rs   for calls that are disturbed
 //! ops/transactions.rs   Begin, Commit, Abort, Savepoint, Rollback
 //! ```
 //!
@@ -21,13 +21,14 @@
 
 mod call;
 mod desk;
+mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use lsm::{Batch, KeyspaceId, Lsn, Savepoint, Snapshot};
+use lsm::{Batch, Footprint, KeyspaceId, Lsn, Savepoint, Snapshot};
 use proto::{Key, Status};
 
 use crate::auth::{Action, Principal, Wanted};
@@ -147,6 +148,22 @@ impl Within {
         }?;
         state.stores.insert(wanted.name.to_owned(), Arc::clone(&found));
         Ok(found)
+    }
+
+    /// What it has read so far, and reads from here on; `None`: nobody can disturb it.
+    fn footprint(&self) -> Option<Footprint> {
+        match &self.state.borrow().kind {
+            Kind::Writes(writes) => Some(writes.footprint()),
+            Kind::Reads(_) => None,
+        }
+    }
+
+    /// Whether it writes something that another one has read so far.
+    fn would_disturb(&self, other: &Footprint) -> bool {
+        match &self.state.borrow().kind {
+            Kind::Writes(writes) => writes.would_disturb(other),
+            Kind::Reads(_) => false,
+        }
     }
 
     /// Whether there is anything that would take effect.

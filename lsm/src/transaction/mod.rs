@@ -78,6 +78,10 @@ pub struct Savepoint {
     statement: Lsn,
 }
 
+/// What a transaction has read so far, for who would rather not disturb it.
+#[derive(Clone)]
+pub struct Footprint(Arc<Reads>);
+
 impl Transaction {
     fn of(base: Snapshot, live: Live, is_latest: bool) -> Transaction {
         Transaction {
@@ -90,6 +94,22 @@ impl Transaction {
             is_latest,
             _live: live,
         }
+    }
+
+    /// What it has read, and reads from here on.
+    pub fn footprint(&self) -> Footprint {
+        Footprint(Arc::clone(&self.reads))
+    }
+
+    /// Whether it writes something that another one has read so far. For courtesy alone: what
+    /// decides is looked at when that one commits.
+    pub fn would_disturb(&self, other: &Footprint) -> bool {
+        self.writes.ops().any(|op| match op {
+            Op::Put(keyspace, key, _) | Op::Delete(keyspace, key) => {
+                other.0.covers(keyspace.0, key)
+            }
+            Op::DropKeyspace(_) => false,
+        })
     }
 
     /// The database as this transaction sees it now: its snapshot, with its own writes so

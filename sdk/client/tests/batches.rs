@@ -10,6 +10,7 @@ use planck_client::proto::Request;
 use planck_client::proto::doc::{Binary, DocBuf, Value};
 use planck_client::proto::request::{Act, Step};
 use planck_client::{Applied, Batch, Condition, Error, Key, Result, Status, Transaction};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 type Asked = Arc<Mutex<Vec<String>>>;
@@ -66,7 +67,7 @@ async fn server(asked: &Asked) -> Fake {
     .await
 }
 
-const DOC: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
+const DOC: BTreeMap<String, u64> = BTreeMap::new();
 
 #[tokio::test]
 async fn steps_are_sent_as_they_were_added() {
@@ -79,7 +80,7 @@ async fn steps_are_sent_as_they_were_added() {
     assert!(soon(s.get_versioned(Key(2))).await.unwrap().is_none());
     let mut batch = Batch::new();
     assert!(batch.is_empty());
-    let document = std::collections::BTreeMap::from([("n".to_owned(), 1u64)]);
+    let document = BTreeMap::from([("n".to_owned(), 1u64)]);
     batch.replace(&s, Key(1), &document, Condition::Version(found.version)).unwrap();
     batch.insert(&log, None, &document, None).unwrap();
     batch.insert(&log, Some(Key(3)), &document, Condition::Absent).unwrap();
@@ -139,7 +140,8 @@ async fn what_no_message_holds_is_not_sent() {
     let store = client.store("s");
     let apply = async |bytes: usize| {
         let mut batch = Batch::new();
-        batch.put(&store, Key(1), &(String::new(), "x".repeat(bytes)), None)?;
+        let document = BTreeMap::from([("text".to_owned(), "x".repeat(bytes))]);
+        batch.put(&store, Key(1), &document, None)?;
         client.apply(&batch).await
     };
     // What stands around the text: found once, so that the edge is one of a byte.

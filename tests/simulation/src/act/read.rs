@@ -76,8 +76,11 @@ impl World {
             Ok(found) => {
                 let (value, version) = found.unzip();
                 let (wanted, written) = want.unzip();
+                // Numbers that are given out are put without, wherever they stand.
+                let without =
+                    keyspace.is_multiple_of(2) || value.as_ref().is_some_and(|v| v.len() == 8);
                 let same = value.as_deref() == wanted.map(AsRef::as_ref)
-                    && (version == written || keyspace % 2 == 0 && version == Some(0));
+                    && (version == written || without && version == Some(0));
                 let wrong = || {
                     Wrong::Answer(format!(
                         "key {number} of {keyspace} at {} has {} of {version:?}, not {} of \
