@@ -38,7 +38,7 @@ impl Engine {
         // What they would give from now on nobody answers for.
         self.queries.end_within(who, number);
         let lsn = match used.end() {
-            Some(within) => self.commit_within(who, within, patience)?,
+            Some(within) => self.commit_within(who, within, None, patience)?,
             None => 0,
         };
         Ok(committed(lsn))

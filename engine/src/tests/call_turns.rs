@@ -10,6 +10,7 @@ use std::time::Duration;
 use proto::doc::Doc;
 use proto::{Key, Reply, Request, Status};
 
+use super::audit_sync::gated;
 use super::kit::*;
 use crate::{CallTransaction, Engine, Principal};
 
@@ -156,6 +157,28 @@ fn who_waits_in_vain_goes_on_without() {
     in_call(&engine, &mut second, &Request::Commit { transaction: 0 });
     assert_eq!(count_up(&engine, CallTransaction::latest().in_turn(LONG), Duration::ZERO), Ok(()));
     assert_eq!(all(&engine), [r#"1 {"n":1}"#, r#"2 {"n":7}"#]);
+}
+
+#[test]
+fn the_turn_is_given_on_before_the_disk_is_waited_for() {
+    // Given a call whose commit waits for a sync,
+    let (_, gate, engine) = gated("wal/", synced());
+    let engine = Arc::new(engine);
+    insert(&engine, 1, r#"{"n":0}"#);
+    gate.close();
+    let other = Arc::clone(&engine);
+    let first = CallTransaction::latest().in_turn(LONG);
+    let waits = thread::spawn(move || count_up(&other, first, Duration::ZERO));
+    gate.wait_for_one();
+    // then the next one has the turn, and sees what the first has written.
+    let turn = engine.transactions.turns.take(&*engine.clock, 0);
+    assert!(turn.is_some());
+    drop(turn);
+    let mut second = CallTransaction::latest().in_turn(LONG);
+    let read = said(&in_call(&engine, &mut second, &READ));
+    assert_eq!(read, Said::Rows(vec![r#"1 {"n":1}"#.to_owned()], None));
+    gate.open(false);
+    assert_eq!(waits.join().unwrap(), Ok(()));
 }
 
 /// What decision 54 tells the numbers of: `cargo test -p engine --lib call_turns -- --nocapture`.

@@ -190,9 +190,7 @@ impl Engine {
             let turns = &self.transactions.turns;
             turns.yields(&*self.clock, YIELD_NANOS, |other| within.would_disturb(other));
         }
-        let committed = self.commit_within(who, within, patience);
-        transaction.turn = None;
-        let committed = committed?;
+        let committed = self.commit_within(who, within, transaction.turn.take(), patience)?;
         transaction.done = true;
         Ok(committed)
     }

@@ -37,6 +37,7 @@ use crate::error::shown;
 use crate::index::Index;
 use crate::patience::Patience;
 use crate::{Engine, Refusal};
+use turn::Turn;
 
 pub use call::CallTransaction;
 pub(crate) use desk::{Desk, DeskLimits};
@@ -331,12 +332,13 @@ impl Engine {
         Ok(Within { number: 0, catalog, state: RefCell::new(state), held })
     }
 
-    /// Commits a transaction of somebody: the commit that it is, or, if it wrote nothing,
+    /// Commits a transaction of somebody, whose turn ends with that: the commit that it is, or, if it wrote nothing,
     /// the last one it saw.
     pub(crate) fn commit_within(
         &self,
         who: &Principal,
         within: Within,
+        turn: Option<Turn>,
         patience: &Patience,
     ) -> Result<Lsn, Refusal> {
         let Within { state, held, .. } = within;
@@ -355,7 +357,8 @@ impl Engine {
                     now.check_in(Action::Write, what, Some(*store))
                 })
             };
-            still().map_err(Failed::Refused)
+            // The next one in turn begins with what this one wrote, and waits for no disk.
+            still().map(|()| turn).map_err(Failed::Refused)
         });
         drop(held);
         let refusal = match committed {

@@ -302,7 +302,9 @@ impl Lsm {
     }
 
     /// Commits a transaction: all its writes as one batch, as durable as any. `last` is
-    /// asked under the commit lock, when nothing stands against it but that. Returns the
+    /// asked under the commit lock, when nothing stands against it but that; what it gives is
+    /// dropped once the writes are there for [`Lsm::begin_latest`], before they are
+    /// acknowledged. Returns the
     /// LSN it has in the order of commits; of one that wrote nothing, that of its snapshot,
     /// once that is acknowledged, and `last` is not asked.
     ///
@@ -310,10 +312,10 @@ impl Lsm {
     /// [`Error::Conflict`]: a commit since its snapshot wrote something it has read;
     /// [`Error::TooOld`]: it is not known any more whether one did. Begin again. `last`'s
     /// own, or a commit's, else. Nothing of it is visible then.
-    pub fn commit_transaction<E: From<Error>>(
+    pub fn commit_transaction<E: From<Error>, L>(
         &self,
         transaction: Transaction,
-        last: impl FnOnce() -> Result<(), E>,
+        last: impl FnOnce() -> Result<L, E>,
     ) -> Result<Lsn, E> {
         let base = transaction.lsn();
         if transaction.is_empty() {
@@ -342,7 +344,7 @@ impl Lsm {
             drop(lock);
             return Err(self.refused(error, is_latest).into());
         }
-        last()?;
+        let held = last()?;
         if !unread.is_empty() {
             let lsn = self.applied.load(Acquire);
             let mut now = BTreeMap::new();
@@ -353,6 +355,7 @@ impl Lsm {
             batch = transaction.whole(|keyspace, key| now.get(&(keyspace, key.into())).copied());
         }
         let lsn = self.write(lock, &version, &batch)?;
+        drop(held);
         seen.logged();
         self.acknowledge(lsn)?;
         seen.end(lsn);
