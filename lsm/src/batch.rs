@@ -8,18 +8,21 @@
 //!  0         1         4        8
 //! +---------+---------+--------+------+------+-----
 //! | version | zero    | count  | op 1 | op 2 | ...      count operations, then
-//! | u8 = 2  | 3 bytes | u32 LE |      |      |          nothing
+//! | u8 = 3  | 3 bytes | u32 LE |      |      |          nothing
 //! +---------+---------+--------+------+------+-----
 //!
 //!  0      1       2         4          8           12
 //! +------+-------+---------+----------+-----------+---------+-----------+
-//! | kind | moves | key len | keyspace | value len | key ... | value ... |
+//! | kind | flags | key len | keyspace | value len | key ... | value ... |
 //! | u8   | u8    | u16 LE  | u32 LE   | u32 LE    |         |           |
 //! +------+-------+---------+----------+-----------+---------+-----------+
 //!   kind 1: put.  2: delete (value len 0).  3: drop the keyspace (both 0).
-//!   moves 1: the writer says that the number of keys changes: the key of a put
-//!   had no value, that of a delete had one. 0: it does not, or nobody knows; of a
-//!   drop always 0. What it is for: `count.rs`.
+//!   flag 1, moves: the writer says that the number of keys changes: the key of a put
+//!   had no value, that of a delete had one. Without: it does not, or nobody knows.
+//!   What it is for: `count.rs`.
+//!   flag 2, versioned, of a put: the LSN is kept beside the value wherever it comes to
+//!   lie (`tree.rs`). The puts of a keyspace have it all, or none has.
+//!   A drop has no flags.
 //! ```
 
 use std::fmt;
@@ -36,10 +39,12 @@ pub const MAX_BATCH_BYTES: usize = 64 << 20;
 /// Keyspaces are numbered below this; the rest is for the engine's own trees.
 pub const MAX_KEYSPACE: u32 = 0xFFFF_0000;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const DROP: u8 = 3;
+const MOVES: u8 = 1;
+const VERSIONED: u8 = 2;
 
 /// A keyspace: an ordered map of its own. Numbers are the caller's; after a drop
 /// the number starts again empty.
@@ -65,7 +70,7 @@ const _: () = assert!(size_of::<Head>() == 8);
 #[repr(C)]
 struct OpHead {
     kind: u8,
-    moves: u8,
+    flags: u8,
     key_len: U16,
     keyspace: U32,
     value_len: U32,
@@ -171,7 +176,15 @@ impl Batch {
     /// that point: [`Lsm::count`](crate::Lsm::count) is exact if every new key of a
     /// keyspace is put this way.
     pub fn put_new(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
-        self.push(PUT, 1, keyspace, key, value);
+        self.push(PUT, MOVES, keyspace, key, value);
+    }
+
+    /// As [`Batch::put`], and as [`Batch::put_new`] if the key `is_new`, in a keyspace
+    /// whose values keep the LSN that wrote them ([`Snapshot::get_versioned`](crate::Snapshot::get_versioned)):
+    /// short ones take 8 bytes more in the tree. Its puts are all made this way.
+    pub fn put_versioned(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8], is_new: bool) {
+        let moves = if is_new { MOVES } else { 0 };
+        self.push(PUT, VERSIONED | moves, keyspace, key, value);
     }
 
     /// Removes `key`; fine if it is not there.
@@ -182,7 +195,7 @@ impl Batch {
     /// As [`Batch::delete`], of a key of which the caller knows that it has a value at
     /// that point; see [`Batch::put_new`].
     pub fn delete_present(&mut self, keyspace: KeyspaceId, key: &[u8]) {
-        self.push(DELETE, 1, keyspace, key, &[]);
+        self.push(DELETE, MOVES, keyspace, key, &[]);
     }
 
     /// Empties the keyspace, of what this batch has put so far too.
@@ -217,6 +230,23 @@ impl Batch {
         self.payload.extend_from_slice(ops);
         self.set_count(self.count + other.count);
         Ok(())
+    }
+
+    /// Takes in another batch whole: what it writes, what it requires, and what was said
+    /// to be unread. A fault of either is one of both.
+    pub fn absorb(&mut self, other: Batch) {
+        if let Some(fault) = other.fault {
+            return self.refuse(fault);
+        }
+        if let Err(fault) = self.append(&other) {
+            return self.refuse(fault);
+        }
+        self.requires.extend(other.requires);
+        self.require_bytes += other.require_bytes;
+        self.unread.extend(other.unread);
+        if self.require_bytes > MAX_BATCH_BYTES {
+            self.refuse(BatchError::TooLarge(self.require_bytes));
+        }
     }
 
     /// The end of it, as it is now.
@@ -287,7 +317,7 @@ impl Batch {
         self.fault.get_or_insert(fault);
     }
 
-    fn push(&mut self, kind: u8, moves: u8, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
+    fn push(&mut self, kind: u8, flags: u8, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
         let bytes = self.payload.len() + size_of::<OpHead>() + key.len();
         let bytes = bytes.saturating_add(value.len());
         let fault = if kind != DROP && !(1..=MAX_KEY).contains(&key.len()) {
@@ -304,7 +334,7 @@ impl Batch {
         }
         let head = OpHead {
             kind,
-            moves,
+            flags,
             key_len: U16::new(key.len() as u16),
             keyspace: U32::new(keyspace.0),
             value_len: U32::new(value.len() as u32),
@@ -350,6 +380,16 @@ pub fn decode(payload: &[u8]) -> Result<Ops<'_>, BatchError> {
     Ok(all)
 }
 
+/// An operation with what its writer said of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told<'a> {
+    pub(crate) op: Op<'a>,
+    /// By how much it moves the number of keys.
+    pub(crate) moved: i64,
+    /// Of a put: the LSN stays beside the value.
+    pub(crate) versioned: bool,
+}
+
 /// The operations of a payload that was checked.
 #[derive(Clone, Debug)]
 pub struct Ops<'a> {
@@ -359,8 +399,8 @@ pub struct Ops<'a> {
 }
 
 impl<'a> Ops<'a> {
-    /// The next operation, and by how much it moves the number of keys.
-    fn step(&mut self) -> Result<(Op<'a>, i64), &'static str> {
+    /// The next operation, and what its flags say of it.
+    fn step(&mut self) -> Result<Told<'a>, &'static str> {
         let rest = self.payload.get(self.at..).unwrap_or_default();
         let Ok((head, rest)) = OpHead::ref_from_prefix(rest) else {
             return Err("an operation's header is cut off");
@@ -372,7 +412,12 @@ impl<'a> Ops<'a> {
         let Some(value) = rest.get(..value_len) else {
             return Err("a value is cut off");
         };
-        if head.moves > u8::from(head.kind != DROP) {
+        let known = match head.kind {
+            PUT => MOVES | VERSIONED,
+            DELETE => MOVES,
+            _ => 0,
+        };
+        if head.flags & !known != 0 {
             return Err("a reserved bit is set");
         }
         if head.keyspace.get() >= MAX_KEYSPACE {
@@ -388,12 +433,13 @@ impl<'a> Ops<'a> {
             _ => return Err("an unknown kind of operation"),
         };
         self.at += size_of::<OpHead>() + key_len + value_len;
-        let moves = i64::from(head.moves);
-        Ok((op, if head.kind == DELETE { -moves } else { moves }))
+        let moves = i64::from(head.flags & MOVES);
+        let moved = if head.kind == DELETE { -moves } else { moves };
+        Ok(Told { op, moved, versioned: head.flags & VERSIONED != 0 })
     }
 
-    /// As the iterator, with by how much each operation moves the number of keys.
-    pub(crate) fn counted(mut self) -> impl Iterator<Item = (Op<'a>, i64)> {
+    /// As the iterator, with what the flags say of each operation.
+    pub(crate) fn told(mut self) -> impl Iterator<Item = Told<'a>> {
         std::iter::from_fn(move || {
             self.left = self.left.checked_sub(1)?;
             self.step().ok()
@@ -406,7 +452,7 @@ impl<'a> Iterator for Ops<'a> {
 
     fn next(&mut self) -> Option<Op<'a>> {
         self.left = self.left.checked_sub(1)?;
-        self.step().ok().map(|(op, _)| op)
+        self.step().ok().map(|told| told.op)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -426,6 +472,8 @@ mod tests {
         batch.delete(KeyspaceId(0x0102_0304), b"k");
         batch.put_new(KeyspaceId(7), b"n", b"v");
         batch.delete_present(KeyspaceId(7), b"n");
+        batch.put_versioned(KeyspaceId(8), b"d", b"1", false);
+        batch.put_versioned(KeyspaceId(8), b"e", b"2", true);
         batch
     }
 
@@ -434,12 +482,14 @@ mod tests {
         let batch = sample();
         #[rustfmt::skip]
         let want = [
-            2, 0, 0, 0, 5, 0, 0, 0,
+            3, 0, 0, 0, 7, 0, 0, 0,
             3, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0,
             1, 0, 3, 0, 7, 0, 0, 0, 5, 0, 0, 0, b'k', b'e', b'y', b'v', b'a', b'l', b'u', b'e',
             2, 0, 1, 0, 4, 3, 2, 1, 0, 0, 0, 0, b'k',
             1, 1, 1, 0, 7, 0, 0, 0, 1, 0, 0, 0, b'n', b'v',
             2, 1, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, b'n',
+            1, 2, 1, 0, 8, 0, 0, 0, 1, 0, 0, 0, b'd', b'1',
+            1, 3, 1, 0, 8, 0, 0, 0, 1, 0, 0, 0, b'e', b'2',
         ];
         assert_eq!(batch.payload(), want);
         let ops: Vec<_> = decode(&want).unwrap().collect();
@@ -451,10 +501,36 @@ mod tests {
                 Op::Delete(KeyspaceId(0x0102_0304), b"k"),
                 Op::Put(KeyspaceId(7), b"n", b"v"),
                 Op::Delete(KeyspaceId(7), b"n"),
+                Op::Put(KeyspaceId(8), b"d", b"1"),
+                Op::Put(KeyspaceId(8), b"e", b"2"),
             ]
         );
-        let moves: Vec<i64> = decode(&want).unwrap().counted().map(|(_, by)| by).collect();
-        assert_eq!(moves, [0, 0, 0, 1, -1]);
+        let told = || decode(&want).unwrap().told();
+        assert_eq!(told().map(|told| told.moved).collect::<Vec<_>>(), [0, 0, 0, 1, -1, 0, 1]);
+        assert_eq!(told().filter(|told| told.versioned).count(), 2);
+        // No flag that an operation does not have.
+        for (at, flags) in [(9, 1), (9, 2), (41, 2), (41, 4), (54, 4)] {
+            let mut other = want;
+            other[at] = flags;
+            let refused = decode(&other).unwrap_err();
+            assert!(matches!(refused, BatchError::Corrupt { .. }), "{at}: {refused}");
+        }
+    }
+
+    #[test]
+    fn one_batch_takes_in_another_whole() {
+        let (mut one, mut all) = (Batch::new(), sample());
+        one.put(KeyspaceId(7), b"more", b"x");
+        one.unread(KeyspaceId(7), b"more");
+        one.require(KeyspaceId(7), b"more", crate::Expect::Absent);
+        all.absorb(one.clone());
+        assert_eq!(all.len(), 8);
+        assert_eq!(all.ops().last(), Some(Op::Put(KeyspaceId(7), b"more", b"x")));
+        assert_eq!((all.requires.len(), all.unread_keys().count()), (1, 1));
+        assert_eq!(decode(all.payload()).unwrap().count(), 8);
+        one.put(KeyspaceId(7), b"", b"");
+        all.absorb(one);
+        assert_eq!((all.check(), all.len()), (Err(BatchError::Key(0)), 8));
     }
 
     #[test]
@@ -485,7 +561,7 @@ mod tests {
         let mut long = bytes;
         long.push(0);
         assert!(matches!(decode(&long), Err(BatchError::Corrupt { .. })));
-        for version in [1, 3] {
+        for version in [2, 4] {
             long[0] = version;
             assert_eq!(decode(&long).unwrap_err(), BatchError::Version(version));
         }
@@ -494,7 +570,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_decodes_encodes_to_the_same_bytes(
-            flips in prop::collection::vec((0usize..80, any::<u8>()), 0..4)
+            flips in prop::collection::vec((0usize..108, any::<u8>()), 0..4)
         ) {
             let mut bytes = sample().payload().to_vec();
             for (at, to) in flips {
@@ -502,8 +578,11 @@ mod tests {
             }
             if let Ok(ops) = decode(&bytes) {
                 let mut again = Batch::new();
-                for op in ops.counted() {
-                    match op {
+                for Told { op, moved, versioned } in ops.told() {
+                    match (op, moved) {
+                        (Op::Put(ks, k, v), by) if versioned => {
+                            again.put_versioned(ks, k, v, by > 0);
+                        }
                         (Op::Put(ks, k, v), 0) => again.put(ks, k, v),
                         (Op::Put(ks, k, v), _) => again.put_new(ks, k, v),
                         (Op::Delete(ks, k), 0) => again.delete(ks, k),

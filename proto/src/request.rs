@@ -36,6 +36,8 @@
 //! Commit Abort Savepoint   transaction:u64
 //! Rollback     transaction:u64  savepoint:u64
 //! Within       transaction:u64  operation:u16  the body of that operation
+//! Apply        count:u32  count x a step: request/steps.rs
+//! ReadVersion  store:str16  key:16
 //! ```
 //!
 //! The definition of an index: `{name?, fields: ["a.b", "-c"], unique?, sparse?,
@@ -54,12 +56,14 @@
 
 mod batch;
 mod part;
+mod steps;
 
 use crate::codec::{DecodeError, Reader, Write};
 use crate::packet::{HEADER_BYTES, Header, Kind, Opcode, foreign};
 use crate::{Key, Status};
 pub use batch::{Batch, BatchBuf};
 pub use part::Part;
+pub use steps::{Act, Condition, Step, Steps, StepsBuf};
 
 /// One operation, borrowed from its packet.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -110,6 +114,8 @@ pub enum Request<'a> {
     Rollback { transaction: u64, savepoint: u64 },
     Within { transaction: u64, part: Part<'a> },
     ReloadModule,
+    Apply { steps: Steps<'a> },
+    ReadVersion { store: &'a str, key: Key },
 }
 
 impl<'a> Request<'a> {
@@ -161,6 +167,8 @@ impl<'a> Request<'a> {
             Request::Savepoint { .. } => Opcode::Savepoint,
             Request::Rollback { .. } => Opcode::Rollback,
             Request::Within { .. } => Opcode::Within,
+            Request::Apply { .. } => Opcode::Apply,
+            Request::ReadVersion { .. } => Opcode::ReadVersion,
         }
     }
 
@@ -172,7 +180,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The store it names, if it names one. Those of a query stand in its text.
+    /// The store it names, if it names one. Those of a query stand in its text, those of
+    /// an Apply in its steps.
     pub fn store(&self) -> Option<&'a str> {
         match *self {
             Request::CreateStore { store, .. }
@@ -182,6 +191,7 @@ impl<'a> Request<'a> {
             | Request::Insert { store, .. }
             | Request::BatchInsert { store, .. }
             | Request::Read { store, .. }
+            | Request::ReadVersion { store, .. }
             | Request::Update { store, .. }
             | Request::Delete { store, .. }
             | Request::Scan { store, .. }
@@ -202,6 +212,7 @@ impl<'a> Request<'a> {
             Request::RevokeKey { .. } | Request::ReloadModule => None,
             Request::Begin { .. } | Request::Commit { .. } | Request::Abort { .. } => None,
             Request::Savepoint { .. } | Request::Rollback { .. } => None,
+            Request::Apply { .. } => None,
             Request::Within { part, .. } => part.request().store(),
         }
     }
@@ -380,6 +391,10 @@ impl<'a> Request<'a> {
                 part: Part::decode(&mut body)?,
             },
             Opcode::ReloadModule => Request::ReloadModule,
+            Opcode::Apply => Request::Apply { steps: Steps::decode(&mut body)? },
+            Opcode::ReadVersion => {
+                Request::ReadVersion { store: body.str16("store name")?, key: body.key("key")? }
+            }
         };
         body.done("body")?;
         Ok(request)
@@ -462,7 +477,9 @@ impl<'a> Request<'a> {
                 out.extend_from_slice(&batch.count.to_le_bytes());
                 out.extend_from_slice(batch.items);
             }
-            Request::Read { store, key } | Request::Delete { store, key } => {
+            Request::Read { store, key }
+            | Request::ReadVersion { store, key }
+            | Request::Delete { store, key } => {
                 out.put_str16(store);
                 out.extend_from_slice(&key.to_bytes());
             }
@@ -512,6 +529,10 @@ impl<'a> Request<'a> {
             Request::Rollback { transaction, savepoint } => {
                 out.extend_from_slice(&transaction.to_le_bytes());
                 out.extend_from_slice(&savepoint.to_le_bytes());
+            }
+            Request::Apply { steps } => {
+                out.extend_from_slice(&steps.count.to_le_bytes());
+                out.extend_from_slice(steps.items);
             }
             Request::Within { transaction, part } => {
                 out.extend_from_slice(&transaction.to_le_bytes());

@@ -71,7 +71,9 @@ impl Action {
         match opcode {
             Opcode::Ping | Opcode::Auth => Action::Greet,
             Opcode::Stats | Opcode::List => Action::Look,
-            Opcode::Read | Opcode::Scan | Opcode::Range => Action::Read,
+            Opcode::Read | Opcode::ReadVersion | Opcode::Scan | Opcode::Range => Action::Read,
+            // Of each store that it names it is asked again: `ops/apply.rs`.
+            Opcode::Apply => Action::Look,
             Opcode::Query | Opcode::Stream => Action::Look,
             Opcode::Fetch | Opcode::CloseCursor => Action::Look,
             // Of other users' queries an admin's alone: see `ops/running.rs`.
@@ -189,6 +191,8 @@ mod tests {
         (Opcode::Rollback, "-yyy y"),
         (Opcode::Within, "-yyy y"),
         (Opcode::ReloadModule, "---y -"),
+        (Opcode::Apply, "-yyy y"),
+        (Opcode::ReadVersion, "-yyy y"),
     ];
 
     fn row(action: Action) -> String {

@@ -24,6 +24,7 @@
 //! Invariant: [`host`] holds the only `unsafe` of a guest built with this crate.
 
 pub mod abi;
+mod batch;
 mod error;
 mod events;
 pub mod host;
@@ -39,10 +40,12 @@ mod stream;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
+pub use batch::{Applied, Batch};
 pub use error::{Error, Result};
 pub use events::Events;
 pub use html::{Escaped, Html, escape};
 pub use proto::doc::Doc;
+pub use proto::request::Condition;
 pub use proto::{Key, KeyParts, Status};
 pub use query::{Found, Query};
 pub use request::{Params, Request};
@@ -50,7 +53,7 @@ pub use response::Response;
 pub use router::Router;
 pub use service::{Answer, ServiceRequest, call_service};
 pub use socket::{Socket, SocketEvent};
-pub use store::{Page, Row, Store};
+pub use store::{Page, Row, Store, Versioned};
 pub use stream::Stream;
 
 /// The protocol, for what this crate has no shorter way to say.

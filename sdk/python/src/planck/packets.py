@@ -26,6 +26,7 @@ from .shapes import (
     MAYBE_STR16,
     NO_KEY,
     REST,
+    STEPS,
     STR16,
     TEXT32,
     U16,
@@ -102,6 +103,8 @@ class Op(enum.IntEnum):
     ROLLBACK = 43
     WITHIN = 44
     RELOAD_MODULE = 45
+    APPLY = 52
+    READ_VERSION = 53
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,8 @@ FIELDS: dict[Op, tuple[tuple[str, Shape], ...]] = {
     Op.ROLLBACK: (_TRANSACTION, ("savepoint", U64)),
     Op.WITHIN: (_TRANSACTION, ("operation", U16), ("body", REST)),
     Op.RELOAD_MODULE: (),
+    Op.APPLY: (("steps", STEPS),),
+    Op.READ_VERSION: (_STORE, ("key", KEY)),
 }
 """The fields of each request, in their order."""
 
@@ -294,6 +299,14 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class WithVersion:
+    """A stored document and its version."""
+
+    version: int
+    document: Document
+
+
+@dataclass(frozen=True)
 class Failure:
     """An error."""
 
@@ -301,7 +314,7 @@ class Failure:
     message: str
 
 
-Reply = Union[Empty, OneKey, Keys, Count, Answer, Rows, Failure]
+Reply = Union[Empty, OneKey, Keys, Count, Answer, Rows, WithVersion, Failure]
 
 
 def encode_reply(reply: Reply) -> tuple[int, bytes]:
@@ -319,6 +332,8 @@ def encode_reply(reply: Reply) -> tuple[int, bytes]:
         out += b"\3" + _U64.pack(reply.count)
     elif isinstance(reply, Answer):
         out += b"\4" + documents.encode(reply.document)
+    elif isinstance(reply, WithVersion):
+        out += b"\6" + _U64.pack(reply.version) + documents.encode(reply.document)
     else:
         out += b"\5" + bytes([reply.keyed]) + _encode_more(reply.more) + _U32.pack(len(reply.rows))
         for row in reply.rows:
@@ -356,6 +371,8 @@ def decode_reply(code: int, body: bytes) -> Reply:
         reply = Answer(reader.document())
     elif tag == 5:
         reply = _decode_rows(reader)
+    elif tag == 6:
+        reply = WithVersion(reader.u64(), reader.document())
     else:
         raise ProtocolError(f"a reply of tag {tag}, which this client does not know")
     reader.end()

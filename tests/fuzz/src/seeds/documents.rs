@@ -190,7 +190,7 @@ fn batches(seeds: &mut Seeds) {
         batch.put(last, b"again", b"v");
     });
     add(seeds, "every-operation", all);
-    // Header of 8 bytes, then of an operation: kind, moves, key length at 2, keyspace
+    // Header of 8 bytes, then of an operation: kind, flags, key length at 2, keyspace
     // at 4, value length at 8.
     let changed = |at: usize, to: u8| {
         let mut bytes = put.clone();
@@ -203,7 +203,8 @@ fn batches(seeds: &mut Seeds) {
         ("more-operations", 4, 2),
         ("fewer-operations", 4, 0),
         ("unknown-kind", 8, 9),
-        ("reserved-bit", 9, 2),
+        ("versioned", 9, 3),
+        ("reserved-bit", 9, 4),
         ("key-cut-off", 10, 200),
         ("no-key", 10, 0),
         ("reserved-keyspace", 15, 0xFF),
