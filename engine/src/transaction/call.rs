@@ -33,6 +33,8 @@ pub struct CallTransaction {
     is_latest: bool,
     /// The last commit that it saw.
     seen: Lsn,
+    /// It is the attempt of a job, which goes with its commit.
+    job: bool,
 }
 
 impl CallTransaction {
@@ -46,6 +48,23 @@ impl CallTransaction {
     /// that it is not disturbed by them. It waits for them when it is over.
     pub fn latest() -> CallTransaction {
         CallTransaction { is_latest: true, ..CallTransaction::default() }
+    }
+
+    /// The same, of a call that is the attempt of a job: see [`Engine::end_job_in_call`].
+    #[must_use]
+    pub fn of_job(self) -> CallTransaction {
+        CallTransaction { job: true, ..self }
+    }
+
+    /// What it does takes effect together with what else is done in it from here on.
+    pub(crate) fn opened(&mut self, engine: &Engine) -> Result<&Within, Refusal> {
+        if self.within.is_none() {
+            let begins = if self.is_latest { Begins::Latest } else { Begins::ToWrite };
+            let within = engine.within(begins)?;
+            self.seen = within.lsn();
+            self.within = Some(Within { number: NUMBER, spare: u64::from(self.job), ..within });
+        }
+        Ok(self.within.as_ref().expect("made just above"))
     }
 
     /// Whether the call may be run again from its beginning, as far as the database goes.
@@ -99,19 +118,13 @@ impl Engine {
             }
             return;
         }
-        if transaction.within.is_none() {
-            let begins = if transaction.is_latest { Begins::Latest } else { Begins::ToWrite };
-            match self.within(begins) {
-                Ok(within) => {
-                    transaction.seen = within.lsn();
-                    transaction.within = Some(Within { number: NUMBER, ..within });
-                }
-                Err(refusal) => return self.refuse(header.id, &refusal, out),
+        match transaction.opened(self) {
+            Ok(within) => {
+                self.dispatch_asked(who, header.id, request, Some(within), (&patience, begun), out);
+                within.settle();
             }
+            Err(refusal) => self.refuse(header.id, &refusal, out),
         }
-        let within = transaction.within.as_ref();
-        self.dispatch_asked(who, header.id, request, within, (&patience, begun), out);
-        within.into_iter().for_each(Within::settle);
     }
 
     fn about_call(

@@ -8,7 +8,8 @@
 //! The rules: a role is for all stores (none; read_only reads documents; read_write
 //! changes them too; admin does everything). A grant puts another role in its place for
 //! the documents of one store, upwards or downwards, and gives nothing else. A service is
-//! read_write everywhere, and makes stores, indexes and sequences.
+//! read_write everywhere, and makes stores, indexes and sequences. Writing to the system's own
+//! stores, those of jobs, is an admin's, a service's, and who was granted it there.
 
 use proto::doc::{Doc, DocBuf};
 use proto::request::{BatchBuf, Part};
@@ -156,7 +157,13 @@ fn without_store() -> Vec<(&'static str, Vec<u8>)> {
     let (other, cursor) = ("bystander", 999_999);
     let (transaction, mut room) = (cursor, Vec::new());
     let part = Part::of(&Request::Fetch { cursor }, &mut room);
-    let all: [(&str, Request<'_>); 34] = [
+    // Due when nobody looks any more.
+    let job = doc(r#"{"path": "/", "in_ms": 86400000}"#);
+    let (store, document) = ("_jobs", &doc(r#"{"a": 1}"#));
+    let mut batch = BatchBuf::new();
+    batch.push(None, document);
+    let of_jobs = |text| Request::Query { text, parameters: None };
+    let all: [(&str, Request<'_>); 45] = [
         ("yyyyyyyy", Request::Ping),
         ("yyyy-yyy", Request::Stats),
         ("yyyy-yyy", Request::List),
@@ -172,6 +179,18 @@ fn without_store() -> Vec<(&'static str, Vec<u8>)> {
         ("yyyy-yyy", Request::Savepoint { transaction }),
         ("yyyy-yyy", Request::Rollback { transaction, savepoint: 1 }),
         ("yyyy-yyy", Request::Within { transaction, part }),
+        // A role for all stores says who reads the system's own, and not who writes there.
+        ("---y---y", Request::Schedule { job: &job }),
+        ("---y---y", Request::RetryJob { job: Key(7) }),
+        ("---y---y", Request::Insert { store, key: None, document }),
+        ("---y---y", Request::BatchInsert { store, batch: batch.as_batch() }),
+        ("---y---y", Request::Update { store, key: Key(7), document, upsert: true }),
+        ("---y---y", Request::Delete { store, key: Key(7) }),
+        ("---y---y", of_jobs("_jobs.filter(a = 9).delete()")),
+        ("---y---y", of_jobs("_dead_jobs.insert({a: 9})")),
+        ("---y---y", of_jobs("_cron.filter(a = 9).set({a: 8})")),
+        ("-yyy-yyy", of_jobs("_jobs.count()")),
+        ("-yyy-yyy", Request::Scan { store, after: None, limit: 1, reverse: false }),
         ("---y----", Request::Flush),
         ("---y----", Request::Backup { begin: false, full: false }),
         ("---y----", Request::ReloadModule),
@@ -409,6 +428,10 @@ fn visible(caller: &str) -> Vec<&'static str> {
     let row = DOCUMENTS.iter().find(|(name, _)| *name == caller).expect("a caller").1;
     let there = STORES[..4].iter().zip(row.bytes()).filter(|(_, right)| *right != b'-');
     let mut seen: Vec<&str> = there.map(|((store, _), _)| *store).collect();
+    // Who reads a store that nobody speaks of reads the system's own.
+    if row.as_bytes()[3] != b'-' {
+        seen.extend(["_cron", "_dead_jobs", "_jobs"]);
+    }
     seen.sort_unstable();
     seen
 }

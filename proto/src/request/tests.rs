@@ -56,6 +56,8 @@ fn every_request(batch: &BatchBuf) -> Vec<Request<'_>> {
         Request::Rollback { transaction: 7, savepoint: 2 },
         Request::Within { transaction: 7, part: Part { operation: Opcode::Read, body: READ } },
         Request::ReloadModule,
+        Request::Schedule { job: DOC },
+        Request::RetryJob { job: key },
     ]
 }
 
@@ -197,7 +199,7 @@ fn a_batch_gives_back_its_documents() {
 
 proptest! {
     #[test]
-    fn bytes_of_a_stranger_never_panic(code in 0u16..48, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn bytes_of_a_stranger_never_panic(code in 0u16..54, body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let (kind, len) = (Kind::Request, body.len() as u32);
         let header = Header { kind, code, id: 0, body: len, patience: 0 };
         let packet = [&header.to_bytes()[..], &body].concat();

@@ -82,6 +82,8 @@ pub(crate) fn kind(request: &Request<'_>) -> Kind {
         Request::Insert { key: None, .. }
         | Request::BatchInsert { .. }
         | Request::NextNumbers { .. }
+        | Request::Schedule { .. }
+        | Request::RetryJob { .. }
         | Request::Backup { begin: true, .. } => Kind::Once,
         Request::Auth { .. } | Request::Fetch { .. } | Request::CloseCursor { .. } => Kind::Session,
         // What is tried again is all of a transaction: `transaction.rs`.

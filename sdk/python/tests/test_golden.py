@@ -122,6 +122,8 @@ REQUESTS: dict[str, Call[Any]] = {
     "flush": calls.flush(),
     "backup": calls.backup(True, False),
     "reload-module": calls.reload_module(),
+    "schedule": calls.schedule("/a", "hi", None, None, None, None, Int64(1500), Int64(3), None),
+    "retry-job": calls.retry_job(KEY),
 }
 FIELDS_ONLY: dict[str, tuple[Op, dict[str, Any]]] = {
     "auth": (Op.AUTH, {"user": "ann", "key": "correct horse battery"}),

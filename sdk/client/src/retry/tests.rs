@@ -94,6 +94,8 @@ fn with_all(mut each: impl FnMut(&str, &Request<'_>)) {
         ("Rollback", Request::Rollback { transaction: 1, savepoint: 1 }),
         ("Within", Request::Within { transaction: 1, part }),
         ("ReloadModule", Request::ReloadModule),
+        ("Schedule", Request::Schedule { job: document }),
+        ("RetryJob", Request::RetryJob { job: Key(1) }),
     ] {
         each(name, &request);
     }

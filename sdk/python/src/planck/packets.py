@@ -102,6 +102,8 @@ class Op(enum.IntEnum):
     ROLLBACK = 43
     WITHIN = 44
     RELOAD_MODULE = 45
+    SCHEDULE = 48
+    RETRY_JOB = 49
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,8 @@ FIELDS: dict[Op, tuple[tuple[str, Shape], ...]] = {
     Op.ROLLBACK: (_TRANSACTION, ("savepoint", U64)),
     Op.WITHIN: (_TRANSACTION, ("operation", U16), ("body", REST)),
     Op.RELOAD_MODULE: (),
+    Op.SCHEDULE: (("job", DOCUMENT),),
+    Op.RETRY_JOB: (("job", KEY),),
 }
 """The fields of each request, in their order."""
 
