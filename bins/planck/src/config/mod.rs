@@ -8,15 +8,16 @@ pub mod db;
 mod kinds;
 pub mod service;
 pub mod table;
+pub mod times;
 
 pub use db::Db;
 pub use kinds::{Endpoint, FilePath};
 pub use service::Service;
 
-use crate::jobs::Times;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::{Path, PathBuf};
+use times::Times;
 
 /// The largest file read.
 const MAX_FILE: u64 = 1 << 20;

@@ -5,10 +5,10 @@
 //! loses a firing nor doubles it. An entry that is new, or says something else than before,
 //! begins with its next time.
 
-use super::times::{Step, Times};
 use super::{AFTER_FAILURE, NAP, Shared, now_millis};
 use crate::config::Service;
 use crate::config::service::Missed;
+use crate::config::times::{Step, Times};
 use crate::service::Stop;
 use engine::{CronEntry, Engine, Refusal};
 use proto::NewJob;

@@ -2,8 +2,8 @@
 //! and one that minds the timetable, where there is one.
 //!
 //! ```text
-//! mod.rs   finding and handing out   call.rs    one attempt
-//! cron.rs  the timetable's thread    times.rs   when its entries come
+//! mod.rs   finding and handing out   call.rs   one attempt
+//! cron.rs  the timetable's thread    config/times.rs   when its entries come
 //! ```
 //!
 //! What must stay true:
@@ -16,10 +16,8 @@
 
 mod call;
 mod cron;
-mod times;
 
 pub use call::{Ended, Run, end_of};
-pub use times::Times;
 
 use crate::config::Service;
 use crate::guests::Guests;

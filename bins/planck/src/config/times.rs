@@ -9,7 +9,7 @@
 //! schedule with a `*` in its minutes or hours goes by: what would lie in the gap is left out,
 //! and what exists twice comes twice.
 
-use crate::config::service::Missed;
+use super::service::Missed;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;

@@ -3,30 +3,19 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
-use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+mod outside;
+mod timetable;
 
-use proto::doc::{Binary, Doc, DocBuf};
+use std::fs;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use planck_client::{Client, Config, Job, Security};
+use proto::doc::{Binary, Doc, DocBuf, Value};
 use proto::{Key, Reply, Request, Status, json};
 use tests::asker::{Answer, GUEST, body, call};
 use tests::{Planck, service_dir};
-
-/// Answers every request with 404 and the request itself.
-const ECHO: &str = r#"
-(module
-  (memory (export "memory") 4)
-  (data (i32.const 0) "\01\94\01\00\00")
-  (func (export "planck_abi") (result i32) (i32.const 1))
-  (func (export "alloc") (param i32) (result i32) (i32.const 131072))
-  (func (export "process") (param $ptr i32) (param $len i32) (result i64)
-    (memory.copy (i32.const 5) (local.get $ptr) (local.get $len))
-    (i64.extend_i32_u (i32.add (i32.const 5) (local.get $len)))))
-"#;
 
 const CREATE: Request<'_> = Request::CreateStore { store: "s", if_not_exists: true };
 const RUNTIMES: [&str; 2] = ["wasmi", "wasmer"];
@@ -240,6 +229,57 @@ fn what_fails_is_tried_again_and_given_up_and_can_be_put_back() {
     }
 }
 
+#[test]
+fn a_guest_whose_operations_are_each_by_themselves_has_its_jobs_ended_too() {
+    let dir = dir_of(GUEST, "wasmi", "jobs: {retry_base_ms: 1, max_attempts: 2}");
+    let yaml = fs::read_to_string(dir.path().join("service.yaml")).unwrap();
+    let yaml = yaml.replace("max_instances: 4", "max_instances: 4, transactions: per_operation");
+    fs::write(dir.path().join("service.yaml"), yaml).unwrap();
+    let planck = start_in(&dir);
+    let http = planck.http.unwrap();
+    with_counter(http);
+    // What a failed attempt did stays: it is there twice, and the job is given up.
+    schedule(http, &job_of(503, &[RAISE], |_| {}));
+    await_count(http, "_dead_jobs", 1);
+    assert_eq!(counter(http), 2);
+    schedule(http, &job_of(200, &[RAISE], |_| {}));
+    await_count(http, "_jobs", 0);
+    assert_eq!((counter(http), count(http, "_dead_jobs")), (3, 1));
+    assert_eq!(planck.stop().0, Some(0));
+}
+
+#[test]
+fn clients_of_the_wire_schedule_by_themselves_and_in_transactions() {
+    let (_dir, planck) = start("wasmi", "");
+    let http = planck.http.unwrap();
+    with_counter(http);
+    let key = fs::read_to_string(planck.dir.join("admin.key")).unwrap();
+    let trust = Security::Plaintext;
+    let config = Config::new(planck.wire.to_string(), trust, "admin", key.trim());
+    let raise = Job::route("/").bytes(body(200, &[RAISE]));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let client = Client::new(config).unwrap();
+        client.schedule(&raise).await.unwrap();
+        // One that is given up schedules nothing; one that is committed does.
+        let given_up = client.transaction(async |tx| {
+            tx.schedule(&raise).await?;
+            Err::<(), _>(planck_client::Error::Refused {
+                status: Status::Changed,
+                message: "the work changed its mind".to_owned(),
+            })
+        });
+        given_up.await.unwrap_err();
+        let done = client.transaction(async |tx| tx.schedule(&raise).await);
+        done.await.unwrap();
+        let none = client.retry_job(Key(1)).await.unwrap_err();
+        assert!(none.to_string().contains("_dead_jobs"), "{none}");
+    });
+    await_count(http, "_jobs", 0);
+    assert_eq!(counter(http), 2);
+    assert_eq!(planck.stop().0, Some(0));
+}
+
 fn keys(to: SocketAddr, text: &str) -> Vec<Key> {
     let answer = call(to, 200, &[Request::Query { text, parameters: None }]);
     let Reply::Rows(rows) = Reply::decode(&answer.2).unwrap().1 else { panic!("no rows") };
@@ -280,6 +320,8 @@ fn they_are_run_in_the_order_of_their_time() {
     let (_dir, planck) = start("wasmi", "jobs: {max_running: 1}");
     let http = planck.http.unwrap();
     assert_eq!(call(http, 200, &[CREATE]).0, 200);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let base = i64::try_from(now.as_millis()).unwrap() + 1500;
     let numbers: Vec<i64> = (0..50).map(|n| n * 37 % 50).collect();
     let documents: Vec<Vec<u8>> = numbers.iter().map(|n| plain(*n)).collect();
     let jobs: Vec<Vec<u8>> = numbers
@@ -287,7 +329,7 @@ fn they_are_run_in_the_order_of_their_time() {
         .zip(&documents)
         .map(|(n, document)| {
             job_of(200, &[insert(document)], |doc| {
-                doc.push("in_ms", 1500 + n * 2);
+                doc.push("due", Value::DateTime(base + n * 2));
             })
         })
         .collect();
@@ -301,225 +343,15 @@ fn they_are_run_in_the_order_of_their_time() {
     assert_eq!(planck.stop().0, Some(0));
 }
 
-/// A service outside: it answers as it is told to by what it has seen; the heads of requests.
-struct Outside {
-    address: SocketAddr,
-    seen: Arc<Mutex<Vec<String>>>,
-    most_at_once: Arc<AtomicUsize>,
-}
-
-fn outside(answer: impl Fn(usize) -> (u16, Duration) + Send + Sync + 'static) -> Outside {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let (seen, most_at_once) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
-    let (noted, most, now) = (Arc::clone(&seen), Arc::clone(&most_at_once), AtomicUsize::new(0));
-    let shared = Arc::new((noted, most, now, answer));
-    thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let shared = Arc::clone(&shared);
-            thread::spawn(move || {
-                let (noted, most, now, answer) = &*shared;
-                let (mut head, mut byte) = (Vec::new(), [0]);
-                while !head.ends_with(b"\r\n\r\n") {
-                    if stream.read_exact(&mut byte).is_err() {
-                        return;
-                    }
-                    head.push(byte[0]);
-                }
-                most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
-                let number = {
-                    let mut noted = noted.lock().unwrap();
-                    noted.push(String::from_utf8_lossy(&head).to_lowercase());
-                    noted.len()
-                };
-                let (status, takes) = answer(number);
-                thread::sleep(takes);
-                now.fetch_sub(1, SeqCst);
-                let said = format!(
-                    "HTTP/1.1 {status} X\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"
-                );
-                // It may have gone.
-                stream.write_all(said.as_bytes()).ok();
-            });
-        }
-    });
-    Outside { address, seen, most_at_once }
-}
-
-fn with_upstream(outside: &Outside, jobs: &str) -> String {
-    format!(
-        "jobs: {{{jobs}}}\nupstreams:\n- {{name: mail, url: 'http://{}', allow_private: true, \
-         timeout_ms: 3000, breaker: {{failure_threshold: 3, success_threshold: 1, open_duration_ms: 300}}}}",
-        outside.address
-    )
-}
-
-fn delivery(path: &str) -> Vec<u8> {
-    json::parse_json(&format!(r#"{{"path": "{path}", "upstream": "mail", "payload": "hi"}}"#))
-        .unwrap()
-}
-
-#[test]
-fn a_delivery_carries_the_same_key_each_time_and_ends_by_what_is_answered() {
-    let outside = outside(|number| {
-        let status = if number <= 2 { [503, 429][number - 1] } else { 200 };
-        (status, Duration::ZERO)
-    });
-    let yaml = with_upstream(&outside, "retry_base_ms: 1");
-    let (_dir, planck) = start("wasmi", &yaml);
-    let http = planck.http.unwrap();
-    let job = delivery("/send?a=1");
-    // A call that fails sends nothing.
-    assert_eq!(call(http, 500, &[Request::Schedule { job: &job }]).0, 500);
-    let key = schedule(http, &job);
-    await_count(http, "_jobs", 0);
-    assert_eq!(rows(http, "_dead_jobs"), Vec::<String>::new());
-    assert_eq!(outside.seen.lock().unwrap().len(), 3);
-    for head in &*outside.seen.lock().unwrap() {
-        assert!(head.starts_with("post /send?a=1 http/1.1\r\n"), "{head}");
-        assert!(head.contains(&format!("idempotency-key: {key}\r\n")), "{head}");
-        assert!(!head.contains("planck-"), "{head}");
-    }
-    assert_eq!(count(http, "_dead_jobs"), 0);
-    // A name that is not on the list is refused where it is asked for.
-    let unknown = json::parse_json(r#"{"path": "/", "upstream": "post"}"#).unwrap();
-    let answer = call(http, 500, &[Request::Schedule { job: &unknown }]);
-    let said = Reply::decode(&answer.2).unwrap().1;
-    assert!(matches!(said, Reply::Error { status: Status::NoSuchUpstream, .. }), "{said:?}");
-    assert_eq!(planck.stop().0, Some(0));
-}
-
-#[test]
-fn a_delivery_that_is_refused_is_given_up_and_an_open_circuit_is_no_attempt() {
-    let outside = outside(|number| {
-        (
-            if number == 1 {
-                422
-            } else if number <= 4 {
-                503
-            } else {
-                200
-            },
-            Duration::ZERO,
-        )
-    });
-    let yaml = with_upstream(
-        &outside,
-        "retry_base_ms: 20, retry_max_ms: 20, max_attempts: 4, max_running: 1",
-    );
-    let (_dir, planck) = start("wasmi", &yaml);
-    let http = planck.http.unwrap();
-    schedule(http, &delivery("/"));
-    await_count(http, "_dead_jobs", 1);
-    let said = rows(http, "_dead_jobs.pluck(attempts, error)");
-    assert_eq!(said, [r#"{"attempts":1,"error":"the upstream 'mail' answered 422: ok"}"#]);
-    // Three failures open the circuit for 300 ms, in which it is put off many times: with
-    // each of them an attempt it would be given up.
-    schedule(http, &delivery("/"));
-    await_count(http, "_jobs", 0);
-    assert_eq!(count(http, "_dead_jobs"), 1);
-    assert_eq!(outside.seen.lock().unwrap().len(), 5);
-    assert!(planck.figure("planck_jobs_postponed_total", &[]) >= 3.0);
-    assert_eq!(planck.stop().0, Some(0));
-}
-
-#[test]
-fn so_many_are_at_work_at_once_and_no_more() {
-    let outside = outside(|_| (200, Duration::from_millis(150)));
-    let (_dir, planck) = start("wasmi", &with_upstream(&outside, "max_running: 3"));
-    let http = planck.http.unwrap();
-    let job = delivery("/");
-    assert_eq!(call(http, 200, &[Request::Schedule { job: &job }; 12]).0, 200);
-    await_that("three at once", || planck.figure("planck_jobs_running", &[]) == 3.0);
-    await_count(http, "_jobs", 0);
-    assert_eq!(outside.most_at_once.load(SeqCst), 3);
-    assert_eq!(outside.seen.lock().unwrap().len(), 12, "each once");
-    assert_eq!(planck.stop().0, Some(0));
-}
-
-#[test]
-fn a_stop_lets_jobs_at_work_end_and_begins_no_other() {
-    let outside = outside(|_| (200, Duration::from_millis(700)));
-    let yaml = with_upstream(&outside, "max_running: 1");
-    let dir = dir_of(GUEST, "wasmi", &yaml);
-    let planck = start_in(&dir);
-    let job = delivery("/");
-    assert_eq!(call(planck.http.unwrap(), 200, &[Request::Schedule { job: &job }; 3]).0, 200);
-    await_that("one is at work", || outside.seen.lock().unwrap().len() == 1);
-    assert_eq!(planck.stop().0, Some(0));
-    assert_eq!(outside.seen.lock().unwrap().len(), 1, "no other was begun");
-    // The one was ended; the others are run by the next start.
-    let planck = start_in(&dir);
-    await_count(planck.http.unwrap(), "_jobs", 0);
-    assert_eq!(outside.seen.lock().unwrap().len(), 3);
-    assert_eq!(planck.stop().0, Some(0));
-}
-
-fn ask_with(to: SocketAddr, headers: &str) -> String {
-    let mut stream = TcpStream::connect(to).unwrap();
-    let head = format!("GET /x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-#[test]
-fn a_timetable_fires_each_time_once_and_only_the_host_says_whose_call_it_is() {
-    let cron = "jobs: {retry_base_ms: 1}\ncron:\n- {name: often, schedule: '* * * * * *', \
-                timezone: Europe/Berlin, route: /tick?a=1, payload: hello}";
-    for runtime in RUNTIMES {
-        let dir = dir_of(ECHO, runtime, cron);
-        let mut planck = start_in(&dir);
-        // A stranger says what only the host says.
-        let echo = ask_with(
-            planck.http.unwrap(),
-            "planck-job: 1\r\nPlanck-Attempt: 1\r\nplanck-cron: often\r\nx-a: b\r\n",
-        );
-        assert!(echo.contains("x-a") && !echo.to_lowercase().contains("planck-"), "{echo}");
-        for _ in 0..3 {
-            thread::sleep(Duration::from_millis(1300));
-            planck.kill();
-            planck = start_in(&dir);
-        }
-        thread::sleep(Duration::from_millis(1300));
-        // Each is refused by this guest, and so kept.
-        let out = planck.planctl(&["query", "_dead_jobs.orderBy(due)", "--json"]);
-        assert!(out.status.success(), "{out:?}");
-        let out = String::from_utf8(out.stdout).unwrap();
-        let mut times = Vec::new();
-        for line in out.lines() {
-            let row: serde_json::Value = serde_json::from_str(line).unwrap();
-            assert_eq!((&row["cron"], &row["path"]), (&"often".into(), &"/tick?a=1".into()));
-            let error = row["error"].as_str().unwrap();
-            for said in ["planck-job", "planck-attempt", "planck-cron", "idempotency-key"] {
-                assert!(error.contains(said), "{said} is not in {error:?}");
-            }
-            times.push(row["due"]["$date"].as_str().unwrap().to_owned());
-        }
-        println!("{runtime}: {times:?}");
-        assert!(times.len() >= 4, "{times:?}");
-        // By the second, none twice, and none left out however often it was killed.
-        let seconds: Vec<i64> = times
-            .iter()
-            .map(|time| {
-                let (minutes, seconds) = (time[14..16].parse::<i64>(), time[17..19].parse::<i64>());
-                minutes.unwrap() * 60 + seconds.unwrap()
-            })
-            .collect();
-        for pair in seconds.windows(2) {
-            assert_eq!((pair[1] - pair[0]).rem_euclid(3600), 1, "{times:?}");
-        }
-        assert_eq!(planck.stop().0, Some(0));
-    }
-}
-
 /// The blocks of a kind in the guide.
 fn blocks(kind: &str) -> Vec<String> {
     let guide = fs::read_to_string(tests::root().join("docs/jobs.md")).unwrap();
-    let blocks = guide.split(&format!("```{kind}\n")).skip(1);
-    let blocks: Vec<String> =
-        blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect();
+    let begin = format!("```{kind}\n");
+    let blocks: Vec<String> = guide
+        .split(&begin)
+        .skip(1)
+        .map(|block| block.split("```").next().unwrap().to_owned())
+        .collect();
     assert!(!blocks.is_empty(), "the guide has none of {kind}");
     blocks
 }
@@ -535,20 +367,4 @@ fn what_the_guide_shows_is_taken() {
         assert!(!matches!(said, Reply::Error { .. }), "{text}: {said:?}");
     }
     assert_eq!(planck.stop().0, Some(0));
-}
-
-#[test]
-fn what_cannot_be_a_timetable_stops_the_start() {
-    for (entry, said) in [
-        ("{name: a, schedule: '* * *', route: /a}", "is none"),
-        ("{name: a, schedule: '0 0 30 2 *', route: /a}", "never comes"),
-        ("{name: a, schedule: '0 3 * * *', route: /a, timezone: Mars/Olympus}", "no time zone"),
-        ("{name: a, route: /a}", "has no schedule"),
-        ("{name: a, schedule: '0 3 * * *'}", "has no route"),
-        ("{name: a, schedule: '0 3 * * *', route: a}", "beginning with /"),
-    ] {
-        let dir = dir_of(GUEST, "wasmi", &format!("cron:\n- {entry}"));
-        let Err(why) = Planck::start(dir.path()) else { panic!("{entry} was taken") };
-        assert!(why.contains("service.yaml") && why.contains(said), "{entry}: {why}");
-    }
 }
