@@ -220,6 +220,34 @@ fn what_is_no_job_is_refused_by_name() {
 }
 
 #[test]
+fn what_a_job_says_may_be_so_long_and_no_longer() {
+    let World { engine, .. } = world();
+    let headers = |count: usize, bytes: usize| {
+        let value = |n| "x".repeat(if n == 0 { bytes } else { 0 });
+        let all: Vec<String> =
+            (0..count).map(|n| format!(r#""h{n:02}": "{}""#, value(n))).collect();
+        format!(r#"{{"path": "/a", "headers": {{{}}}}}"#, all.join(", "))
+    };
+    let path = |bytes: usize| format!(r#"{{"path": "/{}"}}"#, "a".repeat(bytes - 1));
+    let key =
+        |bytes: usize| format!(r#"{{"path": "/a", "idempotency_key": "{}"}}"#, "k".repeat(bytes));
+    let attempts = |n: u32| format!(r#"{{"path": "/a", "max_attempts": {n}}}"#);
+    for (fits, not) in [
+        (path(2048), path(2049)),
+        (key(128), key(129)),
+        (key(1), key(0)),
+        (headers(64, 0), headers(65, 0)),
+        // The names count: three bytes each.
+        (headers(1, 8189), headers(1, 8190)),
+        (attempts(1000), attempts(1001)),
+        (attempts(1), attempts(0)),
+    ] {
+        schedule(&engine, &fits);
+        refused(&engine, Request::Schedule { job: &doc(&not) }, Status::BadJob, &[]);
+    }
+}
+
+#[test]
 fn what_a_call_did_and_that_its_job_is_done_are_one_commit() {
     let World { engine, .. } = world();
     let document = doc("{}");

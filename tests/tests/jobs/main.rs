@@ -142,16 +142,22 @@ fn what_a_call_schedules_is_run_once_it_is_committed_and_not_at_all_if_it_is_not
         await_that("three are done", || counter(http) == 3);
         await_count(http, "_jobs", 0);
         assert_eq!((counter(http), count(http, "_dead_jobs")), (3, 0), "{runtime}");
+        // Scheduling is one commit; what the job did and that it is done are another.
+        let before = planck.figure("planck_commits_total", &[]);
+        schedule(http, &raise);
+        await_count(http, "_jobs", 0);
+        assert_eq!(planck.figure("planck_commits_total", &[]) - before, 2.0, "{runtime}");
+        assert_eq!(counter(http), 4, "{runtime}");
         // Later.
         let later = job_of(200, &[RAISE], |doc| {
             doc.push("in_ms", 700);
         });
         schedule(http, &later);
         let begun = Instant::now();
-        assert_eq!((counter(http), count(http, "_jobs")), (3, 1), "{runtime}");
-        await_that("it is done", || counter(http) == 4);
+        assert_eq!((counter(http), count(http, "_jobs")), (4, 1), "{runtime}");
+        await_that("it is done", || counter(http) == 5);
         assert!(begun.elapsed() >= Duration::from_millis(600), "{runtime}: not before its time");
-        assert!(planck.figure("planck_jobs_done_total", &[]) >= 4.0);
+        assert!(planck.figure("planck_jobs_done_total", &[]) >= 5.0);
         assert_eq!(planck.stop().0, Some(0));
     }
 }
