@@ -15,6 +15,7 @@ use proto::{Header, ReplyWriter, Request, Status};
 
 use crate::audit::Deed;
 use crate::auth::{Action, Principal};
+use crate::jobs::action_in;
 use crate::ops::may_be_within;
 use crate::patience::Patience;
 use crate::query::PageSize;
@@ -120,6 +121,7 @@ impl Engine {
         what: &str,
         store: &str,
     ) -> Result<(), Refusal> {
+        let action = action_in(store, action);
         if !who.has_grants() {
             return who.check(action, what);
         }
@@ -293,6 +295,11 @@ impl Engine {
             Request::Within { .. } => {
                 let message = "an operation within a transaction within another one";
                 return Err(Refusal::new(Status::BadPacket, message));
+            }
+            Request::Schedule { job } => reply.key(self.schedule(who, job, within, patience)?),
+            Request::RetryJob { job } => {
+                self.retry_job(who, job, within, patience)?;
+                reply.empty();
             }
             Request::ReloadModule => reply.document(&self.reload_module(deed, who)?),
             Request::Flush => {

@@ -5,7 +5,7 @@ use platform::Distribution;
 use proto::doc::DocBuf;
 use proto::{Opcode, Status};
 
-use crate::{Engine, Refusal};
+use crate::{Engine, JobFigures, Refusal};
 
 /// A picture of an engine; the figures are read one after the other.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Figures {
     pub queries: QueryFigures,
     /// The transactions'.
     pub transactions: TransactionFigures,
+    /// Those of jobs.
+    pub jobs: JobFigures,
     /// The audit log's, if one is written.
     pub audit: Option<AuditFigures>,
 }
@@ -128,6 +130,7 @@ impl Engine {
                 cursor_spill: cursors.held.disk,
             },
             transactions: self.transactions.figures(),
+            jobs: self.job_figures(),
             audit: self.audit_figures(),
         })
     }

@@ -9,6 +9,7 @@
 //!   (`ops/mod.rs`);
 //! * a document is written with what it changes in the indexes of its store, in one
 //!   batch (`ops/change.rs`, `index/mod.rs`);
+//! * a job is there once what asked for it is, and goes with what it did (`jobs/mod.rs`);
 //! * what belongs together by a transaction takes effect at one place in the order of
 //!   commits, or not at all (`transaction/mod.rs`);
 //! * nothing stored fails to fit a reply (`options.rs`).
@@ -23,6 +24,7 @@ mod document;
 mod error;
 mod figures;
 mod index;
+mod jobs;
 mod keys;
 mod module;
 mod ops;
@@ -46,6 +48,9 @@ pub use backup::{BackupTarget, TakenBackup};
 pub use error::{OpenError, Refusal};
 pub use figures::{
     AuditFigures, Beside, Figures, OperationFigures, QueryFigures, TransactionFigures, push_latency,
+};
+pub use jobs::{
+    CRON, Claim, CronEntry, DEAD, Due, JOBS, Job, JobEnd, JobFigures, JobOptions, NewJob, Retry,
 };
 pub use lsm::{
     ArchiveStepper, BackupInfo, Committed, Lsn, Options as StorageOptions, State, Step, Stepper,
@@ -73,6 +78,7 @@ pub struct Engine {
     counters: counters::Counters,
     /// What else `Stats` tells of.
     beside: OnceLock<Arc<dyn Beside>>,
+    jobs: jobs::Jobs,
     /// Who changes the guest's module.
     modules: OnceLock<Arc<dyn Modules>>,
     clock: Arc<dyn Clock>,
@@ -131,6 +137,7 @@ impl Engine {
             audit,
             counters: counters::Counters::default(),
             beside: OnceLock::new(),
+            jobs: jobs::Jobs::default(),
             modules: OnceLock::new(),
             clock,
             entropy,

@@ -2,7 +2,7 @@
 //!
 //! Everything that crosses a boundary of Planck is laid out here and nowhere
 //! else: wire packets ([`packet`], [`request`], [`reply`]), what a guest is
-//! given and gives back for an HTTP request ([`http`]), what an upstream answers it ([`service`]), keys and statuses,
+//! given and gives back for an HTTP request ([`http`]), what an upstream answers it ([`service`]), jobs ([`job`]), keys and statuses,
 //! what a server is known by ([`fingerprint`]), documents ([`doc`]) with their order ([`order`]), their text ([`json`]) and
 //! their Rust types ([`bridge`]).
 //! The crate builds for wasm32, so the server, its clients and the guests read
@@ -14,6 +14,7 @@ pub mod codec;
 pub mod doc;
 pub mod fingerprint;
 pub mod http;
+pub mod job;
 pub mod json;
 pub mod key;
 pub mod keyparts;
@@ -26,6 +27,7 @@ pub mod status;
 pub mod wire;
 
 pub use fingerprint::{BadFingerprint, Fingerprint};
+pub use job::NewJob;
 pub use key::Key;
 pub use keyparts::{KeyPartError, KeyParts};
 pub use packet::{Header, Kind, Opcode};

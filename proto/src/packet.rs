@@ -225,6 +225,8 @@ opcodes! {
     43 Rollback    "Undoes what a transaction wrote since a savepoint.";
     44 Within      "An operation on documents as part of a transaction.";
     45 ReloadModule "Reads the guest's module again, and has the new one serve.";
+    48 Schedule    "Has a route, or a service outside, called once this is committed and due.";
+    49 RetryJob    "Puts a job that was given up back among those that wait.";
     52 Apply       "Several writes, in any stores, each under a condition: all or none.";
     53 ReadVersion "The document under a key, with its version.";
 }

@@ -35,6 +35,8 @@
 //! Begin        read_only:u8  milliseconds:u32 (0: as long as one may last)
 //! Commit Abort Savepoint   transaction:u64
 //! Rollback     transaction:u64  savepoint:u64
+//! Schedule     job: a document
+//! RetryJob     job:16 (its key)
 //! Within       transaction:u64  operation:u16  the body of that operation
 //! Apply        count:u32  count x a step: request/steps.rs
 //! ReadVersion  store:str16  key:16
@@ -46,7 +48,9 @@
 //! user is `{role, key?: text, grants?: {store: role}}`; without a key one is made, and is
 //! in the reply. The change of a user: `{role?, key?: text, or null to have one made,
 //! grants?: {store: role, or null to take it away}}`. A key is `{name, expires?: datetime}`;
-//! it is in the reply.
+//! it is in the reply. A job is
+//! `{path, upstream?, method?, headers?, payload?, due?: datetime or in_ms?: n, max_attempts?,
+//! idempotency_key?}`.
 //!
 //! `limit` 0 asks for as many rows as fit a reply; so do `rows` and `bytes` of a
 //! Stream, of each of its pages. Documents are BSON, checked by the engine, not here.
@@ -114,6 +118,8 @@ pub enum Request<'a> {
     Rollback { transaction: u64, savepoint: u64 },
     Within { transaction: u64, part: Part<'a> },
     ReloadModule,
+    Schedule { job: &'a [u8] },
+    RetryJob { job: Key },
     Apply { steps: Steps<'a> },
     ReadVersion { store: &'a str, key: Key },
 }
@@ -161,6 +167,8 @@ impl<'a> Request<'a> {
             Request::CreateKey { .. } => Opcode::CreateKey,
             Request::RevokeKey { .. } => Opcode::RevokeKey,
             Request::ReloadModule => Opcode::ReloadModule,
+            Request::Schedule { .. } => Opcode::Schedule,
+            Request::RetryJob { .. } => Opcode::RetryJob,
             Request::Begin { .. } => Opcode::Begin,
             Request::Commit { .. } => Opcode::Commit,
             Request::Abort { .. } => Opcode::Abort,
@@ -180,8 +188,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The store it names, if it names one. Those of a query stand in its text, those of
-    /// an Apply in its steps.
+    /// The store it names, or is about; if it is about one. Those of a query stand in its
+    /// text, those of an Apply in its steps.
     pub fn store(&self) -> Option<&'a str> {
         match *self {
             Request::CreateStore { store, .. }
@@ -212,6 +220,8 @@ impl<'a> Request<'a> {
             Request::RevokeKey { .. } | Request::ReloadModule => None,
             Request::Begin { .. } | Request::Commit { .. } | Request::Abort { .. } => None,
             Request::Savepoint { .. } | Request::Rollback { .. } => None,
+            Request::Schedule { .. } => Some("_jobs"),
+            Request::RetryJob { .. } => Some("_dead_jobs"),
             Request::Apply { .. } => None,
             Request::Within { part, .. } => part.request().store(),
         }
@@ -391,6 +401,8 @@ impl<'a> Request<'a> {
                 part: Part::decode(&mut body)?,
             },
             Opcode::ReloadModule => Request::ReloadModule,
+            Opcode::Schedule => Request::Schedule { job: body.document("job")? },
+            Opcode::RetryJob => Request::RetryJob { job: body.key("job")? },
             Opcode::Apply => Request::Apply { steps: Steps::decode(&mut body)? },
             Opcode::ReadVersion => {
                 Request::ReadVersion { store: body.str16("store name")?, key: body.key("key")? }
@@ -526,6 +538,8 @@ impl<'a> Request<'a> {
                 out.push(u8::from(read_only));
                 out.extend_from_slice(&millis.to_le_bytes());
             }
+            Request::Schedule { job } => out.extend_from_slice(job),
+            Request::RetryJob { job } => out.extend_from_slice(&job.to_bytes()),
             Request::Rollback { transaction, savepoint } => {
                 out.extend_from_slice(&transaction.to_le_bytes());
                 out.extend_from_slice(&savepoint.to_le_bytes());

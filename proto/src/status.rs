@@ -107,6 +107,7 @@ statuses! {
     1408 UnknownSavepoint NotFound 404 "The transaction has no savepoint of that number, or none any more.";
     1409 NotInTransaction Invalid 400 "The operation cannot be part of this transaction.";
     1410 TransactionTooLarge TooLarge 413 "The transaction would write more than limits.max_transaction_size.";
+    1430 BadJob          Invalid  400 "The job is none that can be scheduled.";
     1501 NotAuthenticated Denied  401 "The session has not authenticated, or its user is gone or has another key.";
     1502 BadCredentials  Denied   401 "The user or key is wrong.";
     1503 Forbidden       Denied   403 "The role of this user, or the grant for the store, does not allow the operation.";

@@ -7,8 +7,9 @@ use proto::doc::{Binary, Decimal128, DocBuf, ObjectId, Regex, Value};
 use proto::packet::{HEADER_BYTES, Header};
 use proto::request::{Act, BatchBuf, Condition, Part, Step, StepsBuf};
 use proto::wire::Greeting;
-use proto::{Key, Opcode, Reply, ReplyWriter, Request, Status};
+use proto::{Key, NewJob, Opcode, Reply, ReplyWriter, Request, Status};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
 
@@ -220,6 +221,9 @@ fn golden() -> Golden {
         doc.push("took_us", Value::Int64(12_345));
     });
     g.answer("reload-module-reply", 45, |reply| reply.document(&reloaded));
+    let job = NewJob::route("/a").text("hi").after(Duration::from_millis(1500)).max_attempts(3);
+    g.ask("schedule", 46, Request::Schedule { job: &job.encode().unwrap() });
+    g.ask("retry-job", 47, Request::RetryJob { job: K });
     g.ask("revoke-key", 43, Request::RevokeKey { user, key: "ci", if_exists: false });
 
     let transaction = 9;

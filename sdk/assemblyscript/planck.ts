@@ -210,7 +210,7 @@ export class Key {
   }
 }
 
-enum Operation { CreateStore = 5, Insert = 7, Read = 9, Query = 14 }
+enum Operation { CreateStore = 5, Insert = 7, Read = 9, Query = 14, Schedule = 48 }
 enum Tag { Empty = 0, Key = 1, Rows = 5 }
 
 function packet(operation: Operation): Buffer {
@@ -235,6 +235,15 @@ export function createStore(store: string): bool {
 export function insert(store: string, doc: Uint8Array): Key | null {
   const out = packet(Operation.Insert).putText16(store);
   const body = ask(out.putByte(0).putI64(0).putI64(0).put(doc), Tag.Key); // no key of ours
+  return body ? new Key(body.bytes(16)) : null;
+}
+
+/**
+ * Has a job run once this call is committed: a document, {path, upstream?, payload?, in_ms?, ..},
+ * as docs/jobs.md has it. Null if it was refused.
+ */
+export function schedule(job: Uint8Array): Key | null {
+  const body = ask(packet(Operation.Schedule).put(job), Tag.Key);
   return body ? new Key(body.bytes(16)) : null;
 }
 

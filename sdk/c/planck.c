@@ -212,7 +212,7 @@ void planck_put_request(planck_buffer *out, planck_text method, planck_text targ
 
 /* ---- Requests to the data ---- */
 
-enum { CREATE_STORE = 5, INSERT = 7, READ = 9, QUERY = 14 };
+enum { CREATE_STORE = 5, INSERT = 7, READ = 9, QUERY = 14, SCHEDULE = 48 };
 enum { KEY = 1, ROWS = 5 };
 
 static const planck_result UNEXPECTED = {1999, PLANCK_TEXT("the host gave a reply that cannot be read")};
@@ -296,6 +296,14 @@ planck_result planck_insert(planck_text store, planck_text doc, planck_key *key)
     put_text16(&out, store);
     for (int i = 0; i < 17; i++) planck_put_byte(&out, 0); /* no key of ours */
     planck_put(&out, doc);
+    planck_result result = ask(&out, KEY, &body);
+    return result.status == 0 && !key_from(&body, key) ? UNEXPECTED : result;
+}
+
+planck_result planck_schedule(planck_text job, planck_key *key) {
+    planck_reader body;
+    planck_buffer out = packet(SCHEDULE);
+    planck_put(&out, job);
     planck_result result = ask(&out, KEY, &body);
     return result.status == 0 && !key_from(&body, key) ? UNEXPECTED : result;
 }

@@ -125,6 +125,9 @@ planck_result planck_create_store(planck_text store);
 /* Adds a document under a new key. */
 planck_result planck_insert(planck_text store, planck_text doc, planck_key *key);
 planck_result planck_read(planck_text store, planck_key key, planck_text *doc);
+/* Has a job run once this call is committed: a document, {path, upstream?, payload?, in_ms?, ..}, as
+   docs/jobs.md has it. */
+planck_result planck_schedule(planck_text job, planck_key *key);
 
 /* The rows of a query, one page: what fits a reply. */
 typedef struct {

@@ -186,6 +186,7 @@ const (
 	insert      = 7
 	read        = 9
 	query       = 14
+	schedule    = 48
 
 	tagEmpty = 0
 	tagKey   = 1
@@ -237,6 +238,16 @@ func Insert(store string, doc Doc) (Key, error) {
 	out := putText16(packet(insert), store)
 	out = append(out, make([]byte, 17)...) // no key of ours
 	body, err := ask(append(out, doc...), tagKey)
+	if err != nil {
+		return Key{}, err
+	}
+	return body.key()
+}
+
+// Schedule has a job run once this call is committed: a document, {path, upstream?, payload?,
+// in_ms?, ..}, as docs/jobs.md has it.
+func Schedule(job Doc) (Key, error) {
+	body, err := ask(append(packet(schedule), job...), tagKey)
 	if err != nil {
 		return Key{}, err
 	}

@@ -242,7 +242,7 @@ pub fn parseKey(digits: []const u8) ?Key {
     return key;
 }
 
-const Operation = enum(u16) { create_store = 5, insert = 7, read = 9, query = 14 };
+const Operation = enum(u16) { create_store = 5, insert = 7, read = 9, query = 14, schedule = 48 };
 const Tag = enum(u8) { empty = 0, key = 1, rows = 5 };
 
 fn packetOf(operation: Operation) Buffer {
@@ -292,6 +292,16 @@ pub fn insert(store: []const u8, doc: []const u8) Failed!Key {
     out.putText16(store);
     out.put(&@as([17]u8, @splat(0))); // no key of ours
     out.put(doc);
+    var body = try ask(&out, .key);
+    const key = body.bytes(16) orelse return unexpected();
+    return key[0..16].*;
+}
+
+/// Has a job run once this call is committed: a document, {path, upstream?, payload?, in_ms?,
+/// ..}, as docs/jobs.md has it.
+pub fn schedule(job: []const u8) Failed!Key {
+    var out = packetOf(.schedule);
+    out.put(job);
     var body = try ask(&out, .key);
     const key = body.bytes(16) orelse return unexpected();
     return key[0..16].*;

@@ -3,6 +3,7 @@
 //!
 //! Invariant: no process outlives its test: [`Planck`] kills its own when dropped.
 
+pub mod asker;
 pub mod browser;
 pub mod edge;
 pub mod metrics;

@@ -4,10 +4,11 @@
 //! do, as the service's own principal; there is no other way in. Each call is a session
 //! of its own, and cursors that it opened end with it. What it does with documents is one
 //! transaction, unless the service is set otherwise: it takes effect before the answer is
-//! given to anybody. It reaches other services only by
+//! given to anybody, and a job whose call it is ends with it. It reaches other services only by
 //! name, and only those of `upstreams`.
 
 use crate::config::{Config, Service, service};
+use crate::jobs::{Ended, Run, end_of};
 use crate::outside;
 use crate::service::Stop;
 use crate::trace::{Trace, Value};
@@ -154,16 +155,21 @@ impl GuestHost {
         response: &[u8],
     ) -> Verdict {
         // An answer that is none, or says that the service failed: nothing of it is done.
-        let failed = HttpResponse::decode(response).map_or(true, |response| response.status >= 500);
-        if failed || !transaction.is_open() {
+        let response = HttpResponse::decode(response).ok().filter(|answer| answer.status < 500);
+        let run = Run::current();
+        let Some(response) = response.filter(|_| run.is_some() || transaction.is_open()) else {
             return match self.engine.settle_call(&transaction) {
                 Ok(()) => Verdict::Stands,
                 Err(refusal) => Verdict::Instead(refused(&refusal)),
             };
-        }
+        };
         let may_run_again = attempt < ATTEMPTS && !outbound && transaction.may_run_again();
         let who = self.principal.in_session(call);
-        match self.commit(&who, transaction) {
+        let done = match &run {
+            Some(run) => self.end_job(&who, transaction, run, &response),
+            None => self.commit(&who, transaction),
+        };
+        match done {
             Ok(()) => Verdict::Stands,
             Err(refusal) if refusal.status == Status::TransactionConflict && may_run_again => {
                 self.engine.runs_again();
@@ -176,9 +182,30 @@ impl GuestHost {
             }
             Err(refusal) => {
                 self.engine.settle();
+                if let Some(run) = run {
+                    run.end(Ended::Failed(refusal.message.clone()));
+                }
                 Verdict::Instead(refused(&refusal))
             }
         }
+    }
+
+    /// Makes what a call has done take effect, and the job that it was ends with it.
+    fn end_job(
+        &self,
+        who: &Principal,
+        transaction: CallTransaction,
+        run: &Run,
+        response: &HttpResponse<'_>,
+    ) -> Result<(), Refusal> {
+        let end = end_of(response);
+        if self.engine.end_job_in_call(who, transaction, run.claim(), &end)? {
+            run.end(Ended::Settled);
+            return Ok(());
+        }
+        run.end(Ended::Gone);
+        let message = "the job of this call is not there any more: nothing of the call was done";
+        Err(Refusal { status: Status::Changed, message: message.to_owned() })
     }
 
     /// Makes what a call has done take effect.
@@ -216,13 +243,20 @@ fn refused(refusal: &Refusal) -> Vec<u8> {
 impl Host for GuestHost {
     fn begin_call(&self, kind: CallKind, attempt: u32) -> u64 {
         let call = self.engine.begin_session();
+        let of_job = Run::current().is_some();
+        let begun = |transaction: CallTransaction| match of_job {
+            true => transaction.of_job(),
+            false => transaction,
+        };
         match kind {
             CallKind::Start => {}
             // It waits for nobody's commit.
-            CallKind::Read => self.put(call, CallTransaction::default()),
-            CallKind::Write if attempt < IN_TURN => self.put(call, CallTransaction::latest()),
+            CallKind::Read => self.put(call, begun(CallTransaction::default())),
+            CallKind::Write if attempt < IN_TURN => {
+                self.put(call, begun(CallTransaction::latest()));
+            }
             CallKind::Write => {
-                self.put(call, CallTransaction::latest().in_turn(self.turn_nanos));
+                self.put(call, begun(CallTransaction::latest().in_turn(self.turn_nanos)));
             }
         }
         call

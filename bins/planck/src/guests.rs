@@ -143,6 +143,11 @@ impl Guests {
         self.upstreams.stats()
     }
 
+    /// The services outside.
+    pub fn outside(&self) -> &Upstreams {
+        &self.upstreams
+    }
+
     /// For admins who ask for another module by the wire; keeps nothing alive.
     pub fn asked(self: &Arc<Self>) -> Arc<dyn Modules> {
         Arc::new(Asked(Arc::downgrade(self)))

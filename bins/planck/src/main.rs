@@ -13,6 +13,7 @@ mod files;
 mod guest;
 mod guests;
 mod http;
+mod jobs;
 mod keyfile;
 mod log;
 mod observe;

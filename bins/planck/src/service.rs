@@ -1,8 +1,8 @@
 //! From a directory to a running service, and back.
 //!
 //! The order of a start: configuration, log, admin address, data, admin key, guest,
-//! listeners, address file, `ready`. The order of a stop: no new connections, requests in
-//! flight, the pool, the admin address, the upkeep thread, a last sync, the address file.
+//! listeners, address file, `ready`. The order of a stop: no new connections and jobs, requests
+//! and jobs in flight, the pool, the admin address, the upkeep thread, a last sync, the address file.
 
 use crate::certificates;
 use crate::compile::Ahead;
@@ -11,6 +11,7 @@ use crate::config::{Config, Service, service};
 use crate::files;
 use crate::guests::{self, Guests};
 use crate::http::Pages;
+use crate::jobs::Desk;
 use crate::keyfile;
 use crate::log::Log;
 use crate::observe::{Admin, Observed, Phase};
@@ -53,6 +54,9 @@ impl Stop {
 
 /// For the last traces to be sent.
 const LAST_TRACES: Duration = Duration::from_secs(2);
+
+/// For the threads of jobs that were cut short to end.
+const LAST_JOBS: Duration = Duration::from_secs(2);
 
 /// Where the address of the wire is published while the service runs.
 const ADDRESS_FILE: &str = "run/wire.addr";
@@ -314,15 +318,15 @@ async fn serve(
     let mut moved = signal(SignalKind::hangup()).map_err(failed)?;
     let replaced = signal(SignalKind::hangup()).map_err(failed)?;
 
-    let guests = match config.service.as_ref().zip(ahead) {
-        Some((service, ahead)) => {
-            Some(Guests::start(config, service, engine, net_threads(), ahead)?)
-        }
-        None => None,
-    };
-    if let Some(guests) = &guests {
-        observed.guests(guests);
-        engine.reloads(guests.asked());
+    let (mut guests, mut jobs) = (None, None);
+    if let Some((service, ahead)) = config.service.as_ref().zip(ahead) {
+        // Before the guests, which may schedule some while they start.
+        let desk = Desk::open(engine, service)?;
+        let started = Guests::start(config, service, engine, net_threads(), ahead)?;
+        observed.guests(&started);
+        engine.reloads(started.asked());
+        jobs = Some((desk.run(engine, &started)?, service.http.drain_timeout_ms.get()));
+        guests = Some(started);
     }
     let identity = certificates::open(config, &config.db.tls)?;
     let mut watched = Vec::from_iter(admin);
@@ -368,9 +372,23 @@ async fn serve(
             server.drain().await;
         }
     };
-    tokio::join!(drain_http, wire.drain());
+    // Joining blocks, so it is no work for an async thread.
+    let drain_jobs = tokio::task::spawn_blocking(move || {
+        jobs.map(|(mut jobs, millis)| {
+            jobs.stop(Duration::from_millis(millis));
+            jobs
+        })
+    });
+    let (_, (), jobs) = tokio::join!(drain_http, wire.drain(), drain_jobs);
     if let Some(guests) = guests {
         guests.stop().await;
+    }
+    // Those that were cut short have been told by now.
+    let last = jobs
+        .map(|jobs| tokio::task::spawn_blocking(move || jobs.map(|mut jobs| jobs.stop(LAST_JOBS))));
+    match last {
+        Ok(last) => drop(last.await),
+        Err(_) => tracing::error!("the threads of jobs could not be joined"),
     }
     if let Some(sending) = sending {
         // Nobody begins traces any more; the last ones may be on their way.

@@ -60,6 +60,8 @@ fn stores_are_made_listed_and_dropped() {
     assert_eq!(service.run(&["list", "--json"]).ok(), "{\"store\":\"a\"}\n{\"store\":\"b\"}\n");
     assert!(service.run(&["list"]).ok().contains("│ a     │"));
     service.run(&["service", "reload"]).fails(3, "PLK-1217");
+    service.run(&["job", "retry", &"0".repeat(32)]).fails(3, "PLK-1217");
+    service.run(&["job", "retry", "x"]).fails(2, "32 hexadecimal digits");
     service.run(&["drop", "store", "a"]).fails(2, "say --yes");
     let out = service.run(&["drop", "store", "a", "--yes", "--json"]).ok();
     assert_eq!(out, "{\"store\":\"a\",\"done\":\"removed\"}\n");

@@ -14,6 +14,7 @@ use super::{Action, Principal, Role, allows};
 use crate::Refusal;
 use crate::catalog::Catalog;
 use crate::error::shown;
+use crate::jobs::action_in;
 use crate::transaction::Within;
 
 /// Grants of one user at most: all are in memory, and in the user's record.
@@ -122,6 +123,7 @@ impl<'a> Wanted<'a> {
 impl Principal {
     /// A store, for that.
     pub(crate) fn wants<'a>(&'a self, action: Action, name: &'a str) -> Wanted<'a> {
+        let action = action_in(name, action);
         Wanted { name, who: Some(self), action, within: None }
     }
 
@@ -140,6 +142,13 @@ impl Principal {
     pub(crate) fn may_in(&self, action: Action, store: Option<KeyspaceId>) -> bool {
         match action {
             Action::Read | Action::Write => allows(self.role_in(store), action),
+            // A role for all stores does not speak of the system's own.
+            Action::Schedule => match (&self.grants, store) {
+                (Some(grants), Some(store)) if grants.get(store).is_some() => {
+                    allows(self.role_in(Some(store)), Action::Write)
+                }
+                _ => self.may(action),
+            },
             _ => self.may(action),
         }
     }
@@ -164,7 +173,7 @@ impl Principal {
         if self.may_in(action, store) {
             return Ok(());
         }
-        let documents = matches!(action, Action::Read | Action::Write);
+        let documents = matches!(action, Action::Read | Action::Write | Action::Schedule);
         match (&self.grants, store) {
             (Some(grants), Some(store)) if documents && grants.get(store).is_some() => {
                 let role = self.role_in(Some(store)).name();

@@ -107,7 +107,7 @@ impl Principal {
         match action {
             // A service has no key.
             Action::ChangeKey if self.creates_stores => false,
-            Action::CreateStore | Action::Define if self.creates_stores => true,
+            Action::CreateStore | Action::Define | Action::Schedule if self.creates_stores => true,
             Action::Look if self.grants.as_ref().is_some_and(|grants| grants.reads_any()) => true,
             _ => allows(self.role, action),
         }

@@ -48,6 +48,8 @@ pub enum Action {
     Read,
     /// Changes documents; takes numbers of a sequence.
     Write,
+    /// Changes documents of the system's own stores: has jobs run.
+    Schedule,
     /// Makes a store.
     CreateStore,
     /// Removes a store.
@@ -93,6 +95,7 @@ impl Action {
             Opcode::DescribeStore => Action::Read,
             Opcode::FormatQuery => Action::Look,
             Opcode::AlterSequence => Action::Alter,
+            Opcode::Schedule | Opcode::RetryJob => Action::Schedule,
             // Of what is done in it each operation is asked about.
             Opcode::Begin | Opcode::Commit | Opcode::Abort => Action::Look,
             Opcode::Savepoint | Opcode::Rollback | Opcode::Within => Action::Look,
@@ -114,6 +117,7 @@ impl Action {
             Action::Greet => "connect",
             Action::Look | Action::Read => "read",
             Action::Write => "write",
+            Action::Schedule => "schedule jobs",
             Action::CreateStore => "create stores",
             Action::DropStore => "drop stores",
             Action::Define => "create indexes and sequences",
@@ -133,6 +137,7 @@ pub fn allows(role: Role, action: Action) -> bool {
         Action::Look | Action::Read => Role::ReadOnly,
         Action::Write => Role::ReadWrite,
         Action::CreateStore | Action::DropStore | Action::Maintain => Role::Admin,
+        Action::Schedule => Role::Admin,
         Action::Define | Action::Alter | Action::Users => Role::Admin,
     };
     role >= least
@@ -191,6 +196,8 @@ mod tests {
         (Opcode::Rollback, "-yyy y"),
         (Opcode::Within, "-yyy y"),
         (Opcode::ReloadModule, "---y -"),
+        (Opcode::Schedule, "---y y"),
+        (Opcode::RetryJob, "---y y"),
         (Opcode::Apply, "-yyy y"),
         (Opcode::ReadVersion, "-yyy y"),
     ];

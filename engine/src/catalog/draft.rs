@@ -14,6 +14,7 @@ use super::{name, record, unknown_store};
 use crate::Refusal;
 use crate::error::shown;
 use crate::index::{BUILDS, Definition, Field, Index, Phase, Progress};
+use crate::jobs::{DEAD, DUE_INDEX, is_own};
 
 /// Indexes of one store at most, that for expiry not counted: each write keeps all.
 pub(crate) const MAX_INDEXES: usize = 64;
@@ -59,9 +60,34 @@ impl Draft {
         Ok(true)
     }
 
+    /// Adds a store of the system's own, with an index of one field if that is asked for, if
+    /// it is not there.
+    pub(crate) fn create_own_store(
+        &mut self,
+        name: &str,
+        index: Option<(&str, &str)>,
+        now_millis: i64,
+    ) -> Result<(), Refusal> {
+        if self.catalog.stores.contains_key(name) {
+            return Ok(());
+        }
+        let (schema, ttl, indexes) = (None, None, Vec::new());
+        let keyspace = self.numbers(1)?;
+        let mut store = Store { keyspace, created_at: now_millis, schema, ttl, indexes };
+        if let Some((index, field)) = index {
+            let fields = vec![Field { path: field.to_owned(), descending: false }];
+            let definition = Definition { fields, unique: false, sparse: false, filter: None };
+            // Of a store that is made with it there is nothing to build.
+            self.add_index_in(&mut store, index, definition, Phase::Ready, now_millis)?;
+        }
+        self.put_store(name, store);
+        Ok(())
+    }
+
     /// Removes a store and all that is in it; `false` if there is none and that
     /// is fine.
     pub(crate) fn drop_store(&mut self, name: &str, if_exists: bool) -> Result<bool, Refusal> {
+        not_own(name)?;
         let Some(store) = self.catalog.stores.remove(name) else {
             return if if_exists { Ok(false) } else { Err(unknown_store(name, &self.catalog)) };
         };
@@ -76,6 +102,7 @@ impl Draft {
 
     /// Gives a store another name; its documents and indexes stay where they are.
     pub(crate) fn rename_store(&mut self, from: &str, to: &str) -> Result<(), Refusal> {
+        not_own(from)?;
         name::check(to, "a store")?;
         let store = self.store(from)?;
         if from == to {
@@ -99,6 +126,10 @@ impl Draft {
         ttl: Option<Ttl>,
         now_millis: i64,
     ) -> Result<(), Refusal> {
+        // Those that were given up may expire; what waits, and what is noted, must not.
+        if name != DEAD {
+            not_own(name)?;
+        }
         let mut store = Store::clone(&*self.store(name)?);
         // One that could not be built expires nothing: saying it again builds it anew.
         let failed = store.index(TTL_INDEX).is_some_and(|index| !index.is_kept());
@@ -124,6 +155,7 @@ impl Draft {
 
     /// Says what documents written from now on must look like, or nothing more.
     pub(crate) fn set_schema(&mut self, name: &str, schema: Option<Schema>) -> Result<(), Refusal> {
+        not_own(name)?;
         let mut store = Store::clone(&*self.store(name)?);
         store.schema = schema.map(Arc::new);
         self.put_store(name, store);
@@ -184,6 +216,9 @@ impl Draft {
         name: &str,
         if_exists: bool,
     ) -> Result<bool, Refusal> {
+        if name == DUE_INDEX {
+            not_own(of)?;
+        }
         let mut store = Store::clone(&*self.store(of)?);
         if name == TTL_INDEX && store.ttl.is_some() {
             let message = format!(
@@ -306,12 +341,23 @@ impl Draft {
         definition: Definition,
         now_millis: i64,
     ) -> Result<(), Refusal> {
+        self.add_index_in(store, name, definition, Phase::Building, now_millis)
+    }
+
+    fn add_index_in(
+        &mut self,
+        store: &mut Store,
+        name: &str,
+        definition: Definition,
+        phase: Phase,
+        now_millis: i64,
+    ) -> Result<(), Refusal> {
         let index = Index {
             name: name.to_owned(),
             keyspace: self.numbers(2)?,
             created_at: now_millis,
             definition,
-            phase: Phase::Building,
+            phase,
         };
         self.write_index(store.keyspace, &index);
         let at = store.indexes.partition_point(|other| *other.name < *name);
@@ -330,6 +376,19 @@ impl Draft {
         self.batch.drop_keyspace(index.keyspace);
         self.batch.drop_keyspace(index.arrays());
     }
+}
+
+/// Refuses to change what the system keeps for itself.
+fn not_own(store: &str) -> Result<(), Refusal> {
+    if !is_own(store) {
+        return Ok(());
+    }
+    let message = format!(
+        "the store {} is the system's own and stays as it is; its documents can be read, changed \
+         and removed as any",
+        shown(store)
+    );
+    Err(Refusal::new(Status::BadChange, message))
 }
 
 fn store_exists(name: &str, or: &str) -> Refusal {

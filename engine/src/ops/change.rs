@@ -52,7 +52,7 @@ impl<'a> Change<'a> {
         }
     }
 
-    pub(super) fn get(&self, key: Key) -> Result<Option<lsm::Value>, Refusal> {
+    pub(crate) fn get(&self, key: Key) -> Result<Option<lsm::Value>, Refusal> {
         Ok(self.latest.get(self.keyspace, &key.to_bytes())?)
     }
 
@@ -72,7 +72,7 @@ impl<'a> Change<'a> {
     }
 
     /// Whether there is a document under `key`. Cheaper than to get it.
-    pub(super) fn contains(&self, key: Key) -> Result<bool, Refusal> {
+    pub(crate) fn contains(&self, key: Key) -> Result<bool, Refusal> {
         Ok(self.latest.contains(self.keyspace, &key.to_bytes())?)
     }
 
@@ -93,7 +93,7 @@ impl<'a> Change<'a> {
     }
 
     /// Writes a document in the place of `old`, which is under `key`.
-    pub(super) fn replace(&mut self, key: Key, old: &[u8], document: &[u8]) {
+    pub(crate) fn replace(&mut self, key: Key, old: &[u8], document: &[u8]) {
         self.note(key, Before::Was(old), Some(document));
     }
 
@@ -103,7 +103,7 @@ impl<'a> Change<'a> {
     }
 
     /// Removes `old`, which is under `key`.
-    pub(super) fn remove(&mut self, key: Key, old: &[u8]) {
+    pub(crate) fn remove(&mut self, key: Key, old: &[u8]) {
         self.note(key, Before::Was(old), None);
     }
 

@@ -17,6 +17,7 @@ mod expire;
 mod format;
 mod indexes;
 mod insert;
+mod jobs;
 mod keys;
 mod list;
 mod mutate;
@@ -54,15 +55,15 @@ pub(crate) use transactions::{committed, may_be_within};
 pub use verify::IndexReport;
 
 /// What a read sees: one store of one snapshot.
-struct View {
-    snapshot: Snapshot,
-    keyspace: KeyspaceId,
+pub(crate) struct View {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) keyspace: KeyspaceId,
     /// The store as the snapshot has it: its indexes.
-    store: Arc<Store>,
+    pub(crate) store: Arc<Store>,
 }
 
 impl Engine {
-    fn view(&self, store: Wanted<'_>) -> Result<View, Refusal> {
+    pub(crate) fn view(&self, store: Wanted<'_>) -> Result<View, Refusal> {
         if let Some(within) = store.within() {
             let store = within.store(self, store)?;
             return Ok(View { snapshot: within.view(), keyspace: store.keyspace, store });
@@ -98,7 +99,10 @@ impl Engine {
             Ok::<_, Refusal>((change.finish()?, out))
         });
         match committed {
-            Ok((_, out)) => Ok(out),
+            Ok((_, out)) => {
+                self.jobs.touched(store.name);
+                Ok(out)
+            }
             Err(refusal) => Err(self.unless_poisoned(refusal)),
         }
     }

@@ -23,8 +23,9 @@ impl Engine {
     /// As somebody is told: who is no admin is told of the stores that they may read, of
     /// their own queries, and nothing of what stands beside the engine.
     pub(crate) fn stats_for(&self, who: Option<&Principal>) -> Result<Vec<u8>, Refusal> {
-        let Figures { storage, users, operations, refusals, queries, transactions, audit, .. } =
-            self.figures()?;
+        let figures = self.figures()?;
+        let Figures { storage, users, operations, refusals, .. } = figures;
+        let Figures { queries, transactions, jobs, audit, .. } = figures;
         let seen = |store: &&Arc<Store>| who.is_none_or(|who| who.may_see(store.keyspace));
         let stores = self.catalogs.read().stores.values().filter(seen).count();
         let mut doc = DocBuf::with_capacity(1024);
@@ -108,6 +109,16 @@ impl Engine {
                 if let Some(error) = &audit.error {
                     doc.push("error", error.as_str());
                 }
+            });
+        }
+        if self.jobs.options().is_ok() {
+            doc.doc("jobs", |doc| {
+                doc.push("waiting", figure(jobs.waiting)).push("due", figure(jobs.due));
+                doc.push("running", figure(jobs.running)).push("dead", figure(jobs.dead));
+                doc.push("done", figure(jobs.done)).push("failed", figure(jobs.failed));
+                doc.push("given_up", figure(jobs.given_up));
+                doc.push("postponed", figure(jobs.postponed));
+                doc.push("oldest_due_ms", figure(jobs.oldest_due_millis));
             });
         }
         if let Some(beside) = self.beside.get()

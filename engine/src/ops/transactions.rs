@@ -84,6 +84,7 @@ pub(crate) fn may_be_within(opcode: Opcode) -> Result<(), Refusal> {
         Opcode::Insert | Opcode::BatchInsert | Opcode::Update | Opcode::Delete => Ok(()),
         Opcode::Apply | Opcode::Read | Opcode::ReadVersion | Opcode::Scan | Opcode::Range => Ok(()),
         Opcode::Query | Opcode::Stream | Opcode::Fetch | Opcode::CloseCursor => Ok(()),
+        Opcode::Schedule | Opcode::RetryJob => Ok(()),
         _ => {
             let message = format!(
                 "{} cannot be part of a transaction, which reads and writes documents: send it by \

@@ -57,6 +57,9 @@ fn a_session_authenticates_once() {
 }
 
 /// For each operation, a request that would be carried out if the role allowed it.
+/// One that was given up.
+static JOB_OF_OLD: LazyLock<Vec<u8>> = LazyLock::new(|| doc(r#"{"state": "dead"}"#));
+
 fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Request<'a>> {
     static DDL: LazyLock<[Vec<u8>; 5]> = LazyLock::new(|| {
         [
@@ -74,6 +77,7 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         Request::Within { transaction: 1, part }.encode(1, &mut packet);
         packet
     });
+    static JOB: LazyLock<Vec<u8>> = LazyLock::new(|| doc(r#"{"path": "/a"}"#));
     static APPLY: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let (mut packet, mut steps, document) = (Vec::new(), StepsBuf::new(), doc("{}"));
         let condition = Some(Condition::Present);
@@ -134,6 +138,8 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         Request::Rollback { transaction: 1, savepoint: 1 },
         Request::decode(&WITHIN).unwrap().1,
         Request::ReloadModule,
+        Request::Schedule { job: &JOB },
+        Request::RetryJob { job: key },
         Request::decode(&APPLY).unwrap().1,
         Request::ReadVersion { store, key },
     ]
@@ -144,11 +150,17 @@ fn every_role_does_what_it_may_and_nothing_else() {
     let (batch, document) = (batch(&[(None, "{}")]), doc("{}"));
     let requests = each(&batch, &document);
     for (who, expected) in [
-        (Principal::new("u", Role::None), "y------------------------------------------------"),
-        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy------------yyyyyy----y-y--yyyyyy--y"),
-        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--------yyyyyyy----y-y--yyyyyy-yy"),
-        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yyyyyyy----y-y--yyyyyy-yy"),
-        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
+        (Principal::new("u", Role::None), "y--------------------------------------------------"),
+        (
+            Principal::new("u", Role::ReadOnly),
+            "yyy----y--yyy------------yyyyyy----y-y--yyyyyy----y",
+        ),
+        (
+            Principal::new("u", Role::ReadWrite),
+            "yyy--yyyyyyyyyyy--------yyyyyyy----y-y--yyyyyy---yy",
+        ),
+        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yyyyyyy----y-y--yyyyyy-yyyy"),
+        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
     ] {
         let mut found = String::new();
         for request in &requests {
@@ -156,6 +168,8 @@ fn every_role_does_what_it_may_and_nothing_else() {
             insert(&engine, 1, r#"{"a": 1}"#);
             done(&engine, Request::CreateSequence { sequence: "q", if_not_exists: false });
             put_user(&engine, "bob", Role::ReadWrite);
+            let (store, document) = ("_dead_jobs", &JOB_OF_OLD);
+            done(&engine, Request::Insert { store, key: Some(proto::Key(1)), document });
             // Cursor 1, if it may have one.
             let stream = Request::Stream { rows: 1, bytes: 0, text: "s", parameters: None };
             ask_as(&engine, &who, stream);

@@ -10,8 +10,8 @@ use proto::{Key, Reply, Request, Status, json};
 use crate::audit::Deed;
 use crate::auth::HashedKey;
 use crate::{
-    BackupTarget, Call, Engine, Limits, Modules, Options, Principal, Refusal, Reloaded, Role,
-    SyncMode,
+    BackupTarget, Call, Engine, JobOptions, Limits, Modules, Options, Principal, Refusal, Reloaded,
+    Role, SyncMode,
 };
 
 /// 2023-11-14, in microseconds.
@@ -56,12 +56,13 @@ impl Modules for Unchanged {
     }
 }
 
-/// With the store `s`, a place for backups, and a guest.
+/// With the store `s`, a place for backups, a guest, and jobs.
 pub(super) fn with_backups() -> Engine {
     let target = BackupTarget { disk: SimDisk::new(2), path: "/backups".into(), keep: 2 };
     let engine = open_on(SimDisk::new(1), Options { backup: Some(target), ..options() });
     done(&engine, create("s"));
     engine.reloads(Arc::new(Unchanged));
+    engine.begin_jobs(JobOptions::default(), || {}).unwrap();
     engine
 }
 

@@ -14,6 +14,7 @@ mod documents;
 mod grants;
 mod index_model;
 mod indexes;
+mod jobs;
 mod kit;
 mod limits;
 mod login;

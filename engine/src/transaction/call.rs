@@ -42,6 +42,8 @@ pub struct CallTransaction {
     wait: Option<u64>,
     /// Its turn, until what it has done takes effect.
     turn: Option<Turn>,
+    /// It is the attempt of a job, which goes with its commit.
+    job: bool,
 }
 
 impl CallTransaction {
@@ -62,6 +64,28 @@ impl CallTransaction {
     #[must_use]
     pub fn in_turn(self, nanos: u64) -> CallTransaction {
         CallTransaction { wait: Some(nanos), ..self }
+    }
+
+    /// The same, of a call that is the attempt of a job: see [`Engine::end_job_in_call`].
+    #[must_use]
+    pub fn of_job(self) -> CallTransaction {
+        CallTransaction { job: true, ..self }
+    }
+
+    /// What it does takes effect together with what else is done in it from here on.
+    pub(crate) fn opened(&mut self, engine: &Engine) -> Result<&Within, Refusal> {
+        if self.within.is_none() {
+            // Before its snapshot: what those before it in the turn wrote is in it.
+            if let Some(most) = self.wait.take() {
+                self.turn = engine.transactions.turns.take(&*engine.clock, most);
+            }
+            let begins = if self.is_latest { Begins::Latest } else { Begins::ToWrite };
+            let within = engine.within(begins)?;
+            self.seen = within.lsn();
+            self.turn.iter().for_each(|turn| turn.reads(within.footprint()));
+            self.within = Some(Within { number: NUMBER, spare: u64::from(self.job), ..within });
+        }
+        Ok(self.within.as_ref().expect("made just above"))
     }
 
     /// Whether the call may be run again from its beginning, as far as the database goes.
@@ -115,24 +139,13 @@ impl Engine {
             }
             return;
         }
-        if transaction.within.is_none() {
-            // Before its snapshot: what those before it in the turn wrote is in it.
-            if let Some(most) = transaction.wait.take() {
-                transaction.turn = self.transactions.turns.take(&*self.clock, most);
+        match transaction.opened(self) {
+            Ok(within) => {
+                self.dispatch_asked(who, header.id, request, Some(within), (&patience, begun), out);
+                within.settle();
             }
-            let begins = if transaction.is_latest { Begins::Latest } else { Begins::ToWrite };
-            match self.within(begins) {
-                Ok(within) => {
-                    transaction.seen = within.lsn();
-                    transaction.turn.iter().for_each(|turn| turn.reads(within.footprint()));
-                    transaction.within = Some(Within { number: NUMBER, ..within });
-                }
-                Err(refusal) => return self.refuse(header.id, &refusal, out),
-            }
+            Err(refusal) => self.refuse(header.id, &refusal, out),
         }
-        let within = transaction.within.as_ref();
-        self.dispatch_asked(who, header.id, request, within, (&patience, begun), out);
-        within.into_iter().for_each(Within::settle);
     }
 
     fn about_call(

@@ -35,6 +35,7 @@ use crate::auth::{Action, Principal, Wanted};
 use crate::catalog::{Catalog, Store, rests_on};
 use crate::error::shown;
 use crate::index::Index;
+use crate::jobs::{JOBS, JobOptions, action_in};
 use crate::patience::Patience;
 use crate::{Engine, Refusal};
 use turn::Turn;
@@ -53,6 +54,8 @@ pub(crate) struct Within {
     catalog: Arc<Catalog>,
     state: RefCell<State>,
     held: Held,
+    /// Jobs that go with its commit, and leave their places to those it schedules.
+    spare: u64,
 }
 
 struct State {
@@ -61,9 +64,11 @@ struct State {
     stores: BTreeMap<String, Arc<Store>>,
     /// Those that were written.
     written: BTreeMap<KeyspaceId, String>,
-    /// Numbers rise, and are not given again.
-    savepoints: BTreeMap<u64, Savepoint>,
+    /// With the jobs it had scheduled. Numbers rise, and are not given again.
+    savepoints: BTreeMap<u64, (Savepoint, u64)>,
     next: u64,
+    /// Jobs that it has scheduled.
+    jobs: u64,
 }
 
 enum Kind {
@@ -231,7 +236,7 @@ impl Within {
     pub(crate) fn savepoint(&self) -> Result<u64, Refusal> {
         self.check_writes()?;
         let mut state = self.state.borrow_mut();
-        let State { kind: Kind::Writes(writes), savepoints, next, .. } = &mut *state else {
+        let State { kind: Kind::Writes(writes), savepoints, next, jobs, .. } = &mut *state else {
             return Ok(0);
         };
         if savepoints.len() == MAX_SAVEPOINTS {
@@ -242,19 +247,37 @@ impl Within {
             return Err(Refusal::new(Status::LimitReached, message));
         }
         *next += 1;
-        savepoints.insert(*next, writes.savepoint());
+        savepoints.insert(*next, (writes.savepoint(), *jobs));
         Ok(*next)
     }
 
     /// Undoes what was written since a savepoint, which stays; those behind it go.
     pub(crate) fn rollback(&self, number: u64) -> Result<(), Refusal> {
         let mut state = self.state.borrow_mut();
-        let State { kind: Kind::Writes(writes), savepoints, .. } = &mut *state else {
+        let State { kind: Kind::Writes(writes), savepoints, jobs, .. } = &mut *state else {
             return Err(unknown_savepoint(number));
         };
-        let to = *savepoints.get(&number).ok_or_else(|| unknown_savepoint(number))?;
+        let (to, scheduled) = *savepoints.get(&number).ok_or_else(|| unknown_savepoint(number))?;
         writes.rollback(to);
+        *jobs = scheduled;
         savepoints.split_off(&(number + 1));
+        Ok(())
+    }
+
+    /// One job more is scheduled by it: refused if that is more than one may, or more than
+    /// may wait.
+    pub(crate) fn schedules(&self, engine: &Engine, options: &JobOptions) -> Result<(), Refusal> {
+        let mut state = self.state.borrow_mut();
+        if state.jobs >= options.max_per_call as u64 {
+            let message = format!(
+                "this call or transaction has scheduled {} jobs, as many as jobs.max_per_call \
+                 allows: schedule one that schedules the rest in steps",
+                state.jobs
+            );
+            return Err(Refusal::new(Status::LimitReached, message));
+        }
+        check_room(engine, options, (state.jobs + 1).saturating_sub(self.spare))?;
+        state.jobs += 1;
         Ok(())
     }
 
@@ -308,6 +331,21 @@ fn conflict(
     Refusal::new(Status::TransactionConflict, message)
 }
 
+/// Refuses where so many jobs more would be more than may wait.
+fn check_room(engine: &Engine, options: &JobOptions, more: u64) -> Result<(), Refusal> {
+    let store = engine.catalogs.read().stores.get(JOBS).map(|store| store.keyspace);
+    let waiting = store.map_or(0, |store| engine.lsm.count(store));
+    if waiting.saturating_add(more) <= options.max_waiting {
+        return Ok(());
+    }
+    let message = format!(
+        "{waiting} jobs wait, and jobs.max_waiting is {}: nothing was scheduled, try again when \
+         some are done, or look into the store {JOBS} for what keeps them",
+        options.max_waiting
+    );
+    Err(Refusal::new(Status::LimitReached, message))
+}
+
 fn unknown_savepoint(number: u64) -> Refusal {
     let message = format!(
         "this transaction has no savepoint {number}: a way back to an earlier one lets go of \
@@ -327,13 +365,14 @@ impl Engine {
             Begins::Latest => Kind::Writes(Box::new(self.lsm.begin_latest()?)),
         };
         let (stores, written) = (BTreeMap::new(), BTreeMap::new());
-        let state = State { kind, stores, written, savepoints: BTreeMap::new(), next: 0 };
+        let savepoints = BTreeMap::new();
+        let state = State { kind, stores, written, savepoints, next: 0, jobs: 0 };
         let held = Held { all: Arc::clone(&self.transactions.held), own: Cell::new(0) };
-        Ok(Within { number: 0, catalog, state: RefCell::new(state), held })
+        Ok(Within { number: 0, catalog, state: RefCell::new(state), held, spare: 0 })
     }
 
-    /// Commits a transaction of somebody, whose turn ends with that: the commit that it is, or, if it wrote nothing,
-    /// the last one it saw.
+    /// Commits a transaction of somebody, whose turn ends with that: the commit that it is,
+    /// or, if it wrote nothing, the last one it saw.
     pub(crate) fn commit_within(
         &self,
         who: &Principal,
@@ -341,8 +380,23 @@ impl Engine {
         turn: Option<Turn>,
         patience: &Patience,
     ) -> Result<Lsn, Refusal> {
-        let Within { state, held, .. } = within;
-        let State { kind, stores, written, .. } = state.into_inner();
+        self.commit_as(Some(who), within, turn, patience)
+    }
+
+    /// As [`Engine::commit_within`], of the engine's own.
+    pub(crate) fn commit_own(&self, within: Within) -> Result<Lsn, Refusal> {
+        self.commit_as(None, within, None, Patience::ENDLESS)
+    }
+
+    fn commit_as(
+        &self,
+        who: Option<&Principal>,
+        within: Within,
+        turn: Option<Turn>,
+        patience: &Patience,
+    ) -> Result<Lsn, Refusal> {
+        let Within { state, held, spare, .. } = within;
+        let State { kind, stores, written, jobs, .. } = state.into_inner();
         let writes = match kind {
             Kind::Reads(snapshot) => return Ok(snapshot.lsn()),
             Kind::Writes(writes) => writes,
@@ -351,10 +405,14 @@ impl Engine {
         let committed = self.lsm.commit_transaction(*writes, || {
             let still = || {
                 patience.check(&*self.clock)?;
+                if jobs > 0 {
+                    check_room(self, self.jobs.options()?, jobs.saturating_sub(spare))?;
+                }
+                let Some(who) = who else { return Ok(()) };
                 let now = who.as_of(&self.catalogs.read(), &*self.clock)?;
                 written.iter().try_for_each(|(store, name)| {
                     let what = format_args!("the store {}", shown(name));
-                    now.check_in(Action::Write, what, Some(*store))
+                    now.check_in(action_in(name, Action::Write), what, Some(*store))
                 })
             };
             // The next one in turn begins with what this one wrote, and waits for no disk.
@@ -364,6 +422,7 @@ impl Engine {
         let refusal = match committed {
             Ok(lsn) => {
                 self.transactions.committed.fetch_add(u64::from(wrote), Relaxed);
+                written.values().for_each(|name| self.jobs.touched(name));
                 return Ok(lsn);
             }
             Err(Failed::Refused(refusal)) => refusal,

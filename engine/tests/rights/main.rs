@@ -8,7 +8,7 @@ mod keys;
 use std::sync::Arc;
 
 use cases::{Caller, KEY, Service};
-use engine::{BackupTarget, Engine, Options, Principal, Role};
+use engine::{BackupTarget, Engine, JobOptions, Options, Principal, Role};
 use platform::sim::{SimClock, SimDisk, SimEntropy};
 use proto::doc::Doc;
 use proto::{Opcode, Request};
@@ -47,6 +47,7 @@ fn engines() -> Engines {
     let options = Options { backup: Some(target), ..Options::default() };
     let (clock, entropy) = (Arc::new(SimClock::new(1 << 50)), Arc::new(SimEntropy::new(1)));
     let engine = Engine::open(SimDisk::new(1), clock, entropy, options).unwrap();
+    engine.begin_jobs(JobOptions::default(), || {}).unwrap();
     let mut engines = Engines(Arc::new(engine));
     let mut admin = engines.caller("admin").unwrap();
     // Its name is that of a user, who is the last admin.

@@ -45,7 +45,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use target::Origin;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vet::{Place, place};
 
 /// One service that guests may call.
@@ -148,6 +148,45 @@ impl Upstreams {
         patience: Duration,
         reply: &mut Vec<u8>,
     ) -> Option<UpstreamBody> {
+        let place = || {
+            Arc::clone(&self.calls).try_acquire_owned().map_err(|_| {
+                let said = format!(
+                    "was not called: {} calls of upstreams run, as many as may (one less than \
+                     wasm.max_instances, so that calls in a circle end); try again later",
+                    self.max_calls
+                );
+                Refused::new(Failure::Busy, said)
+            })
+        };
+        self.call_from(place, (name, request), patience, reply)
+    }
+
+    /// As [`Upstreams::call`], of who holds no guest meanwhile, and bounds its calls itself:
+    /// they take no place of the guests' calls.
+    pub fn deliver(
+        &self,
+        name: &str,
+        request: &[u8],
+        patience: Duration,
+        reply: &mut Vec<u8>,
+    ) -> Option<UpstreamBody> {
+        let place = || {
+            // A place of its own: whoever delivers has one thread for each.
+            let own = Arc::new(Semaphore::new(1));
+            own.try_acquire_owned().map_err(|_| {
+                Refused::new(Failure::Busy, "was not called: there is no place".to_owned())
+            })
+        };
+        self.call_from(place, (name, request), patience, reply)
+    }
+
+    fn call_from(
+        &self,
+        place: impl FnOnce() -> Result<OwnedSemaphorePermit, Refused>,
+        (name, request): (&str, &[u8]),
+        patience: Duration,
+        reply: &mut Vec<u8>,
+    ) -> Option<UpstreamBody> {
         let Some(upstream) = self.all.get(name) else {
             let shown: String = name.chars().take(64).collect();
             let shown = shown.escape_debug();
@@ -160,16 +199,6 @@ impl Upstreams {
                 ),
             );
             return None;
-        };
-        let place = || {
-            Arc::clone(&self.calls).try_acquire_owned().map_err(|_| {
-                let said = format!(
-                    "was not called: {} calls of upstreams run, as many as may (one less than \
-                     wasm.max_instances, so that calls in a circle end); try again later",
-                    self.max_calls
-                );
-                Refused::new(Failure::Busy, said)
-            })
         };
         let called = request_of(upstream, request).and_then(|call| {
             let place = place()?;

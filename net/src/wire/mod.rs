@@ -116,7 +116,7 @@ pub trait WireHandler: Send + Sync + 'static {
             CreateSequence | AlterSequence | DropSequence => false,
             CreateUser | AlterUser | DropUser | CreateKey | RevokeKey => false,
             Begin | Commit | Abort | Savepoint | Rollback => false,
-            ReloadModule => false,
+            ReloadModule | Schedule | RetryJob => false,
         }
     }
 }

@@ -61,7 +61,7 @@ pub use error::{Error, Fate, Result};
 pub use options::{Config, ConnectOptions, PoolOptions, RetryOptions, Security, Transport};
 pub use proto::doc::Doc;
 pub use proto::request::Condition;
-pub use proto::{Fingerprint, Key, Status};
+pub use proto::{Fingerprint, Key, NewJob as Job, Status};
 pub use query::{Query, Rows};
 #[cfg(feature = "quic")]
 pub use quic::Session;

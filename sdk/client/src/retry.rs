@@ -88,6 +88,8 @@ pub(crate) fn kind(request: &Request<'_>) -> Kind {
         | Request::BatchInsert { .. }
         | Request::Apply { .. }
         | Request::NextNumbers { .. }
+        | Request::Schedule { .. }
+        | Request::RetryJob { .. }
         | Request::Backup { begin: true, .. } => Kind::Once,
         Request::Auth { .. } | Request::Fetch { .. } | Request::CloseCursor { .. } => Kind::Session,
         // What is tried again is all of a transaction: `transaction.rs`.

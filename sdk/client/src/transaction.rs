@@ -168,6 +168,14 @@ impl Transaction {
         self.client.request(request).await
     }
 
+    /// Has a job run when it is due, if this transaction takes effect; gives its key.
+    ///
+    /// # Errors
+    /// As [`Client::schedule`].
+    pub async fn schedule(&self, job: &proto::NewJob) -> Result<proto::Key> {
+        self.client.schedule(job).await
+    }
+
     /// A place to come back to.
     ///
     /// # Errors

@@ -131,6 +131,8 @@ REQUESTS: dict[str, Call[Any]] = {
     "flush": calls.flush(),
     "backup": calls.backup(True, False),
     "reload-module": calls.reload_module(),
+    "schedule": calls.schedule("/a", "hi", None, None, None, None, Int64(1500), Int64(3), None),
+    "retry-job": calls.retry_job(KEY),
     "read-version": calls.read_version("flights", KEY),
     "apply": calls.apply(STEPS),
 }

@@ -320,6 +320,11 @@ class Definitions(Integration):
         with self.assertRaises(NotFoundError) as none:
             self.client.reload_module()
         self.assertEqual(none.exception.status, Status.NOT_SET_UP)
+        # Without a guest nobody runs jobs.
+        for work in (lambda: self.client.schedule("/a"), lambda: self.client.retry_job(Key.new())):
+            with self.assertRaises(NotFoundError) as none:
+                work()
+            self.assertEqual(none.exception.status, Status.NOT_SET_UP)
 
 
 class Queries(Integration):
@@ -449,6 +454,8 @@ class Users(Integration):
                 lambda: bob.users(),
                 lambda: bob.flush(),
                 lambda: bob.reload_module(),
+                lambda: bob.schedule("/a"),
+                lambda: bob.retry_job(Key.new()),
             ):
                 with self.assertRaises(DeniedError) as forbidden:
                     work()

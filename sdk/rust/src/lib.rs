@@ -29,6 +29,7 @@ mod error;
 mod events;
 pub mod host;
 mod html;
+mod job;
 mod query;
 mod request;
 mod response;
@@ -44,9 +45,10 @@ pub use batch::{Applied, Batch};
 pub use error::{Error, Result};
 pub use events::Events;
 pub use html::{Escaped, Html, escape};
+pub use job::{after_commit, schedule};
 pub use proto::doc::Doc;
 pub use proto::request::Condition;
-pub use proto::{Key, KeyParts, Status};
+pub use proto::{Key, KeyParts, NewJob as Job, Status};
 pub use query::{Found, Query};
 pub use request::{Params, Request};
 pub use response::Response;
@@ -89,3 +91,8 @@ macro_rules! export {
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// So is the one of the guide to jobs.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/jobs.md")]
+struct Jobs;

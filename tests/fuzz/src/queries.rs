@@ -1,7 +1,7 @@
 //! Queries as text, and packets carried out by an engine.
 
 use crate::marks::{came_to, reached};
-use engine::{Engine, Limits, Options, Principal, Role, StorageOptions, pql as lang};
+use engine::{Engine, JobOptions, Limits, Options, Principal, Role, StorageOptions, pql as lang};
 use platform::sim::{SimClock, SimDisk, SimEntropy};
 use proto::packet::HEADER_BYTES;
 use proto::{Header, Opcode, Reply};
@@ -122,6 +122,8 @@ pub(crate) const DISPATCH_PLACES: &[&str] = &[
     "Rollback done",
     "Commit done",
     "Abort done",
+    "Schedule done",
+    "RetryJob done",
     "Apply done",
     "ReadVersion done",
     "Backup refused",
@@ -142,6 +144,7 @@ pub(crate) const DISPATCH_PLACES: &[&str] = &[
     "BadDocument",
     "BadChange",
     "BadPacket",
+    "BadJob",
 ];
 
 /// Little of everything, so that few packets come to a bound.
@@ -177,6 +180,7 @@ pub fn dispatch(data: &[u8]) {
         Engine::open(disk.clone(), clock.clone(), entropy, options())
     };
     let engine = open().expect("an empty disk takes a database");
+    engine.begin_jobs(JobOptions::default(), || {}).expect("the simulated disk takes it");
     let who = Principal::new("fuzz", Role::Admin).in_session(engine.begin_session());
     let mut rest = data;
     let mut packets = 0;

@@ -24,6 +24,10 @@ pub(crate) const PLACES: &[&str] = &[
     "set both or none",
     "remove one of them",
     "the minimum may be at most the maximum",
+    "two entries of cron",
+    "there is no time zone",
+    "never comes",
+    "the base may be at most the maximum",
     "unknown anchor",
     "found unexpected end of stream",
 ];

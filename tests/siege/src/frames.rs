@@ -89,6 +89,7 @@ impl Frames {
             Request::Flush,
             Request::Backup { begin: false, full: false },
             Request::ReloadModule,
+            Request::RetryJob { job: Key(1) },
         ]
         .iter()
         .map(|request| encoded(0, request))

@@ -8,6 +8,7 @@ pub mod db;
 mod kinds;
 pub mod service;
 pub mod table;
+pub mod times;
 
 pub use db::Db;
 pub use kinds::{Endpoint, FilePath};
@@ -16,6 +17,7 @@ pub use service::Service;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::{Path, PathBuf};
+use times::Times;
 
 /// The largest file read.
 const MAX_FILE: u64 = 1 << 20;
@@ -158,6 +160,7 @@ fn check_service(service: &Service) -> Result<(), String> {
         ));
     }
     check_upstreams(service)?;
+    check_jobs(service)?;
     if service.http.http3 && !service.tls.enabled {
         return Err(
             "http.http3 is true, yet tls.enabled is false: HTTP/3 is always encrypted; remove one of them"
@@ -198,6 +201,46 @@ fn check_upstreams(service: &Service) -> Result<(), String> {
                     one instance is kept free of calls of upstreams"
                 .to_owned(),
         );
+    }
+    Ok(())
+}
+
+/// Entries of a timetable at most.
+const MAX_CRON: usize = 256;
+
+fn check_jobs(service: &Service) -> Result<(), String> {
+    let (base, most) = (service.jobs.retry_base_ms, service.jobs.retry_max_ms);
+    if base.get() > most.get() {
+        return Err(format!(
+            "jobs.retry_base_ms is {base} and jobs.retry_max_ms {most}: the base may be at most \
+             the maximum"
+        ));
+    }
+    let all = &service.cron;
+    if all.len() > MAX_CRON {
+        return Err(format!("cron has {} entries, {MAX_CRON} are allowed", all.len()));
+    }
+    if !all.is_empty() && !service.wasm.enabled {
+        return Err(
+            "cron calls the guest, yet wasm.enabled is false: remove one of them".to_owned()
+        );
+    }
+    for (at, entry) in all.iter().enumerate() {
+        for (set, name) in [
+            (!entry.name.0.is_empty(), "name"),
+            (!entry.schedule.0.is_empty(), "schedule"),
+            (!entry.route.0.is_empty(), "route"),
+        ] {
+            if !set {
+                return Err(format!("cron[{at}] has no {name}: set it"));
+            }
+        }
+        let name = &entry.name;
+        if all[..at].iter().any(|other| other.name == *name) {
+            return Err(format!("two entries of cron are called '{name}': rename one of them"));
+        }
+        Times::parse(&entry.schedule.0, &entry.timezone.0)
+            .map_err(|why| format!("cron: the entry '{name}': {why}"))?;
     }
     Ok(())
 }

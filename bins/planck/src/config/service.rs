@@ -28,6 +28,15 @@ type InFlight = Number<1, 1024>;
 type Answer = Size<KIB, { 1024 * MIB }>;
 type Failures = Number<1, 1_000_000>;
 type Open = Number<1, 86_400_000>;
+type Running = Number<1, 256>;
+type Waiting = Number<1, 1_000_000_000>;
+type PerCall = Number<1, 1_000_000>;
+type Payload = Size<0, { 4 * MIB }>;
+type Attempts = Number<1, 1000>;
+type Pause = Number<1, 86_400_000>;
+type Schedule = Text<256>;
+type Zone = Text<64>;
+type CronPayload = Text<65_536>;
 
 settings! {
     /// Everything `service.yaml` may say.
@@ -37,7 +46,9 @@ settings! {
         @tls: Tls;
         @http: Http;
         @wasm: Wasm;
+        @jobs: Jobs;
         []upstreams: Upstream;
+        []cron: Cron;
     }
 }
 
@@ -102,6 +113,41 @@ settings! {
         success_threshold: Failures = Failures::of(2), 2, Failures::allowed(), "so many successes after that, one call at a time, and it is called as before";
         open_duration_ms: Open = Open::of(30_000), 30000, Open::allowed(), "how long the while is";
     }
+}
+
+settings! {
+    /// Jobs: calls of the guest's routes and of upstreams that are made later.
+    Jobs {
+        max_running: Running = Running::of(4), 4, Running::allowed(), "jobs at work at once; those of routes wait for an instance as requests do";
+        max_waiting: Waiting = Waiting::of(1_000_000), 1_000_000, Waiting::allowed(), "jobs that may wait, due or not; one more is refused";
+        max_per_call: PerCall = PerCall::of(1000), 1000, PerCall::allowed(), "jobs that one call or transaction may schedule";
+        max_payload: Payload = Payload::of(256 * KIB), "256KiB", Payload::allowed(), "bytes of a job's payload";
+        max_attempts: Attempts = Attempts::of(10), 10, Attempts::allowed(), "so many failures, and a job is given up; a job may say another number";
+        retry_base_ms: Pause = Pause::of(1000), 1000, Pause::allowed(), "how long after its first failure a job is tried again, at most; twice as long after each further one";
+        retry_max_ms: Pause = Pause::of(600_000), "600000 (10 minutes)", Pause::allowed(), "how long at most after any";
+    }
+}
+
+settings! {
+    /// A job that comes by a timetable.
+    Cron {
+        name: Name = Name(String::new()), "(must be set)", Name::allowed(), "by which it is known over restarts; each its own";
+        schedule: Schedule = Text(String::new()), "(must be set)", "five fields of cron: minute, hour, day of the month, month, day of the week; or six, with seconds before them", "when it comes";
+        timezone: Zone = Text("UTC".to_owned()), "UTC", "a name of the IANA database, such as Europe/Berlin", "whose clocks the schedule means";
+        route: UrlPath = UrlPath(String::new()), "(must be set)", UrlPath::allowed(), "what of the guest is called, by POST";
+        payload: Option<CronPayload> = None, "(none)", CronPayload::allowed(), "the body of the call";
+        missed: Missed = Missed::Skip, "skip", "skip or once", "what becomes of times that passed more than a minute before they could be noticed, as while the service was down: nothing, or one job for all of them";
+    }
+}
+
+/// What becomes of times that were missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missed {
+    /// Nothing.
+    Skip,
+    /// One job for all of them.
+    Once,
 }
 
 /// What is compressed.

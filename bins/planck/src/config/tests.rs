@@ -227,6 +227,39 @@ fn every_limit_names_a_test_that_is_there() {
 }
 
 #[test]
+fn a_timetable_is_refused_by_its_entry() {
+    let entry = |name: &str, more: &str| {
+        format!("- {{name: {name}, schedule: '0 3 * * *', route: /a{more}}}\n")
+    };
+    for (entries, more, expected) in [
+        (entry("a", "") + &entry("a", ""), "", "two entries of cron are called 'a'"),
+        (entry("a", "") + "- {name: b}\n", "", "cron[1] has no schedule"),
+        (entry("A", ""), "", "beginning with a letter"),
+        (entry("a", ", missed: twice"), "", "`once`"),
+        (entry("a", ", payload: \"a\\nb\""), "", "a text of one line"),
+        (entry("a", ", timezone: Nowhere"), "", "cron: the entry 'a': there is no time zone"),
+        (entry("a", ""), "wasm: {enabled: false}\n", "remove one of them"),
+    ] {
+        let message = load(None, Some(&format!("{more}cron:\n{entries}"))).unwrap_err();
+        assert!(message.contains(expected), "{entries} gave {message:?}");
+    }
+    let of = |count: usize| {
+        let all: String = (0..count).map(|n| entry(&format!("a{n}"), "")).collect();
+        load(None, Some(&format!("cron:\n{all}")))
+    };
+    assert_eq!(of(256).unwrap().service.unwrap().cron.len(), 256);
+    assert!(of(257).unwrap_err().contains("256 are allowed"));
+    let long = |bytes: usize| {
+        let text = entry("a", &format!(", payload: {}", "x".repeat(bytes)));
+        load(None, Some(&format!("cron:\n{text}")))
+    };
+    assert!(long(65_536).is_ok());
+    assert!(long(65_537).unwrap_err().contains("65536"));
+    let message = load(None, Some("jobs: {retry_base_ms: 2, retry_max_ms: 1}\n")).unwrap_err();
+    assert!(message.contains("jobs.retry_base_ms is 2"), "{message}");
+}
+
+#[test]
 fn a_health_path_is_what_clients_send() {
     let of = |path: &str| {
         let config = load(None, Some(&format!("wasm: {{health_path: '{path}'}}\n")));

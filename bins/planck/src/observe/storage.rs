@@ -306,6 +306,34 @@ pub(super) fn queries(page: &mut Page, figures: Option<&Figures>) {
             ),
         ],
     );
+    let jobs = figures.map(|figures| &figures.jobs);
+    page.gauges(
+        jobs,
+        &[
+            ("planck_jobs_waiting", "jobs that wait, due or not, those at work included", |j| {
+                j.waiting
+            }),
+            ("planck_jobs_due", "of them, those whose time has come", |j| j.due),
+            ("planck_jobs_running", "jobs at work", |j| j.running),
+            ("planck_jobs_dead", "jobs that were given up, and are kept", |j| j.dead),
+        ],
+    );
+    page.gauge(
+        "planck_jobs_oldest_due_seconds",
+        "how long ago the oldest job that is due was to be run",
+        jobs.map(|jobs| jobs.oldest_due_millis / 1000),
+    );
+    page.counters(
+        jobs,
+        &[
+            ("planck_jobs_done_total", "jobs that were done", |j| j.done),
+            ("planck_jobs_failed_total", "attempts of jobs that failed", |j| j.failed),
+            ("planck_jobs_given_up_total", "jobs that were given up", |j| j.given_up),
+            ("planck_jobs_postponed_total", "times a job was put off without an attempt", |j| {
+                j.postponed
+            }),
+        ],
+    );
     let audit = figures.and_then(|figures| figures.audit.as_ref());
     page.counter(
         "planck_audit_lines_total",

@@ -9,6 +9,7 @@ mod export;
 mod format;
 mod import;
 mod index;
+mod job;
 mod key;
 mod list;
 mod ping;
@@ -59,6 +60,9 @@ enum Command {
     /// Make, remove, show and prove indexes
     #[command(subcommand)]
     Index(index::Index),
+    /// Have a job run again that was given up
+    #[command(subcommand)]
+    Job(job::Job),
     /// Show a store, change its name, what documents must look like, when they expire
     #[command(subcommand)]
     Store(store::Store),
@@ -93,6 +97,7 @@ impl Cli {
             Command::List(command) => command.run(global),
             Command::Backup(command) => command.run(global),
             Command::Index(command) => command.run(global),
+            Command::Job(command) => command.run(global),
             Command::Store(command) => command.run(global),
             Command::Sequence(command) => command.run(global),
             Command::Service(command) => command.run(global),

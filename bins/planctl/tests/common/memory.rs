@@ -216,7 +216,9 @@ impl Memory {
                 rows.finish(last.filter(|_| left.peek().is_some()));
             }
             Request::Stream { text, parameters, .. } => self.query(text, parameters, reply)?,
-            Request::ReloadModule => return refuse(Status::NotSetUp, "this service has no guest"),
+            Request::ReloadModule | Request::RetryJob { .. } => {
+                return refuse(Status::NotSetUp, "this service has no guest");
+            }
             _ => return refuse(Status::Internal, "the tests do not need this"),
         }
         Ok(())

@@ -1,10 +1,10 @@
-//! The calls that are not about documents. What is not here is asked by
+//! The calls that are not about documents, and jobs. What is not here is asked by
 //! [`Client::request`].
 
 use super::Client;
 use crate::{Error, Result};
-use proto::Request;
 use proto::bridge::to_doc;
+use proto::{Key, NewJob, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -70,5 +70,25 @@ impl Client {
     pub async fn drop_index(&self, store: &str, index: &str) -> Result<()> {
         let request = Request::DropIndex { store, index, if_exists: true };
         self.request(&request).await.map(drop)
+    }
+
+    /// Has a job run when it is due; gives its key. Needs an admin, or a grant of
+    /// `read_write` for the store `_jobs`.
+    ///
+    /// # Errors
+    /// What the server refused, or a job that cannot be written. Whether a job whose answer
+    /// was lost is there, only the store `_jobs` says.
+    pub async fn schedule(&self, job: &NewJob) -> Result<Key> {
+        let job = job.encode().map_err(|e| Error::invalid(format!("the job: {e}")))?;
+        self.request(&Request::Schedule { job: &job }).await?.key()
+    }
+
+    /// Puts a job that was given up back among those that wait, by its key in the store
+    /// `_dead_jobs`.
+    ///
+    /// # Errors
+    /// What the server refused.
+    pub async fn retry_job(&self, job: Key) -> Result<()> {
+        self.request(&Request::RetryJob { job }).await.map(drop)
     }
 }

@@ -99,6 +99,8 @@ fn with_all(mut each: impl FnMut(&str, &Request<'_>)) {
         ("Rollback", Request::Rollback { transaction: 1, savepoint: 1 }),
         ("Within", Request::Within { transaction: 1, part }),
         ("ReloadModule", Request::ReloadModule),
+        ("Schedule", Request::Schedule { job: document }),
+        ("RetryJob", Request::RetryJob { job: Key(1) }),
         ("Apply with all keys", Request::Apply { steps: named.as_steps() }),
         ("Apply without a key", Request::Apply { steps: nameless.as_steps() }),
         ("ReadVersion", Request::ReadVersion { store, key: Key(1) }),

@@ -408,6 +408,37 @@ def rollback(transaction: int, savepoint: int) -> Call[None]:
     return _call(Op.ROLLBACK, False, nothing, transaction=transaction, savepoint=savepoint)
 
 
+def schedule(
+    path: str,
+    payload: str | bytes | Mapping[str, Any] | None,
+    upstream: str | None,
+    method: str | None,
+    headers: Mapping[str, str] | None,
+    due: datetime.datetime | DateTime | None,
+    in_ms: int | None,
+    max_attempts: int | None,
+    idempotency_key: str | None,
+) -> Call[Key]:
+    """Has a job run when it is due. Gives its key. Not sent twice: there would be two jobs."""
+    job = _some(
+        path=path,
+        payload=payload,
+        upstream=upstream,
+        method=method,
+        headers=dict(headers) if headers else None,
+        due=due,
+        in_ms=in_ms,
+        max_attempts=max_attempts,
+        idempotency_key=idempotency_key,
+    )
+    return _call(Op.SCHEDULE, False, key_of, job=job)
+
+
+def retry_job(job: KeyLike) -> Call[None]:
+    """Puts a job that was given up back among those that wait."""
+    return _call(Op.RETRY_JOB, False, nothing, job=job)
+
+
 def drop_user(user: str, if_exists: bool) -> Call[None]:
     """Removes a user, and ends their sessions."""
     return _call(Op.DROP_USER, if_exists, nothing, user=user, if_exists=if_exists)

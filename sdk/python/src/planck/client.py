@@ -37,7 +37,7 @@ from .result import PAGE_BYTES, Parameters, Result
 from .store import Sequence, Store
 from .tls import ClientCertificate, fingerprint_of_pem, make_context, parse_fingerprint
 from .transaction import Transaction
-from .values import DateTime
+from .values import DateTime, Key, KeyLike
 from .waiting import DEFAULT, Cancellation, Deadline, Timeout, _Default, check
 
 T = TypeVar("T")
@@ -405,6 +405,34 @@ class Client:
         A module that cannot be used is refused with BAD_MODULE, and the one before serves on.
         """
         return self.run(calls.reload_module(), timeout)
+
+    def schedule(
+        self,
+        path: str,
+        payload: str | bytes | Mapping[str, Any] | None = None,
+        *,
+        upstream: str | None = None,
+        method: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        due: datetime.datetime | DateTime | None = None,
+        in_ms: int | None = None,
+        max_attempts: int | None = None,
+        idempotency_key: str | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> Key:
+        """Has a job run when it is due: a call of a path of the service's guest, or of a service of `upstreams`.
+
+        It is due at once, at `due`, or after `in_ms` milliseconds. A payload that is a mapping is sent as JSON.
+        Gives the key of the job in the store `_jobs`. Needs an admin, or a grant of read_write for that store.
+        """
+        call = calls.schedule(
+            path, payload, upstream, method, headers, due, in_ms, max_attempts, idempotency_key
+        )
+        return self.run(call, timeout)
+
+    def retry_job(self, job: KeyLike, *, timeout: Timeout = DEFAULT) -> None:
+        """Puts a job of the store `_dead_jobs` back among those that wait, as if it had never been tried."""
+        self.run(calls.retry_job(job), timeout)
 
 
 def parse_address(address: str) -> tuple[str, int]:

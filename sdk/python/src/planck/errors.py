@@ -71,6 +71,7 @@ class Status(enum.IntEnum):
     UNKNOWN_SAVEPOINT = 1408
     NOT_IN_TRANSACTION = 1409
     TRANSACTION_TOO_LARGE = 1410
+    BAD_JOB = 1430
     NOT_AUTHENTICATED = 1501
     BAD_CREDENTIALS = 1502
     FORBIDDEN = 1503
@@ -95,7 +96,7 @@ class Status(enum.IntEnum):
 _OF_CLASS: dict[StatusClass, tuple[int, ...]] = {
     StatusClass.OK: (0,),
     StatusClass.INVALID: (
-        1001, 1002, 1004, 1101, 1103, 1107, 1201, 1206, 1209, 1212, 1218, 1401, 1402, 1409, 1702,
+        1001, 1002, 1004, 1101, 1103, 1107, 1201, 1206, 1209, 1212, 1218, 1401, 1402, 1409, 1430, 1702,
     ),
     StatusClass.NOT_FOUND: (1202, 1204, 1207, 1210, 1214, 1217, 1301, 1405, 1406, 1407, 1408),
     StatusClass.DENIED: (1501, 1502, 1503, 1504, 1701),

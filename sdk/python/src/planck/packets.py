@@ -103,6 +103,8 @@ class Op(enum.IntEnum):
     ROLLBACK = 43
     WITHIN = 44
     RELOAD_MODULE = 45
+    SCHEDULE = 48
+    RETRY_JOB = 49
     APPLY = 52
     READ_VERSION = 53
 
@@ -215,6 +217,8 @@ FIELDS: dict[Op, tuple[tuple[str, Shape], ...]] = {
     Op.ROLLBACK: (_TRANSACTION, ("savepoint", U64)),
     Op.WITHIN: (_TRANSACTION, ("operation", U16), ("body", REST)),
     Op.RELOAD_MODULE: (),
+    Op.SCHEDULE: (("job", DOCUMENT),),
+    Op.RETRY_JOB: (("job", KEY),),
     Op.APPLY: (("steps", STEPS),),
     Op.READ_VERSION: (_STORE, ("key", KEY)),
 }

@@ -7,6 +7,8 @@ whether it has ended is closed, which ends it.
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -17,6 +19,7 @@ from .errors import PlanckError, ServerError, Status, UsageError
 from .packets import Op, encode_request
 from .result import PAGE_BYTES, Parameters, Result
 from .store import Store
+from .values import DateTime, Key
 from .waiting import DEFAULT, Cancellation, Deadline, Timeout, _Default
 
 T = TypeVar("T")
@@ -99,6 +102,30 @@ class Transaction:
             return convert(reply, _Bound(connection, self.number))  # type: ignore[arg-type]
 
         return self.run(replace(call, convert=bound), timeout, cancel)
+
+    def schedule(
+        self,
+        path: str,
+        payload: str | bytes | Mapping[str, Any] | None = None,
+        *,
+        upstream: str | None = None,
+        method: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        due: datetime.datetime | DateTime | None = None,
+        in_ms: int | None = None,
+        max_attempts: int | None = None,
+        idempotency_key: str | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> Key:
+        """Has a job run if this transaction takes effect: a call of a path of the service's guest, or of a service of `upstreams`.
+
+        It is due at once, at `due`, or after `in_ms` milliseconds. A payload that is a mapping is sent as JSON.
+        Gives the key of the job in the store `_jobs`. Needs an admin, or a grant of read_write for that store.
+        """
+        call = calls.schedule(
+            path, payload, upstream, method, headers, due, in_ms, max_attempts, idempotency_key
+        )
+        return self.run(call, timeout)
 
     def savepoint(self, *, timeout: Timeout = DEFAULT) -> int:
         """A place to come back to."""

@@ -4,7 +4,7 @@
 use super::Seeds;
 use proto::http::{HeadersBuf, write_request, write_response};
 use proto::request::{Act, BatchBuf, Condition, Part, Step, StepsBuf};
-use proto::{Header, Key, Kind, Opcode, ReplyWriter, Request, Status, json};
+use proto::{Header, Key, Kind, NewJob, Opcode, ReplyWriter, Request, Status, json};
 
 const PQL: &str = include_str!("../../../../docs/pql.md");
 
@@ -103,6 +103,8 @@ fn requests(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key, batch: &BatchBu
     let mut room = Vec::new();
     let part = Part::of(&Request::Insert { store, key: None, document: one }, &mut room);
     add("within", Request::Within { transaction: 1, part });
+    add("schedule", Request::Schedule { job: one });
+    add("retry-job", Request::RetryJob { job: Key(7) });
     add("read-version", Request::ReadVersion { store, key });
     add("apply", Request::Apply { steps: steps(one, two, key, 7).as_steps() });
 }
@@ -311,6 +313,7 @@ fn sessions(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key, batch: &BatchBu
         ],
     );
     transactions(seeds, one, two, key);
+    jobs(seeds, one);
     conditions(seeds, one, two, key);
     let mut nonsense = Vec::new();
     create.encode(1, &mut nonsense);
@@ -366,6 +369,28 @@ fn transactions(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key) {
     add(None, Request::Abort { transaction: 3 });
     add(Some(3), scan);
     seeds.add("dispatch", "transactions", out);
+}
+
+/// Jobs: one that waits, one of a transaction, those that are none, and what is done with
+/// them otherwise.
+fn jobs(seeds: &mut Seeds, one: &[u8]) {
+    let job = NewJob::route("/a?b=1").method("PUT").header("x-a", "b").text("hi");
+    let job = job.max_attempts(3).idempotency_key("k").encode().expect("it is one");
+    let mut out = Vec::new();
+    let mut add = |request: Request<'_>| request.encode(1, &mut out);
+    add(Request::Schedule { job: &job });
+    add(Request::Begin { read_only: false, millis: 0 });
+    let mut room = Vec::new();
+    let part = Part::of(&Request::Schedule { job: &job }, &mut room);
+    add(Request::Within { transaction: 1, part });
+    add(Request::Commit { transaction: 1 });
+    add(Request::Schedule { job: one });
+    add(Request::Insert { store: "_dead_jobs", key: Some(Key(7)), document: one });
+    add(Request::RetryJob { job: Key(7) });
+    add(Request::RetryJob { job: Key(7) });
+    add(Request::Query { text: "_jobs.filter(path exists).set({due: 1})", parameters: None });
+    add(Request::DropStore { store: "_jobs", if_exists: false });
+    seeds.add("dispatch", "jobs", out);
 }
 
 /// Versions, and steps under conditions that hold and that do not.

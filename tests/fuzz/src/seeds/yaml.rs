@@ -83,6 +83,14 @@ pub(super) fn make(seeds: &mut Seeds) {
     add("name", 1, "name: My Service\n");
     add("description", 1, "description: \"two\\nlines\"\n");
     add("instances", 1, "wasm: {min_instances: 9}\n");
+    let cron =
+        |more: &str| format!("cron:\n- {{name: a, schedule: '30 3 * * MON', route: /a{more}}}\n");
+    add("cron", 1, &cron(", timezone: Europe/Berlin, payload: x, missed: once"));
+    let twice = cron("");
+    add("cron-twice", 1, &(twice.clone() + twice.strip_prefix("cron:\n").expect("it begins so")));
+    add("cron-zone", 1, &cron(", timezone: Nowhere"));
+    add("cron-never", 1, "cron: [{name: a, schedule: '0 0 30 2 *', route: /a}]\n");
+    add("jobs-pauses", 1, "jobs: {retry_base_ms: 2, retry_max_ms: 1}\n");
     add(
         "service",
         1,

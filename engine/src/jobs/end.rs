@@ -1,0 +1,194 @@
+//! What becomes of a job that was tried.
+//!
+//! What must stay true: it is looked at in the very commit that removes or changes it, and
+//! nothing is done if it is not as it was when it was taken: somebody removed it, or put it
+//! off, meanwhile. It is in one of the two stores at every moment.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use proto::doc::Doc;
+use proto::{Key, Status};
+
+use super::kept::{self, Job, Said, rewritten};
+use super::{DEAD, JOBS};
+use crate::auth::Wanted;
+use crate::patience::Patience;
+use crate::transaction::Within;
+use crate::{CallTransaction, Engine, Principal, Refusal};
+
+/// A job as it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its key.
+    pub key: Key,
+    /// Attempts that had failed.
+    pub attempts: u32,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobEnd {
+    /// It is done, and goes.
+    Done,
+    /// It will never be done: it is given up at once, for this reason.
+    Refused(String),
+    /// It failed: it is tried again, or given up if that was the last time.
+    Failed(String),
+    /// It was not tried: it is put off, and that does not count as an attempt.
+    Postponed(String),
+}
+
+impl Job {
+    /// It, as it was taken.
+    pub fn claim(&self) -> Claim {
+        Claim { key: self.key, attempts: self.attempts }
+    }
+}
+
+/// What was written about it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Nothing: it is another by now.
+    Another,
+    Removed,
+    GivenUp,
+    Again,
+}
+
+impl Engine {
+    /// Ends an attempt by a commit of its own. `false`: the job is not there any more as it
+    /// was taken, and nothing was changed.
+    ///
+    /// # Errors
+    /// As of a write.
+    pub fn end_job(&self, claim: Claim, end: &JobEnd) -> Result<bool, Refusal> {
+        let outcome = self.by_itself(|within| self.settle_job(within, claim, end))?;
+        self.count(outcome, end);
+        Ok(outcome != Outcome::Another)
+    }
+
+    /// Ends an attempt by the transaction of the call that it was, so that all of it takes
+    /// effect together, or nothing of it. `false`: the job is not there any more as it was
+    /// taken, and nothing took effect. Another commit may have disturbed it, as any call.
+    ///
+    /// # Errors
+    /// As of [`Engine::commit_call`].
+    pub fn end_job_in_call(
+        &self,
+        who: &Principal,
+        mut transaction: CallTransaction,
+        claim: Claim,
+        end: &JobEnd,
+    ) -> Result<bool, Refusal> {
+        let within = transaction.opened(self)?;
+        let outcome = self.settle_job(within, claim, end)?;
+        if outcome == Outcome::Another {
+            return Ok(false);
+        }
+        self.commit_call(who, transaction)?;
+        self.count(outcome, end);
+        Ok(true)
+    }
+
+    fn count(&self, outcome: Outcome, end: &JobEnd) {
+        let jobs = &self.jobs;
+        let add = |counter: &std::sync::atomic::AtomicU64, one| {
+            counter.fetch_add(u64::from(one), Relaxed);
+        };
+        add(&jobs.done, outcome == Outcome::Removed);
+        add(&jobs.given_up, outcome == Outcome::GivenUp);
+        let known = outcome != Outcome::Another;
+        add(&jobs.failed, known && matches!(end, JobEnd::Failed(_) | JobEnd::Refused(_)));
+        add(&jobs.postponed, known && matches!(end, JobEnd::Postponed(_)));
+    }
+
+    fn settle_job(&self, within: &Within, claim: Claim, end: &JobEnd) -> Result<Outcome, Refusal> {
+        let wanted = Wanted::own(JOBS).part_of(Some(within));
+        let (key, now) = (claim.key, self.now_millis());
+        let mut given_up = None;
+        let outcome = self.change(wanted, Patience::ENDLESS, |change| {
+            let old = change.get(key)?;
+            let Some(old) = old.filter(|old| kept::attempts(Doc::trusted(old)) == claim.attempts)
+            else {
+                return Ok(Outcome::Another);
+            };
+            let doc = Doc::trusted(&old);
+            let retry = self.jobs.options().map(|options| options.retry).unwrap_or_default();
+            let (attempts, error) = match end {
+                JobEnd::Done => {
+                    change.remove(key, &old);
+                    return Ok(Outcome::Removed);
+                }
+                JobEnd::Postponed(error) => (claim.attempts, error),
+                JobEnd::Refused(error) | JobEnd::Failed(error) => {
+                    (claim.attempts.saturating_add(1), error)
+                }
+            };
+            let most = doc.get("max_attempts").and_then(|v| u32::try_from(v.as_i64()?).ok());
+            let is_last = match end {
+                JobEnd::Postponed(_) => false,
+                JobEnd::Refused(_) => true,
+                _ => attempts >= most.unwrap_or(retry.max_attempts),
+            };
+            let error = Some((error.as_str(), now));
+            if is_last {
+                let said = Said { state: "dead", attempts, due: None, error };
+                given_up = Some(rewritten(doc, &said));
+                change.remove(key, &old);
+                return Ok(Outcome::GivenUp);
+            }
+            let pause = i64::try_from(retry.pause(key, attempts)).unwrap_or(i64::MAX);
+            let due = Some(now.saturating_add(pause));
+            let state = if attempts == 0 { "waiting" } else { "retrying" };
+            let said = Said { state, attempts, due, error };
+            change.replace(key, &old, &rewritten(doc, &said));
+            Ok(Outcome::Again)
+        })?;
+        if let Some(document) = given_up {
+            let wanted = Wanted::own(DEAD).part_of(Some(within));
+            // One of that key may have been put back, and written anew.
+            self.change(wanted, Patience::ENDLESS, |change| {
+                change.put(key, &document);
+                Ok(())
+            })?;
+        }
+        Ok(outcome)
+    }
+
+    /// Puts a job that was given up back among those that wait, as if it had never been
+    /// tried.
+    pub(crate) fn put_back(
+        &self,
+        within: &Within,
+        (dead, jobs): (Wanted<'_>, Wanted<'_>),
+        key: Key,
+        patience: &Patience,
+    ) -> Result<(), Refusal> {
+        let now = self.now_millis();
+        let (dead, jobs) = (dead.part_of(Some(within)), jobs.part_of(Some(within)));
+        let document = self.change(dead, patience, |change| {
+            let Some(old) = change.get(key)? else {
+                let message = format!(
+                    "no job of the key {key} was given up: look for it in the store {DEAD}, it may \
+                     be back already"
+                );
+                return Err(Refusal::new(Status::NotFound, message));
+            };
+            let said = Said { state: "waiting", attempts: 0, due: Some(now), error: None };
+            let document = rewritten(Doc::trusted(&old), &said);
+            change.remove(key, &old);
+            Ok(document)
+        })?;
+        within.schedules(self, self.jobs.options()?)?;
+        self.change(jobs, patience, |change| {
+            if change.contains(key)? {
+                let message = format!(
+                    "a job of the key {key} waits in the store {JOBS}: remove one of the two"
+                );
+                return Err(Refusal::new(Status::KeyExists, message));
+            }
+            change.put(key, &document);
+            Ok(())
+        })
+    }
+}
