@@ -1,6 +1,8 @@
 //! Apply and ReadVersion as their callers see them: every step under every condition, all
 //! or none, in several stores, in transactions; versions.
 
+#![allow(clippy::disallowed_methods)] // Threads that wait for each other are what is tested.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
