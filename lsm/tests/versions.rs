@@ -175,6 +175,8 @@ fn what_a_transaction_wrote_has_its_commit_for_a_version_and_none_before() {
         transaction.write(&batch).unwrap();
     }
     assert_eq!(version(&transaction.view(), b"a"), Some(0));
+    // What is kept of it is what the transaction said, and not what was said before.
+    lsm.flush().unwrap();
     let lsn = lsm.commit_transaction(transaction, || Ok::<_, lsm::Error>(())).unwrap();
     for flushed in [false, true] {
         let now = lsm.snapshot().unwrap();

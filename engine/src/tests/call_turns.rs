@@ -1,6 +1,8 @@
 //! Calls that others disturb: the turn that they wait for, and what comes of it when many
 //! count up one document.
 
+#![allow(clippy::disallowed_methods)] // Threads that wait for each other are what is tested.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
@@ -183,7 +185,6 @@ fn the_turn_is_given_on_before_the_disk_is_waited_for() {
 
 /// What decision 54 tells the numbers of: `cargo test -p engine --lib call_turns -- --nocapture`.
 #[test]
-#[allow(clippy::disallowed_methods)] // It measures, and decides nothing by that.
 fn many_that_count_up_one_document_are_seldom_given_up() {
     const CALLS: u64 = 60;
     let mut given_up = [0, 0];

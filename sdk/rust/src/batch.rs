@@ -114,9 +114,9 @@ impl Batch {
             let (Some(version), Some(Value::Binary(keys))) = (version, told.get("keys")) else {
                 return Err(unexpected());
             };
-            let (keys, _) = keys.bytes.as_chunks::<16>();
-            let keys = keys.iter().map(|key| Key::from_bytes(*key)).collect();
-            Ok(Applied { version: version.cast_unsigned(), keys })
+            let keys = keys.bytes.chunks_exact(16).filter_map(|key| key.try_into().ok());
+            let version = u64::try_from(version).map_err(|_| unexpected())?;
+            Ok(Applied { version, keys: keys.map(Key::from_bytes).collect() })
         })
     }
 }

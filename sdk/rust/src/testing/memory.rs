@@ -102,7 +102,7 @@ impl Memory {
                     keys.extend(all.step(step)?.to_bytes());
                 }
                 let mut told = DocBuf::new();
-                told.push("version", all.commits.cast_signed());
+                told.push("version", i64::try_from(all.commits).unwrap_or(i64::MAX));
                 told.push("keys", Value::Binary(Binary { subtype: 0, bytes: &keys }));
                 *self = all;
                 reply.document(&told.finish().expect("two fields"));
