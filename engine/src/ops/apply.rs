@@ -129,6 +129,9 @@ impl Engine {
             let stores = stores.collect::<Result<BTreeMap<_, _>, Refusal>>()?;
             self.steps(asked, stores, latest, patience)
         });
+        if committed.is_ok() {
+            asked.stores.keys().for_each(|name| self.jobs.touched(name));
+        }
         committed.map_err(|refusal| {
             if refusal.status == Status::ConditionFailed {
                 // If that fails, nothing is told but that.

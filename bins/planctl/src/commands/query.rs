@@ -139,7 +139,8 @@ fn show_page(out: &mut Out, reply: &Reply<'_>, json: bool) -> Result<Option<u64>
         }
         Reply::Empty if json => out.line("{}")?,
         Reply::Empty => output::note("done"),
-        Reply::Error { .. } => return Err(unexpected()),
+        // No query is answered so.
+        Reply::Error { .. } | Reply::Versioned { .. } => return Err(unexpected()),
     }
     Ok(None)
 }
