@@ -288,6 +288,7 @@ impl Engine {
                 let message = "an operation within a transaction within another one";
                 return Err(Refusal::new(Status::BadPacket, message));
             }
+            Request::Watch { what } => reply.document(&self.watch(who, what, patience)?),
             Request::ReloadModule => reply.document(&self.reload_module(deed, who)?),
             Request::Flush => {
                 self.flush_for(deed, who)?;

@@ -8,7 +8,7 @@
 //!  0         1         4        8
 //! +---------+---------+--------+------+------+-----
 //! | version | zero    | count  | op 1 | op 2 | ...      count operations, then
-//! | u8 = 2  | 3 bytes | u32 LE |      |      |          nothing
+//! | u8      | 3 bytes | u32 LE |      |      |          nothing
 //! +---------+---------+--------+------+------+-----
 //!
 //!  0      1       2         4          8           12
@@ -17,9 +17,12 @@
 //! | u8   | u8    | u16 LE  | u32 LE   | u32 LE    |         |           |
 //! +------+-------+---------+----------+-----------+---------+-----------+
 //!   kind 1: put.  2: delete (value len 0).  3: drop the keyspace (both 0).
+//!   4: the value that the key of the next operation, a put or a delete, has before it;
+//!   no operation: who applies a batch passes it over, who follows the log reads it.
 //!   moves 1: the writer says that the number of keys changes: the key of a put
 //!   had no value, that of a delete had one. 0: it does not, or nobody knows; of a
-//!   drop always 0. What it is for: `count.rs`.
+//!   drop and a value before always 0. What it is for: `count.rs`, and who follows the log.
+//!   version 3: there is a value before, at least one.  2: there is none.
 //! ```
 
 use std::fmt;
@@ -37,9 +40,12 @@ pub const MAX_BATCH_BYTES: usize = 64 << 20;
 pub const MAX_KEYSPACE: u32 = 0xFFFF_0000;
 
 const VERSION: u8 = 2;
+/// Of a batch with values before.
+const VERSION_BEFORE: u8 = 3;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const DROP: u8 = 3;
+const BEFORE: u8 = 4;
 
 /// A keyspace: an ordered map of its own. Numbers are the caller's; after a drop
 /// the number starts again empty.
@@ -83,6 +89,18 @@ pub enum Op<'a> {
     DropKeyspace(KeyspaceId),
 }
 
+/// An operation as who follows the log sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told<'a> {
+    /// What was done.
+    pub op: Op<'a>,
+    /// Whether the writer said that the number of keys changes: a put of a new key, a
+    /// delete of one that was there.
+    pub moves: bool,
+    /// The value before, if the writer keeps it: [`Batch::before`].
+    pub before: Option<&'a [u8]>,
+}
+
 /// What is wrong with a batch, or with the bytes of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
@@ -100,9 +118,9 @@ pub enum BatchError {
     Keyspace(u32),
     /// A payload of another version.
     #[error(
-        "the batch has format {}, this version reads {VERSION}: {}",
+        "the batch has format {}, this version reads {VERSION} and {VERSION_BEFORE}: {}",
         .0,
-        platform::advice::other_format(u32::from(*.0), u32::from(VERSION))
+        platform::advice::other_format(u32::from(*.0), u32::from(VERSION_BEFORE))
     )]
     Version(u8),
     /// Bytes that are no batch.
@@ -132,6 +150,8 @@ impl BatchError {
 pub struct Batch {
     payload: Vec<u8>,
     count: u32,
+    /// Of them, values before.
+    images: u32,
     fault: Option<BatchError>,
     /// What must hold for it to be written: `expect.rs`. No part of the payload.
     pub(crate) requires: Vec<Require>,
@@ -145,6 +165,7 @@ pub struct Batch {
 pub(crate) struct Mark {
     bytes: usize,
     count: u32,
+    images: u32,
 }
 
 impl Default for Batch {
@@ -159,7 +180,8 @@ impl Batch {
         let head = Head { version: VERSION, zero: [0; 3], count: U32::new(0) };
         let (payload, requires) = (head.as_bytes().to_vec(), Vec::new());
         let unread = Vec::new();
-        Batch { payload, count: 0, fault: None, requires, require_bytes: 0, unread }
+        let (count, images, fault) = (0, 0, None);
+        Batch { payload, count, images, fault, requires, require_bytes: 0, unread }
     }
 
     /// Sets `key` to `value`.
@@ -183,6 +205,13 @@ impl Batch {
     /// that point; see [`Batch::put_new`].
     pub fn delete_present(&mut self, keyspace: KeyspaceId, key: &[u8]) {
         self.push(DELETE, 1, keyspace, key, &[]);
+    }
+
+    /// Says that the key of the operation that is added next, a put or a delete, has this
+    /// value before it: who follows the log finds it there ([`Told::before`]). It costs as
+    /// many bytes of the log, and changes nothing.
+    pub fn before(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
+        self.push(BEFORE, 0, keyspace, key, value);
     }
 
     /// Empties the keyspace, of what this batch has put so far too.
@@ -215,13 +244,14 @@ impl Batch {
             return Err(BatchError::TooLarge(bytes));
         }
         self.payload.extend_from_slice(ops);
+        self.images += other.images;
         self.set_count(self.count + other.count);
         Ok(())
     }
 
     /// The end of it, as it is now.
     pub(crate) fn mark(&self) -> Mark {
-        Mark { bytes: self.payload.len(), count: self.count }
+        Mark { bytes: self.payload.len(), count: self.count, images: self.images }
     }
 
     /// The operations behind a place of this batch.
@@ -233,10 +263,11 @@ impl Batch {
     /// Takes the operations behind a place of this batch away.
     pub(crate) fn truncate(&mut self, mark: Mark) {
         self.payload.truncate(mark.bytes);
+        self.images = mark.images.min(self.images);
         self.set_count(mark.count.min(self.count));
     }
 
-    /// Operations.
+    /// Operations, and values before.
     pub fn len(&self) -> usize {
         self.count as usize
     }
@@ -258,6 +289,7 @@ impl Batch {
         self.requires.clear();
         self.unread.clear();
         self.require_bytes = 0;
+        self.images = 0;
         self.set_count(0);
     }
 
@@ -278,7 +310,8 @@ impl Batch {
 
     fn set_count(&mut self, count: u32) {
         self.count = count;
-        let head = Head { version: VERSION, zero: [0; 3], count: U32::new(count) };
+        let version = if self.images > 0 { VERSION_BEFORE } else { VERSION };
+        let head = Head { version, zero: [0; 3], count: U32::new(count) };
         self.payload[..size_of::<Head>()].copy_from_slice(head.as_bytes());
     }
 
@@ -312,6 +345,7 @@ impl Batch {
         self.payload.extend_from_slice(head.as_bytes());
         self.payload.extend_from_slice(key);
         self.payload.extend_from_slice(value);
+        self.images += u32::from(kind == BEFORE);
         self.set_count(self.count + 1);
     }
 }
@@ -329,20 +363,23 @@ pub fn decode(payload: &[u8]) -> Result<Ops<'_>, BatchError> {
     let Ok((head, _)) = Head::ref_from_prefix(payload) else {
         return corrupt(0, "it is shorter than its header");
     };
-    if head.version != VERSION {
+    if !(VERSION..=VERSION_BEFORE).contains(&head.version) {
         return Err(BatchError::Version(head.version));
     }
     if head.zero != [0; 3] {
         return corrupt(1, "reserved bytes are set");
     }
     let all = Ops { payload, at: size_of::<Head>(), left: head.count.get() };
-    let mut ops = all.clone();
-    for _ in 0..head.count.get() {
+    let (mut ops, mut images) = (all.clone(), false);
+    while ops.left > 0 {
         let at = ops.at;
-        match ops.step() {
-            Ok(_) => {}
+        match ops.told() {
+            Ok(told) => images |= told.before.is_some(),
             Err(what) => return corrupt(at, what),
         }
+    }
+    if images != (head.version == VERSION_BEFORE) {
+        return corrupt(0, "its version does not say whether it has values before");
     }
     if ops.at != payload.len() {
         return corrupt(ops.at, "bytes follow the last operation");
@@ -359,8 +396,30 @@ pub struct Ops<'a> {
 }
 
 impl<'a> Ops<'a> {
-    /// The next operation, and by how much it moves the number of keys.
-    fn step(&mut self) -> Result<(Op<'a>, i64), &'static str> {
+    /// The next operation, with the value before, if there is one; `left` says that there
+    /// is another one.
+    fn told(&mut self) -> Result<Told<'a>, &'static str> {
+        let (mut kind, mut told) = self.step()?;
+        if kind == BEFORE {
+            let Op::Put(keyspace, key, before) = told.op else { return Err("it has no value") };
+            if self.left == 0 {
+                return Err("a value before is the last");
+            }
+            (kind, told) = self.step()?;
+            match told.op {
+                Op::Put(of, its, _) | Op::Delete(of, its)
+                    if kind != BEFORE && (of, its) == (keyspace, key) =>
+                {
+                    told.before = Some(before);
+                }
+                _ => return Err("a value before stands before another key's operation"),
+            }
+        }
+        Ok(told)
+    }
+
+    /// The next entry, and its kind; that of a value before looks like a put.
+    fn step(&mut self) -> Result<(u8, Told<'a>), &'static str> {
         let rest = self.payload.get(self.at..).unwrap_or_default();
         let Ok((head, rest)) = OpHead::ref_from_prefix(rest) else {
             return Err("an operation's header is cut off");
@@ -372,7 +431,7 @@ impl<'a> Ops<'a> {
         let Some(value) = rest.get(..value_len) else {
             return Err("a value is cut off");
         };
-        if head.moves > u8::from(head.kind != DROP) {
+        if head.moves > u8::from(matches!(head.kind, PUT | DELETE)) {
             return Err("a reserved bit is set");
         }
         if head.keyspace.get() >= MAX_KEYSPACE {
@@ -381,23 +440,40 @@ impl<'a> Ops<'a> {
         let keyspace = KeyspaceId(head.keyspace.get());
         let sound_key = (1..=MAX_KEY).contains(&key_len);
         let op = match head.kind {
-            PUT if sound_key => Op::Put(keyspace, key, value),
+            PUT | BEFORE if sound_key => Op::Put(keyspace, key, value),
             DELETE if sound_key && value_len == 0 => Op::Delete(keyspace, key),
             DROP if key_len == 0 && value_len == 0 => Op::DropKeyspace(keyspace),
-            PUT | DELETE | DROP => return Err("lengths do not fit the kind of operation"),
+            PUT | DELETE | DROP | BEFORE => {
+                return Err("lengths do not fit the kind of operation");
+            }
             _ => return Err("an unknown kind of operation"),
         };
         self.at += size_of::<OpHead>() + key_len + value_len;
-        let moves = i64::from(head.moves);
-        Ok((op, if head.kind == DELETE { -moves } else { moves }))
+        self.left = self.left.saturating_sub(1);
+        Ok((head.kind, Told { op, moves: head.moves == 1, before: None }))
+    }
+
+    /// As the iterator, with what else the log says of each operation.
+    pub fn all_told(mut self) -> impl Iterator<Item = Told<'a>> {
+        std::iter::from_fn(move || self.advance())
     }
 
     /// As the iterator, with by how much each operation moves the number of keys.
-    pub(crate) fn counted(mut self) -> impl Iterator<Item = (Op<'a>, i64)> {
-        std::iter::from_fn(move || {
-            self.left = self.left.checked_sub(1)?;
-            self.step().ok()
-        })
+    pub(crate) fn counted(self) -> impl Iterator<Item = (Op<'a>, i64)> {
+        self.all_told().map(|told| (told.op, told.by()))
+    }
+
+    #[inline]
+    fn advance(&mut self) -> Option<Told<'a>> {
+        if self.left == 0 { None } else { self.told().ok() }
+    }
+}
+
+impl Told<'_> {
+    /// By how much it moves the number of keys.
+    pub(crate) fn by(&self) -> i64 {
+        let moves = i64::from(self.moves);
+        if matches!(self.op, Op::Delete(..)) { -moves } else { moves }
     }
 }
 
@@ -405,12 +481,12 @@ impl<'a> Iterator for Ops<'a> {
     type Item = Op<'a>;
 
     fn next(&mut self) -> Option<Op<'a>> {
-        self.left = self.left.checked_sub(1)?;
-        self.step().ok().map(|(op, _)| op)
+        self.advance().map(|told| told.op)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left as usize, Some(self.left as usize))
+        // Each but the last may be a value before.
+        ((self.left as usize).div_ceil(2), Some(self.left as usize))
     }
 }
 
@@ -458,6 +534,62 @@ mod tests {
     }
 
     #[test]
+    fn values_before_are_told_and_are_no_operations() {
+        let ks = KeyspaceId(7);
+        let mut batch = Batch::new();
+        batch.before(ks, b"k", b"old");
+        batch.put(ks, b"k", b"v");
+        let mark = batch.mark();
+        batch.before(ks, b"g", b"");
+        batch.delete_present(ks, b"g");
+        #[rustfmt::skip]
+        let want = [
+            3, 0, 0, 0, 4, 0, 0, 0,
+            4, 0, 1, 0, 7, 0, 0, 0, 3, 0, 0, 0, b'k', b'o', b'l', b'd',
+            1, 0, 1, 0, 7, 0, 0, 0, 1, 0, 0, 0, b'k', b'v',
+            4, 0, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, b'g',
+            2, 1, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, b'g',
+        ];
+        assert_eq!(batch.payload(), want);
+        let ops = decode(&want).unwrap();
+        assert_eq!(ops.size_hint(), (2, Some(4)));
+        let (put, gone) = (Op::Put(ks, b"k", b"v"), Op::Delete(ks, b"g"));
+        assert_eq!(ops.clone().collect::<Vec<_>>(), [put, gone]);
+        assert_eq!(ops.clone().counted().map(|(_, by)| by).collect::<Vec<_>>(), [0, -1]);
+        let told: Vec<_> = ops.all_told().collect();
+        assert_eq!(told[0], Told { op: put, moves: false, before: Some(b"old") });
+        assert_eq!(told[1], Told { op: gone, moves: true, before: Some(b"") });
+        // Taken away, they are not spoken of.
+        let mut all = batch.clone();
+        all.append(&batch).unwrap();
+        assert_eq!(decode(all.payload()).unwrap().all_told().count(), 4);
+        batch.truncate(mark);
+        assert_eq!(decode(batch.payload()).unwrap().all_told().count(), 1);
+        batch.clear();
+        batch.put(ks, b"k", b"v");
+        assert_eq!(batch.payload()[0], 2);
+
+        let refused = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = want.to_vec();
+            change(&mut bytes);
+            assert!(matches!(decode(&bytes), Err(BatchError::Corrupt { .. })), "{bytes:?}");
+        };
+        refused(&|b| b[0] = 2);
+        refused(&|b| b[9] = 1);
+        refused(&|b| b[20] = b'x');
+        refused(&|b| b[12] = 8);
+        refused(&|b| b[24] = 4);
+        refused(&|b| b[51] = 4);
+        refused(&|b| {
+            b.truncate(51);
+            b[4] = 3;
+        });
+        let mut none = want[..8].to_vec();
+        none[4] = 0;
+        assert!(decode(&none).is_err(), "version 3 without a value before");
+    }
+
+    #[test]
     fn limits_are_remembered_and_the_rest_is_kept_out() {
         let ks = KeyspaceId(1);
         let mut batch = Batch::new();
@@ -485,7 +617,7 @@ mod tests {
         let mut long = bytes;
         long.push(0);
         assert!(matches!(decode(&long), Err(BatchError::Corrupt { .. })));
-        for version in [1, 3] {
+        for version in [1, 4] {
             long[0] = version;
             assert_eq!(decode(&long).unwrap_err(), BatchError::Version(version));
         }
@@ -494,16 +626,26 @@ mod tests {
     proptest! {
         #[test]
         fn what_decodes_encodes_to_the_same_bytes(
-            flips in prop::collection::vec((0usize..80, any::<u8>()), 0..4)
+            images: bool, flips in prop::collection::vec((0usize..80, any::<u8>()), 0..4)
         ) {
-            let mut bytes = sample().payload().to_vec();
+            let mut batch = sample();
+            if images {
+                batch.before(KeyspaceId(7), b"n", b"w");
+                batch.delete(KeyspaceId(7), b"n");
+            }
+            let mut bytes = batch.payload().to_vec();
             for (at, to) in flips {
                 bytes[at] = to;
             }
             if let Ok(ops) = decode(&bytes) {
                 let mut again = Batch::new();
-                for op in ops.counted() {
-                    match op {
+                for told in ops.all_told() {
+                    if let Some(before) = told.before
+                        && let Op::Put(ks, k, _) | Op::Delete(ks, k) = told.op
+                    {
+                        again.before(ks, k, before);
+                    }
+                    match (told.op, told.by()) {
                         (Op::Put(ks, k, v), 0) => again.put(ks, k, v),
                         (Op::Put(ks, k, v), _) => again.put_new(ks, k, v),
                         (Op::Delete(ks, k), 0) => again.delete(ks, k),

@@ -36,6 +36,7 @@
 //! Commit Abort Savepoint   transaction:u64
 //! Rollback     transaction:u64  savepoint:u64
 //! Within       transaction:u64  operation:u16  the body of that operation
+//! Watch        what is watched: a document (docs/protocol.md draws it)
 //! ```
 //!
 //! The definition of an index: `{name?, fields: ["a.b", "-c"], unique?, sparse?,
@@ -110,6 +111,7 @@ pub enum Request<'a> {
     Rollback { transaction: u64, savepoint: u64 },
     Within { transaction: u64, part: Part<'a> },
     ReloadModule,
+    Watch { what: &'a [u8] },
 }
 
 impl<'a> Request<'a> {
@@ -155,6 +157,7 @@ impl<'a> Request<'a> {
             Request::CreateKey { .. } => Opcode::CreateKey,
             Request::RevokeKey { .. } => Opcode::RevokeKey,
             Request::ReloadModule => Opcode::ReloadModule,
+            Request::Watch { .. } => Opcode::Watch,
             Request::Begin { .. } => Opcode::Begin,
             Request::Commit { .. } => Opcode::Commit,
             Request::Abort { .. } => Opcode::Abort,
@@ -200,6 +203,8 @@ impl<'a> Request<'a> {
             Request::CreateUser { .. } | Request::AlterUser { .. } => None,
             Request::DropUser { .. } | Request::CreateKey { .. } => None,
             Request::RevokeKey { .. } | Request::ReloadModule => None,
+            // They stand in its document.
+            Request::Watch { .. } => None,
             Request::Begin { .. } | Request::Commit { .. } | Request::Abort { .. } => None,
             Request::Savepoint { .. } | Request::Rollback { .. } => None,
             Request::Within { part, .. } => part.request().store(),
@@ -380,6 +385,7 @@ impl<'a> Request<'a> {
                 part: Part::decode(&mut body)?,
             },
             Opcode::ReloadModule => Request::ReloadModule,
+            Opcode::Watch => Request::Watch { what: body.document("what is watched")? },
         };
         body.done("body")?;
         Ok(request)
@@ -486,6 +492,7 @@ impl<'a> Request<'a> {
                 out.extend_from_slice(&limit.to_le_bytes());
             }
             Request::DescribeStore { store } => out.put_str16(store),
+            Request::Watch { what } => out.extend_from_slice(what),
             Request::FormatQuery { text } => out.put_bytes32(text.as_bytes()),
             Request::Query { text, parameters } => {
                 out.put_bytes32(text.as_bytes());

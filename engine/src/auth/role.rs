@@ -73,6 +73,8 @@ impl Action {
             Opcode::Stats | Opcode::List => Action::Look,
             Opcode::Read | Opcode::Scan | Opcode::Range => Action::Read,
             Opcode::Query | Opcode::Stream => Action::Look,
+            // In each store that is watched: see `ops/watch.rs`.
+            Opcode::Watch => Action::Look,
             Opcode::Fetch | Opcode::CloseCursor => Action::Look,
             // Of other users' queries an admin's alone: see `ops/running.rs`.
             Opcode::RunningQueries | Opcode::CancelQuery => Action::Look,
@@ -189,6 +191,7 @@ mod tests {
         (Opcode::Rollback, "-yyy y"),
         (Opcode::Within, "-yyy y"),
         (Opcode::ReloadModule, "---y -"),
+        (Opcode::Watch, "-yyy y"),
     ];
 
     fn row(action: Action) -> String {

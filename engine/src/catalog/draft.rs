@@ -53,6 +53,7 @@ impl Draft {
             created_at: now_millis,
             schema: None,
             ttl: None,
+            before_images: false,
             indexes: Vec::new(),
         };
         self.put_store(name, store);
@@ -127,6 +128,16 @@ impl Draft {
         let mut store = Store::clone(&*self.store(name)?);
         store.schema = schema.map(Arc::new);
         self.put_store(name, store);
+        Ok(())
+    }
+
+    /// Says whether what is written from now on takes along what was there.
+    pub(crate) fn set_before_images(&mut self, name: &str, kept: bool) -> Result<(), Refusal> {
+        let mut store = Store::clone(&*self.store(name)?);
+        if store.before_images != kept {
+            store.before_images = kept;
+            self.put_store(name, store);
+        }
         Ok(())
     }
 

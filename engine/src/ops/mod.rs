@@ -32,6 +32,7 @@ mod transactions;
 mod update;
 mod users;
 mod verify;
+mod watch;
 
 use std::sync::Arc;
 
@@ -50,6 +51,7 @@ pub(crate) use change::Change;
 pub(crate) use indexes::Tended;
 pub(crate) use transactions::{committed, may_be_within};
 pub use verify::IndexReport;
+pub use watch::Waits;
 
 /// What a read sees: one store of one snapshot.
 struct View {

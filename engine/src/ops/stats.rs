@@ -23,8 +23,9 @@ impl Engine {
     /// As somebody is told: who is no admin is told of the stores that they may read, of
     /// their own queries, and nothing of what stands beside the engine.
     pub(crate) fn stats_for(&self, who: Option<&Principal>) -> Result<Vec<u8>, Refusal> {
-        let Figures { storage, users, operations, refusals, queries, transactions, audit, .. } =
-            self.figures()?;
+        let figures = self.figures()?;
+        let Figures { storage, users, operations, refusals, queries, transactions, .. } = figures;
+        let (watches, audit) = (figures.watches, figures.audit);
         let seen = |store: &&Arc<Store>| who.is_none_or(|who| who.may_see(store.keyspace));
         let stores = self.catalogs.read().stores.values().filter(seen).count();
         let mut doc = DocBuf::with_capacity(1024);
@@ -84,6 +85,12 @@ impl Engine {
             ("committed_transactions", transactions.committed),
             ("transaction_conflicts", transactions.conflicts),
             ("guest_calls_again", transactions.again),
+            ("watch_pages", watches.pages),
+            ("watch_events", watches.events),
+            ("watch_bytes", watches.bytes),
+            ("watch_gaps", watches.gaps),
+            ("watch_behind", watches.behind),
+            ("watch_memory_bytes", watches.memory as u64),
             ("recent_commits_bytes", storage.recent_bytes as u64),
         ];
         for (name, number) in figures {

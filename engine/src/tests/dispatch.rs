@@ -58,13 +58,14 @@ fn a_session_authenticates_once() {
 
 /// For each operation, a request that would be carried out if the role allowed it.
 fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Request<'a>> {
-    static DDL: LazyLock<[Vec<u8>; 5]> = LazyLock::new(|| {
+    static DDL: LazyLock<[Vec<u8>; 6]> = LazyLock::new(|| {
         [
             r#"{"fields": ["a"]}"#,
             r#"{"ttl": null}"#,
             r#"{"role": "read_only"}"#,
             r#"{"next": 7}"#,
             r#"{"name": "ci"}"#,
+            r#"{"stores": ["s"]}"#,
         ]
         .map(doc)
     });
@@ -74,7 +75,7 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         Request::Within { transaction: 1, part }.encode(1, &mut packet);
         packet
     });
-    let [definition, change, user, sequence, key_of_user] = &*DDL;
+    let [definition, change, user, sequence, key_of_user, watch] = &*DDL;
     let (store, key) = ("s", proto::Key(1));
     vec![
         Request::Ping,
@@ -124,6 +125,7 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         Request::Rollback { transaction: 1, savepoint: 1 },
         Request::decode(&WITHIN).unwrap().1,
         Request::ReloadModule,
+        Request::Watch { what: watch },
     ]
 }
 
@@ -132,11 +134,11 @@ fn every_role_does_what_it_may_and_nothing_else() {
     let (batch, document) = (batch(&[(None, "{}")]), doc("{}"));
     let requests = each(&batch, &document);
     for (who, expected) in [
-        (Principal::new("u", Role::None), "y----------------------------------------------"),
-        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy------------yyyyyy----y-y--yyyyyy-"),
-        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--------yyyyyyy----y-y--yyyyyy-"),
-        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yyyyyyy----y-y--yyyyyy-"),
-        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
+        (Principal::new("u", Role::None), "y-----------------------------------------------"),
+        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy------------yyyyyy----y-y--yyyyyy-y"),
+        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--------yyyyyyy----y-y--yyyyyy-y"),
+        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yyyyyyy----y-y--yyyyyy-y"),
+        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
     ] {
         let mut found = String::new();
         for request in &requests {

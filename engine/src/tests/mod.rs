@@ -32,3 +32,4 @@ mod turns;
 mod user_keys;
 mod users;
 mod verify;
+mod watch;

@@ -101,11 +101,13 @@ fn in_store(store: &str) -> Vec<(Needs, Vec<u8>)> {
     let mut batch = BatchBuf::new();
     batch.push(None, &document);
     let document = &document;
-    let all: [(Needs, Request<'_>); 14] = [
+    let watch = doc(&format!(r#"{{"stores": ["{store}"]}}"#));
+    let all: [(Needs, Request<'_>); 15] = [
         (Needs::Read, Request::Read { store, key }),
         (Needs::Read, Request::Scan { store, after: None, limit: 1, reverse: false }),
         (Needs::Read, Request::Range { store, from: key, to: key, limit: 1, reverse: true }),
         (Needs::Read, Request::DescribeStore { store }),
+        (Needs::Read, Request::Watch { what: &watch }),
         (Needs::Write, Request::Insert { store, key: None, document }),
         (Needs::Write, Request::BatchInsert { store, batch: batch.as_batch() }),
         (Needs::Write, Request::Update { store, key, document, upsert: true }),

@@ -105,7 +105,7 @@ pub trait WireHandler: Send + Sync + 'static {
     fn may_be_large(&self, operation: Opcode) -> bool {
         use Opcode::*;
         match operation {
-            Read | Scan | Range | Query | Stream | Fetch => true,
+            Read | Scan | Range | Query | Stream | Fetch | Watch => true,
             Stats | List | ListSequences | ListUsers | RunningQueries => true,
             DescribeStore | CheckIndexes | FormatQuery => true,
             // It may be any of them.

@@ -56,6 +56,7 @@ fn every_request(batch: &BatchBuf) -> Vec<Request<'_>> {
         Request::Rollback { transaction: 7, savepoint: 2 },
         Request::Within { transaction: 7, part: Part { operation: Opcode::Read, body: READ } },
         Request::ReloadModule,
+        Request::Watch { what: DOC },
     ]
 }
 

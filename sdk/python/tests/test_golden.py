@@ -122,6 +122,9 @@ REQUESTS: dict[str, Call[Any]] = {
     "flush": calls.flush(),
     "backup": calls.backup(True, False),
     "reload-module": calls.reload_module(),
+    "watch": calls.watch(
+        {"stores": ["orders"], "since": "6f1c0000000000000000000000000a92.17.1233.0", "max_wait_ms": 30_000}
+    ),
 }
 FIELDS_ONLY: dict[str, tuple[Op, dict[str, Any]]] = {
     "auth": (Op.AUTH, {"user": "ann", "key": "correct horse battery"}),
@@ -165,6 +168,25 @@ REPLIES: dict[str, Reply] = {
     "reload-module-reply": Answer(
         {"module": MODULE, "before": MODULE_BEFORE, "changed": True, "took_us": Int64(12_345)}
     ),
+    "watch-reply": Answer(
+        {
+            "events": [
+                {
+                    "lsn": Int64(1234),
+                    "at": Int64(1),
+                    "last": True,
+                    "time": datetime.datetime.fromtimestamp(1_700_000_000, datetime.timezone.utc),
+                    "store": "orders",
+                    "op": "insert",
+                    "key": str(KEY),
+                    "document": {"n": 1},
+                }
+            ],
+            "next": "6f1c0000000000000000000000000a92.17.1234.0",
+            "durable": Int64(1234),
+        }
+    ),
+    "watch-gap-reply": Failure(1421, "begin anew (oldest 900, newest 1234)"),
     "next-numbers-reply": Answer({"first": Int64(1), "count": Int64(10)}),
 }
 

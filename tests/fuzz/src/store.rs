@@ -37,7 +37,14 @@ pub fn batch(data: &[u8]) {
         Err(error) => return reached(error),
     };
     let mut again = Batch::new();
-    for op in ops {
+    for told in ops.all_told() {
+        let op = told.op;
+        if let Some(before) = told.before
+            && let Op::Put(keyspace, key, _) | Op::Delete(keyspace, key) = op
+        {
+            again.before(keyspace, key, before);
+            reached("a value before");
+        }
         match op {
             Op::Put(keyspace, key, value) => again.put(keyspace, key, value),
             Op::Delete(keyspace, key) => again.delete(keyspace, key),

@@ -94,6 +94,7 @@ fn with_all(mut each: impl FnMut(&str, &Request<'_>)) {
         ("Rollback", Request::Rollback { transaction: 1, savepoint: 1 }),
         ("Within", Request::Within { transaction: 1, part }),
         ("ReloadModule", Request::ReloadModule),
+        ("Watch", Request::Watch { what: reading.as_bytes() }),
     ] {
         each(name, &request);
     }

@@ -319,6 +319,11 @@ def reload_module() -> Call[Document]:
     return _call(Op.RELOAD_MODULE, True, document_of)
 
 
+def watch(what: Mapping[str, Any]) -> Call[Document]:
+    """What changed in stores since a place in the log."""
+    return _call(Op.WATCH, True, document_of, what=what)
+
+
 def create_user(
     user: str, role: str, key: str | None, if_not_exists: bool, grants: Mapping[str, str] | None = None
 ) -> Call[Document]:

@@ -102,6 +102,7 @@ class Op(enum.IntEnum):
     ROLLBACK = 43
     WITHIN = 44
     RELOAD_MODULE = 45
+    WATCH = 46
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,7 @@ FIELDS: dict[Op, tuple[tuple[str, Shape], ...]] = {
     Op.ROLLBACK: (_TRANSACTION, ("savepoint", U64)),
     Op.WITHIN: (_TRANSACTION, ("operation", U16), ("body", REST)),
     Op.RELOAD_MODULE: (),
+    Op.WATCH: (("what", DOCUMENT),),
 }
 """The fields of each request, in their order."""
 
