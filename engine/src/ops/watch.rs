@@ -35,12 +35,12 @@ impl Engine {
 
     /// As [`Engine::dispatch_call`], of a Watch that may wait: if there are no events for it
     /// yet, it is not answered, and this says what to wait for before it is asked again,
-    /// with `behind` as told. Any other request is answered.
+    /// with `behind` as told. Any other request is answered, as is one that may not wait.
     pub fn watch_or_wait(
         &self,
         who: &Principal,
         packet: &[u8],
-        behind: Option<Lsn>,
+        (behind, may_wait): (Option<Lsn>, bool),
         call: &Call,
         out: &mut Vec<u8>,
     ) -> Option<Waits> {
@@ -59,7 +59,7 @@ impl Engine {
             patience.check(&*self.clock)?;
             self.watch_page(&who, what, behind, &patience)
         });
-        let waits = self.answered(header, page, out);
+        let waits = self.answered(header, may_wait, page, out);
         if waits.is_none() {
             let took = self.clock.monotonic_nanos().saturating_sub(begun);
             self.counters.ended(opcode, who.is_service(), took);
@@ -70,11 +70,12 @@ impl Engine {
     fn answered(
         &self,
         header: Header,
+        may_wait: bool,
         page: Result<(Page, u32), Refusal>,
         out: &mut Vec<u8>,
     ) -> Option<Waits> {
         match page {
-            Ok((page, millis)) if page.events == 0 && millis > 0 => {
+            Ok((page, millis)) if page.events == 0 && millis > 0 && may_wait => {
                 return Some(Waits { behind: page.next.lsn, millis });
             }
             Ok((page, _)) => ReplyWriter::new(header.id, out).document(&page.document),
@@ -192,8 +193,8 @@ impl Engine {
         self.watches.gap();
         let message = format!(
             "the commits behind {} are not in the log any more (oldest {oldest}, newest {}): begin \
-             anew with the documents, and follow from there; storage.wal_keep_bytes and \
-             storage.wal_retain_bytes in db.yaml say how much of the log is kept",
+             anew with the documents, and follow from there; durability.log_keep and \
+             durability.log_retain in db.yaml say how much of the log is kept",
             place.lsn,
             self.lsm.settled_lsn()
         );

@@ -11,8 +11,9 @@
 
 use super::admission::Admitted;
 use super::budget::{Pace, SMALL, Share};
-use super::carry::{self, Asked};
+use super::carry::{self, Asked, Outcome};
 use super::flags::Flags;
+use super::wait::Waiting;
 use super::{Shared, WireHandler};
 use crate::server::Closing;
 use crate::stream::{Stream, discard};
@@ -23,9 +24,10 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
@@ -251,12 +253,95 @@ impl<H: WireHandler> Tcp<'_, H> {
             if batch.tickets().len() == 0 {
                 self.budget = None;
             }
+            if let Some(waiting) = done.waiting {
+                // What was answered before it is not kept waiting.
+                match self.tell(None).await {
+                    Next::On => {}
+                    over => return over,
+                }
+                match self.wait(waiting).await {
+                    Next::On => continue,
+                    over => return over,
+                }
+            }
             match self.tell(done.over).await {
                 Next::On => {}
                 over => return over,
             }
         }
         Next::On
+    }
+
+    /// Waits until a request has its answer, and goes on listening.
+    async fn wait(&mut self, mut waiting: Waiting) -> Next {
+        let shared = self.shared;
+        loop {
+            let Some(is_last) = self.news(&mut waiting).await else { return Next::Gone };
+            let turns =
+                async { (shared.waiters.turn().await, shared.replies.share(shared.place()).await) };
+            let (Some((turn, share)), _) = self.meanwhile(turns, true).await else {
+                return Next::Gone;
+            };
+            self.share = Some(share);
+            let session = self.session.clone();
+            let mut out = std::mem::take(&mut self.outbox);
+            let job = tokio::task::spawn_blocking({
+                let shared = shared.clone();
+                move || {
+                    let asked = waiting.ask(&shared, &session, is_last, &mut out);
+                    drop(turn);
+                    (waiting, asked, out)
+                }
+            });
+            let (Some(Ok((back, asked, out))), broken) = self.meanwhile(job, false).await else {
+                tracing::error!("a request that waited was lost");
+                return Next::Gone;
+            };
+            (waiting, self.outbox) = (back, out);
+            if broken {
+                return Next::Gone;
+            }
+            match asked {
+                ControlFlow::Continue(()) => self.share = None,
+                ControlFlow::Break(over) => {
+                    self.wire.answered(1);
+                    return self.tell(over).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for news of a request, and says whether it is asked for the last time; `None`:
+    /// the connection broke off.
+    async fn news(&mut self, waiting: &mut Waiting) -> Option<bool> {
+        loop {
+            if self.ended || waiting.cancelled.load(Relaxed) {
+                return Some(true);
+            }
+            let wants = self.wire.wants() > 0;
+            let received = tokio::select! {
+                biased;
+                () = self.closing.wait() => return Some(true),
+                is_news = waiting.news() => return Some(!is_news),
+                received = receive(&mut self.stream, &mut self.wire), if wants => received,
+            };
+            match received {
+                Ok(0) => self.ended = true,
+                Ok(_) => self.listen(),
+                Err(error) => {
+                    tracing::debug!(peer = %self.peer, %error, "a session broke off as it waited");
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Looks at what was received for who is cancelled.
+    fn listen(&mut self) {
+        self.wire.advance(self.shared.micros());
+        while let Some(serial) = self.wire.cancelled() {
+            self.flags.set(serial);
+        }
     }
 
     /// Waits for something, and sees who is cancelled meanwhile. Says too whether the
@@ -281,12 +366,7 @@ impl<H: WireHandler> Tcp<'_, H> {
             };
             match received {
                 Ok(0) => self.ended = true,
-                Ok(_) => {
-                    self.wire.advance(self.shared.micros());
-                    while let Some(serial) = self.wire.cancelled() {
-                        self.flags.set(serial);
-                    }
-                }
+                Ok(_) => self.listen(),
                 Err(error) => {
                     tracing::debug!(peer = %self.peer, %error, "a session broke off at work");
                     self.flags.set_all();
@@ -332,6 +412,8 @@ struct Done {
     out: Vec<u8>,
     answered: usize,
     over: Option<Status>,
+    /// The one behind those, if it waits; it is none of the batch any more.
+    waiting: Option<Waiting>,
 }
 
 fn carry_out<H: WireHandler>(
@@ -341,15 +423,22 @@ fn carry_out<H: WireHandler>(
     flags: &Flags,
     mut out: Vec<u8>,
 ) -> Done {
-    let (mut answered, mut over) = (0, None);
+    let (mut answered, mut over, mut waiting) = (0, None, None);
     while over.is_none() && out.len() < BATCH_REPLY_BYTES {
         let Some((ticket, packet)) = batch.next_request() else { break };
         let (header, arrived) = (ticket.header, ticket.arrived);
         let cancelled = flags.get(ticket.serial).cloned();
-        over = carry::one(shared, session, Asked { header, packet, arrived, cancelled }, &mut out);
+        let asked = Asked { header, packet, arrived, cancelled };
+        match carry::attempt(shared, session, &asked, (None, true), &mut out) {
+            Outcome::Answered(why) => over = why,
+            Outcome::Waits(wait) => {
+                waiting = Some(Waiting::new(&asked, wait));
+                break;
+            }
+        }
         answered += 1;
     }
-    Done { batch, out, answered, over }
+    Done { batch, out, answered, over, waiting }
 }
 
 /// Reads as much as is wanted and there is. Where nothing has come yet no memory is held

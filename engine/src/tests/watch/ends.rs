@@ -136,7 +136,10 @@ fn who_may_not_read_a_store_any_more_is_told_nothing_of_it() {
     let mut out = Vec::new();
     let mut packet = Vec::new();
     Request::Watch { what: &doc(&what) }.encode(77, &mut packet);
-    assert_eq!(engine.watch_or_wait(&who, &packet, Some(1), &Call::default(), &mut out), None);
+    assert_eq!(
+        engine.watch_or_wait(&who, &packet, (Some(1), true), &Call::default(), &mut out),
+        None
+    );
     assert!(matches!(said(&out), Said::Refused(Status::Forbidden, _)));
 }
 
@@ -146,7 +149,8 @@ fn without_events_it_says_what_to_wait_for() {
     let ask = |what: &str, behind: Option<u64>| {
         let (mut packet, mut out) = (Vec::new(), Vec::new());
         Request::Watch { what: &doc(what) }.encode(77, &mut packet);
-        let waits = engine.watch_or_wait(&admin(), &packet, behind, &Call::default(), &mut out);
+        let waits =
+            engine.watch_or_wait(&admin(), &packet, (behind, true), &Call::default(), &mut out);
         assert_eq!(waits.is_none(), !out.is_empty(), "answered, or not");
         (waits, out)
     };
@@ -162,12 +166,20 @@ fn without_events_it_says_what_to_wait_for() {
     let (waits, out) = ask(what, Some(lsn + 1));
     assert_eq!(waits, None);
     assert!(matches!(said(&out), Said::Document(text) if text.contains(r#""op":"insert""#)));
+    let (mut packet, mut out) = (Vec::new(), Vec::new());
+    Request::Watch { what: &doc(what) }.encode(77, &mut packet);
+    let last = (Some(lsn + 2), false);
+    assert_eq!(engine.watch_or_wait(&admin(), &packet, last, &Call::default(), &mut out), None);
+    assert!(matches!(said(&out), Said::Document(text) if text.contains(r#""events":[]"#)));
     // Who may not wait is answered, other requests are, and what is refused is.
     assert_eq!(ask(r#"{"stores": ["s"]}"#, None).0, None);
     assert_eq!(ask(r#"{"stores": ["none"], "max_wait_ms": 100}"#, None).0, None);
     let (mut packet, mut out) = (Vec::new(), Vec::new());
     Request::Ping.encode(77, &mut packet);
-    assert_eq!(engine.watch_or_wait(&admin(), &packet, None, &Call::default(), &mut out), None);
+    assert_eq!(
+        engine.watch_or_wait(&admin(), &packet, (None, true), &Call::default(), &mut out),
+        None
+    );
     assert_eq!(said(&out), Said::Empty);
     let requests = engine.figures().unwrap();
     let watches = requests.operations.iter().find(|of| of.opcode == proto::Opcode::Watch);
