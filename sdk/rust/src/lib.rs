@@ -38,6 +38,7 @@ mod store;
 mod stream;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod watch;
 
 pub use error::{Error, Result};
 pub use events::Events;
@@ -52,6 +53,7 @@ pub use service::{Answer, ServiceRequest, call_service};
 pub use socket::{Socket, SocketEvent};
 pub use store::{Page, Row, Store};
 pub use stream::Stream;
+pub use watch::Watch;
 
 /// The protocol, for what this crate has no shorter way to say.
 pub use proto;

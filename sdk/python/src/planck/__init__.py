@@ -53,6 +53,7 @@ from .values import (
     Timestamp,
 )
 from .waiting import Cancellation
+from .watch import Event, Watch
 
 __version__ = "0.1.0"
 
@@ -73,6 +74,7 @@ __all__ = [
     "DeniedError",
     "Document",
     "DocumentError",
+    "Event",
     "FailedError",
     "FingerprintMismatch",
     "Int64",
@@ -105,4 +107,5 @@ __all__ = [
     "encode",
     "fingerprint_of_pem",
     "parse_address",
+    "Watch",
 ]

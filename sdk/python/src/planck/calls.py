@@ -368,6 +368,11 @@ def begin(read_only: bool, milliseconds: int) -> Call[int]:
     return _call(Op.BEGIN, False, _number_of("transaction"), read_only=read_only, milliseconds=milliseconds)
 
 
+def begin_snapshot() -> Call[Document]:
+    """Begins a transaction that only reads. Gives its number, and the commit whose state it sees."""
+    return _call(Op.BEGIN, False, document_of, read_only=True, milliseconds=0)
+
+
 def commit(transaction: int) -> Call[int]:
     """Makes a transaction take effect. Gives the number of the commit."""
     return _call(Op.COMMIT, False, _number_of("lsn"), transaction=transaction)
