@@ -42,8 +42,9 @@ pub(crate) use token::{Place, Token};
 const KEEP: u64 = 120_000_000_000;
 /// Nanoseconds in which who watches is remembered together.
 const SPAN: u64 = 10_000_000_000;
-/// Bytes of the log that are read at once.
+/// Bytes of the log that are read at once, and for one page, however few events they have.
 const READ_BYTES: usize = 1 << 20;
+const PAGE_READS: usize = 64;
 
 /// See the module.
 pub(crate) struct Desk {
@@ -114,7 +115,10 @@ impl Desk {
         let mut page = DocBuf::new();
         page.begin_array("events");
         let (mut count, mut is_full) = (0, false);
-        while !is_full && filling.place.from() <= settled {
+        for _ in 0..PAGE_READS {
+            if is_full || filling.place.from() > settled {
+                break;
+            }
             patience.check(&*self.clock)?;
             let from = filling.place.from();
             let commits = self.log.read(lsm, from, settled, READ_BYTES)?;

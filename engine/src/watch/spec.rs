@@ -23,6 +23,8 @@ use crate::{Limits, Refusal};
 
 /// Stores in one watch at most.
 pub(crate) const MAX_STORES: usize = 64;
+/// Bytes of its description at most: one that waits is kept.
+const MAX_BYTES: usize = 64 << 10;
 /// Bytes of a page where nothing is said of it, and the fewest that can be asked for.
 const PAGE_BYTES: usize = 1 << 20;
 const LEAST_BYTES: usize = 1 << 10;
@@ -74,6 +76,13 @@ impl<'a> Spec<'a> {
         queries: &query::Desk,
         limits: &Limits,
     ) -> Result<Spec<'a>, Refusal> {
+        if what.len() > MAX_BYTES {
+            return Err(bad(format!(
+                "what is to be watched has {} bytes, it may have {MAX_BYTES}: shorten its filters \
+                 and their parameters",
+                what.len()
+            )));
+        }
         let doc = Doc::parse(what).map_err(|e| bad(format!("what is to be watched: {e}")))?;
         let most = limits.max_message_size - AROUND;
         let max_bytes = PAGE_BYTES.min(most);

@@ -352,13 +352,14 @@ impl<T: DeserializeOwned> Watch<T> {
 
     /// The next page.
     async fn turn(&mut self) -> Result<()> {
-        let (end, _, events) = self.ask(self.wait).await?;
+        let (client, what) = (self.client.clone(), self.what(self.wait)?);
+        let (end, _, events) = ask(&client, &what).await?;
         (self.end, self.page) = (Some(end), events.into_iter());
         Ok(())
     }
 
-    /// A page: where it ends, the newest durable commit, its events.
-    async fn ask(&self, wait: Duration) -> Result<(String, u64, Vec<Result<Event<T>>>)> {
+    /// The request for what comes next.
+    fn what(&self, wait: Duration) -> Result<Vec<u8>> {
         let mut what = DocBuf::new();
         what.begin_array("stores");
         for store in &self.stores {
@@ -374,9 +375,7 @@ impl<T: DeserializeOwned> Watch<T> {
         }
         what.push("max_wait_ms", i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
         what.push("max_bytes", self.max_bytes);
-        let what = what.finish().map_err(|e| Error::invalid(e.to_string()))?;
-        let (_, answer) = self.client.ask(&Request::Watch { what: &what }).await?;
-        read(&answer)
+        what.finish().map_err(|e| Error::invalid(e.to_string()))
     }
 
     /// The next document of the snapshot, which is taken first if there is none.
@@ -386,7 +385,8 @@ impl<T: DeserializeOwned> Watch<T> {
                 let (bound, lsn) = self.client.begin(true).await?;
                 self.since = Since::Lsn(lsn);
                 // What it shows is durable before anybody sees it.
-                while self.ask(Duration::from_secs(1)).await?.1 < lsn {}
+                let (client, what) = (self.client.clone(), self.what(Duration::from_secs(1))?);
+                while ask::<T>(&client, &what).await?.1 < lsn {}
                 self.state = State::Documents { bound, store: 0, rows: None };
                 continue;
             };
@@ -411,6 +411,15 @@ impl<T: DeserializeOwned> Watch<T> {
             *rows = Some(found);
         }
     }
+}
+
+/// A page: where it ends, the newest durable commit, its events.
+async fn ask<T: DeserializeOwned>(
+    client: &Client,
+    what: &[u8],
+) -> Result<(String, u64, Vec<Result<Event<T>>>)> {
+    let (_, answer) = client.ask(&Request::Watch { what }).await?;
+    read(&answer)
 }
 
 /// A page, read.
@@ -474,3 +483,8 @@ impl<T> fmt::Debug for Watch<T> {
             .finish_non_exhaustive()
     }
 }
+
+const _: fn(Watch<u64>) = |mut watch| {
+    fn may_be_spawned(_: impl Send) {}
+    may_be_spawned(async move { watch.next().await.is_ok() });
+};

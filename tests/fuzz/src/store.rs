@@ -14,6 +14,7 @@ pub(crate) const BATCH_PLACES: &[&str] = &[
     "a put",
     "a delete",
     "a drop",
+    "a value before",
     "no operation",
     "one operation",
     "many operations",
@@ -28,6 +29,9 @@ pub(crate) const BATCH_PLACES: &[&str] = &[
     "lengths do not fit the kind of operation",
     "an unknown kind of operation",
     "bytes follow the last operation",
+    "a value before is the last",
+    "a value before stands before another key's operation",
+    "its version does not say whether it has values before",
 ];
 
 /// Any bytes as a batch: what decodes is a list of operations that encode to it.

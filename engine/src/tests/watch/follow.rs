@@ -201,6 +201,33 @@ fn a_commit_is_cut_only_if_it_alone_is_larger_than_a_page() {
 }
 
 #[test]
+fn a_page_ends_after_so_much_of_the_log_with_or_without_an_event() {
+    let engine = told_at_once();
+    done(&engine, create("other"));
+    let start = engine.lsm.last_lsn();
+    let large = doc_of(3 << 20);
+    for key in 0..25 {
+        let (store, key, document) = ("other", Some(Key(key)), &large);
+        done(&engine, Request::Insert { store, key, document });
+    }
+    insert(&engine, 1, "{}");
+    // 64 reads, of one commit each.
+    let got = watch(&engine, &format!(r#"{{"stores": ["s"], "since": {start}}}"#));
+    assert_eq!(got.events.len(), 1);
+    for _ in 0..50 {
+        let (store, key, document) = ("other", Key(1), &large);
+        done(&engine, Request::Update { store, key, document, upsert: false });
+    }
+    insert(&engine, 2, "{}");
+    let got = watch(&engine, &format!(r#"{{"stores": ["s"], "since": {}}}"#, start + 26));
+    assert_eq!(got.events.len(), 1);
+    let got = watch(&engine, &format!(r#"{{"stores": ["s"], "since": {start}}}"#));
+    assert_eq!((got.events.len(), got.next.ends_with(&format!(".{}.0", start + 64))), (1, true));
+    let got = watch(&engine, &format!(r#"{{"stores": ["s"], "since": {:?}}}"#, got.next));
+    assert_eq!(got.lines(), ["insert s 2 {}."]);
+}
+
+#[test]
 fn the_documents_of_a_snapshot_and_what_came_since_are_the_store() {
     for seed in 20..26 {
         let mut dice = Dice(seed);

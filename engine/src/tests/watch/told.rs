@@ -235,6 +235,20 @@ fn what_is_not_said_as_it_must_be_is_refused_by_name() {
         assert_eq!(status, Status::BadWatch, "{what}");
     }
     assert_eq!(why(&engine, r#"{"stores": ["none"]}"#).0, Status::UnknownStore);
+    // As long as it may be, and a byte longer.
+    let long = |bytes: usize| {
+        let text = |n: usize| {
+            let words = "x".repeat(n);
+            format!(
+                r#"{{"stores": [{{"store": "s", "filter": "a = $1", "parameters": {{"1": "{words}"}}}}]}}"#
+            )
+        };
+        let around = doc(&text(0)).len();
+        asked(&engine, &admin(), &text(bytes - around)).map(|got| got.events.len())
+    };
+    assert_eq!(long(64 << 10), Ok(0));
+    let (status, message) = long((64 << 10) + 1).unwrap_err();
+    assert!(status == Status::BadWatch && message.contains("65537 bytes"), "{message}");
     let token = watch(&engine, r#"{"stores": ["s"]}"#).next;
     let (status, message) =
         why(&engine, &format!(r#"{{"stores": ["s", "t"], "since": {token:?}}}"#));
