@@ -50,7 +50,7 @@ class Bodies(unittest.TestCase):
             encode_request(Op.PING, {"store": "a"})
 
     def test_each_request_cut_or_longer_is_refused(self) -> None:
-        samples: dict[str, Any] = {"document": {"a": 1}, "definition": {}, "change": {}}
+        samples: dict[str, Any] = {"document": {"a": 1}, "definition": {}, "change": {}, "what": {}}
         samples["items"] = [(KEY, {}), (None, {})]
         samples |= {"parameters": {"1": 1}, "limit": 5, "count": 5, "rows": 5, "bytes": 5, "cursor": 5, "query": 5}
         samples |= {"milliseconds": 5, "transaction": 5, "savepoint": 5, "operation": 9, "body": b""}
