@@ -75,11 +75,11 @@ async fn run<H: HttpHandler>(
         let turn = shared.following.clone().acquire_owned().await;
         let job = tokio::task::spawn_blocking(move || {
             let next = follow.next();
-            drop(turn);
             (follow, next)
         });
         // It panicked: that is in the log, and the stream breaks off.
         let Ok((back, next)) = job.await else { return };
+        drop(turn);
         follow = back;
         match next {
             Followed::Events(events) => {

@@ -173,7 +173,7 @@ pub(super) async fn serve<H: WireHandler>(
             let turn = common.gate.clone().acquire_owned().await;
             let turn = turn.expect("the semaphore is never closed");
             if brief {
-                return (turn, None, None);
+                return (turn, None, None, None);
             }
             let share = match large {
                 true => Some(shared.replies.share(shared.place()).await),
@@ -184,9 +184,9 @@ pub(super) async fn serve<H: WireHandler>(
                 false => None,
             };
             let work = shared.quic_work.clone().acquire_owned().await;
-            (turn, share, Some((work.expect("the semaphore is never closed"), again)))
+            (turn, share, again, Some(work.expect("the semaphore is never closed")))
         };
-        let (turn, mut share, work) = tokio::select! {
+        let (turn, mut share, again, work) = tokio::select! {
             turns = turns => turns,
             _ = send.stopped() => {
                 send.reset(NO_REASON).ok();
@@ -229,6 +229,8 @@ pub(super) async fn serve<H: WireHandler>(
                 job.await
             }
         };
+        // Not before its thread has nothing to do: the next one needs no other.
+        drop(again);
         match done {
             Ok((Tried::Answered(over), reply)) => break (turn, share, over, reply),
             Ok((Tried::Waits(mut waiting), _)) => {

@@ -27,7 +27,6 @@ impl<H: WireHandler> Tcp<'_, H> {
                 let shared = shared.clone();
                 move || {
                     let asked = waiting.ask(&shared, &session, is_last, &mut out);
-                    drop(turn);
                     (waiting, asked, out)
                 }
             });
@@ -35,6 +34,8 @@ impl<H: WireHandler> Tcp<'_, H> {
                 tracing::error!("a request that waited was lost");
                 return Next::Gone;
             };
+            // Not before its thread has nothing to do: the next one needs no other.
+            drop(turn);
             (waiting, self.outbox) = (back, out);
             if broken {
                 return Next::Gone;
