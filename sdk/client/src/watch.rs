@@ -185,6 +185,9 @@ pub enum Told<T> {
     Event(Event<T>),
 }
 
+/// Where a page ends, the newest durable commit, its events.
+type Page<T> = (String, u64, Vec<Result<Event<T>>>);
+
 /// Where it goes on.
 #[derive(Clone, Debug)]
 enum Since {
@@ -414,16 +417,13 @@ impl<T: DeserializeOwned> Watch<T> {
 }
 
 /// A page: where it ends, the newest durable commit, its events.
-async fn ask<T: DeserializeOwned>(
-    client: &Client,
-    what: &[u8],
-) -> Result<(String, u64, Vec<Result<Event<T>>>)> {
+async fn ask<T: DeserializeOwned>(client: &Client, what: &[u8]) -> Result<Page<T>> {
     let (_, answer) = client.ask(&Request::Watch { what }).await?;
     read(&answer)
 }
 
 /// A page, read.
-fn read<T: DeserializeOwned>(answer: &Answer) -> Result<(String, u64, Vec<Result<Event<T>>>)> {
+fn read<T: DeserializeOwned>(answer: &Answer) -> Result<Page<T>> {
     let wrong = || crate::answer::wrong("page of events", "only a watch gives one");
     let Reply::Document(page) = answer.reply()? else { return Err(wrong()) };
     let page = Doc::parse(page).map_err(|_| wrong())?;

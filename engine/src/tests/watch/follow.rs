@@ -205,13 +205,12 @@ fn a_page_ends_after_so_much_of_the_log_with_or_without_an_event() {
     let engine = told_at_once();
     done(&engine, create("other"));
     let start = engine.lsm.last_lsn();
-    let large = doc_of(3 << 20);
+    let large = doc_of((1 << 20) + 1000);
     for key in 0..25 {
         let (store, key, document) = ("other", Some(Key(key)), &large);
         done(&engine, Request::Insert { store, key, document });
     }
     insert(&engine, 1, "{}");
-    // 64 reads, of one commit each.
     let got = watch(&engine, &format!(r#"{{"stores": ["s"], "since": {start}}}"#));
     assert_eq!(got.events.len(), 1);
     for _ in 0..50 {
@@ -222,7 +221,8 @@ fn a_page_ends_after_so_much_of_the_log_with_or_without_an_event() {
     let got = watch(&engine, &format!(r#"{{"stores": ["s"], "since": {}}}"#, start + 26));
     assert_eq!(got.events.len(), 1);
     let got = watch(&engine, &format!(r#"{{"stores": ["s"], "since": {start}}}"#));
-    assert_eq!((got.events.len(), got.next.ends_with(&format!(".{}.0", start + 64))), (1, true));
+    // 64 reads of one commit each, but for the small one, behind which a read goes on.
+    assert_eq!((got.events.len(), got.next.ends_with(&format!(".{}.0", start + 65))), (1, true));
     let got = watch(&engine, &format!(r#"{{"stores": ["s"], "since": {:?}}}"#, got.next));
     assert_eq!(got.lines(), ["insert s 2 {}."]);
 }
