@@ -244,7 +244,7 @@ fn plan(
         text.push_str(&format!(".filter({filter})"));
     }
     if let Some(fields) = fields {
-        let names: Option<Vec<&str>> = fields.iter().map(|f| Some(f.as_str()?)).collect();
+        let names: Option<Vec<&str>> = fields.iter().map(|f| f.as_str()).collect();
         let names = names.filter(|names| !names.is_empty());
         let names = names.ok_or_else(|| bad("fields is an array of one path or more"))?;
         text.push_str(&format!(".pluck({})", names.join(", ")));

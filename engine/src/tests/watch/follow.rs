@@ -333,7 +333,7 @@ fn what_is_held_for_watchers_is_bounded_and_let_go_of() {
         assert_eq!(got.events.len(), 1);
         since = format!("{:?}", got.next);
         let held = engine.figures().unwrap().watches.memory;
-        assert!(held <= 4 << 20 && held >= 256 << 10, "{held}");
+        assert!((256 << 10..=4 << 20).contains(&held), "{held}");
     }
     assert_eq!(all_since(&engine, r#"["s"]"#, &start).len(), 60);
     assert!(engine.figures().unwrap().watches.behind >= 52);
