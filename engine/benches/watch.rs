@@ -9,12 +9,13 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use engine::{Engine, Options, Principal, Role};
+use platform::Clock;
 use platform::real::{RealClock, RealDisk, RealEntropy};
 use proto::doc::{Doc, DocBuf, Value};
 use proto::{Key, Reply, Request, json};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// As often as an impatient service.
 const SYNC: Duration = Duration::from_millis(5);
@@ -74,12 +75,13 @@ fn updates(house: &House, from: u64, count: u64) -> Duration {
     let document =
         json::parse_json(r#"{"name": "somebody", "balance": 12345, "text": "some words more"}"#);
     let (document, mut out) = (document.unwrap(), Vec::new());
-    let begun = Instant::now();
+    let clock = RealClock::new();
+    let begun = clock.monotonic_nanos();
     for n in from..from + count {
         let key = Key(u128::from(n % 10_000));
         house.ask(Request::Update { store: "s", key, document: &document, upsert: true }, &mut out);
     }
-    begun.elapsed()
+    Duration::from_nanos(clock.monotonic_nanos() - begun)
 }
 
 fn with(watchers: usize, iterations: u64) -> Duration {
@@ -103,7 +105,8 @@ fn with(watchers: usize, iterations: u64) -> Duration {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !house.ends.load(Relaxed) {
-                std::thread::sleep(SYNC);
+                let (never, nobody) = (Mutex::new(()), Condvar::new());
+                drop(nobody.wait_timeout(never.lock().unwrap(), SYNC));
                 house.engine.sync().unwrap();
             }
         });
