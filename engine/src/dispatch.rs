@@ -5,7 +5,7 @@
 //!   `limits.max_message_size` bytes, whatever the bytes of the packet;
 //! * no operation starts before the caller's role, or a grant for the store it names,
 //!   allows it: as its user has them now, whatever they were when the session began. A
-//!   query is asked about each store it names, and every store once more when it is
+//!   query, or an Apply, is asked about each store it names, and every store once more when it is
 //!   found (`Catalogs::resolve`), so that it is the very one that is read or written.
 //!   What waits for a lock asks again behind it;
 //! * none starts whose answer is not wanted any more, and what takes a while ends when
@@ -173,6 +173,12 @@ impl Engine {
                 reply.keys(&self.batch_insert(wants(Action::Write, store), batch, patience)?);
             }
             Request::Read { store, key } => self.read(wants(Action::Read, store), key, reply)?,
+            Request::ReadVersion { store, key } => {
+                self.read_version(wants(Action::Read, store), key, reply)?;
+            }
+            Request::Apply { steps } => {
+                reply.document(&self.apply(who, steps, within, patience)?);
+            }
             Request::Update { store, key, document, upsert } => {
                 self.update(wants(Action::Write, store), key, document, upsert, patience)?;
                 reply.key(key);

@@ -13,16 +13,19 @@
 //!
 //!  0      1       2         4          8           12
 //! +------+-------+---------+----------+-----------+---------+-----------+
-//! | kind | moves | key len | keyspace | value len | key ... | value ... |
+//! | kind | flags | key len | keyspace | value len | key ... | value ... |
 //! | u8   | u8    | u16 LE  | u32 LE   | u32 LE    |         |           |
 //! +------+-------+---------+----------+-----------+---------+-----------+
 //!   kind 1: put.  2: delete (value len 0).  3: drop the keyspace (both 0).
 //!   4: the value that the key of the next operation, a put or a delete, has before it;
 //!   no operation: who applies a batch passes it over, who follows the log reads it.
-//!   moves 1: the writer says that the number of keys changes: the key of a put
-//!   had no value, that of a delete had one. 0: it does not, or nobody knows; of a
-//!   drop and a value before always 0. What it is for: `count.rs`, and who follows the log.
-//!   version 3: there is a value before, at least one.  2: there is none.
+//!   flag 1, moves: the writer says that the number of keys changes: the key of a put
+//!   had no value, that of a delete had one. Without: it does not, or nobody knows.
+//!   What it is for: `count.rs`, and who follows the log.
+//!   flag 2, versioned, of a put: the LSN is kept beside the value wherever it comes to
+//!   lie (`tree.rs`). The puts of a keyspace have it all, or none has.
+//!   A drop and a value before have no flags.
+//!   version 4: there is a value before, at least one.  3: there is none.
 //! ```
 
 use std::fmt;
@@ -39,13 +42,15 @@ pub const MAX_BATCH_BYTES: usize = 64 << 20;
 /// Keyspaces are numbered below this; the rest is for the engine's own trees.
 pub const MAX_KEYSPACE: u32 = 0xFFFF_0000;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Of a batch with values before.
-const VERSION_BEFORE: u8 = 3;
+const VERSION_BEFORE: u8 = 4;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const DROP: u8 = 3;
 const BEFORE: u8 = 4;
+const MOVES: u8 = 1;
+const VERSIONED: u8 = 2;
 
 /// A keyspace: an ordered map of its own. Numbers are the caller's; after a drop
 /// the number starts again empty.
@@ -71,7 +76,7 @@ const _: () = assert!(size_of::<Head>() == 8);
 #[repr(C)]
 struct OpHead {
     kind: u8,
-    moves: u8,
+    flags: u8,
     key_len: U16,
     keyspace: U32,
     value_len: U32,
@@ -87,18 +92,6 @@ pub enum Op<'a> {
     Delete(KeyspaceId, &'a [u8]),
     /// All keys of the keyspace are gone, those put earlier in this batch too.
     DropKeyspace(KeyspaceId),
-}
-
-/// An operation as who follows the log sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told<'a> {
-    /// What was done.
-    pub op: Op<'a>,
-    /// Whether the writer said that the number of keys changes: a put of a new key, a
-    /// delete of one that was there.
-    pub moves: bool,
-    /// The value before, if the writer keeps it: [`Batch::before`].
-    pub before: Option<&'a [u8]>,
 }
 
 /// What is wrong with a batch, or with the bytes of one.
@@ -193,7 +186,15 @@ impl Batch {
     /// that point: [`Lsm::count`](crate::Lsm::count) is exact if every new key of a
     /// keyspace is put this way.
     pub fn put_new(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
-        self.push(PUT, 1, keyspace, key, value);
+        self.push(PUT, MOVES, keyspace, key, value);
+    }
+
+    /// As [`Batch::put`], and as [`Batch::put_new`] if the key `is_new`, in a keyspace
+    /// whose values keep the LSN that wrote them ([`Snapshot::get_versioned`](crate::Snapshot::get_versioned)):
+    /// short ones take 8 bytes more in the tree. Its puts are all made this way.
+    pub fn put_versioned(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8], is_new: bool) {
+        let moves = if is_new { MOVES } else { 0 };
+        self.push(PUT, VERSIONED | moves, keyspace, key, value);
     }
 
     /// Removes `key`; fine if it is not there.
@@ -204,7 +205,7 @@ impl Batch {
     /// As [`Batch::delete`], of a key of which the caller knows that it has a value at
     /// that point; see [`Batch::put_new`].
     pub fn delete_present(&mut self, keyspace: KeyspaceId, key: &[u8]) {
-        self.push(DELETE, 1, keyspace, key, &[]);
+        self.push(DELETE, MOVES, keyspace, key, &[]);
     }
 
     /// Says that the key of the operation that is added next, a put or a delete, has this
@@ -247,6 +248,23 @@ impl Batch {
         self.images += other.images;
         self.set_count(self.count + other.count);
         Ok(())
+    }
+
+    /// Takes in another batch whole: what it writes, what it requires, and what was said
+    /// to be unread. A fault of either is one of both.
+    pub fn absorb(&mut self, other: Batch) {
+        if let Some(fault) = other.fault {
+            return self.refuse(fault);
+        }
+        if let Err(fault) = self.append(&other) {
+            return self.refuse(fault);
+        }
+        self.requires.extend(other.requires);
+        self.require_bytes += other.require_bytes;
+        self.unread.extend(other.unread);
+        if self.require_bytes > MAX_BATCH_BYTES {
+            self.refuse(BatchError::TooLarge(self.require_bytes));
+        }
     }
 
     /// The end of it, as it is now.
@@ -320,7 +338,7 @@ impl Batch {
         self.fault.get_or_insert(fault);
     }
 
-    fn push(&mut self, kind: u8, moves: u8, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
+    fn push(&mut self, kind: u8, flags: u8, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
         let bytes = self.payload.len() + size_of::<OpHead>() + key.len();
         let bytes = bytes.saturating_add(value.len());
         let fault = if kind != DROP && !(1..=MAX_KEY).contains(&key.len()) {
@@ -337,7 +355,7 @@ impl Batch {
         }
         let head = OpHead {
             kind,
-            moves,
+            flags,
             key_len: U16::new(key.len() as u16),
             keyspace: U32::new(keyspace.0),
             value_len: U32::new(value.len() as u32),
@@ -373,7 +391,7 @@ pub fn decode(payload: &[u8]) -> Result<Ops<'_>, BatchError> {
     let (mut ops, mut images) = (all.clone(), false);
     while ops.left > 0 {
         let at = ops.at;
-        match ops.told() {
+        match ops.advance() {
             Ok(told) => images |= told.before.is_some(),
             Err(what) => return corrupt(at, what),
         }
@@ -387,6 +405,20 @@ pub fn decode(payload: &[u8]) -> Result<Ops<'_>, BatchError> {
     Ok(all)
 }
 
+/// An operation with what its writer said of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told<'a> {
+    /// What was done.
+    pub op: Op<'a>,
+    /// By how much it moves the number of keys: 1 of a put of a new key, -1 of a delete of
+    /// one that was there.
+    pub moved: i64,
+    /// Of a put: the LSN stays beside the value.
+    pub versioned: bool,
+    /// The value before, if the writer keeps it: [`Batch::before`].
+    pub before: Option<&'a [u8]>,
+}
+
 /// The operations of a payload that was checked.
 #[derive(Clone, Debug)]
 pub struct Ops<'a> {
@@ -398,7 +430,7 @@ pub struct Ops<'a> {
 impl<'a> Ops<'a> {
     /// The next operation, with the value before, if there is one; `left` says that there
     /// is another one.
-    fn told(&mut self) -> Result<Told<'a>, &'static str> {
+    fn advance(&mut self) -> Result<Told<'a>, &'static str> {
         let (mut kind, mut told) = self.step()?;
         if kind == BEFORE {
             let Op::Put(keyspace, key, before) = told.op else { return Err("it has no value") };
@@ -431,7 +463,12 @@ impl<'a> Ops<'a> {
         let Some(value) = rest.get(..value_len) else {
             return Err("a value is cut off");
         };
-        if head.moves > u8::from(matches!(head.kind, PUT | DELETE)) {
+        let known = match head.kind {
+            PUT => MOVES | VERSIONED,
+            DELETE => MOVES,
+            _ => 0,
+        };
+        if head.flags & !known != 0 {
             return Err("a reserved bit is set");
         }
         if head.keyspace.get() >= MAX_KEYSPACE {
@@ -450,30 +487,20 @@ impl<'a> Ops<'a> {
         };
         self.at += size_of::<OpHead>() + key_len + value_len;
         self.left = self.left.saturating_sub(1);
-        Ok((head.kind, Told { op, moves: head.moves == 1, before: None }))
+        let moves = i64::from(head.flags & MOVES);
+        let moved = if head.kind == DELETE { -moves } else { moves };
+        let versioned = head.flags & VERSIONED != 0;
+        Ok((head.kind, Told { op, moved, versioned, before: None }))
     }
 
     /// As the iterator, with what else the log says of each operation.
-    pub fn all_told(mut self) -> impl Iterator<Item = Told<'a>> {
-        std::iter::from_fn(move || self.advance())
-    }
-
-    /// As the iterator, with by how much each operation moves the number of keys.
-    pub(crate) fn counted(self) -> impl Iterator<Item = (Op<'a>, i64)> {
-        self.all_told().map(|told| (told.op, told.by()))
+    pub fn told(mut self) -> impl Iterator<Item = Told<'a>> {
+        std::iter::from_fn(move || self.go_on())
     }
 
     #[inline]
-    fn advance(&mut self) -> Option<Told<'a>> {
-        if self.left == 0 { None } else { self.told().ok() }
-    }
-}
-
-impl Told<'_> {
-    /// By how much it moves the number of keys.
-    pub(crate) fn by(&self) -> i64 {
-        let moves = i64::from(self.moves);
-        if matches!(self.op, Op::Delete(..)) { -moves } else { moves }
+    fn go_on(&mut self) -> Option<Told<'a>> {
+        if self.left == 0 { None } else { self.advance().ok() }
     }
 }
 
@@ -481,7 +508,7 @@ impl<'a> Iterator for Ops<'a> {
     type Item = Op<'a>;
 
     fn next(&mut self) -> Option<Op<'a>> {
-        self.advance().map(|told| told.op)
+        self.go_on().map(|told| told.op)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

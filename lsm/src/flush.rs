@@ -357,6 +357,7 @@ impl Lsm {
                 pointers: &mut pointers,
                 done: &mut done,
                 inline_max: self.options.inline_max,
+                versioned: table.versioned.load(Relaxed),
                 cell: Vec::new(),
             };
             match way {
@@ -513,6 +514,8 @@ struct Ops<'a, 'p> {
     pointers: &'a mut std::slice::Iter<'p, Pointer>,
     done: &'a mut Done<'p>,
     inline_max: usize,
+    /// Short values keep their LSN.
+    versioned: bool,
     /// Scratch.
     cell: Vec<u8>,
 }
@@ -531,7 +534,7 @@ impl Iterator for Ops<'_, '_> {
         };
         self.done.entry(key.as_ref().len() + value.len());
         let cell = if value.len() <= self.inline_max {
-            Cell::Inline(value)
+            Cell::Inline(value, if self.versioned { self.walk.lsn() } else { 0 })
         } else {
             Cell::Pointer(*self.pointers.next().expect("step 1 walked the same entries"))
         };

@@ -93,7 +93,7 @@ pub use retain::{Holder, Retention};
 pub use salvage::{Doubtful, Lost, Salvaged, salvage};
 pub use stats::Stats;
 pub use step::{Debt, Step};
-pub use transaction::{Savepoint, Transaction};
+pub use transaction::{Footprint, Savepoint, Transaction};
 pub use value::Value;
 pub use verify::{At, Fault, Report, Verify, verify};
 pub use version::Snapshot;

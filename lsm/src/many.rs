@@ -187,7 +187,7 @@ impl Version {
         let mut found = |tree: u32, i: usize, cell: btree::Value| match Cell::decode_in(tree, &cell)
         {
             Ok(Cell::Tomb) => {}
-            Ok(Cell::Inline(_)) => out[i] = Some(Value::from_cell(cell)),
+            Ok(Cell::Inline(..)) => out[i] = Some(Value::from_cell(cell)),
             Ok(Cell::Pointer(at)) => {
                 if records.len() < AHEAD {
                     reader.prefetch(at);

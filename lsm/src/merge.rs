@@ -236,7 +236,7 @@ impl Sources {
                         }
                         let value = match Cell::decode_in(tree, cell) {
                             Ok(Cell::Tomb) => return true,
-                            Ok(Cell::Inline(value)) => Found::Bytes(value),
+                            Ok(Cell::Inline(value, _)) => Found::Bytes(value),
                             Ok(Cell::Pointer(at)) => Found::Log(at),
                             Err(_) => Found::Bad,
                         };

@@ -8,7 +8,7 @@
 //!  0      4         6      8          16       20     24       32        40      56     64
 //! +------+---------+------+----------+--------+------+--------+---------+-------+------+
 //! | PLKL | version | zero | flushed  | vlog   | runs | vlog   | epoch   | store | wall |
-//! |      | u16 = 5 | u16  | lsn, u64 | seg.   | u32  | length | of log  | 16 B  | u64  |
+//! |      | u16 = 6 | u16  | lsn, u64 | seg.   | u32  | length | of log  | 16 B  | u64  |
 //! +------+---------+------+----------+--------+------+--------+---------+-------+------+
 //!   little-endian. `vlog segment`, `length`: where the value log ends as far as
 //!   any tree points. `epoch of log`: the life of the WAL that flushed last, or
@@ -26,7 +26,7 @@ use crate::directory::StoreId;
 use crate::{Error, Lsn};
 
 const MAGIC: [u8; 4] = *b"PLKL";
-const VERSION: u16 = 5;
+const VERSION: u16 = 6;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -116,7 +116,7 @@ mod tests {
         };
         let mut want = [0; 64];
         want[..4].copy_from_slice(b"PLKL");
-        want[4] = 5;
+        want[4] = 6;
         want[8..10].copy_from_slice(&[0x07, 0x08]);
         want[16] = 3;
         want[20] = 5;
@@ -132,14 +132,14 @@ mod tests {
     #[test]
     fn other_versions_and_damage_are_refused_apart() {
         let mut bytes = Meta::default().encode();
-        for (version, todo) in [(4, "planctl export"), (6, "run the release that wrote it")] {
+        for (version, todo) in [(5, "planctl export"), (7, "run the release that wrote it")] {
             bytes[4] = version;
             let other = Meta::decode(&bytes, "f").unwrap_err();
             let of = u16::from(version);
-            let named = matches!(&other, Error::Version { found, known: 5, .. } if *found == of);
+            let named = matches!(&other, Error::Version { found, known: 6, .. } if *found == of);
             assert!(named && other.to_string().contains(todo), "{other}");
         }
-        bytes[4] = 5;
+        bytes[4] = 6;
         bytes[6] = 1;
         assert!(matches!(Meta::decode(&bytes, "f"), Err(Error::Corrupt { .. })));
     }

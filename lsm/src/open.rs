@@ -52,31 +52,34 @@ impl Lsm {
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> Result<Lsm, Error> {
-        Lsm::open_in(disk, clock, options, false)
+        Lsm::open_in(disk, clock, options, None)
     }
 
-    /// As [`Lsm::open`], in a directory that is marked unfinished: by who marked it.
-    pub(crate) fn open_unfinished(
+    /// Makes a store in a directory that is marked unfinished: by who marked it. Its first
+    /// commit comes behind `last`.
+    pub(crate) fn make_unfinished(
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         options: Options,
+        last: Lsn,
     ) -> Result<Lsm, Error> {
-        Lsm::open_in(disk, clock, options, true)
+        Lsm::open_in(disk, clock, options, Some(last))
     }
 
     fn open_in(
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         options: Options,
-        unfinished: bool,
+        made_behind: Option<Lsn>,
     ) -> Result<Lsm, Error> {
         options.check()?;
         let lock = disk.lock(LOCK).map_err(|source| match source.kind() {
             std::io::ErrorKind::WouldBlock => Error::InUse { file: LOCK.into() },
             _ => Error::Io { doing: "lock", file: LOCK.into(), source },
         })?;
-        let fresh = directory::look(&*disk, unfinished)?;
-        let made = Meta { store: StoreId::new(&*clock, &options), ..Meta::default() };
+        let fresh = directory::look(&*disk, made_behind.is_some())?;
+        let (store, flushed) = (StoreId::new(&*clock, &options), made_behind.unwrap_or(0));
+        let made = Meta { store, flushed, ..Meta::default() };
         let pages =
             PageFile::open_or_make(Arc::clone(&disk), PAGES, options.pages(), made.encode())?;
         let view = pages.view();
@@ -99,14 +102,13 @@ impl Lsm {
 
         let mut replay = Replay::new(meta.flushed, &options);
         let from = meta.flushed + 1;
-        let wal = Wal::open(
-            Arc::clone(&disk),
-            WAL_DIR,
-            options.wal(),
-            from,
-            meta.flushed,
-            &mut |frame| replay.frame(&frame).map_err(ReplayError::from),
-        )?;
+        let (log, each) = (Arc::clone(&disk), &mut |frame: Frame<'_>| {
+            replay.frame(&frame).map_err(ReplayError::from)
+        });
+        let wal = match fresh && from > 1 {
+            true => Wal::create_at(log, WAL_DIR, options.wal(), from, 0)?,
+            false => Wal::open(log, WAL_DIR, options.wal(), from, meta.flushed, each)?,
+        };
         let values = Arc::new(Vlog::open(Arc::clone(&disk), VLOG_DIR, options.vlog(), meta.tail)?);
         let view = if meta.wal_epoch == 0 {
             // From here on a page file without a log is one that lost it.

@@ -143,7 +143,7 @@ impl Changes {
     /// Takes note of a cell that is being replaced or deleted.
     pub(crate) fn cell(&mut self, keyspace: u32, cell: &[u8]) {
         match Cell::decode_in(keyspace, cell) {
-            Ok(Cell::Inline(_) | Cell::Tomb) => {}
+            Ok(Cell::Inline(..) | Cell::Tomb) => {}
             Ok(Cell::Pointer(at)) => self.dead(at),
             Err(fault) => self.fault(fault),
         }

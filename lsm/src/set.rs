@@ -8,13 +8,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::Lsn;
-use crate::batch::{Op, Ops};
+use crate::batch::{Op, Ops, Told};
 use crate::memtable::Memtable;
 
 /// One keyspace's part. Dropping a keyspace writes an LSN here: it hides all of
@@ -28,6 +28,8 @@ pub(crate) struct Table {
     /// By how much the keyspace's number of keys was moved here, since its last drop
     /// if there is one: `count.rs`.
     pub(crate) moved: Arc<AtomicI64>,
+    /// Its values keep the LSNs that wrote them when they leave for the tree.
+    pub(crate) versioned: Arc<AtomicBool>,
 }
 
 impl Table {
@@ -145,7 +147,7 @@ impl MemSet {
         let mut grown = 0;
         let mut moved: Vec<(u32, i64)> = Vec::new();
         let mut tables = self.tables.load();
-        for (i, (op, by)) in ops.counted().enumerate() {
+        for (i, Told { op, moved: by, versioned, .. }) in ops.told().enumerate() {
             let (keyspace, key, value) = match op {
                 Op::Put(keyspace, key, value) => (keyspace.0, key, Some(value)),
                 Op::Delete(keyspace, key) => (keyspace.0, key, None),
@@ -166,6 +168,9 @@ impl MemSet {
                 }
             };
             grown += tables[at].entries.insert(key, lsn, value);
+            if versioned && !tables[at].versioned.load(Relaxed) {
+                tables[at].versioned.store(true, Relaxed);
+            }
             if by != 0 {
                 match moved.iter_mut().rev().find(|(of, _)| *of == keyspace) {
                     Some((_, sum)) => *sum += by,
@@ -191,9 +196,10 @@ impl MemSet {
         }
         let entries = Arc::new(Memtable::empty());
         let (drops, moved) = (Arc::new([]), Arc::new(AtomicI64::new(0)));
-        self.replace(Table { keyspace, entries: Arc::clone(&entries), drops, moved });
-        // The table, its place in the list, its count, and the two counters of each `Arc`.
-        let arcs = 4 * size_of::<usize>() + size_of::<AtomicI64>();
+        let versioned = Arc::new(AtomicBool::new(false));
+        self.replace(Table { keyspace, entries: Arc::clone(&entries), drops, moved, versioned });
+        // The table, its place in the list, what it counts, and the two counters of each `Arc`.
+        let arcs = 6 * size_of::<usize>() + size_of::<AtomicI64>() + size_of::<AtomicBool>();
         let bytes = entries.bytes() + size_of::<Table>() + arcs;
         self.bytes.fetch_add(bytes, Relaxed);
         entries
@@ -201,10 +207,12 @@ impl MemSet {
 
     fn drop_keyspace(&self, keyspace: u32, lsn: Lsn) {
         let entries = self.table(keyspace);
-        let mut drops = self.with(keyspace, |t| t.drops.to_vec()).unwrap_or_default();
+        let (mut drops, versioned) = self
+            .with(keyspace, |t| (t.drops.to_vec(), Arc::clone(&t.versioned)))
+            .unwrap_or_default();
         drops.push(lsn);
         let moved = Arc::new(AtomicI64::new(0));
-        self.replace(Table { keyspace, entries, drops: drops.into(), moved });
+        self.replace(Table { keyspace, entries, drops: drops.into(), moved, versioned });
         self.bytes.fetch_add(size_of::<Lsn>(), Relaxed);
     }
 

@@ -1,23 +1,26 @@
 //! What the trees hold: the cell of a leaf, and a walk over one tree.
 //!
 //! What must stay true: a keyspace's tree has the keyspace's number; a cell is
-//! the value itself or the pointer to it, told apart by its first byte:
+//! the value itself, alone or behind the LSN of the commit that wrote it, or the pointer
+//! to it, told apart by its first byte:
 //!
 //! ```text
-//! +---+-----------+     +---+-----------------------+
-//! | 0 | value ... |     | 1 | pointer (vlog, 16 B)  |
-//! +---+-----------+     +---+-----------------------+
+//! +---+-----------+   +---+-----------------------+   +---+------------+-----------+
+//! | 0 | value ... |   | 1 | pointer (vlog, 16 B)  |   | 3 | LSN u64 LE | value ... |
+//! +---+-----------+   +---+-----------------------+   +---+------------+-----------+
 //! ```
 //!
-//! In a run (`runs/`) the single byte 2 says that the key is deleted.
+//! In a run (`runs/`) the single byte 2 says that the key is deleted. A record of the
+//! value log has its LSN itself. Whether the LSN of a short value is kept, its writer
+//! says ([`Batch::put_versioned`](crate::Batch::put_versioned)); it is never 0.
 
 use std::ops::Bound;
 
 use btree::{Direction, View};
 use vlog::Pointer;
 
-use crate::Error;
 use crate::batch::MAX_KEYSPACE;
+use crate::{Error, Lsn};
 
 /// The tree of dead bytes per value log segment: `segments.rs`.
 pub(crate) const SEGMENTS: u32 = MAX_KEYSPACE;
@@ -34,11 +37,16 @@ pub(crate) const GRAVES: std::ops::Range<u32> = RUN_TREES.end..u32::MAX;
 const INLINE: u8 = 0;
 const POINTER: u8 = 1;
 const TOMB: u8 = 2;
+const VERSIONED: u8 = 3;
+
+/// Where the value begins in a cell that has its LSN.
+const BEHIND_LSN: usize = 1 + size_of::<Lsn>();
 
 /// What a leaf says about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cell<'a> {
-    Inline(&'a [u8]),
+    /// The value, and the commit that wrote it; 0: that is not kept.
+    Inline(&'a [u8], Lsn),
     Pointer(Pointer),
     /// In runs only: the key is deleted.
     Tomb,
@@ -48,10 +56,16 @@ impl<'a> Cell<'a> {
     #[inline]
     pub(crate) fn decode(keyspace: u32, bytes: &'a [u8]) -> Result<Cell<'a>, Error> {
         match bytes.split_first() {
-            Some((&INLINE, value)) => Some(Cell::Inline(value)),
+            Some((&INLINE, value)) => Some(Cell::Inline(value, 0)),
             Some((&POINTER, rest)) if rest.len() == Pointer::BYTES => {
                 Pointer::from_bytes(rest).map(Cell::Pointer)
             }
+            Some((&VERSIONED, rest)) => match rest.split_first_chunk() {
+                Some((lsn, value)) if *lsn != [0; 8] => {
+                    Some(Cell::Inline(value, Lsn::from_le_bytes(*lsn)))
+                }
+                _ => None,
+            },
             _ => None,
         }
         .ok_or_else(|| Error::Corrupt {
@@ -84,8 +98,13 @@ impl<'a> Cell<'a> {
     pub(crate) fn encode_into(self, out: &mut Vec<u8>) {
         out.clear();
         match self {
-            Cell::Inline(value) => {
+            Cell::Inline(value, 0) => {
                 out.push(INLINE);
+                out.extend_from_slice(value);
+            }
+            Cell::Inline(value, lsn) => {
+                out.push(VERSIONED);
+                out.extend_from_slice(&lsn.to_le_bytes());
                 out.extend_from_slice(value);
             }
             Cell::Pointer(at) => {
@@ -94,6 +113,15 @@ impl<'a> Cell<'a> {
             }
             Cell::Tomb => out.push(TOMB),
         }
+    }
+}
+
+/// The value in a cell that holds one, and was decoded.
+#[inline]
+pub(crate) fn value_of(cell: &[u8]) -> &[u8] {
+    match cell.first() {
+        Some(&VERSIONED) => &cell[BEHIND_LSN..],
+        _ => &cell[1..],
     }
 }
 
@@ -170,8 +198,13 @@ mod tests {
     #[test]
     fn golden() {
         let mut bytes = Vec::new();
-        Cell::Inline(b"ab").encode_into(&mut bytes);
+        Cell::Inline(b"ab", 0).encode_into(&mut bytes);
         assert_eq!(bytes, [0, b'a', b'b']);
+        assert_eq!(value_of(&bytes), b"ab");
+        Cell::Inline(b"ab", 0x0102).encode_into(&mut bytes);
+        assert_eq!(bytes, [3, 2, 1, 0, 0, 0, 0, 0, 0, b'a', b'b']);
+        assert_eq!(value_of(&bytes), b"ab");
+        assert_eq!(Cell::decode(7, &bytes).unwrap(), Cell::Inline(b"ab", 0x0102));
         let pointer = Cell::Pointer(Pointer { segment: 1, len: 2, offset: 3 });
         pointer.encode_into(&mut bytes);
         assert_eq!(bytes, [1, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]);
@@ -180,7 +213,13 @@ mod tests {
 
     #[test]
     fn other_bytes_are_damage() {
-        for bytes in [&[][..], &[2, 0], &[1, 0, 0]] {
+        for bytes in [
+            &[][..],
+            &[2, 0],
+            &[1, 0, 0],
+            &[3, 1, 0, 0, 0, 0, 0, 0],
+            &[3, 0, 0, 0, 0, 0, 0, 0, 0, 7],
+        ] {
             assert!(matches!(Cell::decode(7, bytes), Err(Error::Corrupt { .. })), "{bytes:?}");
         }
     }

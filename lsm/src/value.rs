@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::memtable::{Held, Memtable};
+use crate::tree;
 
 /// Memtable values up to this long are copied: cheaper than sharing them.
 const SMALL: usize = 22;
@@ -24,7 +25,7 @@ enum Repr {
     },
     /// In a memtable.
     Memory(Held<Memtable>),
-    /// A leaf's cell: the value follows its first byte.
+    /// A leaf's cell.
     Leaf(btree::Value),
     /// The value is the last `len` bytes.
     Record {
@@ -84,7 +85,7 @@ impl Deref for Value {
         match &self.0 {
             Repr::Small { len, bytes } => &bytes[..usize::from(*len)],
             Repr::Memory(bytes) => bytes,
-            Repr::Leaf(cell) => &cell[1..],
+            Repr::Leaf(cell) => tree::value_of(cell),
             Repr::Record { bytes, len } => &bytes[bytes.len() - len..],
         }
     }

@@ -72,22 +72,35 @@ impl Version {
     }
 
     /// The value of `key` as of `lsn`, which this version shows.
+    #[inline]
     pub(crate) fn get(
         &self,
         keyspace: KeyspaceId,
         key: &[u8],
         lsn: Lsn,
     ) -> Result<Option<Value>, Error> {
+        Ok(self.get_versioned(keyspace, key, lsn)?.map(|(value, _)| value))
+    }
+
+    /// As [`Version::get`], with the commit that wrote it; 0: that is not kept.
+    pub(crate) fn get_versioned(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        lsn: Lsn,
+    ) -> Result<Option<(Value, Lsn)>, Error> {
         /// What a set says about a key.
         enum Found {
-            Value(Option<Value>),
+            Value(Option<(Value, Lsn)>),
             Older,
         }
         for set in self.sets() {
             let found = set.with(keyspace.0, |table| {
                 let floor = table.floor(lsn);
                 match table.entries.read(key, lsn) {
-                    Some((at, value)) if at >= floor => Found::Value(value),
+                    Some((at, value)) if at >= floor => {
+                        Found::Value(value.map(|value| (value, at)))
+                    }
                     // Dropped here: whatever is older is gone.
                     _ if floor > 0 => Found::Value(None),
                     _ => Found::Older,
@@ -103,20 +116,21 @@ impl Version {
         }
     }
 
-    /// The value that a leaf's cell holds or points at.
+    /// The value that a leaf's cell holds or points at, and its commit.
     pub(crate) fn load(
         &self,
         keyspace: KeyspaceId,
         key: &[u8],
         cell: btree::Value,
-    ) -> Result<Value, Error> {
+    ) -> Result<(Value, Lsn), Error> {
         match Cell::decode(keyspace.0, &cell)? {
-            Cell::Inline(_) | Cell::Tomb => Ok(Value::from_cell(cell)),
+            Cell::Inline(_, lsn) => Ok((Value::from_cell(cell), lsn)),
+            Cell::Tomb => Ok((Value::from_cell(cell), 0)),
             Cell::Pointer(at) => {
                 let mut record = Vec::new();
                 let found = self.values.read_of(at, keyspace.0, key, &mut record)?;
-                let len = found.value.len();
-                Ok(Value::from_record(record, len))
+                let (len, lsn) = (found.value.len(), found.lsn);
+                Ok((Value::from_record(record, len), lsn))
             }
         }
     }
@@ -208,6 +222,26 @@ impl Snapshot {
             return Ok(decided);
         }
         self.health().look(version.get(keyspace, key, self.lsn()))
+    }
+
+    /// As [`Snapshot::get`], with the commit that wrote the value: its version. 0 of what
+    /// a transaction has written itself, and of a short value put without being
+    /// [versioned](crate::Batch::put_versioned).
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub fn get_versioned(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+    ) -> Result<Option<(Value, Lsn)>, Error> {
+        let version = self.version()?;
+        if let Some(own) = self.own()
+            && let Some(decided) = own.get(keyspace, key)
+        {
+            return Ok(decided.map(|value| (value, 0)));
+        }
+        self.health().look(version.get_versioned(keyspace, key, self.lsn()))
     }
 
     /// The value of a key that is known to be read already.

@@ -9,6 +9,7 @@
 //! * power cut, sync mode: `acked <= found <= tried`;
 //! * power cut, async mode: `durable <= found <= tried`;
 //! * process killed, both modes: `acked <= found <= tried`;
+//! * a value of the keyspace [`VERSIONED`] is of the commit that it says wrote it;
 //! * the store goes on: the rest of the workload runs, and another opening finds
 //!   it; the page file verifies; dead bytes are exact to the byte.
 
@@ -25,6 +26,8 @@ use platform::sim::{SimClock, SimDisk};
 type Model = BTreeMap<(u32, Vec<u8>), Vec<u8>>;
 
 const KEYSPACES: u32 = 3;
+/// Its values begin with the commit that wrote them, and keep it beside them too.
+const VERSIONED: u32 = 2;
 
 fn options(sync: SyncMode) -> Options {
     Options {
@@ -87,7 +90,7 @@ impl Workload {
                 3..=4 => Action::Sync,
                 5 => Action::Reopen,
                 _ => {
-                    let batch = random_batch(&mut rng, &mut model);
+                    let batch = random_batch(&mut rng, &mut model, states.len() as Lsn);
                     states.push(model);
                     Action::Commit(batch)
                 }
@@ -105,7 +108,7 @@ impl Workload {
     }
 }
 
-fn random_batch(rng: &mut Rng, model: &mut Model) -> Batch {
+fn random_batch(rng: &mut Rng, model: &mut Model, lsn: Lsn) -> Batch {
     let mut batch = Batch::new();
     for _ in 0..=rng.below(6) {
         let keyspace = rng.below(KEYSPACES.into()) as u32;
@@ -124,8 +127,13 @@ fn random_batch(rng: &mut Rng, model: &mut Model) -> Batch {
                 model.remove(&(keyspace, key));
             }
             _ => {
-                let value = vec![rng.below(256) as u8; rng.below(300) as usize];
-                batch.put(id, &key, &value);
+                let mut value = vec![rng.below(256) as u8; rng.below(300) as usize];
+                if keyspace == VERSIONED {
+                    value.splice(..value.len().min(8), lsn.to_le_bytes());
+                    batch.put_versioned(id, &key, &value, false);
+                } else {
+                    batch.put(id, &key, &value);
+                }
                 model.insert((keyspace, key), value);
             }
         }
@@ -206,6 +214,11 @@ fn contents(lsm: &Lsm) -> Model {
             snapshot.range(id, Bound::Unbounded, Bound::Unbounded, Direction::Forward).unwrap();
         while let Some((key, value)) = cursor.next().unwrap() {
             all.insert((keyspace, key.to_vec()), value.to_vec());
+            if keyspace == VERSIONED {
+                let (again, version) = snapshot.get_versioned(id, key).unwrap().unwrap();
+                assert_eq!(*again, *value);
+                assert_eq!(again[..8], version.to_le_bytes(), "of another commit");
+            }
         }
     }
     all

@@ -41,6 +41,7 @@ fn assert_true(damaged: &Arc<SimDisk>, states: &[Model], hint: &str) -> Salvaged
     let lsm = open(&target).unwrap();
     assert_eq!(lsm.store_id(), report.store);
     let found = contents(&lsm);
+    assert_new_versions(&lsm, &found, states.len());
     let truth = report.as_of.map(|lsn| &states[lsn as usize]).cloned().unwrap_or_default();
     for ((keyspace, key), value) in &found {
         let right = truth.get(&(*keyspace, key.clone()));
@@ -58,6 +59,16 @@ fn assert_true(damaged: &Arc<SimDisk>, states: &[Model], hint: &str) -> Salvaged
     drop(lsm);
     assert!(lsm::verify(&as_disk(&target), &mut |_, _| {}).unwrap().is_clean());
     report
+}
+
+/// What was saved has versions that nothing of the damaged store ever had.
+fn assert_new_versions(lsm: &lsm::Lsm, found: &Model, commits: usize) {
+    let snapshot = lsm.snapshot().unwrap();
+    for (keyspace, key) in found.keys().filter(|(keyspace, _)| *keyspace == VERSIONED) {
+        let found = snapshot.get_versioned(lsm::KeyspaceId(*keyspace), key).unwrap();
+        let (_, version) = found.unwrap();
+        assert!(version as usize > commits && version <= lsm.last_lsn(), "{version}");
+    }
 }
 
 /// With runs beside nearly every tree.
@@ -318,7 +329,7 @@ fn the_store_of_another_version_is_refused_and_not_called_lost() {
             wal::Wal::open(disk.clone(), "wal", wal::Options::default(), 1, 0, &mut |_| Ok(()));
         let log = log.unwrap();
         // Of the two that are read the one before, and the one behind.
-        let version = if step < 0 { 1 } else { 4 };
+        let version = if step < 0 { 2 } else { 5 };
         log.append(1, &[version, 0, 0, 0, 0, 0, 0, 0]).unwrap();
         log.sync().unwrap();
         drop(log);

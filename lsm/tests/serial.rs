@@ -1,7 +1,8 @@
 //! Serializability, black-box: transactions interleaved step by step by a seed, with
 //! single commits, flushes and savepoints between. Each keeps what it read. Afterwards
 //! all that committed are done again one after the other, in the order of LSNs, on a plain
-//! map: each must read there, by the same looks, exactly what it read.
+//! map: each must read there, by the same looks, exactly what it read, versions included:
+//! the commit that wrote a value, or none for what the transaction wrote itself.
 //!
 //! The check knows nothing of validation. It was seen to fail with validation left out,
 //! with ranges left out, and against a wrong LSN.
@@ -22,7 +23,8 @@ const AT_ONCE: usize = 4;
 const SEEDS: u64 = 400;
 const STEPS: usize = 220;
 
-type Map = BTreeMap<u8, u64>;
+/// What each key has, and which commit wrote it.
+type Map = BTreeMap<u8, (u64, Lsn)>;
 
 struct Rng(u64);
 
@@ -39,6 +41,9 @@ impl Rng {
 #[derive(Clone, Debug)]
 enum Deed {
     Get(u8, Option<u64>),
+    Version(u8, Option<(u64, Lsn)>),
+    /// Puts if the version is that one; whether it was.
+    Swap(u8, Lsn, u64, bool),
     /// From a key on, so many in that direction.
     Some(u8, bool, usize, Vec<(u8, u64)>),
     Count(u64),
@@ -86,8 +91,7 @@ impl Running {
             false => view.contains(KS, &[key]).unwrap(),
         };
         match (there, value) {
-            (true, Some(n)) => batch.put(KS, &[key], &n.to_be_bytes()),
-            (false, Some(n)) => batch.put_new(KS, &[key], &n.to_be_bytes()),
+            (there, Some(n)) => batch.put_versioned(KS, &[key], &n.to_be_bytes(), !there),
             (true, None) => batch.delete_present(KS, &[key]),
             (false, None) => {}
         }
@@ -100,7 +104,18 @@ impl Running {
     fn step(&mut self, rng: &mut Rng, fresh: u64) {
         let key = rng.below(KEYS) as u8;
         let view = self.transaction.view();
-        let deed = match rng.below(16) {
+        let version = |key| {
+            let found = view.get_versioned(KS, &[key]).unwrap();
+            found.map(|(value, version)| (number(&value), version))
+        };
+        let deed = match rng.below(19) {
+            16 => Deed::Version(key, version(key)),
+            17..19 => {
+                // A version that it has seen, or a wrong one.
+                let wanted = version(key).map_or(0, |(_, version)| version + rng.below(8) / 7);
+                let holds = version(key).is_some_and(|(_, version)| version == wanted);
+                Deed::Swap(key, wanted, fresh, holds)
+            }
             0..4 => Deed::Get(key, view.get(KS, &[key]).unwrap().as_deref().map(number)),
             4..7 => {
                 let (down, most) = (rng.below(2) == 0, rng.below(5) as usize);
@@ -123,6 +138,7 @@ impl Running {
             Deed::Put(key, n) => self.put(key, Some(n), false),
             Deed::Blind(key, n) => self.put(key, Some(n), true),
             Deed::Remove(key) => self.put(key, None, false),
+            Deed::Swap(key, _, n, true) => self.put(key, Some(n), false),
             Deed::Savepoint => self.savepoints.push(self.transaction.savepoint()),
             Deed::Rollback(to) => {
                 self.savepoints.truncate(to + 1);
@@ -135,13 +151,22 @@ impl Running {
 }
 
 /// Does it again on a map; what it comes to, if it sees what it saw.
-fn again(deeds: &[Deed], before: &Map) -> Result<Map, String> {
+/// `lsn`: what it was committed as.
+fn again(deeds: &[Deed], before: &Map, lsn: Lsn) -> Result<Map, String> {
     let (mut map, mut savepoints) = (before.clone(), Vec::new());
     for deed in deeds {
         let same = match deed {
-            Deed::Get(key, seen) => map.get(key) == seen.as_ref(),
+            Deed::Get(key, seen) => map.get(key).map(|(value, _)| *value) == *seen,
+            Deed::Version(key, seen) => map.get(key) == seen.as_ref(),
+            Deed::Swap(key, wanted, n, seen) => {
+                let holds = map.get(key).is_some_and(|(_, version)| version == wanted);
+                if *seen {
+                    map.insert(*key, (*n, 0));
+                }
+                holds == *seen
+            }
             Deed::Some(from, down, most, seen) => {
-                let pair = |(key, value): (&u8, &u64)| (*key, *value);
+                let pair = |(key, (value, _)): (&u8, &(u64, Lsn))| (*key, *value);
                 let found: Vec<_> = match down {
                     true => map.range(..=from).rev().take(*most).map(pair).collect(),
                     false => map.range(from..).take(*most).map(pair).collect(),
@@ -150,7 +175,7 @@ fn again(deeds: &[Deed], before: &Map) -> Result<Map, String> {
             }
             Deed::Count(seen) => map.len() as u64 == *seen,
             Deed::Put(key, n) | Deed::Blind(key, n) => {
-                map.insert(*key, *n);
+                map.insert(*key, (*n, 0));
                 true
             }
             Deed::Remove(key) => {
@@ -171,6 +196,7 @@ fn again(deeds: &[Deed], before: &Map) -> Result<Map, String> {
             return Err(format!("{deed:?} is not what is there: {map:?}"));
         }
     }
+    map.values_mut().filter(|(_, version)| *version == 0).for_each(|(_, version)| *version = lsn);
     Ok(map)
 }
 
@@ -195,10 +221,8 @@ fn run(seed: u64, tally: &mut Tally) {
         match rng.below(24) {
             0 => {
                 let (key, mut batch) = (rng.below(KEYS) as u8, Batch::new());
-                match lsm.get(KS, &[key]).unwrap() {
-                    Some(_) => batch.put(KS, &[key], &fresh.to_be_bytes()),
-                    None => batch.put_new(KS, &[key], &fresh.to_be_bytes()),
-                }
+                let is_new = lsm.get(KS, &[key]).unwrap().is_none();
+                batch.put_versioned(KS, &[key], &fresh.to_be_bytes(), is_new);
                 let lsn = lsm.commit(&batch).unwrap();
                 history.insert(lsn, vec![Deed::Put(key, fresh)]);
             }
@@ -228,15 +252,17 @@ fn run(seed: u64, tally: &mut Tally) {
     }
     let (mut states, mut map) = (BTreeMap::from([(0, Map::new())]), Map::new());
     for (lsn, deeds) in &history {
-        map = again(deeds, &map).unwrap_or_else(|why| panic!("seed {seed}, commit {lsn}: {why}"));
+        map = again(deeds, &map, *lsn)
+            .unwrap_or_else(|why| panic!("seed {seed}, commit {lsn}: {why}"));
         states.insert(*lsn, map.clone());
     }
     for (lsn, deeds) in &readers {
-        let told = again(deeds, &states[lsn]);
+        let told = again(deeds, &states[lsn], *lsn);
         assert!(told.is_ok(), "seed {seed}, who read at {lsn}: {told:?}");
     }
     let now = some(&lsm.snapshot().unwrap(), 0, false, usize::MAX);
-    assert_eq!(now, map.into_iter().collect::<Vec<_>>(), "seed {seed}");
+    let want: Vec<_> = map.iter().map(|(key, (value, _))| (*key, *value)).collect();
+    assert_eq!(now, want, "seed {seed}");
     assert_eq!(lsm.count(KS), now.len() as u64, "seed {seed}");
 }
 

@@ -494,7 +494,7 @@ fn what_breaks_a_limit_adds_nothing_and_the_last_word_may_refuse() {
     batch.put(A, &[7; 2000], b"");
     assert!(matches!(transaction.write(&batch), Err(Error::Batch(_))));
     assert_eq!(transaction.written(), written);
-    let refused = lsm.commit_transaction(transaction, || Err(Error::Cursor));
+    let refused = lsm.commit_transaction(transaction, || Err::<(), _>(Error::Cursor));
     assert!(matches!(refused, Err(Error::Cursor)));
     assert_eq!(lsm.last_lsn(), 0);
     // Nor is the commit lock held.

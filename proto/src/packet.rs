@@ -226,6 +226,8 @@ opcodes! {
     44 Within      "An operation on documents as part of a transaction.";
     45 ReloadModule "Reads the guest's module again, and has the new one serve.";
     46 Watch       "What changed in stores since a place in the log: waits for it, if it may.";
+    52 Apply       "Several writes, in any stores, each under a condition: all or none.";
+    53 ReadVersion "The document under a key, with its version.";
 }
 
 #[cfg(test)]

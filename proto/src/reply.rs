@@ -8,6 +8,7 @@
 //! 3 Count    number:u64
 //! 4 Document document                                    figures, not a stored one
 //! 5 Rows     keyed:u8  more:u8 next:16  count:u32  count x ([key:16] document)
+//! 6 Versioned  version:u64  document                     a stored one, and its version
 //! ```
 //!
 //! In `Rows`, `keyed` says whether each document comes with its key (stored
@@ -29,6 +30,7 @@ const KEYS: u8 = 2;
 const COUNT: u8 = 3;
 const DOCUMENT: u8 = 4;
 const ROWS: u8 = 5;
+const VERSIONED: u8 = 6;
 
 /// What `more` says.
 const ALL: u8 = 0;
@@ -62,6 +64,13 @@ pub enum Reply<'a> {
     Document(&'a [u8]),
     /// Documents.
     Rows(Rows<'a>),
+    /// A stored document.
+    Versioned {
+        /// The commit that wrote it; 0: the transaction that it is read in, which has none yet.
+        version: u64,
+        /// The document: BSON.
+        document: &'a [u8],
+    },
 }
 
 /// Keys of a batch.
@@ -171,6 +180,10 @@ impl<'a> Reply<'a> {
             COUNT => Reply::Count(body.u64("count")?),
             DOCUMENT => Reply::Document(body.document("document")?),
             ROWS => Reply::Rows(Rows::decode(&mut body)?),
+            VERSIONED => Reply::Versioned {
+                version: body.u64("version")?,
+                document: body.document("document")?,
+            },
             _ => {
                 return Err(DecodeError::new(
                     "reply tag",
@@ -257,6 +270,15 @@ impl<'a> ReplyWriter<'a> {
     pub fn document(mut self, document: &[u8]) {
         let out = self.begin();
         out.push(DOCUMENT);
+        out.extend_from_slice(document);
+        self.finish(Status::Ok);
+    }
+
+    /// A stored document, and its version.
+    pub fn versioned(mut self, version: u64, document: &[u8]) {
+        let out = self.begin();
+        out.push(VERSIONED);
+        out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(document);
         self.finish(Status::Ok);
     }
@@ -373,6 +395,7 @@ mod tests {
                 rows.finish(Some(Key(8)));
             }),
             write(|reply| reply.rows(false).finish_with_cursor(7)),
+            write(|reply| reply.versioned(0x0102, DOC)),
         ];
         for packet in &packets {
             assert_eq!(Reply::decode(packet).unwrap().0, 9);
@@ -384,6 +407,9 @@ mod tests {
         assert_eq!(rows.next, Some(Key(8)));
         let found: Vec<_> = rows.iter().collect();
         assert_eq!(found, [(Some(Key(7)), DOC), (Some(Key(8)), DOC)]);
+        let versioned = Reply::Versioned { version: 0x0102, document: DOC };
+        assert_eq!(Reply::decode(&packets[7]), Ok((9, versioned)));
+        assert_eq!(packets[7][HEADER_BYTES..][..9], [6, 2, 1, 0, 0, 0, 0, 0, 0]);
         let (_, Reply::Keys(keys)) = Reply::decode(&packets[2]).unwrap() else { panic!("keys") };
         assert_eq!(keys.iter().collect::<Vec<_>>(), [Key(1), Key(2)]);
     }

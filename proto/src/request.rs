@@ -37,6 +37,8 @@
 //! Rollback     transaction:u64  savepoint:u64
 //! Within       transaction:u64  operation:u16  the body of that operation
 //! Watch        what is watched: a document (docs/protocol.md draws it)
+//! Apply        count:u32  count x a step: request/steps.rs
+//! ReadVersion  store:str16  key:16
 //! ```
 //!
 //! The definition of an index: `{name?, fields: ["a.b", "-c"], unique?, sparse?,
@@ -55,12 +57,14 @@
 
 mod batch;
 mod part;
+mod steps;
 
 use crate::codec::{DecodeError, Reader, Write};
 use crate::packet::{HEADER_BYTES, Header, Kind, Opcode, foreign};
 use crate::{Key, Status};
 pub use batch::{Batch, BatchBuf};
 pub use part::Part;
+pub use steps::{Act, Condition, Step, Steps, StepsBuf};
 
 /// One operation, borrowed from its packet.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,6 +116,8 @@ pub enum Request<'a> {
     Within { transaction: u64, part: Part<'a> },
     ReloadModule,
     Watch { what: &'a [u8] },
+    Apply { steps: Steps<'a> },
+    ReadVersion { store: &'a str, key: Key },
 }
 
 impl<'a> Request<'a> {
@@ -164,6 +170,8 @@ impl<'a> Request<'a> {
             Request::Savepoint { .. } => Opcode::Savepoint,
             Request::Rollback { .. } => Opcode::Rollback,
             Request::Within { .. } => Opcode::Within,
+            Request::Apply { .. } => Opcode::Apply,
+            Request::ReadVersion { .. } => Opcode::ReadVersion,
         }
     }
 
@@ -175,7 +183,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The store it names, if it names one. Those of a query stand in its text.
+    /// The store it names, if it names one. Those of a query stand in its text, those of
+    /// an Apply in its steps.
     pub fn store(&self) -> Option<&'a str> {
         match *self {
             Request::CreateStore { store, .. }
@@ -185,6 +194,7 @@ impl<'a> Request<'a> {
             | Request::Insert { store, .. }
             | Request::BatchInsert { store, .. }
             | Request::Read { store, .. }
+            | Request::ReadVersion { store, .. }
             | Request::Update { store, .. }
             | Request::Delete { store, .. }
             | Request::Scan { store, .. }
@@ -207,6 +217,7 @@ impl<'a> Request<'a> {
             Request::Watch { .. } => None,
             Request::Begin { .. } | Request::Commit { .. } | Request::Abort { .. } => None,
             Request::Savepoint { .. } | Request::Rollback { .. } => None,
+            Request::Apply { .. } => None,
             Request::Within { part, .. } => part.request().store(),
         }
     }
@@ -386,6 +397,10 @@ impl<'a> Request<'a> {
             },
             Opcode::ReloadModule => Request::ReloadModule,
             Opcode::Watch => Request::Watch { what: body.document("what is watched")? },
+            Opcode::Apply => Request::Apply { steps: Steps::decode(&mut body)? },
+            Opcode::ReadVersion => {
+                Request::ReadVersion { store: body.str16("store name")?, key: body.key("key")? }
+            }
         };
         body.done("body")?;
         Ok(request)
@@ -468,7 +483,9 @@ impl<'a> Request<'a> {
                 out.extend_from_slice(&batch.count.to_le_bytes());
                 out.extend_from_slice(batch.items);
             }
-            Request::Read { store, key } | Request::Delete { store, key } => {
+            Request::Read { store, key }
+            | Request::ReadVersion { store, key }
+            | Request::Delete { store, key } => {
                 out.put_str16(store);
                 out.extend_from_slice(&key.to_bytes());
             }
@@ -519,6 +536,10 @@ impl<'a> Request<'a> {
             Request::Rollback { transaction, savepoint } => {
                 out.extend_from_slice(&transaction.to_le_bytes());
                 out.extend_from_slice(&savepoint.to_le_bytes());
+            }
+            Request::Apply { steps } => {
+                out.extend_from_slice(&steps.count.to_le_bytes());
+                out.extend_from_slice(steps.items);
             }
             Request::Within { transaction, part } => {
                 out.extend_from_slice(&transaction.to_le_bytes());

@@ -96,6 +96,7 @@ statuses! {
     1303 NotUnique       Conflict 409 "Another document has the value, and the index is unique.";
     1304 Changed         Conflict 409 "What the write requires does not hold any more; read it again.";
     1305 TransactionConflict Conflict 409 "Another commit changed what the transaction rests on; nothing of it was written, begin it again.";
+    1340 ConditionFailed Conflict 409 "A document is not as a condition of the request asks; nothing was written.";
     1401 BadQuery        Invalid  400 "The query is not valid PQL.";
     1402 BadParameter    Invalid  400 "The query's parameters do not fit it.";
     1403 ResultTooLarge  TooLarge 413 "The result passes a limit; ask for less at a time.";

@@ -5,7 +5,7 @@
 
 use proto::doc::{Binary, Decimal128, DocBuf, ObjectId, Regex, Value};
 use proto::packet::{HEADER_BYTES, Header};
-use proto::request::{BatchBuf, Part};
+use proto::request::{Act, BatchBuf, Condition, Part, Step, StepsBuf};
 use proto::wire::Greeting;
 use proto::{Key, Opcode, Reply, ReplyWriter, Request, Status};
 use std::collections::{BTreeMap, BTreeSet};
@@ -262,6 +262,23 @@ fn golden() -> Golden {
     });
     g.answer("watch-reply", 51, |reply| reply.document(&page));
     g.refuse("watch-gap-reply", 51, Status::WatchGap, "begin anew (oldest 900, newest 1234)");
+    g.ask("read-version", 51, Request::ReadVersion { store, key: K });
+    g.answer("version-reply", 51, |reply| reply.versioned(1234, &d));
+    let mut steps = StepsBuf::new();
+    let version = Some(Condition::Version(1234));
+    steps.push(Step { store, act: Act::Replace(K, &d), condition: version });
+    steps.push(Step { store, act: Act::Insert(None, &d), condition: None });
+    steps.push(Step { store: "seats", act: Act::Delete(K), condition: Some(Condition::Present) });
+    steps.push(Step { store: "seats", act: Act::Check(next), condition: Some(Condition::Absent) });
+    g.ask("apply", 52, Request::Apply { steps: steps.as_steps() });
+    let keys: Vec<u8> = [K, next, K, next].into_iter().flat_map(Key::to_bytes).collect();
+    let applied = doc(|doc| {
+        doc.push("version", Value::Int64(1240));
+        doc.push("keys", Value::Binary(Binary { subtype: 0, bytes: &keys }));
+    });
+    g.answer("apply-reply", 52, |reply| reply.document(&applied));
+    let message = "step 1: it was to have version 1234, and has version 1236";
+    g.refuse("condition-reply", 52, Status::ConditionFailed, message);
     g
 }
 

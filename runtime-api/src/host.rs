@@ -71,9 +71,9 @@ pub enum CallKind {
 /// The other side of the imports.
 pub trait Host: Send + Sync + 'static {
     /// A call of a guest makes its first request: the number of that call, which comes
-    /// with each of its requests.
-    fn begin_call(&self, kind: CallKind) -> u64 {
-        let _unused = kind;
+    /// with each of its requests. `attempt`: as of [`Host::conclude_call`].
+    fn begin_call(&self, kind: CallKind, attempt: u32) -> u64 {
+        let _unused = (kind, attempt);
         0
     }
 

@@ -372,7 +372,7 @@ impl HostState {
         self.check_packet("host_request", packet)?;
         packet.read_into(memory, &mut self.packet)?;
         self.pending.clear();
-        let call = *self.call.get_or_insert_with(|| self.host.begin_call(self.kind));
+        let call = *self.call.get_or_insert_with(|| self.host.begin_call(self.kind, self.attempt));
         self.host.request(call, &self.packet, &mut self.pending);
         self.deliver(memory, out)
     }

@@ -54,7 +54,7 @@ struct Engines {
 }
 
 impl Host for Engines {
-    fn begin_call(&self, _: CallKind) -> u64 {
+    fn begin_call(&self, _: CallKind, _: u32) -> u64 {
         self.engine.begin_session()
     }
 

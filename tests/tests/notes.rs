@@ -43,7 +43,7 @@ impl World {
 }
 
 impl Host for World {
-    fn begin_call(&self, _: CallKind) -> u64 {
+    fn begin_call(&self, _: CallKind, _: u32) -> u64 {
         self.engine.begin_session()
     }
 

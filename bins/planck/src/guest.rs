@@ -92,6 +92,7 @@ pub fn host(service: &Service, engine: &Arc<Engine>, upstreams: &Arc<Upstreams>)
         engine: Arc::clone(engine),
         principal: Principal::service(service.name.0.clone()),
         clock: RealClock::new(),
+        turn_nanos: millis(service.wasm.deadline_in_ms.get()) / 2,
         calls: match service.wasm.transactions {
             service::Transactions::PerCall => Some(Calls::default()),
             service::Transactions::PerOperation => None,
@@ -105,6 +106,8 @@ struct GuestHost {
     engine: Arc<Engine>,
     principal: Principal,
     clock: RealClock,
+    /// How long a call waits for its turn: half of the time that it has for all it does.
+    turn_nanos: u64,
     /// What the calls that run have done; `None`: each operation is by itself.
     calls: Option<Calls>,
 }
@@ -114,6 +117,8 @@ type Calls = Mutex<BTreeMap<u64, CallTransaction>>;
 
 /// Attempts of a call that others disturb.
 const ATTEMPTS: u32 = 5;
+/// From this one on those that are disturbed go one after the other.
+const IN_TURN: u32 = 3;
 
 impl GuestHost {
     /// Carries out one request of a call, as part of its transaction if it has one.
@@ -209,13 +214,16 @@ fn refused(refusal: &Refusal) -> Vec<u8> {
 }
 
 impl Host for GuestHost {
-    fn begin_call(&self, kind: CallKind) -> u64 {
+    fn begin_call(&self, kind: CallKind, attempt: u32) -> u64 {
         let call = self.engine.begin_session();
         match kind {
             CallKind::Start => {}
             // It waits for nobody's commit.
             CallKind::Read => self.put(call, CallTransaction::default()),
-            CallKind::Write => self.put(call, CallTransaction::latest()),
+            CallKind::Write if attempt < IN_TURN => self.put(call, CallTransaction::latest()),
+            CallKind::Write => {
+                self.put(call, CallTransaction::latest().in_turn(self.turn_nanos));
+            }
         }
         call
     }

@@ -182,6 +182,7 @@ fn is_privileged(request: &Request<'_>) -> bool {
         O::Query | O::Stream | O::Fetch | O::CloseCursor => false,
         O::RunningQueries | O::CancelQuery | O::CheckIndexes => false,
         O::NextNumbers | O::ListSequences | O::ListUsers | O::Watch => false,
+        O::Apply | O::ReadVersion => false,
         O::Begin | O::Commit | O::Abort | O::Savepoint | O::Rollback | O::Within => false,
     }
 }

@@ -71,7 +71,9 @@ impl Action {
         match opcode {
             Opcode::Ping | Opcode::Auth => Action::Greet,
             Opcode::Stats | Opcode::List => Action::Look,
-            Opcode::Read | Opcode::Scan | Opcode::Range => Action::Read,
+            Opcode::Read | Opcode::ReadVersion | Opcode::Scan | Opcode::Range => Action::Read,
+            // Of each store that it names it is asked again: `ops/apply.rs`.
+            Opcode::Apply => Action::Look,
             Opcode::Query | Opcode::Stream => Action::Look,
             // In each store that is watched: see `ops/watch.rs`.
             Opcode::Watch => Action::Look,
@@ -192,6 +194,8 @@ mod tests {
         (Opcode::Within, "-yyy y"),
         (Opcode::ReloadModule, "---y -"),
         (Opcode::Watch, "-yyy y"),
+        (Opcode::Apply, "-yyy y"),
+        (Opcode::ReadVersion, "-yyy y"),
     ];
 
     fn row(action: Action) -> String {

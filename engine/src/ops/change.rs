@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use lsm::{Batch, KeyspaceId, Snapshot};
+use lsm::{Batch, KeyspaceId, Lsn, Snapshot};
 use proto::Key;
 use proto::doc::Doc;
 
@@ -55,6 +55,11 @@ impl<'a> Change<'a> {
 
     pub(super) fn get(&self, key: Key) -> Result<Option<lsm::Value>, Refusal> {
         Ok(self.latest.get(self.keyspace, &key.to_bytes())?)
+    }
+
+    /// As [`Change::get`], with its version: see [`super::versioned`].
+    pub(super) fn get_versioned(&self, key: Key) -> Result<Option<(lsm::Value, Lsn)>, Refusal> {
+        super::versioned(self.latest, self.keyspace, key)
     }
 
     /// The store in the state that is written to.
@@ -150,8 +155,7 @@ impl<'a> Change<'a> {
             self.batch.before(self.keyspace, &bytes, old);
         }
         match (was, new) {
-            (true, Some(new)) => self.batch.put(self.keyspace, &bytes, new),
-            (false, Some(new)) => self.batch.put_new(self.keyspace, &bytes, new),
+            (was, Some(new)) => self.batch.put_versioned(self.keyspace, &bytes, new, !was),
             (true, None) => self.batch.delete_present(self.keyspace, &bytes),
             (false, None) => {}
         }

@@ -8,6 +8,7 @@
 //! under the lock (`mutate.rs`, `expire.rs`). Who waits for a lock, or for the audit log,
 //! is asked about once more behind it.
 
+mod apply;
 mod batch_insert;
 mod change;
 mod delete;
@@ -36,7 +37,8 @@ mod watch;
 
 use std::sync::Arc;
 
-use lsm::{KeyspaceId, Snapshot};
+use lsm::{KeyspaceId, Lsn, Snapshot};
+use platform::advice::RESTORE;
 use proto::doc::DocBuf;
 use proto::status::Class;
 use proto::{Key, Opcode, Status};
@@ -118,7 +120,7 @@ impl Engine {
         let view = within.view();
         let mut change = Change::new(&view, store);
         let out = f(&mut change)?;
-        within.write(self, (wanted.name, keyspace), &change.finish()?)?;
+        within.write(self, &[(wanted.name, keyspace)], &change.finish()?)?;
         Ok(out)
     }
 
@@ -167,6 +169,20 @@ fn not_found(key: Key) -> Refusal {
         Status::NotFound,
         format!("there is no document under key {key}: check the key, or insert it"),
     )
+}
+
+/// A document and its version; 0: the transaction that is looked from has written it.
+fn versioned(
+    snapshot: &Snapshot,
+    keyspace: KeyspaceId,
+    key: Key,
+) -> Result<Option<(lsm::Value, Lsn)>, Refusal> {
+    let found = snapshot.get_versioned(keyspace, &key.to_bytes())?;
+    if found.as_ref().is_some_and(|(_, version)| *version == 0) && !snapshot.is_of_transaction() {
+        let message = format!("document {key} is stored without its version; {RESTORE}");
+        return Err(Refusal::new(Status::Corrupt, message));
+    }
+    Ok(found)
 }
 
 fn key_exists(key: Key) -> Refusal {

@@ -38,13 +38,7 @@ impl<'a> Page<'a> {
             if !self.rows.is_empty() {
                 return Ok(false);
             }
-            let message = format!(
-                "the document under key {key} has {} bytes and does not fit a message of {}: raise \
-                 limits.max_message_size in db.yaml, or pluck some of its fields",
-                document.len(),
-                self.room
-            );
-            return Err(Refusal::new(Status::ResultTooLarge, message));
+            return Err(too_large(key, document.len(), self.room));
         }
         self.rows.push(key, document);
         self.last = key;
@@ -84,6 +78,15 @@ impl<'a> Page<'a> {
         self.finish(false);
         Ok(())
     }
+}
+
+/// A document of so many bytes fits no reply.
+pub(super) fn too_large(key: Key, bytes: usize, room: usize) -> Refusal {
+    let message = format!(
+        "the document under key {key} has {bytes} bytes and does not fit a message of {room}: \
+         raise limits.max_message_size in db.yaml, or pluck some of its fields"
+    );
+    Refusal::new(Status::ResultTooLarge, message)
 }
 
 fn key_of(cursor: &Cursor) -> Result<Key, Refusal> {

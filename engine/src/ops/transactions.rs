@@ -38,7 +38,7 @@ impl Engine {
         // What they would give from now on nobody answers for.
         self.queries.end_within(who, number);
         let lsn = match used.end() {
-            Some(within) => self.commit_within(who, within, patience)?,
+            Some(within) => self.commit_within(who, within, None, patience)?,
             None => 0,
         };
         Ok(committed(lsn))
@@ -82,7 +82,7 @@ pub(crate) fn committed(lsn: u64) -> Vec<u8> {
 pub(crate) fn may_be_within(opcode: Opcode) -> Result<(), Refusal> {
     match opcode {
         Opcode::Insert | Opcode::BatchInsert | Opcode::Update | Opcode::Delete => Ok(()),
-        Opcode::Read | Opcode::Scan | Opcode::Range => Ok(()),
+        Opcode::Apply | Opcode::Read | Opcode::ReadVersion | Opcode::Scan | Opcode::Range => Ok(()),
         Opcode::Query | Opcode::Stream | Opcode::Fetch | Opcode::CloseCursor => Ok(()),
         _ => {
             let message = format!(

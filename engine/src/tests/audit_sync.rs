@@ -19,9 +19,9 @@ const FIRST: &str = "audit/0000000000000001.jsonl";
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(20);
 
-/// What the syncs of the audit log pass through.
+/// What the syncs of the audit log, or of other files, pass through.
 #[derive(Default)]
-struct Gate {
+pub(super) struct Gate {
     inner: Mutex<Inner>,
     changed: Condvar,
 }
@@ -52,19 +52,19 @@ impl Gate {
         }
     }
 
-    fn close(&self) {
+    pub(super) fn close(&self) {
         let mut inner = self.inner.lock();
         (inner.closed, inner.passed) = (true, 0);
     }
 
     /// Lets through, or fails, who waits and who comes.
-    fn open(&self, fails: bool) {
+    pub(super) fn open(&self, fails: bool) {
         let mut inner = self.inner.lock();
         (inner.closed, inner.fails) = (false, fails);
         self.changed.notify_all();
     }
 
-    fn wait_for_one(&self) {
+    pub(super) fn wait_for_one(&self) {
         self.wait_until(|inner| inner.waiting > 0);
     }
 
@@ -80,7 +80,8 @@ impl Gate {
     }
 }
 
-struct Gated(Arc<SimDisk>, Arc<Gate>);
+/// Files under a path have their syncs wait at the gate.
+struct Gated(Arc<SimDisk>, Arc<Gate>, &'static str);
 
 struct GatedFile(Arc<dyn File>, Arc<Gate>);
 
@@ -116,7 +117,7 @@ impl File for GatedFile {
 impl Disk for Gated {
     fn open(&self, path: &str, how: Open) -> io::Result<Arc<dyn File>> {
         let file = self.0.open(path, how)?;
-        Ok(match path.starts_with("audit/") {
+        Ok(match path.starts_with(self.2) {
             true => Arc::new(GatedFile(file, Arc::clone(&self.1))),
             false => file,
         })
@@ -147,11 +148,15 @@ impl Disk for Gated {
     }
 }
 
-fn gated() -> (Arc<SimDisk>, Arc<Gate>, Engine) {
+fn with_audit() -> (Arc<SimDisk>, Arc<Gate>, Engine) {
+    gated("audit/", Options { audit: Some(AuditOptions::default()), ..options() })
+}
+
+/// An engine whose syncs of files under a path pass through the gate.
+pub(super) fn gated(path: &'static str, options: Options) -> (Arc<SimDisk>, Arc<Gate>, Engine) {
     let (disk, gate) = (SimDisk::new(1), Arc::new(Gate::default()));
-    let options = Options { audit: Some(AuditOptions::default()), ..options() };
     let (clock, entropy) = (Arc::new(SimClock::new(NOW)), Arc::new(SimEntropy::new(1)));
-    let behind = Arc::new(Gated(Arc::clone(&disk), Arc::clone(&gate)));
+    let behind = Arc::new(Gated(Arc::clone(&disk), Arc::clone(&gate), path));
     let engine = Engine::open(behind, clock, entropy, options).unwrap();
     done(&engine, create("s"));
     (disk, gate, engine)
@@ -159,7 +164,7 @@ fn gated() -> (Arc<SimDisk>, Arc<Gate>, Engine) {
 
 #[test]
 fn nobody_waits_for_a_sync_who_needs_none() {
-    let (disk, gate, engine) = gated();
+    let (disk, gate, engine) = with_audit();
     gate.close();
     let (told, heard) = mpsc::channel();
     let in_time = thread::scope(|scope| {
@@ -185,7 +190,7 @@ fn nobody_waits_for_a_sync_who_needs_none() {
 
 #[test]
 fn who_waits_for_a_sync_shares_it() {
-    let (disk, gate, engine) = gated();
+    let (disk, gate, engine) = with_audit();
     gate.close();
     thread::scope(|scope| {
         let first = scope.spawn(|| ask(&engine, Request::Flush));
@@ -208,7 +213,7 @@ fn who_waits_for_a_sync_shares_it() {
 
 #[test]
 fn a_sync_that_fails_fails_for_all_who_share_it() {
-    let (_, gate, engine) = gated();
+    let (_, gate, engine) = with_audit();
     gate.close();
     thread::scope(|scope| {
         let first = scope.spawn(|| ask(&engine, Request::Flush));

@@ -7,7 +7,7 @@ use platform::Clock;
 use platform::sim::{SimDisk, SimEntropy};
 use proptest::prelude::*;
 use proto::doc::Doc;
-use proto::request::Part;
+use proto::request::{Act, Condition, Part, Step, StepsBuf};
 use proto::{Header, Kind, Opcode, Reply, Request, Status};
 
 use super::kit::*;
@@ -75,6 +75,16 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         Request::Within { transaction: 1, part }.encode(1, &mut packet);
         packet
     });
+    static APPLY: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let (mut packet, mut steps, document) = (Vec::new(), StepsBuf::new(), doc("{}"));
+        let condition = Some(Condition::Present);
+        for act in [Act::Insert(None, &document), Act::Put(proto::Key(1), &document)] {
+            let condition = condition.filter(|_| act.key().is_some());
+            steps.push(Step { store: "s", act, condition });
+        }
+        Request::Apply { steps: steps.as_steps() }.encode(1, &mut packet);
+        packet
+    });
     let [definition, change, user, sequence, key_of_user, watch] = &*DDL;
     let (store, key) = ("s", proto::Key(1));
     vec![
@@ -126,6 +136,8 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         Request::decode(&WITHIN).unwrap().1,
         Request::ReloadModule,
         Request::Watch { what: watch },
+        Request::decode(&APPLY).unwrap().1,
+        Request::ReadVersion { store, key },
     ]
 }
 
@@ -134,11 +146,14 @@ fn every_role_does_what_it_may_and_nothing_else() {
     let (batch, document) = (batch(&[(None, "{}")]), doc("{}"));
     let requests = each(&batch, &document);
     for (who, expected) in [
-        (Principal::new("u", Role::None), "y-----------------------------------------------"),
-        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy------------yyyyyy----y-y--yyyyyy-y"),
-        (Principal::new("u", Role::ReadWrite), "yyy--yyyyyyyyyyy--------yyyyyyy----y-y--yyyyyy-y"),
-        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yyyyyyy----y-y--yyyyyy-y"),
-        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
+        (Principal::new("u", Role::None), "y-------------------------------------------------"),
+        (Principal::new("u", Role::ReadOnly), "yyy----y--yyy------------yyyyyy----y-y--yyyyyy-y-y"),
+        (
+            Principal::new("u", Role::ReadWrite),
+            "yyy--yyyyyyyyyyy--------yyyyyyy----y-y--yyyyyy-yyy",
+        ),
+        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yyyyyyy----y-y--yyyyyy-yyy"),
+        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
     ] {
         let mut found = String::new();
         for request in &requests {
@@ -246,7 +261,7 @@ proptest! {
     #[test]
     fn nonsense_always_gets_one_well_formed_reply(
         packets in proptest::collection::vec(
-            (any::<bool>(), 0u16..50, proptest::collection::vec(any::<u8>(), 0..120)),
+            (any::<bool>(), 0u16..56, proptest::collection::vec(any::<u8>(), 0..120)),
             1..20,
         )
     ) {
@@ -264,7 +279,7 @@ proptest! {
     /// Requests that begin well and have a few bytes changed.
     #[test]
     fn requests_with_changed_bytes_get_one_well_formed_reply(
-        which in 0usize..46,
+        which in 0usize..49,
         changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..4),
     ) {
         let engine = with_store();

@@ -94,6 +94,8 @@ pub(super) enum Said {
     Document(String),
     /// Rows as `key json` or `json`, and the key to go on after.
     Rows(Vec<String>, Option<u128>),
+    /// A document, and its version.
+    Versioned(u64, String),
     /// Rows, and the cursor of what is left.
     Page(Vec<String>, u64),
     Refused(Status, String),
@@ -113,6 +115,7 @@ pub(super) fn said(packet: &[u8]) -> Said {
         Reply::Keys(keys) => Said::Keys(keys.iter().collect()),
         Reply::Count(n) => Said::Count(n),
         Reply::Document(doc) => Said::Document(text_of(doc)),
+        Reply::Versioned { version, document } => Said::Versioned(version, text_of(document)),
         Reply::Rows(rows) => {
             let line = |(key, doc): (Option<Key>, &[u8])| match key {
                 Some(key) => format!("{} {}", key.0, text_of(doc)),

@@ -1,10 +1,12 @@
 //! The engine as its callers see it: packets in, packets out, on a simulated disk.
 
 mod altered;
+mod apply;
 mod audit;
 mod audit_sync;
 mod audit_torn;
 mod backup;
+mod call_turns;
 mod calls;
 mod cursors;
 mod dispatch;

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use proto::{Header, ReplyWriter, Request, Status};
 
+use super::turn::Turn;
 use super::{Begins, Within};
 use crate::ops::may_be_within;
 use crate::patience::Patience;
@@ -20,6 +21,10 @@ use crate::{Call, Engine, Lsn, Principal, Refusal};
 
 /// Transactions of the wire count from 1 on, in sessions of their own.
 const NUMBER: u64 = u64::MAX;
+
+/// So long the commit of a call waits for the call that it would disturb, if that one has
+/// the turn.
+const YIELD_NANOS: u64 = 100_000_000;
 
 /// What a guest's call has done so far.
 #[derive(Default)]
@@ -33,6 +38,10 @@ pub struct CallTransaction {
     is_latest: bool,
     /// The last commit that it saw.
     seen: Lsn,
+    /// It is to wait for a turn, for so many nanoseconds, before it begins.
+    wait: Option<u64>,
+    /// Its turn, until what it has done takes effect.
+    turn: Option<Turn>,
 }
 
 impl CallTransaction {
@@ -46,6 +55,13 @@ impl CallTransaction {
     /// that it is not disturbed by them. It waits for them when it is over.
     pub fn latest() -> CallTransaction {
         CallTransaction { is_latest: true, ..CallTransaction::default() }
+    }
+
+    /// The same, of a call that was disturbed before: from its begin to its commit it goes
+    /// alone among those of its kind, if it comes to its turn within so many nanoseconds.
+    #[must_use]
+    pub fn in_turn(self, nanos: u64) -> CallTransaction {
+        CallTransaction { wait: Some(nanos), ..self }
     }
 
     /// Whether the call may be run again from its beginning, as far as the database goes.
@@ -100,10 +116,15 @@ impl Engine {
             return;
         }
         if transaction.within.is_none() {
+            // Before its snapshot: what those before it in the turn wrote is in it.
+            if let Some(most) = transaction.wait.take() {
+                transaction.turn = self.transactions.turns.take(&*self.clock, most);
+            }
             let begins = if transaction.is_latest { Begins::Latest } else { Begins::ToWrite };
             match self.within(begins) {
                 Ok(within) => {
                     transaction.seen = within.lsn();
+                    transaction.turn.iter().for_each(|turn| turn.reads(within.footprint()));
                     transaction.within = Some(Within { number: NUMBER, ..within });
                 }
                 Err(refusal) => return self.refuse(header.id, &refusal, out),
@@ -165,7 +186,11 @@ impl Engine {
         }
         let Some(within) = transaction.within.take() else { return Ok(self.lsm.last_lsn()) };
         self.queries.end_within(who, NUMBER);
-        let committed = self.commit_within(who, within, patience)?;
+        if transaction.turn.is_none() {
+            let turns = &self.transactions.turns;
+            turns.yields(&*self.clock, YIELD_NANOS, |other| within.would_disturb(other));
+        }
+        let committed = self.commit_within(who, within, transaction.turn.take(), patience)?;
         transaction.done = true;
         Ok(committed)
     }

@@ -18,6 +18,7 @@ use platform::Clock;
 use proto::Status;
 
 use super::Within;
+use super::turn::Turns;
 use crate::{Principal, Refusal, TransactionFigures};
 
 /// Those that expire in one step.
@@ -63,6 +64,8 @@ pub(crate) struct Desk {
     pub(super) committed: AtomicU64,
     pub(super) conflicts: AtomicU64,
     pub(super) again: AtomicU64,
+    /// For calls that are disturbed again and again.
+    pub(crate) turns: Arc<Turns>,
     limits: DeskLimits,
     clock: Arc<dyn Clock>,
 }
@@ -84,6 +87,7 @@ impl Desk {
             committed: AtomicU64::new(0),
             conflicts: AtomicU64::new(0),
             again: AtomicU64::new(0),
+            turns: Arc::default(),
             limits,
             clock,
         }

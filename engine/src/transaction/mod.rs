@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! mod.rs    one transaction, as operations find it    desk.rs   those of the wire
-//! call.rs   one for all that a guest's call does
+//! call.rs   one for all that a guest's call does         turn.rs   for calls that are disturbed
 //! ops/transactions.rs   Begin, Commit, Abort, Savepoint, Rollback
 //! ```
 //!
@@ -21,13 +21,14 @@
 
 mod call;
 mod desk;
+mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use lsm::{Batch, KeyspaceId, Lsn, Savepoint, Snapshot};
+use lsm::{Batch, Footprint, KeyspaceId, Lsn, Savepoint, Snapshot};
 use proto::{Key, Status};
 
 use crate::auth::{Action, Principal, Wanted};
@@ -36,6 +37,7 @@ use crate::error::shown;
 use crate::index::Index;
 use crate::patience::Patience;
 use crate::{Engine, Refusal};
+use turn::Turn;
 
 pub use call::CallTransaction;
 pub(crate) use desk::{Desk, DeskLimits};
@@ -149,6 +151,22 @@ impl Within {
         Ok(found)
     }
 
+    /// What it has read so far, and reads from here on; `None`: nobody can disturb it.
+    fn footprint(&self) -> Option<Footprint> {
+        match &self.state.borrow().kind {
+            Kind::Writes(writes) => Some(writes.footprint()),
+            Kind::Reads(_) => None,
+        }
+    }
+
+    /// Whether it writes something that another one has read so far.
+    fn would_disturb(&self, other: &Footprint) -> bool {
+        match &self.state.borrow().kind {
+            Kind::Writes(writes) => writes.would_disturb(other),
+            Kind::Reads(_) => false,
+        }
+    }
+
     /// Whether there is anything that would take effect.
     pub(crate) fn has_written(&self) -> bool {
         match &self.state.borrow().kind {
@@ -168,11 +186,11 @@ impl Within {
         }
     }
 
-    /// Adds to its writes those of one operation on a store.
+    /// Adds to its writes those of one operation on some stores, all or none.
     pub(crate) fn write(
         &self,
         engine: &Engine,
-        (name, store): (&str, KeyspaceId),
+        stores: &[(&str, KeyspaceId)],
         batch: &Batch,
     ) -> Result<(), Refusal> {
         let mut state = self.state.borrow_mut();
@@ -203,7 +221,9 @@ impl Within {
             return Err(Refusal::new(Status::Busy, message));
         }
         writes.write(batch)?;
-        written.entry(store).or_insert_with(|| name.to_owned());
+        for (name, store) in stores {
+            written.entry(*store).or_insert_with(|| (*name).to_owned());
+        }
         Ok(())
     }
 
@@ -312,12 +332,13 @@ impl Engine {
         Ok(Within { number: 0, catalog, state: RefCell::new(state), held })
     }
 
-    /// Commits a transaction of somebody: the commit that it is, or, if it wrote nothing,
+    /// Commits a transaction of somebody, whose turn ends with that: the commit that it is, or, if it wrote nothing,
     /// the last one it saw.
     pub(crate) fn commit_within(
         &self,
         who: &Principal,
         within: Within,
+        turn: Option<Turn>,
         patience: &Patience,
     ) -> Result<Lsn, Refusal> {
         let Within { state, held, .. } = within;
@@ -336,7 +357,8 @@ impl Engine {
                     now.check_in(Action::Write, what, Some(*store))
                 })
             };
-            still().map_err(Failed::Refused)
+            // The next one in turn begins with what this one wrote, and waits for no disk.
+            still().map(|()| turn).map_err(Failed::Refused)
         });
         drop(held);
         let refusal = match committed {

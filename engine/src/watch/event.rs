@@ -52,7 +52,7 @@ impl<'a> Event<'a> {
         if !(spec.keys.0..=spec.keys.1).contains(&bytes) {
             return Ok(None);
         }
-        let (op, wanted) = match (document, told.moves) {
+        let (op, wanted) = match (document, told.moved != 0) {
             (Some(_), true) => ("insert", spec.inserts),
             (Some(_), false) => ("update", spec.updates),
             (None, _) => ("delete", spec.deletes),

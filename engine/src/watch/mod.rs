@@ -240,7 +240,7 @@ impl Filling<'_, '_> {
     fn add<'c>(&mut self, commit: &'c Commit, is_first: bool) -> Result<Added<'c>, Refusal> {
         let given = if commit.lsn == self.place.lsn { self.place.at } else { 0 };
         let (mut events, mut bytes) = (Vec::new(), 0);
-        for (at, told) in (1..).zip(commit.ops()?.all_told()) {
+        for (at, told) in (1..).zip(commit.ops()?.told()) {
             let (lsm::Op::Put(keyspace, ..)
             | lsm::Op::Delete(keyspace, _)
             | lsm::Op::DropKeyspace(keyspace)) = told.op;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 mod check;
+mod registers;
 mod world;
 
 use check::{Fate, Transaction, check};

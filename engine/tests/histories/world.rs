@@ -11,7 +11,7 @@ use engine::{Engine, Options, Principal, Role, SyncMode};
 use platform::Entropy;
 use platform::sim::{SimClock, SimDisk, SimEntropy};
 use proto::doc::{Doc, Value};
-use proto::request::Part;
+use proto::request::{Act, Condition, Part, StepsBuf};
 use proto::{Key, Reply, Request, Status, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,6 +56,7 @@ enum Answer {
     Done,
     Count(u64),
     Documents(Vec<Vec<u8>>),
+    Versioned(u64, Vec<u8>),
     Refused(Status, String),
 }
 
@@ -105,6 +106,7 @@ impl World {
                 assert!(rows.cursor.is_none() && rows.next.is_none(), "one page");
                 Answer::Documents(rows.iter().map(|(_, document)| document.to_vec()).collect())
             }
+            Reply::Versioned { version, document } => Answer::Versioned(version, document.to_vec()),
             Reply::Empty | Reply::Key(_) | Reply::Keys(_) => Answer::Done,
         }
     }
@@ -148,6 +150,7 @@ impl Client {
         let list = dice.upto(LISTS);
         let done = match (&self.open, dice.upto(10)) {
             (None, 0..3) => return self.alone(world, clock, list, dice.one_in(2)),
+            (None, 3) => return self.swap(world, clock, list & !1),
             (None, chance) => self.begin(world, clock, chance == 9),
             (Some(_), 0..2) => {
                 return self
@@ -217,6 +220,41 @@ impl Client {
         self.give_up(clock, done.err().unwrap_or(Fate::Committed))
     }
 
+    /// Two lists that are read with their versions, and appended to if they still have them:
+    /// without a transaction, and one all the same, if it is done.
+    fn swap(&mut self, world: &World, clock: &Clock, list: List) -> Option<Transaction> {
+        self.number = 0;
+        let ops = Vec::new();
+        self.open = Some(Transaction { began: clock.now(), ended: 0, fate: Fate::Unknown, ops });
+        let done = self.append_if(world, &[list, (list + 2) % LISTS]);
+        let done = done.map_err(|fate| if world.disk.is_crashed() { Fate::Unknown } else { fate });
+        let mut ended = self.give_up(clock, done.err().unwrap_or(Fate::Committed))?;
+        if ended.fate != Fate::Committed {
+            // What was read is of one moment only if it is done.
+            ended.ops.retain(|op| matches!(op, Op::Append(..)));
+        }
+        Some(ended)
+    }
+
+    /// Appends to lists in documents if they are what they were when they were read.
+    fn append_if(&mut self, world: &World, lists: &[List]) -> Step<()> {
+        let mut steps = StepsBuf::new();
+        for list in lists {
+            let (store, key) = ("arrays", Key(u128::from(*list)));
+            let read = self.ask(world, &Request::ReadVersion { store, key })?;
+            let Answer::Versioned(version, document) = read else { panic!("a version") };
+            let mut values = values_of(&document);
+            self.note(Op::Read(*list, values.clone()));
+            values.push(world.next.fetch_add(1, Ordering::SeqCst));
+            let document = &json::parse_json(&format!(r#"{{"values":{values:?}}}"#)).unwrap();
+            // What the transaction has written itself has none yet.
+            let condition = (version > 0).then_some(Condition::Version(version));
+            steps.push(proto::request::Step { store, act: Act::Replace(key, document), condition });
+            self.note(Op::Append(*list, values[values.len() - 1]));
+        }
+        self.ask(world, &Request::Apply { steps: steps.as_steps() }).map(drop)
+    }
+
     fn note(&mut self, op: Op) {
         self.open.as_mut().expect("it is open").ops.push(op);
     }
@@ -232,8 +270,7 @@ impl Client {
             let key = Key(u128::from(list));
             let read = self.ask(world, &Request::Read { store: "arrays", key })?;
             let Answer::Documents(read) = read else { panic!("a document") };
-            let values = Doc::parse(&read[0]).unwrap().get("values").and_then(|v| v.as_array());
-            return Ok(values.unwrap().iter().map(number).collect());
+            return Ok(values_of(&read[0]));
         }
         let text = &format!("parts.filter(list = {list})");
         let found = self.ask(world, &Request::Query { text, parameters: None })?;
@@ -250,6 +287,9 @@ impl Client {
     /// `seen`: it reads the list first, as it must to know where it stands.
     fn append(&mut self, world: &World, list: List, seen: bool) -> Step<()> {
         let value = world.next.fetch_add(1, Ordering::SeqCst);
+        if list.is_multiple_of(2) && seen {
+            return self.append_if(world, &[list]);
+        }
         if list.is_multiple_of(2) {
             self.note(Op::Append(list, value));
             let text = &format!("arrays.filter(key = '{list:032x}').push({{values: {value}}})");
@@ -288,6 +328,7 @@ impl Client {
         };
         match answer {
             Answer::Refused(Status::TransactionConflict, _) => Err(Fate::Dropped),
+            Answer::Refused(Status::ConditionFailed, _) if self.number == 0 => Err(Fate::Dropped),
             // A read-only one writes nothing.
             Answer::Refused(Status::NotInTransaction, _) => Err(Fate::Dropped),
             Answer::Refused(_, _) if world.disk.is_crashed() => Err(Fate::Dropped),
@@ -295,6 +336,11 @@ impl Client {
             answer => Ok(answer),
         }
     }
+}
+
+fn values_of(document: &[u8]) -> Vec<u64> {
+    let values = Doc::parse(document).unwrap().get("values").and_then(|v| v.as_array());
+    values.unwrap().iter().map(number).collect()
 }
 
 fn number(value: Value<'_>) -> u64 {

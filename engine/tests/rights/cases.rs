@@ -11,7 +11,7 @@
 //! read_write everywhere, and makes stores, indexes and sequences.
 
 use proto::doc::{Doc, DocBuf};
-use proto::request::{BatchBuf, Part};
+use proto::request::{Act, BatchBuf, Condition, Part, Step, StepsBuf};
 use proto::{Key, Opcode, Reply, Request, Status, json};
 
 /// How requests come to the service, as one caller.
@@ -102,8 +102,18 @@ fn in_store(store: &str) -> Vec<(Needs, Vec<u8>)> {
     batch.push(None, &document);
     let document = &document;
     let watch = doc(&format!(r#"{{"stores": ["{store}"]}}"#));
-    let all: [(Needs, Request<'_>); 15] = [
+    let steps = |act, condition| {
+        let mut steps = StepsBuf::new();
+        steps.push(Step { store, act, condition });
+        steps
+    };
+    let writes = steps(Act::Put(key, document), None);
+    let checks = steps(Act::Check(Key(9)), Some(Condition::Absent));
+    let all: [(Needs, Request<'_>); 18] = [
         (Needs::Read, Request::Read { store, key }),
+        (Needs::Read, Request::ReadVersion { store, key }),
+        (Needs::Read, Request::Apply { steps: checks.as_steps() }),
+        (Needs::Write, Request::Apply { steps: writes.as_steps() }),
         (Needs::Read, Request::Scan { store, after: None, limit: 1, reverse: false }),
         (Needs::Read, Request::Range { store, from: key, to: key, limit: 1, reverse: true }),
         (Needs::Read, Request::DescribeStore { store }),

@@ -8,6 +8,8 @@ fn sample() -> Batch {
     batch.delete(KeyspaceId(0x0102_0304), b"k");
     batch.put_new(KeyspaceId(7), b"n", b"v");
     batch.delete_present(KeyspaceId(7), b"n");
+    batch.put_versioned(KeyspaceId(8), b"d", b"1", false);
+    batch.put_versioned(KeyspaceId(8), b"e", b"2", true);
     batch
 }
 
@@ -16,12 +18,14 @@ fn golden() {
     let batch = sample();
     #[rustfmt::skip]
     let want = [
-        2, 0, 0, 0, 5, 0, 0, 0,
+        3, 0, 0, 0, 7, 0, 0, 0,
         3, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0,
         1, 0, 3, 0, 7, 0, 0, 0, 5, 0, 0, 0, b'k', b'e', b'y', b'v', b'a', b'l', b'u', b'e',
         2, 0, 1, 0, 4, 3, 2, 1, 0, 0, 0, 0, b'k',
         1, 1, 1, 0, 7, 0, 0, 0, 1, 0, 0, 0, b'n', b'v',
         2, 1, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, b'n',
+        1, 2, 1, 0, 8, 0, 0, 0, 1, 0, 0, 0, b'd', b'1',
+        1, 3, 1, 0, 8, 0, 0, 0, 1, 0, 0, 0, b'e', b'2',
     ];
     assert_eq!(batch.payload(), want);
     let ops: Vec<_> = decode(&want).unwrap().collect();
@@ -33,10 +37,36 @@ fn golden() {
             Op::Delete(KeyspaceId(0x0102_0304), b"k"),
             Op::Put(KeyspaceId(7), b"n", b"v"),
             Op::Delete(KeyspaceId(7), b"n"),
+            Op::Put(KeyspaceId(8), b"d", b"1"),
+            Op::Put(KeyspaceId(8), b"e", b"2"),
         ]
     );
-    let moves: Vec<i64> = decode(&want).unwrap().counted().map(|(_, by)| by).collect();
-    assert_eq!(moves, [0, 0, 0, 1, -1]);
+    let told = || decode(&want).unwrap().told();
+    assert_eq!(told().map(|told| told.moved).collect::<Vec<_>>(), [0, 0, 0, 1, -1, 0, 1]);
+    assert_eq!(told().filter(|told| told.versioned).count(), 2);
+    // No flag that an operation does not have.
+    for (at, flags) in [(9, 1), (9, 2), (41, 2), (41, 4), (54, 4)] {
+        let mut other = want;
+        other[at] = flags;
+        let refused = decode(&other).unwrap_err();
+        assert!(matches!(refused, BatchError::Corrupt { .. }), "{at}: {refused}");
+    }
+}
+
+#[test]
+fn one_batch_takes_in_another_whole() {
+    let (mut one, mut all) = (Batch::new(), sample());
+    one.put(KeyspaceId(7), b"more", b"x");
+    one.unread(KeyspaceId(7), b"more");
+    one.require(KeyspaceId(7), b"more", crate::Expect::Absent);
+    all.absorb(one.clone());
+    assert_eq!(all.len(), 8);
+    assert_eq!(all.ops().last(), Some(Op::Put(KeyspaceId(7), b"more", b"x")));
+    assert_eq!((all.requires.len(), all.unread_keys().count()), (1, 1));
+    assert_eq!(decode(all.payload()).unwrap().count(), 8);
+    one.put(KeyspaceId(7), b"", b"");
+    all.absorb(one);
+    assert_eq!((all.check(), all.len()), (Err(BatchError::Key(0)), 8));
 }
 
 #[test]
@@ -50,7 +80,7 @@ fn values_before_are_told_and_are_no_operations() {
     batch.delete_present(ks, b"g");
     #[rustfmt::skip]
     let want = [
-        3, 0, 0, 0, 4, 0, 0, 0,
+        4, 0, 0, 0, 4, 0, 0, 0,
         4, 0, 1, 0, 7, 0, 0, 0, 3, 0, 0, 0, b'k', b'o', b'l', b'd',
         1, 0, 1, 0, 7, 0, 0, 0, 1, 0, 0, 0, b'k', b'v',
         4, 0, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, b'g',
@@ -61,26 +91,26 @@ fn values_before_are_told_and_are_no_operations() {
     assert_eq!(ops.size_hint(), (2, Some(4)));
     let (put, gone) = (Op::Put(ks, b"k", b"v"), Op::Delete(ks, b"g"));
     assert_eq!(ops.clone().collect::<Vec<_>>(), [put, gone]);
-    assert_eq!(ops.clone().counted().map(|(_, by)| by).collect::<Vec<_>>(), [0, -1]);
-    let told: Vec<_> = ops.all_told().collect();
-    assert_eq!(told[0], Told { op: put, moves: false, before: Some(b"old") });
-    assert_eq!(told[1], Told { op: gone, moves: true, before: Some(b"") });
+    assert_eq!(ops.clone().told().map(|told| told.moved).collect::<Vec<_>>(), [0, -1]);
+    let told: Vec<_> = ops.told().collect();
+    assert_eq!(told[0], Told { op: put, moved: 0, versioned: false, before: Some(b"old") });
+    assert_eq!(told[1], Told { op: gone, moved: -1, versioned: false, before: Some(b"") });
     // Taken away, they are not spoken of.
     let mut all = batch.clone();
     all.append(&batch).unwrap();
-    assert_eq!(decode(all.payload()).unwrap().all_told().count(), 4);
+    assert_eq!(decode(all.payload()).unwrap().told().count(), 4);
     batch.truncate(mark);
-    assert_eq!(decode(batch.payload()).unwrap().all_told().count(), 1);
+    assert_eq!(decode(batch.payload()).unwrap().told().count(), 1);
     batch.clear();
     batch.put(ks, b"k", b"v");
-    assert_eq!(batch.payload()[0], 2);
+    assert_eq!(batch.payload()[0], 3);
 
     let refused = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = want.to_vec();
         change(&mut bytes);
         assert!(matches!(decode(&bytes), Err(BatchError::Corrupt { .. })), "{bytes:?}");
     };
-    refused(&|b| b[0] = 2);
+    refused(&|b| b[0] = 3);
     refused(&|b| b[9] = 1);
     refused(&|b| b[20] = b'x');
     refused(&|b| b[12] = 8);
@@ -92,7 +122,7 @@ fn values_before_are_told_and_are_no_operations() {
     });
     let mut none = want[..8].to_vec();
     none[4] = 0;
-    assert!(decode(&none).is_err(), "version 3 without a value before");
+    assert!(decode(&none).is_err(), "version 4 without a value before");
 }
 
 #[test]
@@ -123,7 +153,7 @@ fn every_cut_and_every_tail_is_refused() {
     let mut long = bytes;
     long.push(0);
     assert!(matches!(decode(&long), Err(BatchError::Corrupt { .. })));
-    for version in [1, 4] {
+    for version in [2, 5] {
         long[0] = version;
         assert_eq!(decode(&long).unwrap_err(), BatchError::Version(version));
     }
@@ -132,7 +162,7 @@ fn every_cut_and_every_tail_is_refused() {
 proptest! {
     #[test]
     fn what_decodes_encodes_to_the_same_bytes(
-        images: bool, flips in prop::collection::vec((0usize..80, any::<u8>()), 0..4)
+        images: bool, flips in prop::collection::vec((0usize..108, any::<u8>()), 0..4)
     ) {
         let mut batch = sample();
         if images {
@@ -145,13 +175,14 @@ proptest! {
         }
         if let Ok(ops) = decode(&bytes) {
             let mut again = Batch::new();
-            for told in ops.all_told() {
-                if let Some(before) = told.before
-                    && let Op::Put(ks, k, _) | Op::Delete(ks, k) = told.op
-                {
+            for Told { op, moved, versioned, before } in ops.told() {
+                if let (Some(before), Op::Put(ks, k, _) | Op::Delete(ks, k)) = (before, op) {
                     again.before(ks, k, before);
                 }
-                match (told.op, told.by()) {
+                match (op, moved) {
+                    (Op::Put(ks, k, v), by) if versioned => {
+                        again.put_versioned(ks, k, v, by > 0);
+                    }
                     (Op::Put(ks, k, v), 0) => again.put(ks, k, v),
                     (Op::Put(ks, k, v), _) => again.put_new(ks, k, v),
                     (Op::Delete(ks, k), 0) => again.delete(ks, k),

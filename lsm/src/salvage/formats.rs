@@ -8,20 +8,21 @@ use vlog::SegmentFile;
 
 use crate::batch::{BatchError, decode};
 use crate::meta::Meta;
-use crate::{Error, PAGES, VLOG_DIR, WAL_DIR};
+use crate::{Error, Lsn, PAGES, VLOG_DIR, WAL_DIR};
 
-/// Refuses a store of another version.
+/// Refuses a store of another version; of this one, the last commit that is known of.
 ///
 /// # Errors
 /// That it is of another version, by name.
-pub(super) fn check(source: &dyn Disk) -> Result<(), Error> {
+pub(super) fn check(source: &dyn Disk) -> Result<Lsn, Error> {
+    let mut last = 0;
     match btree::open_damaged(source, PAGES) {
         Err(error @ btree::Error::Version { .. }) => return Err(error.into()),
-        Ok((view, _)) => {
-            if let Err(error @ Error::Version { .. }) = Meta::decode(view.user(), PAGES) {
-                return Err(error);
-            }
-        }
+        Ok((view, _)) => match Meta::decode(view.user(), PAGES) {
+            Err(error @ Error::Version { .. }) => return Err(error),
+            Err(_) => {}
+            Ok(meta) => last = meta.flushed,
+        },
         Err(_) => {}
     }
     if let Err(error @ wal::Error::OtherFormat { .. }) = wal::newest_epoch(source, WAL_DIR) {
@@ -35,6 +36,7 @@ pub(super) fn check(source: &dyn Disk) -> Result<(), Error> {
     }
     let mut other = None;
     let each = &mut |frame: &wal::Frame<'_>, _| {
+        last = last.max(frame.lsn);
         if other.is_none()
             && let Err(source @ BatchError::Version(_)) = decode(frame.payload)
         {
@@ -43,5 +45,5 @@ pub(super) fn check(source: &dyn Disk) -> Result<(), Error> {
     };
     // What is wrong with the log is told when it is replayed.
     drop(wal::check(source, WAL_DIR, 1, 0, each, &mut |_| {}));
-    other.map_or(Ok(()), Err)
+    other.map_or(Ok(last), Err)
 }

@@ -25,6 +25,9 @@
 //!   take keys and ranges out of what is lost: a put, a delete and a drop say what
 //!   is, whatever was. Behind a missing one nothing is replayed, since what the
 //!   missing one did is not known: the new store is as of the commit before it.
+//! * *Versions.* The new store's commits are numbered behind all of the old one's, and
+//!   behind what a lost piece of its log may have held ([`BEYOND`]): no version that
+//!   anybody remembers is one of another document.
 //! * Without a readable meta page no page is known to be current. What the log puts
 //!   is known all the same, from its first frame on; all else is lost.
 
@@ -44,7 +47,7 @@ use vlog::SegmentFile;
 pub use report::{Doubtful, Lost, Salvaged};
 
 use crate::backup::BackupError;
-use crate::batch::{Op, decode};
+use crate::batch::{Op, Told, decode};
 use crate::directory::{self, RESTORING};
 use crate::meta::Meta;
 use crate::runs;
@@ -57,6 +60,9 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Lost keys kept in memory, so that the log can take them out again. Beyond, a key
 /// may be reported lost though the log has it.
 const LOST_KEYS: usize = 1 << 20;
+
+/// Commits that a lost piece of the log can have held, and no log ever has.
+const BEYOND: Lsn = 1 << 32;
 
 /// A range of keys in a page that cannot be read.
 struct Range {
@@ -108,13 +114,14 @@ pub fn salvage(
         })?),
         false => None,
     };
-    formats::check(&**source)?;
+    let last = formats::check(&**source)?;
     let marker = target.open(RESTORING, Open::CreateNew);
     marker.map_err(BackupError::io("make", RESTORING))?;
     target.sync_dir("").map_err(BackupError::io("sync", "the directory"))?;
     // Its own reads (`forget`) end, whatever they hold back.
     let unbound = Options { max_backup_pinned_bytes: u64::MAX, ..options.clone() };
-    let out = Lsm::open_unfinished(Arc::clone(target), clock, unbound)?;
+    let behind = last.saturating_add(BEYOND);
+    let out = Lsm::make_unfinished(Arc::clone(target), clock, unbound, behind)?;
 
     let mut salvage = Salvage {
         source: &**source,
@@ -133,6 +140,13 @@ pub fn salvage(
     target.remove(RESTORING).map_err(BackupError::io("remove", RESTORING))?;
     target.sync_dir("").map_err(BackupError::io("sync", "the directory"))?;
     Ok(report)
+}
+
+fn put(batch: &mut Batch, keyspace: KeyspaceId, key: &[u8], value: &[u8], versioned: bool) {
+    match versioned {
+        true => batch.put_versioned(keyspace, key, value, false),
+        false => batch.put(keyspace, key, value),
+    }
 }
 
 impl Salvage<'_> {
@@ -204,9 +218,9 @@ impl Salvage<'_> {
                     continue; // of a dropped keyspace, or a run
                 }
                 match self.value(meta, (tree, tree), &key, cell, &mut record) {
-                    Some(value) => {
+                    Some((value, versioned)) => {
                         self.report.from_trees += 1;
-                        self.batch.put(KeyspaceId(tree), &key, value);
+                        put(&mut self.batch, KeyspaceId(tree), &key, value, versioned);
                         self.write(false)?;
                     }
                     None => self.lost_key(tree, key),
@@ -261,11 +275,11 @@ impl Salvage<'_> {
                 if Cell::is_tomb(cell) {
                     self.batch.delete(KeyspaceId(keyspace), &key);
                     self.lost.remove(&(keyspace, key));
-                } else if let Some(value) =
+                } else if let Some((value, versioned)) =
                     self.value(meta, (tree, keyspace), &key, cell, &mut record)
                 {
                     self.report.from_trees += 1;
-                    self.batch.put(KeyspaceId(keyspace), &key, value);
+                    put(&mut self.batch, KeyspaceId(keyspace), &key, value, versioned);
                     self.lost.remove(&(keyspace, key));
                 } else {
                     self.batch.delete(KeyspaceId(keyspace), &key);
@@ -295,7 +309,8 @@ impl Salvage<'_> {
         Ok(())
     }
 
-    /// The value of a cell of `tree`, a keyspace's or a run of it.
+    /// The value of a cell of `tree`, a keyspace's or a run of it, and whether it has its
+    /// LSN, as each record of the value log has.
     fn value<'v>(
         &mut self,
         meta: &Meta,
@@ -303,14 +318,14 @@ impl Salvage<'_> {
         key: &[u8],
         cell: &'v [u8],
         record: &'v mut Vec<u8>,
-    ) -> Option<&'v [u8]> {
+    ) -> Option<(&'v [u8], bool)> {
         let in_tail = |to: vlog::Pointer| {
             let end = to.offset.saturating_add(u64::from(to.len));
             (to.segment, end) <= (meta.tail.segment, meta.tail.len)
                 || to.segment < meta.tail.segment
         };
         match Cell::decode_in(tree, cell) {
-            Ok(Cell::Inline(value)) => Some(value),
+            Ok(Cell::Inline(value, lsn)) => Some((value, lsn > 0)),
             Ok(Cell::Pointer(to)) if in_tail(to) => {
                 self.tell(u64::from(to.len));
                 let file = SegmentFile::open(self.source, VLOG_DIR, to.segment);
@@ -319,7 +334,7 @@ impl Salvage<'_> {
                     let good = found.keyspace == keyspace && found.key == key;
                     Ok(good.then_some(found.value.len()))
                 }) {
-                    Ok(Some(len)) => Some(&record[record.len() - len..]),
+                    Ok(Some(len)) => Some((&record[record.len() - len..], true)),
                     Ok(None) => {
                         let path = SegmentFile::path_of(VLOG_DIR, to.segment);
                         let what = "the record there is of another key";
@@ -437,9 +452,7 @@ impl Salvage<'_> {
                         return;
                     }
                 };
-                for op in ops {
-                    self.op(op);
-                }
+                ops.told().for_each(|told| self.op(told));
                 self.report.commits += 1;
                 self.report.as_of = Some(frame.lsn);
                 self.tell(frame.payload.len() as u64);
@@ -458,10 +471,10 @@ impl Salvage<'_> {
     }
 
     /// One operation of a commit: it says what is, whatever was.
-    fn op(&mut self, op: Op<'_>) {
-        match op {
+    fn op(&mut self, told: Told<'_>) {
+        match told.op {
             Op::Put(keyspace, key, value) => {
-                self.batch.put(keyspace, key, value);
+                put(&mut self.batch, keyspace, key, value, told.versioned);
                 self.lost.remove(&(keyspace.0, key.to_vec()));
             }
             Op::Delete(keyspace, key) => {

@@ -143,7 +143,7 @@ impl Salvage<'_> {
                 match read {
                     Ok(len) => {
                         let value = &record[record.len() - len..];
-                        self.batch.put(KeyspaceId(keyspace), &key, value);
+                        self.batch.put_versioned(KeyspaceId(keyspace), &key, value, false);
                         self.report.from_scan += 1;
                         self.write(false)?;
                     }

@@ -78,6 +78,10 @@ pub struct Savepoint {
     statement: Lsn,
 }
 
+/// What a transaction has read so far, for who would rather not disturb it.
+#[derive(Clone)]
+pub struct Footprint(Arc<Reads>);
+
 impl Transaction {
     fn of(base: Snapshot, live: Live, is_latest: bool) -> Transaction {
         Transaction {
@@ -90,6 +94,22 @@ impl Transaction {
             is_latest,
             _live: live,
         }
+    }
+
+    /// What it has read, and reads from here on.
+    pub fn footprint(&self) -> Footprint {
+        Footprint(Arc::clone(&self.reads))
+    }
+
+    /// Whether it writes something that another one has read so far. For courtesy alone: what
+    /// decides is looked at when that one commits.
+    pub fn would_disturb(&self, other: &Footprint) -> bool {
+        self.writes.ops().any(|op| match op {
+            Op::Put(keyspace, key, _) | Op::Delete(keyspace, key) => {
+                other.0.covers(keyspace.0, key)
+            }
+            Op::DropKeyspace(_) => false,
+        })
     }
 
     /// The database as this transaction sees it now: its snapshot, with its own writes so
@@ -282,7 +302,9 @@ impl Lsm {
     }
 
     /// Commits a transaction: all its writes as one batch, as durable as any. `last` is
-    /// asked under the commit lock, when nothing stands against it but that. Returns the
+    /// asked under the commit lock, when nothing stands against it but that; what it gives is
+    /// dropped once the writes are there for [`Lsm::begin_latest`], before they are
+    /// acknowledged. Returns the
     /// LSN it has in the order of commits; of one that wrote nothing, that of its snapshot,
     /// once that is acknowledged, and `last` is not asked.
     ///
@@ -290,10 +312,10 @@ impl Lsm {
     /// [`Error::Conflict`]: a commit since its snapshot wrote something it has read;
     /// [`Error::TooOld`]: it is not known any more whether one did. Begin again. `last`'s
     /// own, or a commit's, else. Nothing of it is visible then.
-    pub fn commit_transaction<E: From<Error>>(
+    pub fn commit_transaction<E: From<Error>, L>(
         &self,
         transaction: Transaction,
-        last: impl FnOnce() -> Result<(), E>,
+        last: impl FnOnce() -> Result<L, E>,
     ) -> Result<Lsn, E> {
         let base = transaction.lsn();
         if transaction.is_empty() {
@@ -322,7 +344,7 @@ impl Lsm {
             drop(lock);
             return Err(self.refused(error, is_latest).into());
         }
-        last()?;
+        let held = last()?;
         if !unread.is_empty() {
             let lsn = self.applied.load(Acquire);
             let mut now = BTreeMap::new();
@@ -333,6 +355,7 @@ impl Lsm {
             batch = transaction.whole(|keyspace, key| now.get(&(keyspace, key.into())).copied());
         }
         let lsn = self.write(lock, &version, &batch)?;
+        drop(held);
         seen.logged();
         self.acknowledge(lsn)?;
         seen.end(lsn);

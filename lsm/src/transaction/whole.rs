@@ -5,7 +5,7 @@
 //! removed again is not there. The value before is that before the first of them.
 
 use super::Transaction;
-use crate::batch::{Batch, Op};
+use crate::batch::{Batch, Op, Told};
 
 /// The last operation on a key.
 struct Last<'a> {
@@ -13,6 +13,8 @@ struct Last<'a> {
     key: &'a [u8],
     /// `None`: it is removed.
     value: Option<&'a [u8]>,
+    /// Whether that keeps its LSN.
+    versioned: bool,
     /// By how much all operations on it move the number of keys.
     moved: i64,
     /// Whether it is known that there was none before the first of them.
@@ -26,15 +28,15 @@ impl Transaction {
     /// the state that is written to.
     pub(super) fn whole(&self, is_there: impl Fn(u32, &[u8]) -> Option<bool>) -> Batch {
         let mut all = Vec::with_capacity(self.writes.len());
-        for told in self.writes.ops().all_told() {
-            let (before, by) = (told.before, told.by());
-            let (keyspace, key, value) = match told.op {
+        for Told { op, moved, versioned, before } in self.writes.ops().told() {
+            let (keyspace, key, value) = match op {
                 Op::Put(keyspace, key, value) => (keyspace, key, Some(value)),
                 Op::Delete(keyspace, key) => (keyspace, key, None),
                 Op::DropKeyspace(_) => continue,
             };
-            let made = value.is_some() && by > 0;
-            all.push(Last { keyspace: keyspace.0, key, value, moved: by, made, before });
+            let made = value.is_some() && moved > 0;
+            let keyspace = keyspace.0;
+            all.push(Last { keyspace, key, value, versioned, moved, made, before });
         }
         // Those of a key stay in their order.
         all.sort_by(|a, b| (a.keyspace, a.key).cmp(&(b.keyspace, b.key)));
@@ -44,7 +46,7 @@ impl Transaction {
             while let Some(next) =
                 all.next_if(|next| (next.keyspace, next.key) == (last.keyspace, last.key))
             {
-                last.value = next.value;
+                (last.value, last.versioned) = (next.value, next.versioned);
                 last.moved += next.moved;
             }
             let there = is_there(last.keyspace, last.key);
@@ -57,6 +59,9 @@ impl Transaction {
                 batch.before(keyspace, last.key, before);
             }
             match (last.value, was) {
+                (Some(value), was) if last.versioned => {
+                    batch.put_versioned(keyspace, last.key, value, !was);
+                }
                 (Some(value), true) => batch.put(keyspace, last.key, value),
                 (Some(value), false) => batch.put_new(keyspace, last.key, value),
                 (None, true) => batch.delete_present(keyspace, last.key),

@@ -132,7 +132,15 @@ impl Walk {
             }
             self.report.keys += 1;
             match Cell::decode_in(tree, cell) {
-                Ok(Cell::Inline(_) | Cell::Tomb) => {}
+                Ok(Cell::Inline(_, lsn)) if lsn > self.meta.flushed => {
+                    let key = key.escape_ascii();
+                    let what = format!(
+                        "key \"{key}\" is of commit {lsn}, the trees have those up to {}",
+                        self.meta.flushed
+                    );
+                    self.report.fault(&file, place, Some(tree), what);
+                }
+                Ok(Cell::Inline(..) | Cell::Tomb) => {}
                 Ok(Cell::Pointer(to)) => {
                     *self.live.entry(to.segment).or_default() += u64::from(to.len);
                     *left = left.saturating_sub(u64::from(to.len));

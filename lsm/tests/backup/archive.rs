@@ -150,7 +150,8 @@ fn a_data_disk_that_goes_during_a_backup_loses_nothing_and_the_backup_is_whole_o
         let lsm = open(&disk).unwrap();
         let mut states = world.states.clone();
         let mut model = states.last().unwrap().clone();
-        lsm.commit(&random_batch(&mut world.rng, &mut model)).unwrap();
+        let lsn = world.lsn() + 1;
+        lsm.commit(&random_batch(&mut world.rng, &mut model, lsn)).unwrap();
         states.push(model);
         let backups = SimDisk::new(n);
         disk.crash_after(n);

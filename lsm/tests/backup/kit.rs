@@ -12,6 +12,8 @@ use platform::sim::{SimClock, SimDisk};
 pub type Model = BTreeMap<(u32, Vec<u8>), Vec<u8>>;
 
 pub const KEYSPACES: u32 = 3;
+/// Its values begin with the commit that wrote them, and keep it beside them too.
+pub const VERSIONED: u32 = 2;
 /// Where the backups are on their disk.
 pub const DIR: &str = "backups";
 
@@ -70,7 +72,8 @@ impl World {
     pub fn commit(&mut self) {
         self.clock.advance(std::time::Duration::from_secs(1));
         let mut model = self.states[self.states.len() - 1].clone();
-        let batch = random_batch(&mut self.rng, &mut model);
+        let lsn = self.states.len() as Lsn;
+        let batch = random_batch(&mut self.rng, &mut model, lsn);
         self.states.push(model);
         assert_eq!(self.lsm.commit(&batch).unwrap(), self.lsn());
     }
@@ -100,7 +103,7 @@ impl World {
     }
 }
 
-pub fn random_batch(rng: &mut Rng, model: &mut Model) -> Batch {
+pub fn random_batch(rng: &mut Rng, model: &mut Model, lsn: Lsn) -> Batch {
     let mut batch = Batch::new();
     if rng.below(25) == 0 {
         let keyspace = rng.below(u64::from(KEYSPACES)) as u32;
@@ -115,8 +118,13 @@ pub fn random_batch(rng: &mut Rng, model: &mut Model) -> Batch {
             model.remove(&(keyspace, key));
         } else {
             let len = [4, 24, 25, 300, 900][rng.below(5) as usize];
-            let value = vec![rng.below(256) as u8; len];
-            batch.put(KeyspaceId(keyspace), &key, &value);
+            let mut value = vec![rng.below(256) as u8; len];
+            if keyspace == VERSIONED {
+                value.splice(..len.min(8), lsn.to_le_bytes());
+                batch.put_versioned(KeyspaceId(keyspace), &key, &value, false);
+            } else {
+                batch.put(KeyspaceId(keyspace), &key, &value);
+            }
             model.insert((keyspace, key), value);
         }
     }
@@ -135,6 +143,18 @@ pub fn contents(lsm: &Lsm) -> Model {
         }
     }
     found
+}
+
+/// Each value of [`VERSIONED`] is of the commit that it says wrote it; how many there are.
+pub fn assert_versions(lsm: &Lsm) -> usize {
+    let (snapshot, found) = (lsm.snapshot().unwrap(), contents(lsm));
+    let versioned = found.iter().filter(|((keyspace, _), _)| *keyspace == VERSIONED);
+    versioned
+        .map(|((keyspace, key), value)| {
+            let (_, version) = snapshot.get_versioned(KeyspaceId(*keyspace), key).unwrap().unwrap();
+            assert_eq!(value[..8], version.to_le_bytes(), "of another commit");
+        })
+        .count()
 }
 
 pub fn as_disk(disk: &Arc<SimDisk>) -> Arc<dyn Disk> {
@@ -157,5 +177,6 @@ pub fn assert_restores(what: &Restore, states: &[Model]) -> Restored {
     assert_eq!(lsm.last_lsn(), done.lsn);
     assert_eq!(lsm.store_id(), done.store);
     assert!(contents(&lsm) == states[done.lsn as usize], "restored to {}", done.lsn);
+    assert_versions(&lsm);
     done
 }

@@ -36,7 +36,8 @@ fn backups_under_random_work_equal_the_model_at_their_commit() {
                         steps += 1;
                         if steps < 12 {
                             let mut model = states[states.len() - 1].clone();
-                            let batch = random_batch(&mut rng, &mut model);
+                            let lsn = states.len() as lsm::Lsn;
+                            let batch = random_batch(&mut rng, &mut model, lsn);
                             states.push(model);
                             lsm.commit(&batch).unwrap();
                             lsm.step().unwrap();

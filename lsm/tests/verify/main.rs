@@ -56,7 +56,7 @@ fn the_living_one_goes_on_while_it_is_verified() {
     let mut verify = lsm.verify().unwrap();
     loop {
         let mut model = states[states.len() - 1].clone();
-        lsm.commit(&random_batch(&mut rng, &mut model)).unwrap();
+        lsm.commit(&random_batch(&mut rng, &mut model, states.len() as lsm::Lsn)).unwrap();
         states.push(model);
         lsm.flush().unwrap();
         if verify.step().unwrap() {

@@ -114,7 +114,7 @@ pub trait WireHandler: Send + Sync + 'static {
     /// latency. What waits for a sync, scans, or may have to flush is not brief; nor is
     /// what changes anything: a brief request whose reply is large may be carried out twice.
     fn is_brief(&self, operation: Opcode) -> bool {
-        matches!(operation, Opcode::Ping | Opcode::Read)
+        matches!(operation, Opcode::Ping | Opcode::Read | Opcode::ReadVersion)
     }
 
     /// Whether replies to such a request may have more than 64 KiB. They need a share of
@@ -122,12 +122,12 @@ pub trait WireHandler: Send + Sync + 'static {
     fn may_be_large(&self, operation: Opcode) -> bool {
         use Opcode::*;
         match operation {
-            Read | Scan | Range | Query | Stream | Fetch | Watch => true,
+            Read | ReadVersion | Scan | Range | Query | Stream | Fetch | Watch => true,
             Stats | List | ListSequences | ListUsers | RunningQueries => true,
             DescribeStore | CheckIndexes | FormatQuery => true,
             // It may be any of them.
             Within => true,
-            Ping | Auth | Insert | BatchInsert | Update | Delete | CloseCursor => false,
+            Ping | Auth | Insert | BatchInsert | Apply | Update | Delete | CloseCursor => false,
             Flush | Backup | CancelQuery | NextNumbers => false,
             CreateStore | AlterStore | DropStore | CreateIndex | DropIndex => false,
             CreateSequence | AlterSequence | DropSequence => false,

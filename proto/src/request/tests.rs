@@ -8,7 +8,7 @@ const DOC: &[u8] = &[12, 0, 0, 0, 0x10, b'a', 0, 7, 0, 0, 0, 0];
 /// The body of a Read.
 const READ: &[u8] = &[2, 0, b'a', b'b', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2];
 
-fn every_request(batch: &BatchBuf) -> Vec<Request<'_>> {
+fn every_request<'a>(batch: &'a BatchBuf, steps: &'a StepsBuf) -> Vec<Request<'a>> {
     let (store, key) = ("flights", Key(0xfeed));
     vec![
         Request::Ping,
@@ -57,6 +57,8 @@ fn every_request(batch: &BatchBuf) -> Vec<Request<'_>> {
         Request::Within { transaction: 7, part: Part { operation: Opcode::Read, body: READ } },
         Request::ReloadModule,
         Request::Watch { what: DOC },
+        Request::Apply { steps: steps.as_steps() },
+        Request::ReadVersion { store, key },
     ]
 }
 
@@ -67,10 +69,27 @@ fn two_documents() -> BatchBuf {
     batch
 }
 
+/// A step of each kind, under each condition.
+const STEPS: [Step<'static>; 6] = [
+    Step { store: "s", act: Act::Insert(None, DOC), condition: None },
+    Step { store: "s", act: Act::Insert(Some(Key(1)), DOC), condition: Some(Condition::Absent) },
+    Step { store: "ab", act: Act::Put(Key(2), DOC), condition: Some(Condition::Version(0x0102)) },
+    Step { store: "s", act: Act::Replace(Key(3), DOC), condition: Some(Condition::Present) },
+    Step { store: "s", act: Act::Delete(Key(4)), condition: None },
+    Step { store: "s", act: Act::Check(Key(5)), condition: Some(Condition::Absent) },
+];
+
+fn each_step() -> StepsBuf {
+    let mut steps = StepsBuf::new();
+    STEPS.into_iter().for_each(|step| steps.push(step));
+    steps
+}
+
 #[test]
 fn every_request_round_trips_and_no_prefix_of_it_does() {
     let batch = two_documents();
-    let requests = every_request(&batch);
+    let steps = each_step();
+    let requests = every_request(&batch, &steps);
     assert_eq!(requests.len(), Opcode::ALL.len(), "a new operation needs a line in this test");
     for request in requests {
         let mut packet = Vec::new();
@@ -190,6 +209,60 @@ fn requests_about_users_and_what_came_with_them_are_these_bytes() {
 }
 
 #[test]
+fn steps_are_these_bytes_and_give_back_what_they_were_made_of() {
+    let steps = each_step();
+    assert_eq!((steps.len(), steps.is_empty()), (6, false));
+    assert_eq!(steps.as_steps().iter().collect::<Vec<_>>(), STEPS);
+    let put = &STEPS[2];
+    let mut one = StepsBuf::new();
+    one.push(*put);
+    let mut golden = vec![1, 0, 0, 0, 1, 2, 0, b'a', b'b', 3, 2, 1, 0, 0, 0, 0, 0, 0, 1];
+    golden.extend_from_slice(&Key(2).to_bytes());
+    golden.extend_from_slice(DOC);
+    assert_eq!(body(Request::Apply { steps: one.as_steps() }), golden);
+    assert_eq!((put.act.key(), put.act.document()), (Some(Key(2)), Some(DOC)));
+    let check = STEPS[5].act;
+    assert_eq!((check.key(), check.document()), (Some(Key(5)), None));
+    let read = Request::ReadVersion { store: "ab", key: Key(0x0102) };
+    assert_eq!(body(read), READ);
+}
+
+#[test]
+fn steps_that_cannot_be_are_refused() {
+    let (store, document) = ("s", DOC);
+    let step = |act, condition| {
+        let mut steps = StepsBuf::new();
+        steps.push(Step { store, act, condition });
+        let mut packet = Vec::new();
+        Request::Apply { steps: steps.as_steps() }.encode(1, &mut packet);
+        packet
+    };
+    let decoded = |packet: &[u8]| Request::decode(packet).map(|_| ()).map_err(|(_, e)| e.what);
+    let never = Some(Condition::Version(0));
+    assert_eq!(decoded(&step(Act::Put(Key(1), document), never)), Err("condition of a step"));
+    assert_eq!(decoded(&step(Act::Check(Key(1)), None)), Err("condition of a check"));
+    let unknown = step(Act::Insert(None, document), Some(Condition::Present));
+    assert_eq!(decoded(&unknown), Err("condition of an insert without a key"));
+    // Kind, condition, version, whether there is a key: 4 behind the header on.
+    let good = step(Act::Put(Key(0), document), None);
+    assert_eq!(decoded(&good), Ok(()));
+    for (at, byte, what) in [
+        (4, 5, "kind of a step"),
+        (8, 4, "condition of a step"),
+        (8, 3, "condition of a step"),
+        (9, 1, "condition of a step"),
+        (17, 0, "key of a step"),
+        (17, 2, "key of a step"),
+        (0, 0, "steps"),
+        (0, 2, "kind of a step"),
+    ] {
+        let mut bad = good.clone();
+        bad[HEADER_BYTES + at] = byte;
+        assert_eq!(decoded(&bad), Err(what), "{byte} at {at}");
+    }
+}
+
+#[test]
 fn a_batch_gives_back_its_documents() {
     let batch = two_documents();
     let items: Vec<_> = batch.as_batch().iter().collect();
@@ -198,7 +271,7 @@ fn a_batch_gives_back_its_documents() {
 
 proptest! {
     #[test]
-    fn bytes_of_a_stranger_never_panic(code in 0u16..48, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn bytes_of_a_stranger_never_panic(code in 0u16..56, body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let (kind, len) = (Kind::Request, body.len() as u32);
         let header = Header { kind, code, id: 0, body: len, patience: 0 };
         let packet = [&header.to_bytes()[..], &body].concat();

@@ -135,6 +135,8 @@ pub fn a_call_takes_effect_when_it_has_answered_and_runs_again_if_disturbed(make
     let attempts = [1, 2, 3].map(|n| (n + 1, n as u32, false, eight(n + 1)));
     assert_eq!(rig.host.concluded(), attempts);
     assert_eq!(rig.host.calls(), [1, 0, 2, 0, 3, 0, 4, 0]);
+    // The host is told when it begins which attempt that is; the making counts as a first.
+    assert_eq!(rig.host.attempts(), [1, 1, 2, 3]);
     assert_eq!(rig.host.kinds().iter().filter(|kind| **kind == CallKind::Start).count(), 1);
     // Answered in its place.
     rig.host.judge([Verdict::Instead(b"refused".to_vec())]);

@@ -60,6 +60,8 @@ pub struct TestHost {
     requests: AtomicU32,
     /// The call of each request, and a zero where a call ended.
     calls: Mutex<Vec<u64>>,
+    /// As which attempt each call began.
+    attempts: Mutex<Vec<u32>>,
     logged: Mutex<Vec<(LogLevel, String)>>,
     random: AtomicU32,
     /// The patience of each call of an upstream.
@@ -121,6 +123,11 @@ impl TestHost {
         self.calls.lock().clone()
     }
 
+    /// As which attempt each call began that made requests.
+    pub fn attempts(&self) -> Vec<u32> {
+        self.attempts.lock().clone()
+    }
+
     /// The patience of each call of an upstream.
     pub fn patience(&self) -> Vec<u64> {
         self.patience.lock().clone()
@@ -159,8 +166,9 @@ impl TestHost {
 }
 
 impl Host for TestHost {
-    fn begin_call(&self, kind: CallKind) -> u64 {
+    fn begin_call(&self, kind: CallKind, attempt: u32) -> u64 {
         self.kinds.lock().push(kind);
+        self.attempts.lock().push(attempt);
         let calls = self.calls.lock();
         calls.iter().filter(|call| **call == 0).count() as u64 + 1
     }

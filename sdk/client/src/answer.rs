@@ -31,6 +31,24 @@ pub struct Found<T> {
     pub value: T,
 }
 
+/// A document of a store and its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// The number of the commit that wrote it: every write gives it a larger one. 0: the
+    /// transaction that it was read in has written it.
+    pub version: u64,
+    /// The document.
+    pub value: T,
+}
+
+impl<T> Deref for Versioned<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
 impl<T> Deref for Row<T> {
     type Target = T;
 
@@ -118,6 +136,19 @@ impl Answer {
         }
     }
 
+    /// A stored document with its version.
+    ///
+    /// # Errors
+    /// It says something else, or is no `T`.
+    pub fn versioned<T: DeserializeOwned>(&self) -> Result<Versioned<T>> {
+        match self.reply()? {
+            Reply::Versioned { version, document } => {
+                Ok(Versioned { version, value: decode(None, document)? })
+            }
+            _ => Err(wrong("document and its version", "only ReadVersion gives them")),
+        }
+    }
+
     /// All rows of this reply: of stores, users, a page.
     ///
     /// # Errors
@@ -180,6 +211,7 @@ mod tests {
                 rows.push(Key(3), &bytes);
                 rows.finish(None);
             })),
+            of(packet(|reply| reply.versioned(4, &bytes))),
         ];
         assert_eq!(answers[0].key().unwrap(), Key(7));
         assert_eq!(answers[1].keys().unwrap(), [Key(7), Key(8)]);
@@ -188,6 +220,8 @@ mod tests {
         let rows = answers[4].rows::<Document>().unwrap();
         assert_eq!(rows, [Found { key: Some(Key(3)), value: document(5) }]);
         assert_eq!(rows[0]["n"], 5);
+        let versioned = answers[5].versioned::<Document>().unwrap();
+        assert_eq!((versioned.version, versioned["n"]), (4, 5));
         for (at, answer) in answers.iter().enumerate() {
             let read = [
                 answer.key().is_ok(),
@@ -195,6 +229,7 @@ mod tests {
                 answer.count().is_ok(),
                 answer.document::<Document>().is_ok(),
                 answer.rows::<Document>().is_ok(),
+                answer.versioned::<Document>().is_ok(),
             ];
             assert_eq!(read, std::array::from_fn(|n| n == at));
         }

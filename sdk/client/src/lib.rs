@@ -5,8 +5,8 @@
 //! * [`Client`] is what programs use: a bounded pool of connections, made when they are
 //!   needed and made anew when they are lost. [`Store`] reads and writes documents as Rust
 //!   values, [`Query`] runs PQL, [`Client::request`] asks anything else;
-//!   [`Client::transaction`] has many of them take effect together, [`Client::watch`] tells
-//!   of what changes.
+//!   [`Client::transaction`] has many of them take effect together, [`Client::apply`] a few of
+//!   which all is known, under conditions, in one request; [`Client::watch`] tells of what changes.
 //! * [`Connection`] is one session, for who wants to decide what is sent when: requests
 //!   are pipelined, replies come in their order. `planctl` is made with it.
 //!
@@ -37,6 +37,7 @@
 mod answer;
 mod ask;
 mod backoff;
+mod batch;
 mod client;
 mod connection;
 mod error;
@@ -53,12 +54,14 @@ mod transaction;
 mod transport;
 mod watch;
 
-pub use answer::{Answer, Found, Row};
+pub use answer::{Answer, Found, Row, Versioned};
+pub use batch::{Applied, Batch};
 pub use client::Client;
 pub use connection::{Connection, Greeting, Pages};
 pub use error::{Error, Fate, Result};
 pub use options::{Config, ConnectOptions, PoolOptions, RetryOptions, Security, Transport};
 pub use proto::doc::Doc;
+pub use proto::request::Condition;
 pub use proto::{Fingerprint, Key, Status};
 pub use query::{Query, Rows};
 #[cfg(feature = "quic")]

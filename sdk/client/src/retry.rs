@@ -32,6 +32,7 @@ pub(crate) fn kind(request: &Request<'_>) -> Kind {
         | Request::Stats
         | Request::List
         | Request::Read { .. }
+        | Request::ReadVersion { .. }
         | Request::Scan { .. }
         | Request::Range { .. }
         | Request::RunningQueries
@@ -69,6 +70,10 @@ pub(crate) fn kind(request: &Request<'_>) -> Kind {
         Request::BatchInsert { batch, .. } if batch.iter().all(|(key, _)| key.is_some()) => {
             Kind::Repeatable
         }
+        // A condition that held does not hold the second time, and nothing is written then.
+        Request::Apply { steps } if steps.iter().all(|step| step.act.key().is_some()) => {
+            Kind::Repeatable
+        }
         // It is refused the second time, and a key that was made would be lost.
         Request::CreateKey { .. } => Kind::Once,
         // A user without a key is given one, and a second time another.
@@ -82,6 +87,7 @@ pub(crate) fn kind(request: &Request<'_>) -> Kind {
         },
         Request::Insert { key: None, .. }
         | Request::BatchInsert { .. }
+        | Request::Apply { .. }
         | Request::NextNumbers { .. }
         | Request::Backup { begin: true, .. } => Kind::Once,
         Request::Auth { .. } | Request::Fetch { .. } | Request::CloseCursor { .. } => Kind::Session,

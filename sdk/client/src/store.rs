@@ -7,7 +7,7 @@ mod scan;
 
 pub use scan::Scan;
 
-use crate::answer::{decode, rows};
+use crate::answer::{Versioned, decode, rows};
 use crate::client::Client;
 use crate::{Error, Result};
 use proto::bridge::to_doc;
@@ -87,6 +87,20 @@ impl<T: DeserializeOwned> Store<T> {
         };
         let found = rows(answer.reply()?)?;
         found.iter().next().map(|(_, bytes)| decode(Some(key), bytes)).transpose()
+    }
+
+    /// The document under `key` with its version, if there is one: for a
+    /// [`Batch`](crate::Batch) that is only to be done if it is still that one.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub async fn get_versioned(&self, key: Key) -> Result<Option<Versioned<T>>> {
+        let request = Request::ReadVersion { store: &self.name, key };
+        match self.client.request(&request).await {
+            Ok(answer) => answer.versioned().map(Some),
+            Err(error) if error.status() == Some(Status::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// All documents in the order of their keys, a page at a time.
@@ -229,6 +243,6 @@ impl<T: Serialize> Store<T> {
     }
 }
 
-fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     to_doc(value).map_err(Error::NoDocument)
 }

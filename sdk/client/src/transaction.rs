@@ -28,7 +28,7 @@ const ENDING: Duration = Duration::from_secs(1);
 /// A transaction: see [`Client::transaction`]. What is asked through it sees one moment of
 /// the database, and what it has written itself.
 pub struct Transaction {
-    client: Client,
+    pub(crate) client: Client,
     bound: Arc<Bound>,
 }
 

@@ -42,12 +42,14 @@ from planck.packets import (
     Reply,
     Row,
     Rows,
+    WithVersion,
     decode_reply,
     decode_request,
     encode_packet,
     encode_request,
 )
 from planck.session import CLOSES, Session, State
+from planck.shapes import Condition, Step, StepKind
 from planck.transaction import part_of
 
 D = {"a": 7}
@@ -72,6 +74,13 @@ EVERY_KIND = {
 }
 
 KEY_ENDS = datetime.datetime(2027, 1, 15, 8, tzinfo=datetime.timezone.utc)
+
+STEPS = [
+    Step(StepKind.REPLACE, "flights", Condition.VERSION, 1234, KEY, D),
+    Step(StepKind.INSERT, "flights", Condition.NONE, 0, None, D),
+    Step(StepKind.DELETE, "seats", Condition.PRESENT, 0, KEY, None),
+    Step(StepKind.CHECK, "seats", Condition.ABSENT, 0, KEY.successor(), None),
+]
 
 # What each request of the annex is, made as a user of the client makes it.
 REQUESTS: dict[str, Call[Any]] = {
@@ -125,6 +134,8 @@ REQUESTS: dict[str, Call[Any]] = {
     "watch": calls.watch(
         {"stores": ["orders"], "since": "6f1c0000000000000000000000000a92.17.1233.0", "max_wait_ms": 30_000}
     ),
+    "read-version": calls.read_version("flights", KEY),
+    "apply": calls.apply(STEPS),
 }
 FIELDS_ONLY: dict[str, tuple[Op, dict[str, Any]]] = {
     "auth": (Op.AUTH, {"user": "ann", "key": "correct horse battery"}),
@@ -187,6 +198,9 @@ REPLIES: dict[str, Reply] = {
         }
     ),
     "watch-gap-reply": Failure(1421, "begin anew (oldest 900, newest 1234)"),
+    "version-reply": WithVersion(1234, D),
+    "apply-reply": Answer({"version": Int64(1240), "keys": 2 * (KEY.raw + NEXT_KEY.raw)}),
+    "condition-reply": Failure(1340, "step 1: it was to have version 1234, and has version 1236"),
     "next-numbers-reply": Answer({"first": Int64(1), "count": Int64(10)}),
 }
 
@@ -266,7 +280,9 @@ class Golden(unittest.TestCase):
                 op = Op(int(code))
                 self.assertEqual(op.name.replace("_", "").lower(), name.lower())
                 fields = re.findall(r"`(\w+)`", body)
-                if op is Op.BATCH_INSERT:
+                if op is Op.APPLY:
+                    self.assertEqual(fields, ["count", "count"])
+                elif op is Op.BATCH_INSERT:
                     self.assertEqual(fields, ["store", "count", "count", "key", "document"])
                 else:
                     self.assertEqual(fields, [field for field, _ in FIELDS[op]])

@@ -124,6 +124,26 @@ class Transactions(Integration):
 
 
 class Documents(Integration):
+    def test_versions_and_conditions(self) -> None:
+        store = self.client.store("versioned")
+        store.create()
+        key = store.insert({"n": 1})
+        found = store.get_versioned(key)
+        assert found is not None
+        self.assertEqual(found.document, {"n": 1})
+        batch = self.client.batch().replace("versioned", key, {"n": 2}, version=found.version)
+        applied = batch.insert("versioned", {"n": 7}).run()
+        self.assertGreater(applied.version, found.version)
+        again = store.get_versioned(key)
+        assert again is not None
+        self.assertEqual((again.version, again.document), (applied.version, {"n": 2}))
+        self.assertEqual(store.get(applied.keys[1]), {"n": 7})
+        with self.assertRaises(ConflictError) as failed:
+            batch.run()
+        self.assertEqual(failed.exception.status, Status.CONDITION_FAILED)
+        self.assertIn(f"has version {applied.version}", failed.exception.message)
+        self.assertEqual(self.client.query("versioned.count()").count, 2)
+
     def test_documents(self) -> None:
         self.client.store("docs").create()
         store = self.client.store("docs")

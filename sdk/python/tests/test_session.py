@@ -33,6 +33,7 @@ from planck.packets import (
     encode_request,
 )
 from planck.session import MAX_AUTH, Session, State
+from planck.shapes import Condition, Step, StepKind
 
 
 def ready(**changes: Any) -> Session:
@@ -52,6 +53,8 @@ class Bodies(unittest.TestCase):
     def test_each_request_cut_or_longer_is_refused(self) -> None:
         samples: dict[str, Any] = {"document": {"a": 1}, "definition": {}, "change": {}, "what": {}}
         samples["items"] = [(KEY, {}), (None, {})]
+        check = Step(StepKind.CHECK, "s", Condition.VERSION, 7, KEY, None)
+        samples["steps"] = [Step(StepKind.INSERT, "s", Condition.NONE, 0, None, {"a": 1}), check]
         samples |= {"parameters": {"1": 1}, "limit": 5, "count": 5, "rows": 5, "bytes": 5, "cursor": 5, "query": 5}
         samples |= {"milliseconds": 5, "transaction": 5, "savepoint": 5, "operation": 9, "body": b""}
         samples |= {"key": KEY, "from": KEY, "to": KEY, "after": KEY}

@@ -24,6 +24,7 @@
 //! Invariant: [`host`] holds the only `unsafe` of a guest built with this crate.
 
 pub mod abi;
+mod batch;
 mod error;
 mod events;
 pub mod host;
@@ -40,10 +41,12 @@ mod stream;
 pub mod testing;
 mod watch;
 
+pub use batch::{Applied, Batch};
 pub use error::{Error, Result};
 pub use events::Events;
 pub use html::{Escaped, Html, escape};
 pub use proto::doc::Doc;
+pub use proto::request::Condition;
 pub use proto::{Key, KeyParts, Status};
 pub use query::{Found, Query};
 pub use request::{Params, Request};
@@ -51,7 +54,7 @@ pub use response::Response;
 pub use router::Router;
 pub use service::{Answer, ServiceRequest, call_service};
 pub use socket::{Socket, SocketEvent};
-pub use store::{Page, Row, Store};
+pub use store::{Page, Row, Store, Versioned};
 pub use stream::Stream;
 pub use watch::Watch;
 

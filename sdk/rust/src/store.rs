@@ -37,6 +37,23 @@ impl<T> Deref for Row<T> {
     }
 }
 
+/// A document and its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// The number of the commit that wrote it; 0: this very call has.
+    pub version: u64,
+    /// The document.
+    pub value: T,
+}
+
+impl<T> Deref for Versioned<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
 /// Some rows, and where to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
@@ -50,6 +67,10 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
     /// The store of that name. Nothing is checked before the first operation.
     pub const fn open(name: &'static str) -> Store<T> {
         Store { name, documents: PhantomData }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Makes the store unless it exists.
@@ -68,6 +89,25 @@ impl<T: Serialize + DeserializeOwned> Store<T> {
         let found = call(&Request::Read { store: self.name, key }, |reply| {
             let (_, bytes) = rows(reply)?.iter().next().ok_or_else(unexpected)?;
             decode(key, bytes).map(Some)
+        });
+        match found {
+            Err(error) if error.status == Status::NotFound => Ok(None),
+            other => other,
+        }
+    }
+
+    /// The document under `key` with its version, if there is one. Every write gives it a
+    /// larger one, so it serves as an entity tag, or for a [`Batch`](crate::Batch) that is only
+    /// to be done if it is still that one.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub fn get_versioned(&self, key: Key) -> Result<Option<Versioned<T>>> {
+        let found = call(&Request::ReadVersion { store: self.name, key }, |reply| match reply {
+            Reply::Versioned { version, document } => {
+                Ok(Some(Versioned { version, value: decode(key, document)? }))
+            }
+            _ => Err(unexpected()),
         });
         match found {
             Err(error) if error.status == Status::NotFound => Ok(None),
@@ -230,7 +270,7 @@ pub(crate) fn decode<T: DeserializeOwned>(key: Key, bytes: &[u8]) -> Result<T> {
     })
 }
 
-fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     to_doc(value).map_err(|e| Error::new(Status::BadDocument, e.to_string()))
 }
 
@@ -242,6 +282,7 @@ pub(crate) fn unexpected() -> Error {
 mod tests {
     use super::*;
     use crate::testing::{Memory, set_host};
+    use crate::{Batch, Condition};
     use proto::ReplyWriter;
     use serde::Deserialize;
 
@@ -282,6 +323,31 @@ mod tests {
         ITEMS.delete(Key(1)).unwrap();
         assert_eq!(ITEMS.get(Key(1)), Ok(None));
         assert_eq!(ITEMS.get(Key(9)), Ok(Some(item(9))));
+    }
+
+    #[test]
+    fn steps_are_done_under_their_conditions_all_or_none() {
+        items(2);
+        let version = |key| ITEMS.get_versioned(Key(key)).unwrap().map(|found| found.version);
+        assert_eq!(ITEMS.get_versioned(Key(2)).unwrap().unwrap().value, item(2));
+        let (one, two) = (version(1).unwrap(), version(2).unwrap());
+        assert!(two > one);
+        let mut batch = Batch::new();
+        batch.update(&ITEMS, Key(1), &item(5), Condition::Version(one)).unwrap();
+        batch.delete(&ITEMS, Key(2), None).insert(&ITEMS, None, &item(7)).unwrap();
+        batch.check(&ITEMS, Key(3), Condition::Absent);
+        let applied = batch.apply().unwrap();
+        assert_eq!((applied.keys[0], applied.keys.len()), (Key(1), 4));
+        assert_eq!((version(1), version(2)), (Some(applied.version), None));
+        assert_eq!(ITEMS.get(applied.keys[2]), Ok(Some(item(7))));
+        // A second time the first condition does not hold, and nothing is done.
+        assert_eq!(batch.apply().unwrap_err().status, Status::ConditionFailed);
+        assert_eq!(version(1), Some(applied.version));
+        let mut batch = Batch::new();
+        batch.put(&ITEMS, Key(9), &item(9), Condition::Absent).unwrap();
+        batch.update(&ITEMS, Key(8), &item(8), None).unwrap();
+        assert_eq!(batch.apply().unwrap_err().status, Status::NotFound);
+        assert_eq!(ITEMS.get(Key(9)), Ok(None));
     }
 
     #[test]

@@ -206,6 +206,7 @@ pub(crate) const PACKET_PLACES: &[&str] = &[
     "reply: keys",
     "reply: count",
     "reply: document",
+    "reply: versioned",
     "reply: keyed rows",
     "reply: rows",
     "the status is unknown",
@@ -225,6 +226,9 @@ pub fn packet(data: &[u8]) {
     match Request::decode(data) {
         Ok((id, request)) => {
             reached(request.opcode().name());
+            if let Request::Apply { steps } = request {
+                assert_eq!(steps.iter().count(), steps.len(), "as many as it says");
+            }
             if let Request::BatchInsert { batch, .. } = request {
                 assert_eq!(batch.iter().count(), batch.len(), "as many as it says");
             }
@@ -286,6 +290,7 @@ fn reply(data: &[u8]) {
         }
         Ok((_, Reply::Count(_))) => reached("reply: count"),
         Ok((_, Reply::Document(_))) => reached("reply: document"),
+        Ok((_, Reply::Versioned { .. })) => reached("reply: versioned"),
         Ok((_, Reply::Rows(rows))) => {
             let keyed = rows.iter().filter(|(key, _)| key.is_some()).count();
             reached(if keyed > 0 { "reply: keyed rows" } else { "reply: rows" });

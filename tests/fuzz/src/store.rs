@@ -41,7 +41,7 @@ pub fn batch(data: &[u8]) {
         Err(error) => return reached(error),
     };
     let mut again = Batch::new();
-    for told in ops.all_told() {
+    for told in ops.told() {
         let op = told.op;
         if let Some(before) = told.before
             && let Op::Put(keyspace, key, _) | Op::Delete(keyspace, key) = op

@@ -5,7 +5,7 @@
 //! [`Frames::broken`] need not, so nothing can be said of what follows it.
 
 use proto::packet::HEADER_BYTES;
-use proto::request::BatchBuf;
+use proto::request::{Act, BatchBuf, Condition, Step, StepsBuf};
 use proto::{Header, Key, Opcode, Request};
 
 use crate::peer::encoded;
@@ -54,6 +54,9 @@ impl Frames {
         batch.push(Some(Key(1 << 40)), &doc);
         batch.push(None, &doc);
         let (store, key, cursor) = (FIELD, Key(3), 1);
+        let (mut steps, absent) = (StepsBuf::new(), Some(Condition::Absent));
+        steps.push(Step { store, act: Act::Put(Key(1 << 43), &doc), condition: None });
+        steps.push(Step { store, act: Act::Check(Key(1 << 44)), condition: absent });
         let mut whole: Vec<Vec<u8>> = [
             Request::Ping,
             Request::Stats,
@@ -64,6 +67,8 @@ impl Frames {
             Request::Insert { store, key: Some(Key(1 << 41)), document: &doc },
             Request::BatchInsert { store, batch: batch.as_batch() },
             Request::Read { store, key },
+            Request::ReadVersion { store, key },
+            Request::Apply { steps: steps.as_steps() },
             Request::Update { store, key: Key(1 << 42), document: &doc, upsert: true },
             Request::Delete { store, key: Key(1 << 41) },
             Request::Scan { store, after: Some(Key(1 << 30)), limit: 2, reverse: false },

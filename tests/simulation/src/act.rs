@@ -8,6 +8,7 @@ use platform::sim::{Fault, SimDisk, Times, Verb};
 
 use crate::plan::{Action, End, Put};
 use crate::world::{Done, Failure, World, faults};
+pub(crate) use write::put_in;
 
 impl World {
     /// Makes the store. On a disk without room first, if so planned.

@@ -13,6 +13,7 @@ use lsm::{BackupOptions, Batch, Direction, KeyspaceId, Lsm, Lsn, Restore, Until}
 use platform::Clock;
 use platform::sim::{Fault, SimDisk, Times};
 
+use crate::act::put_in;
 use crate::history::{ARCHIVE, damaged};
 use crate::model::Write;
 use crate::plan::{Asked, End, PLENTY, Put, Strike};
@@ -32,7 +33,7 @@ impl World {
         let writes = [put.write()];
         let mut batch = Batch::new();
         match &writes[0] {
-            Write::Put(keyspace, key, value) => batch.put(KeyspaceId(*keyspace), key, value),
+            Write::Put(keyspace, key, value) => put_in(&mut batch, *keyspace, key, value),
             Write::Delete(keyspace, key) => batch.delete(KeyspaceId(*keyspace), key),
             Write::Drop(keyspace) => batch.drop_keyspace(KeyspaceId(*keyspace)),
         }

@@ -100,6 +100,14 @@ impl Model {
         at(self.keyspaces.get(&keyspace)?.get(key)?, lsn)
     }
 
+    /// What a key has at an LSN, and which commit wrote it.
+    pub fn get_versioned(&self, keyspace: u32, key: &[u8], lsn: Lsn) -> Option<(&Bytes, Lsn)> {
+        let chain = self.keyspaces.get(&keyspace)?.get(key)?;
+        let below = chain.partition_point(|(at, _)| *at <= lsn);
+        let (written, value) = chain[..below].last()?;
+        Some((value.as_ref()?, *written))
+    }
+
     /// All of a keyspace at an LSN, in key order.
     pub fn all(&self, keyspace: u32, lsn: Lsn) -> impl DoubleEndedIterator<Item = (&[u8], &Bytes)> {
         let keys = self.keyspaces.get(&keyspace).into_iter().flatten();

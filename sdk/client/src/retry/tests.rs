@@ -2,7 +2,7 @@
 
 use super::*;
 use proto::bridge::to_doc;
-use proto::request::BatchBuf;
+use proto::request::{Act, BatchBuf, Step, StepsBuf};
 use proto::{Class, Key, Opcode};
 use std::collections::BTreeMap;
 use std::io;
@@ -16,6 +16,11 @@ fn with_all(mut each: impl FnMut(&str, &Request<'_>)) {
     keyed.push(key, document);
     keyless.push(key, document);
     keyless.push(None, document);
+    let (mut named, mut nameless) = (StepsBuf::new(), StepsBuf::new());
+    let put = Step { store, act: Act::Put(Key(1), document), condition: None };
+    named.push(put);
+    nameless.push(put);
+    nameless.push(Step { store, act: Act::Insert(None, document), condition: None });
     let with_key = to_doc(&BTreeMap::from([("key", "chosen")])).unwrap();
     let new_key = to_doc(&BTreeMap::from([("key", None::<i32>)])).unwrap();
     let rename = to_doc(&BTreeMap::from([("rename", "b")])).unwrap();
@@ -95,6 +100,9 @@ fn with_all(mut each: impl FnMut(&str, &Request<'_>)) {
         ("Within", Request::Within { transaction: 1, part }),
         ("ReloadModule", Request::ReloadModule),
         ("Watch", Request::Watch { what: reading.as_bytes() }),
+        ("Apply with all keys", Request::Apply { steps: named.as_steps() }),
+        ("Apply without a key", Request::Apply { steps: nameless.as_steps() }),
+        ("ReadVersion", Request::ReadVersion { store, key: Key(1) }),
     ] {
         each(name, &request);
     }

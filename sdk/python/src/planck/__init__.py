@@ -7,6 +7,7 @@
 ...         print(row.key, row["delay"])
 """
 
+from .batch import Applied, Batch
 from .client import Client, parse_address
 from .documents import Document, decode, encode
 from .errors import (
@@ -33,7 +34,7 @@ from .errors import (
     TooLargeError,
     UsageError,
 )
-from .packets import Row
+from .packets import Row, WithVersion
 from .pipeline import Pending, Pipeline
 from .result import Result
 from .store import Sequence, Store
@@ -58,6 +59,8 @@ from .watch import Event, Watch
 __version__ = "0.1.0"
 
 __all__ = [
+    "Applied",
+    "Batch",
     "Binary",
     "BusyError",
     "Cancellation",
@@ -103,6 +106,7 @@ __all__ = [
     "TooLargeError",
     "Transaction",
     "UsageError",
+    "WithVersion",
     "decode",
     "encode",
     "fingerprint_of_pem",

@@ -7,14 +7,15 @@ connection broke. What it does not list is not repeated.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, Union
 
 from .connection import Call, Connection
 from .documents import Document
 from .errors import ProtocolError, ServerError, Status
-from .packets import Answer, Count, Empty, Keys, OneKey, Op, Reply, Row, Rows, encode_request
+from .packets import Answer, Count, Empty, Keys, OneKey, Op, Reply, Row, Rows, WithVersion, encode_request
+from .shapes import Step
 from .values import DateTime, Key, KeyLike
 
 T = TypeVar("T")
@@ -200,6 +201,30 @@ def get(store: str, key: KeyLike) -> Call[Document | None]:
         return _row_of(reply).document
 
     return replace(_call(Op.READ, True, take, store=store, key=key), recover=_missing(None))
+
+
+def read_version(store: str, key: KeyLike) -> Call[WithVersion | None]:
+    """One document and its version, or None."""
+
+    def take(reply: Reply) -> WithVersion | None:
+        if not isinstance(reply, WithVersion):
+            raise _wrong(reply)
+        return reply
+
+    return replace(_call(Op.READ_VERSION, True, take, store=store, key=key), recover=_missing(None))
+
+
+def apply(steps: Sequence[Step]) -> Call[tuple[int, list[Key]]]:
+    """Several steps, all or none: the version that was written, and the key of each step."""
+
+    def take(reply: Reply) -> tuple[int, list[Key]]:
+        told = document_of(reply)
+        version, keys = told.get("version"), told.get("keys")
+        if not isinstance(version, int) or not isinstance(keys, bytes) or len(keys) != 16 * len(steps):
+            raise ProtocolError("the server's answer has no `version`, or not a key for each step")
+        return int(version), [Key(keys[at : at + 16]) for at in range(0, len(keys), 16)]
+
+    return _call(Op.APPLY, all(step.key is not None for step in steps), take, steps=list(steps))
 
 
 def _missing(value: T) -> Callable[[ServerError], T]:

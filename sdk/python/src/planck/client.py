@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from . import calls, result
+from .batch import Batch
 from .connection import Call, Connection, Options
 from .documents import Document
 from .errors import (
@@ -187,6 +188,10 @@ class Client:
     def store(self, name: str) -> Store:
         """A store, by its name. Nothing is asked of the server."""
         return Store(self, name)
+
+    def batch(self) -> Batch:
+        """Writes in any stores, each under a condition, that are one commit: see `Batch`. Nothing is asked yet."""
+        return Batch(self)
 
     def sequence(self, name: str) -> Sequence:
         """A sequence, by its name. Nothing is asked of the server."""

@@ -26,6 +26,7 @@ from .shapes import (
     MAYBE_STR16,
     NO_KEY,
     REST,
+    STEPS,
     STR16,
     TEXT32,
     U16,
@@ -103,6 +104,8 @@ class Op(enum.IntEnum):
     WITHIN = 44
     RELOAD_MODULE = 45
     WATCH = 46
+    APPLY = 52
+    READ_VERSION = 53
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,8 @@ FIELDS: dict[Op, tuple[tuple[str, Shape], ...]] = {
     Op.WITHIN: (_TRANSACTION, ("operation", U16), ("body", REST)),
     Op.RELOAD_MODULE: (),
     Op.WATCH: (("what", DOCUMENT),),
+    Op.APPLY: (("steps", STEPS),),
+    Op.READ_VERSION: (_STORE, ("key", KEY)),
 }
 """The fields of each request, in their order."""
 
@@ -296,6 +301,14 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class WithVersion:
+    """A stored document and its version."""
+
+    version: int
+    document: Document
+
+
+@dataclass(frozen=True)
 class Failure:
     """An error."""
 
@@ -303,7 +316,7 @@ class Failure:
     message: str
 
 
-Reply = Union[Empty, OneKey, Keys, Count, Answer, Rows, Failure]
+Reply = Union[Empty, OneKey, Keys, Count, Answer, Rows, WithVersion, Failure]
 
 
 def encode_reply(reply: Reply) -> tuple[int, bytes]:
@@ -321,6 +334,8 @@ def encode_reply(reply: Reply) -> tuple[int, bytes]:
         out += b"\3" + _U64.pack(reply.count)
     elif isinstance(reply, Answer):
         out += b"\4" + documents.encode(reply.document)
+    elif isinstance(reply, WithVersion):
+        out += b"\6" + _U64.pack(reply.version) + documents.encode(reply.document)
     else:
         out += b"\5" + bytes([reply.keyed]) + _encode_more(reply.more) + _U32.pack(len(reply.rows))
         for row in reply.rows:
@@ -358,6 +373,8 @@ def decode_reply(code: int, body: bytes) -> Reply:
         reply = Answer(reader.document())
     elif tag == 5:
         reply = _decode_rows(reader)
+    elif tag == 6:
+        reply = WithVersion(reader.u64(), reader.document())
     else:
         raise ProtocolError(f"a reply of tag {tag}, which this client does not know")
     reader.end()

@@ -6,13 +6,16 @@ goes beyond the body, and makes nothing that the bytes of the body do not pay fo
 
 from __future__ import annotations
 
+import enum
 import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import documents
 from .documents import Document
 from .errors import DocumentError, ProtocolError, UsageError
-from .values import Key
+from .values import Key, KeyLike
 
 NO_KEY = bytes(16)
 
@@ -204,6 +207,62 @@ class _Items:
         return [(_MaybeKey().get(reader), reader.document()) for _ in range(reader.u32())]
 
 
+class StepKind(enum.IntEnum):
+    """What a step of an Apply does."""
+
+    INSERT = 0
+    PUT = 1
+    REPLACE = 2
+    DELETE = 3
+    CHECK = 4
+
+
+class Condition(enum.IntEnum):
+    """What must hold of its document first."""
+
+    NONE = 0
+    ABSENT = 1
+    PRESENT = 2
+    VERSION = 3
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of an Apply. `version` is 0 but for the condition VERSION."""
+
+    kind: StepKind
+    store: str
+    condition: Condition
+    version: int
+    key: KeyLike | None
+    document: Mapping[str, Any] | None
+
+
+class _Steps:
+    def put(self, out: bytearray, value: Any) -> None:
+        out += _U32.pack(len(value))
+        for step in value:
+            out.append(step.kind)
+            STR16.put(out, step.store)
+            out.append(step.condition)
+            U64.put(out, step.version)
+            MAYBE_KEY.put(out, step.key)
+            if step.kind <= StepKind.REPLACE:
+                out += documents.encode(step.document)
+
+    def get(self, reader: Reader) -> list[Step]:
+        return [self._step(reader) for _ in range(reader.u32())]
+
+    @staticmethod
+    def _step(reader: Reader) -> Step:
+        try:
+            kind, store, condition = StepKind(reader.u8()), str(STR16.get(reader)), Condition(reader.u8())
+        except ValueError as error:
+            raise ProtocolError("a step is of no kind, or under no condition, that there is") from error
+        version, key = reader.u64(), MAYBE_KEY.get(reader)
+        return Step(kind, store, condition, version, key, reader.document() if kind <= StepKind.REPLACE else None)
+
+
 FLAG: Shape = _Flag()
 KEY: Shape = _Key()
 MAYBE_KEY: Shape = _MaybeKey()
@@ -216,4 +275,5 @@ DOCUMENT: Shape = _Document()
 MAYBE_DOCUMENT: Shape = _MaybeDocument()
 MAYBE_STR16: Shape = _MaybeText()
 ITEMS: Shape = _Items()
+STEPS: Shape = _Steps()
 REST: Shape = _Rest()

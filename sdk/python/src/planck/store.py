@@ -13,7 +13,7 @@ from .calls import IndexField, Item
 from .connection import Call
 from .documents import Document
 from .errors import ProtocolError, UsageError
-from .packets import Row, Rows
+from .packets import Row, Rows, WithVersion
 from .values import Int64, Key, KeyLike
 from .waiting import DEFAULT, Cancellation, Timeout
 
@@ -71,6 +71,16 @@ class Store:
     def read(self, key: KeyLike, *, timeout: Timeout = DEFAULT, cancel: Cancellation | None = None) -> Row:
         """The document under a key, which must be there."""
         return self._client.run(calls.read(self.name, key), timeout, cancel)
+
+    def get_versioned(
+        self, key: KeyLike, *, timeout: Timeout = DEFAULT, cancel: Cancellation | None = None
+    ) -> WithVersion | None:
+        """The document under a key as `.document`, and its `.version`; None if there is none.
+
+        The version is the number of the commit that wrote it: every write gives it a larger one. A `Batch` can be
+        made to be done only if it is still that one.
+        """
+        return self._client.run(calls.read_version(self.name, key), timeout, cancel)
 
     def replace(
         self,

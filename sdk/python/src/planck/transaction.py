@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from . import calls, result
+from .batch import Batch
 from .connection import Call, Connection, Exchange
 from .errors import PlanckError, ServerError, Status, UsageError
 from .packets import Op, encode_request
@@ -72,6 +73,10 @@ class Transaction:
     def store(self, name: str) -> Store:
         """A store, by its name. Nothing is asked of the server."""
         return Store(self, name)
+
+    def batch(self) -> Batch:
+        """Steps that are one operation of the transaction: see `Batch`. Nothing is asked of the server."""
+        return Batch(self)
 
     def query(
         self,

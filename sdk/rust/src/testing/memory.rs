@@ -4,6 +4,8 @@
 //! gives, or the engine's status; a query is refused, since a second query
 //! language would only test itself.
 
+use proto::doc::{Binary, DocBuf, Value};
+use proto::request::{Act, Condition, Step};
 use proto::{Key, Reply, ReplyWriter, Request, Status};
 use std::collections::BTreeMap;
 
@@ -11,7 +13,10 @@ use std::collections::BTreeMap;
 /// go through more than one page.
 const PAGE_ROWS: usize = 100;
 
-type Documents = BTreeMap<Key, Vec<u8>>;
+/// Each with its version.
+type Documents = BTreeMap<Key, (u64, Vec<u8>)>;
+
+type Refused = (Status, String);
 
 /// Stores in memory: give it to [`super::set_host`].
 ///
@@ -27,6 +32,8 @@ type Documents = BTreeMap<Key, Vec<u8>>;
 pub struct Memory {
     stores: BTreeMap<String, Documents>,
     made: u64,
+    /// Changes so far.
+    commits: u64,
 }
 
 impl Memory {
@@ -52,12 +59,7 @@ impl Memory {
         debug_assert!(Reply::decode(out).is_ok(), "a reply is well formed");
     }
 
-    fn run(
-        &mut self,
-        id: u64,
-        request: &Request<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), (Status, String)> {
+    fn run(&mut self, id: u64, request: &Request<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
         let reply = ReplyWriter::new(id, out);
         match *request {
             Request::Ping | Request::Flush => reply.empty(),
@@ -69,26 +71,41 @@ impl Memory {
                 reply.empty();
             }
             Request::Insert { store, key, document } => {
-                let key = self.insert(store, key, document)?;
-                reply.key(key);
+                let act = Act::Insert(key, document);
+                reply.key(self.one(Step { store, act, condition: None })?);
             }
             Request::Read { store, key } => {
-                let document = self.store(store)?.get(&key).ok_or_else(|| missing(key))?;
+                let (_, document) = self.store(store)?.get(&key).ok_or_else(|| missing(key))?;
                 let mut rows = reply.rows(true);
                 rows.push(key, document);
                 rows.finish(None);
             }
+            Request::ReadVersion { store, key } => {
+                let (version, document) =
+                    self.store(store)?.get(&key).ok_or_else(|| missing(key))?;
+                reply.versioned(*version, document);
+            }
             Request::Update { store, key, document, upsert } => {
-                let documents = self.store(store)?;
-                if !upsert && !documents.contains_key(&key) {
-                    return Err(missing(key));
-                }
-                documents.insert(key, document.to_vec());
-                reply.key(key);
+                let act =
+                    if upsert { Act::Put(key, document) } else { Act::Replace(key, document) };
+                reply.key(self.one(Step { store, act, condition: None })?);
             }
             Request::Delete { store, key } => {
-                self.store(store)?.remove(&key).ok_or_else(|| missing(key))?;
+                self.one(Step { store, act: Act::Delete(key), condition: None })?;
                 reply.empty();
+            }
+            Request::Apply { steps } => {
+                let mut all = self.clone();
+                let mut keys = Vec::new();
+                all.commits += 1;
+                for step in steps.iter() {
+                    keys.extend(all.step(step)?.to_bytes());
+                }
+                let mut told = DocBuf::new();
+                told.push("version", all.commits.cast_signed());
+                told.push("keys", Value::Binary(Binary { subtype: 0, bytes: &keys }));
+                *self = all;
+                reply.document(&told.finish().expect("two fields"));
             }
             Request::Scan { store, after, limit, reverse } => {
                 let (from, to) = match (after, reverse) {
@@ -110,29 +127,50 @@ impl Memory {
         Ok(())
     }
 
-    fn store(&mut self, name: &str) -> Result<&mut Documents, (Status, String)> {
+    fn store(&mut self, name: &str) -> Result<&mut Documents, Refused> {
         let unknown = || (Status::UnknownStore, format!("there is no store {name:?}"));
         self.stores.get_mut(name).ok_or_else(unknown)
     }
 
-    fn insert(
-        &mut self,
-        store: &str,
-        key: Option<Key>,
-        document: &[u8],
-    ) -> Result<Key, (Status, String)> {
+    /// A step by itself.
+    fn one(&mut self, step: Step<'_>) -> Result<Key, Refused> {
+        self.commits += 1;
+        self.step(step)
+    }
+
+    /// A step as part of the commit that is being made.
+    fn step(&mut self, step: Step<'_>) -> Result<Key, Refused> {
         self.made += 1;
-        let key = key.unwrap_or(Key::time_ordered(self.made, 0, 0));
-        let documents = self.store(store)?;
-        if documents.contains_key(&key) {
-            return Err((Status::KeyExists, format!("{key} is taken")));
+        let (made, version) = (Key::time_ordered(self.made, 0, 0), self.commits);
+        let key = step.act.key().unwrap_or(made);
+        let documents = self.store(step.store)?;
+        let found = documents.get(&key).map(|(version, _)| *version);
+        let holds = match step.condition {
+            None => true,
+            Some(Condition::Absent) => found.is_none(),
+            Some(Condition::Present) => found.is_some(),
+            Some(Condition::Version(wanted)) => found == Some(wanted),
+        };
+        if !holds {
+            let message = format!("document {key} of {:?} has version {found:?}", step.store);
+            return Err((Status::ConditionFailed, message));
         }
-        documents.insert(key, document.to_vec());
+        match (step.act, found) {
+            (Act::Insert(..), Some(_)) => {
+                return Err((Status::KeyExists, format!("{key} is taken")));
+            }
+            (Act::Replace(..) | Act::Delete(_), None) => return Err(missing(key)),
+            (Act::Delete(_), Some(_)) => drop(documents.remove(&key)),
+            (act, _) => {
+                let document = act.document().map(|document| (version, document.to_vec()));
+                documents.extend(document.map(|document| (key, document)));
+            }
+        }
         Ok(key)
     }
 }
 
-fn missing(key: Key) -> (Status, String) {
+fn missing(key: Key) -> Refused {
     (Status::NotFound, format!("there is no document under {key}"))
 }
 
@@ -153,7 +191,7 @@ fn page(
     }
     let mut rows = reply.rows(true);
     for (key, document) in found.iter().take(limit) {
-        rows.push(**key, document);
+        rows.push(**key, &document.1);
     }
     let more = found.len() > limit;
     rows.finish(found.get(limit.saturating_sub(1)).filter(|_| more).map(|(key, _)| **key));

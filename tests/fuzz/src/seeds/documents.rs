@@ -201,7 +201,7 @@ fn batches(seeds: &mut Seeds) {
     for (name, at, to) in [
         ("value-before-of-another", 36, b'x'),
         ("value-before-twice", 24, 4),
-        ("value-before-unsaid", 0, 2),
+        ("value-before-unsaid", 0, 3),
     ] {
         let mut bytes = before.clone();
         bytes[at] = to;
@@ -210,7 +210,7 @@ fn batches(seeds: &mut Seeds) {
     let mut alone = before[..24].to_vec();
     alone[4] = 1;
     add(seeds, "value-before-alone", alone);
-    // Header of 8 bytes, then of an operation: kind, moves, key length at 2, keyspace
+    // Header of 8 bytes, then of an operation: kind, flags, key length at 2, keyspace
     // at 4, value length at 8.
     let changed = |at: usize, to: u8| {
         let mut bytes = put.clone();
@@ -223,7 +223,8 @@ fn batches(seeds: &mut Seeds) {
         ("more-operations", 4, 2),
         ("fewer-operations", 4, 0),
         ("unknown-kind", 8, 9),
-        ("reserved-bit", 9, 2),
+        ("versioned", 9, 3),
+        ("reserved-bit", 9, 4),
         ("key-cut-off", 10, 200),
         ("no-key", 10, 0),
         ("reserved-keyspace", 15, 0xFF),

@@ -3,7 +3,7 @@
 
 use super::Seeds;
 use proto::http::{HeadersBuf, write_request, write_response};
-use proto::request::{BatchBuf, Part};
+use proto::request::{Act, BatchBuf, Condition, Part, Step, StepsBuf};
 use proto::{Header, Key, Kind, Opcode, ReplyWriter, Request, Status, json};
 
 const PQL: &str = include_str!("../../../../docs/pql.md");
@@ -107,6 +107,24 @@ fn requests(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key, batch: &BatchBu
     let mut room = Vec::new();
     let part = Part::of(&Request::Insert { store, key: None, document: one }, &mut room);
     add("within", Request::Within { transaction: 1, part });
+    add("read-version", Request::ReadVersion { store, key });
+    add("apply", Request::Apply { steps: steps(one, two, key, 7).as_steps() });
+}
+
+/// A step of each kind, under each condition.
+fn steps(one: &[u8], two: &[u8], key: Key, version: u64) -> StepsBuf {
+    let (mut steps, version) = (StepsBuf::new(), Some(Condition::Version(version)));
+    let other = Key::from_bytes([8; 16]);
+    for (store, act, condition) in [
+        ("s", Act::Insert(None, one), None),
+        ("s", Act::Insert(Some(other), two), Some(Condition::Absent)),
+        ("s", Act::Replace(key, two), version),
+        ("t", Act::Put(key, one), None),
+        ("t", Act::Check(other), Some(Condition::Absent)),
+    ] {
+        steps.push(Step { store, act, condition });
+    }
+    steps
 }
 
 /// Nearly packets. Header: magic, version at 4, kind 5, code 6, body length 16, patience 20.
@@ -155,6 +173,7 @@ fn replies(seeds: &mut Seeds, one: &[u8], key: Key) {
     add("keys", &|reply| reply.keys(&[key, key]));
     add("count", &|reply| reply.count(12));
     add("document", &|reply| reply.document(one));
+    add("versioned", &|reply| reply.versioned(9, one));
     add("keyed-rows", &|reply| {
         let mut rows = reply.rows(true);
         rows.push(key, one);
@@ -296,6 +315,7 @@ fn sessions(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key, batch: &BatchBu
         ],
     );
     transactions(seeds, one, two, key);
+    conditions(seeds, one, two, key);
     let mut nonsense = Vec::new();
     create.encode(1, &mut nonsense);
     Request::Insert { store, key: None, document: &[9, 0, 0, 0, 32, b'a', 0, 1, 0] }
@@ -334,7 +354,6 @@ fn watches(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key) {
     seeds.add("dispatch", "watches", out);
 }
 
-/// The queries of the documentation on its documents, some in each session.
 /// Transactions: one that goes through, one that is disturbed, one that is let go of.
 fn transactions(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key) {
     let store = "s";
@@ -379,6 +398,37 @@ fn transactions(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key) {
     watches(seeds, one, two, key);
 }
 
+/// Versions, and steps under conditions that hold and that do not.
+fn conditions(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key) {
+    let mut out = Vec::new();
+    let mut add = |request: Request<'_>| request.encode(1, &mut out);
+    for store in ["s", "t"] {
+        add(Request::CreateStore { store, if_not_exists: false });
+    }
+    let (store, read) = ("s", Request::ReadVersion { store: "s", key });
+    add(Request::Insert { store, key: Some(key), document: one });
+    add(read);
+    // The third commit was that one.
+    let holds = steps(one, two, key, 3);
+    for _ in 0..2 {
+        add(Request::Apply { steps: holds.as_steps() });
+    }
+    add(read);
+    add(Request::Begin { read_only: false, millis: 0 });
+    let mut room = Vec::new();
+    let mut deletes = StepsBuf::new();
+    let act = Act::Delete(key);
+    deletes.push(Step { store, act, condition: Some(Condition::Present) });
+    for request in [Request::Apply { steps: deletes.as_steps() }, read] {
+        let part = Part::of(&request, &mut room);
+        add(Request::Within { transaction: 1, part });
+    }
+    add(Request::Commit { transaction: 1 });
+    add(Request::Apply { steps: deletes.as_steps() });
+    seeds.add("dispatch", "conditions", out);
+}
+
+/// The queries of the documentation on its documents, some in each session.
 fn documented(seeds: &mut Seeds) {
     let mut begin = Vec::new();
     for (store, documents) in blocks("data") {

@@ -107,7 +107,7 @@ impl World {
             lsm.commit_with(|snapshot| {
                 let found = snapshot.get(id, &key)?.map(lsm::Value::into_vec);
                 let mut batch = Batch::new();
-                batch.put(id, &key, &counter(count_of(found.as_deref()) + 1));
+                put_in(&mut batch, keyspace, &key, &counter(count_of(found.as_deref()) + 1));
                 Ok::<_, lsm::Error>((batch, found))
             })
         })?;
@@ -196,13 +196,21 @@ impl World {
     }
 }
 
+/// Values of odd keyspaces keep the commit that wrote them.
+pub(crate) fn put_in(batch: &mut Batch, keyspace: u32, key: &[u8], value: &[u8]) {
+    match keyspace % 2 {
+        0 => batch.put(KeyspaceId(keyspace), key, value),
+        _ => batch.put_versioned(KeyspaceId(keyspace), key, value, false),
+    }
+}
+
 /// The writes of a commit, for the model and for the store.
 fn batch_of(puts: &[Put]) -> (Vec<Write>, Batch) {
     let writes: Vec<Write> = puts.iter().map(|put| put.write()).collect();
     let mut batch = Batch::new();
     for write in &writes {
         match write {
-            Write::Put(keyspace, key, value) => batch.put(KeyspaceId(*keyspace), key, value),
+            Write::Put(keyspace, key, value) => put_in(&mut batch, *keyspace, key, value),
             Write::Delete(keyspace, key) => batch.delete(KeyspaceId(*keyspace), key),
             Write::Drop(keyspace) => batch.drop_keyspace(KeyspaceId(*keyspace)),
         }
