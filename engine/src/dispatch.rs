@@ -296,6 +296,7 @@ impl Engine {
                 let message = "an operation within a transaction within another one";
                 return Err(Refusal::new(Status::BadPacket, message));
             }
+            Request::Watch { what } => reply.document(&self.watch(who, what, patience)?),
             Request::Schedule { job } => reply.key(self.schedule(who, job, within, patience)?),
             Request::RetryJob { job } => {
                 self.retry_job(who, job, within, patience)?;

@@ -24,6 +24,8 @@ pub struct Figures {
     pub queries: QueryFigures,
     /// The transactions'.
     pub transactions: TransactionFigures,
+    /// The change streams'.
+    pub watches: WatchFigures,
     /// Those of jobs.
     pub jobs: JobFigures,
     /// The audit log's, if one is written.
@@ -79,6 +81,23 @@ pub struct TransactionFigures {
     pub again: u64,
 }
 
+/// Change streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchFigures {
+    /// Pages given, those without an event too, so far.
+    pub pages: u64,
+    /// Events given so far.
+    pub events: u64,
+    /// Bytes of the pages with events, so far.
+    pub bytes: u64,
+    /// Watchers told that the log does not reach back to where they were, so far.
+    pub gaps: u64,
+    /// How many commits the one furthest behind was behind, of those of the last seconds.
+    pub behind: u64,
+    /// Bytes of memory that hold the newest commits for all of them.
+    pub memory: usize,
+}
+
 /// The audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditFigures {
@@ -130,6 +149,7 @@ impl Engine {
                 cursor_spill: cursors.held.disk,
             },
             transactions: self.transactions.figures(),
+            watches: self.watches.figures(),
             jobs: self.job_figures(),
             audit: self.audit_figures(),
         })

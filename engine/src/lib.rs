@@ -35,6 +35,7 @@ pub mod query;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod watch;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -47,7 +48,8 @@ pub use auth::{Action, Principal, Role, allows};
 pub use backup::{BackupTarget, TakenBackup};
 pub use error::{OpenError, Refusal};
 pub use figures::{
-    AuditFigures, Beside, Figures, OperationFigures, QueryFigures, TransactionFigures, push_latency,
+    AuditFigures, Beside, Figures, OperationFigures, QueryFigures, TransactionFigures,
+    WatchFigures, push_latency,
 };
 pub use jobs::{
     CRON, Claim, CronEntry, DEAD, Due, JOBS, Job, JobEnd, JobFigures, JobOptions, NewJob, Retry,
@@ -57,7 +59,7 @@ pub use lsm::{
     SyncMode,
 };
 pub use module::{Modules, Reloaded};
-pub use ops::IndexReport;
+pub use ops::{IndexReport, Waits};
 pub use options::{Limits, Options};
 pub use patience::Call;
 pub use transaction::CallTransaction;
@@ -69,6 +71,8 @@ pub struct Engine {
     queries: query::Desk,
     /// So do transactions.
     transactions: transaction::Desk,
+    /// And who watches the log.
+    watches: watch::Desk,
     lsm: Lsm,
     catalogs: catalog::Catalogs,
     keys: keys::KeyMaker,
@@ -116,6 +120,7 @@ impl Engine {
         let queries = query::Desk::new(Arc::clone(&clock), space, slow, cursors);
         let transactions =
             transaction::Desk::new(Arc::clone(&clock), options.limits.of_transactions());
+        let watches = watch::Desk::new(Arc::clone(&clock));
         let catalogs = catalog::Catalogs::load(&lsm)?;
         // Last: what cannot be opened has not started.
         let audit = match options.audit {
@@ -129,6 +134,7 @@ impl Engine {
         Ok(Engine {
             queries,
             transactions,
+            watches,
             lsm,
             catalogs,
             keys,
@@ -219,7 +225,7 @@ impl Engine {
     /// As [`Engine::sync`].
     pub fn close(self) -> Result<(), Refusal> {
         self.audit_stop();
-        drop((self.queries, self.transactions));
+        drop((self.queries, self.transactions, self.watches));
         Ok(self.lsm.close()?)
     }
 

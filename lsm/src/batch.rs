@@ -8,7 +8,7 @@
 //!  0         1         4        8
 //! +---------+---------+--------+------+------+-----
 //! | version | zero    | count  | op 1 | op 2 | ...      count operations, then
-//! | u8 = 3  | 3 bytes | u32 LE |      |      |          nothing
+//! | u8      | 3 bytes | u32 LE |      |      |          nothing
 //! +---------+---------+--------+------+------+-----
 //!
 //!  0      1       2         4          8           12
@@ -17,12 +17,15 @@
 //! | u8   | u8    | u16 LE  | u32 LE   | u32 LE    |         |           |
 //! +------+-------+---------+----------+-----------+---------+-----------+
 //!   kind 1: put.  2: delete (value len 0).  3: drop the keyspace (both 0).
+//!   4: the value that the key of the next operation, a put or a delete, has before it;
+//!   no operation: who applies a batch passes it over, who follows the log reads it.
 //!   flag 1, moves: the writer says that the number of keys changes: the key of a put
 //!   had no value, that of a delete had one. Without: it does not, or nobody knows.
-//!   What it is for: `count.rs`.
+//!   What it is for: `count.rs`, and who follows the log.
 //!   flag 2, versioned, of a put: the LSN is kept beside the value wherever it comes to
 //!   lie (`tree.rs`). The puts of a keyspace have it all, or none has.
-//!   A drop has no flags.
+//!   A drop and a value before have no flags.
+//!   version 4: there is a value before, at least one.  3: there is none.
 //! ```
 
 use std::fmt;
@@ -40,9 +43,12 @@ pub const MAX_BATCH_BYTES: usize = 64 << 20;
 pub const MAX_KEYSPACE: u32 = 0xFFFF_0000;
 
 const VERSION: u8 = 3;
+/// Of a batch with values before.
+const VERSION_BEFORE: u8 = 4;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const DROP: u8 = 3;
+const BEFORE: u8 = 4;
 const MOVES: u8 = 1;
 const VERSIONED: u8 = 2;
 
@@ -105,9 +111,9 @@ pub enum BatchError {
     Keyspace(u32),
     /// A payload of another version.
     #[error(
-        "the batch has format {}, this version reads {VERSION}: {}",
+        "the batch has format {}, this version reads {VERSION} and {VERSION_BEFORE}: {}",
         .0,
-        platform::advice::other_format(u32::from(*.0), u32::from(VERSION))
+        platform::advice::other_format(u32::from(*.0), u32::from(VERSION_BEFORE))
     )]
     Version(u8),
     /// Bytes that are no batch.
@@ -137,6 +143,8 @@ impl BatchError {
 pub struct Batch {
     payload: Vec<u8>,
     count: u32,
+    /// Of them, values before.
+    images: u32,
     fault: Option<BatchError>,
     /// What must hold for it to be written: `expect.rs`. No part of the payload.
     pub(crate) requires: Vec<Require>,
@@ -150,6 +158,7 @@ pub struct Batch {
 pub(crate) struct Mark {
     bytes: usize,
     count: u32,
+    images: u32,
 }
 
 impl Default for Batch {
@@ -164,7 +173,8 @@ impl Batch {
         let head = Head { version: VERSION, zero: [0; 3], count: U32::new(0) };
         let (payload, requires) = (head.as_bytes().to_vec(), Vec::new());
         let unread = Vec::new();
-        Batch { payload, count: 0, fault: None, requires, require_bytes: 0, unread }
+        let (count, images, fault) = (0, 0, None);
+        Batch { payload, count, images, fault, requires, require_bytes: 0, unread }
     }
 
     /// Sets `key` to `value`.
@@ -198,6 +208,13 @@ impl Batch {
         self.push(DELETE, MOVES, keyspace, key, &[]);
     }
 
+    /// Says that the key of the operation that is added next, a put or a delete, has this
+    /// value before it: who follows the log finds it there ([`Told::before`]). It costs as
+    /// many bytes of the log, and changes nothing.
+    pub fn before(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) {
+        self.push(BEFORE, 0, keyspace, key, value);
+    }
+
     /// Empties the keyspace, of what this batch has put so far too.
     pub fn drop_keyspace(&mut self, keyspace: KeyspaceId) {
         self.push(DROP, 0, keyspace, &[], &[]);
@@ -228,6 +245,7 @@ impl Batch {
             return Err(BatchError::TooLarge(bytes));
         }
         self.payload.extend_from_slice(ops);
+        self.images += other.images;
         self.set_count(self.count + other.count);
         Ok(())
     }
@@ -251,7 +269,7 @@ impl Batch {
 
     /// The end of it, as it is now.
     pub(crate) fn mark(&self) -> Mark {
-        Mark { bytes: self.payload.len(), count: self.count }
+        Mark { bytes: self.payload.len(), count: self.count, images: self.images }
     }
 
     /// The operations behind a place of this batch.
@@ -263,10 +281,11 @@ impl Batch {
     /// Takes the operations behind a place of this batch away.
     pub(crate) fn truncate(&mut self, mark: Mark) {
         self.payload.truncate(mark.bytes);
+        self.images = mark.images.min(self.images);
         self.set_count(mark.count.min(self.count));
     }
 
-    /// Operations.
+    /// Operations, and values before.
     pub fn len(&self) -> usize {
         self.count as usize
     }
@@ -288,6 +307,7 @@ impl Batch {
         self.requires.clear();
         self.unread.clear();
         self.require_bytes = 0;
+        self.images = 0;
         self.set_count(0);
     }
 
@@ -308,7 +328,8 @@ impl Batch {
 
     fn set_count(&mut self, count: u32) {
         self.count = count;
-        let head = Head { version: VERSION, zero: [0; 3], count: U32::new(count) };
+        let version = if self.images > 0 { VERSION_BEFORE } else { VERSION };
+        let head = Head { version, zero: [0; 3], count: U32::new(count) };
         self.payload[..size_of::<Head>()].copy_from_slice(head.as_bytes());
     }
 
@@ -342,6 +363,7 @@ impl Batch {
         self.payload.extend_from_slice(head.as_bytes());
         self.payload.extend_from_slice(key);
         self.payload.extend_from_slice(value);
+        self.images += u32::from(kind == BEFORE);
         self.set_count(self.count + 1);
     }
 }
@@ -359,20 +381,23 @@ pub fn decode(payload: &[u8]) -> Result<Ops<'_>, BatchError> {
     let Ok((head, _)) = Head::ref_from_prefix(payload) else {
         return corrupt(0, "it is shorter than its header");
     };
-    if head.version != VERSION {
+    if !(VERSION..=VERSION_BEFORE).contains(&head.version) {
         return Err(BatchError::Version(head.version));
     }
     if head.zero != [0; 3] {
         return corrupt(1, "reserved bytes are set");
     }
     let all = Ops { payload, at: size_of::<Head>(), left: head.count.get() };
-    let mut ops = all.clone();
-    for _ in 0..head.count.get() {
+    let (mut ops, mut images) = (all.clone(), false);
+    while ops.left > 0 {
         let at = ops.at;
-        match ops.step() {
-            Ok(_) => {}
+        match ops.advance() {
+            Ok(told) => images |= told.before.is_some(),
             Err(what) => return corrupt(at, what),
         }
+    }
+    if images != (head.version == VERSION_BEFORE) {
+        return corrupt(0, "its version does not say whether it has values before");
     }
     if ops.at != payload.len() {
         return corrupt(ops.at, "bytes follow the last operation");
@@ -381,13 +406,17 @@ pub fn decode(payload: &[u8]) -> Result<Ops<'_>, BatchError> {
 }
 
 /// An operation with what its writer said of it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Told<'a> {
-    pub(crate) op: Op<'a>,
-    /// By how much it moves the number of keys.
-    pub(crate) moved: i64,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told<'a> {
+    /// What was done.
+    pub op: Op<'a>,
+    /// By how much it moves the number of keys: 1 of a put of a new key, -1 of a delete of
+    /// one that was there.
+    pub moved: i64,
     /// Of a put: the LSN stays beside the value.
-    pub(crate) versioned: bool,
+    pub versioned: bool,
+    /// The value before, if the writer keeps it: [`Batch::before`].
+    pub before: Option<&'a [u8]>,
 }
 
 /// The operations of a payload that was checked.
@@ -399,8 +428,30 @@ pub struct Ops<'a> {
 }
 
 impl<'a> Ops<'a> {
-    /// The next operation, and what its flags say of it.
-    fn step(&mut self) -> Result<Told<'a>, &'static str> {
+    /// The next operation, with the value before, if there is one; `left` says that there
+    /// is another one.
+    fn advance(&mut self) -> Result<Told<'a>, &'static str> {
+        let (mut kind, mut told) = self.step()?;
+        if kind == BEFORE {
+            let Op::Put(keyspace, key, before) = told.op else { return Err("it has no value") };
+            if self.left == 0 {
+                return Err("a value before is the last");
+            }
+            (kind, told) = self.step()?;
+            match told.op {
+                Op::Put(of, its, _) | Op::Delete(of, its)
+                    if kind != BEFORE && (of, its) == (keyspace, key) =>
+                {
+                    told.before = Some(before);
+                }
+                _ => return Err("a value before stands before another key's operation"),
+            }
+        }
+        Ok(told)
+    }
+
+    /// The next entry, and its kind; that of a value before looks like a put.
+    fn step(&mut self) -> Result<(u8, Told<'a>), &'static str> {
         let rest = self.payload.get(self.at..).unwrap_or_default();
         let Ok((head, rest)) = OpHead::ref_from_prefix(rest) else {
             return Err("an operation's header is cut off");
@@ -426,24 +477,30 @@ impl<'a> Ops<'a> {
         let keyspace = KeyspaceId(head.keyspace.get());
         let sound_key = (1..=MAX_KEY).contains(&key_len);
         let op = match head.kind {
-            PUT if sound_key => Op::Put(keyspace, key, value),
+            PUT | BEFORE if sound_key => Op::Put(keyspace, key, value),
             DELETE if sound_key && value_len == 0 => Op::Delete(keyspace, key),
             DROP if key_len == 0 && value_len == 0 => Op::DropKeyspace(keyspace),
-            PUT | DELETE | DROP => return Err("lengths do not fit the kind of operation"),
+            PUT | DELETE | DROP | BEFORE => {
+                return Err("lengths do not fit the kind of operation");
+            }
             _ => return Err("an unknown kind of operation"),
         };
         self.at += size_of::<OpHead>() + key_len + value_len;
+        self.left = self.left.saturating_sub(1);
         let moves = i64::from(head.flags & MOVES);
         let moved = if head.kind == DELETE { -moves } else { moves };
-        Ok(Told { op, moved, versioned: head.flags & VERSIONED != 0 })
+        let versioned = head.flags & VERSIONED != 0;
+        Ok((head.kind, Told { op, moved, versioned, before: None }))
     }
 
-    /// As the iterator, with what the flags say of each operation.
-    pub(crate) fn told(mut self) -> impl Iterator<Item = Told<'a>> {
-        std::iter::from_fn(move || {
-            self.left = self.left.checked_sub(1)?;
-            self.step().ok()
-        })
+    /// As the iterator, with what else the log says of each operation.
+    pub fn told(mut self) -> impl Iterator<Item = Told<'a>> {
+        std::iter::from_fn(move || self.go_on())
+    }
+
+    #[inline]
+    fn go_on(&mut self) -> Option<Told<'a>> {
+        if self.left == 0 { None } else { self.advance().ok() }
     }
 }
 
@@ -451,148 +508,14 @@ impl<'a> Iterator for Ops<'a> {
     type Item = Op<'a>;
 
     fn next(&mut self) -> Option<Op<'a>> {
-        self.left = self.left.checked_sub(1)?;
-        self.step().ok().map(|told| told.op)
+        self.go_on().map(|told| told.op)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left as usize, Some(self.left as usize))
+        // Each but the last may be a value before.
+        ((self.left as usize).div_ceil(2), Some(self.left as usize))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn sample() -> Batch {
-        let mut batch = Batch::new();
-        batch.drop_keyspace(KeyspaceId(9));
-        batch.put(KeyspaceId(7), b"key", b"value");
-        batch.delete(KeyspaceId(0x0102_0304), b"k");
-        batch.put_new(KeyspaceId(7), b"n", b"v");
-        batch.delete_present(KeyspaceId(7), b"n");
-        batch.put_versioned(KeyspaceId(8), b"d", b"1", false);
-        batch.put_versioned(KeyspaceId(8), b"e", b"2", true);
-        batch
-    }
-
-    #[test]
-    fn golden() {
-        let batch = sample();
-        #[rustfmt::skip]
-        let want = [
-            3, 0, 0, 0, 7, 0, 0, 0,
-            3, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0,
-            1, 0, 3, 0, 7, 0, 0, 0, 5, 0, 0, 0, b'k', b'e', b'y', b'v', b'a', b'l', b'u', b'e',
-            2, 0, 1, 0, 4, 3, 2, 1, 0, 0, 0, 0, b'k',
-            1, 1, 1, 0, 7, 0, 0, 0, 1, 0, 0, 0, b'n', b'v',
-            2, 1, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, b'n',
-            1, 2, 1, 0, 8, 0, 0, 0, 1, 0, 0, 0, b'd', b'1',
-            1, 3, 1, 0, 8, 0, 0, 0, 1, 0, 0, 0, b'e', b'2',
-        ];
-        assert_eq!(batch.payload(), want);
-        let ops: Vec<_> = decode(&want).unwrap().collect();
-        assert_eq!(
-            ops,
-            [
-                Op::DropKeyspace(KeyspaceId(9)),
-                Op::Put(KeyspaceId(7), b"key", b"value"),
-                Op::Delete(KeyspaceId(0x0102_0304), b"k"),
-                Op::Put(KeyspaceId(7), b"n", b"v"),
-                Op::Delete(KeyspaceId(7), b"n"),
-                Op::Put(KeyspaceId(8), b"d", b"1"),
-                Op::Put(KeyspaceId(8), b"e", b"2"),
-            ]
-        );
-        let told = || decode(&want).unwrap().told();
-        assert_eq!(told().map(|told| told.moved).collect::<Vec<_>>(), [0, 0, 0, 1, -1, 0, 1]);
-        assert_eq!(told().filter(|told| told.versioned).count(), 2);
-        // No flag that an operation does not have.
-        for (at, flags) in [(9, 1), (9, 2), (41, 2), (41, 4), (54, 4)] {
-            let mut other = want;
-            other[at] = flags;
-            let refused = decode(&other).unwrap_err();
-            assert!(matches!(refused, BatchError::Corrupt { .. }), "{at}: {refused}");
-        }
-    }
-
-    #[test]
-    fn one_batch_takes_in_another_whole() {
-        let (mut one, mut all) = (Batch::new(), sample());
-        one.put(KeyspaceId(7), b"more", b"x");
-        one.unread(KeyspaceId(7), b"more");
-        one.require(KeyspaceId(7), b"more", crate::Expect::Absent);
-        all.absorb(one.clone());
-        assert_eq!(all.len(), 8);
-        assert_eq!(all.ops().last(), Some(Op::Put(KeyspaceId(7), b"more", b"x")));
-        assert_eq!((all.requires.len(), all.unread_keys().count()), (1, 1));
-        assert_eq!(decode(all.payload()).unwrap().count(), 8);
-        one.put(KeyspaceId(7), b"", b"");
-        all.absorb(one);
-        assert_eq!((all.check(), all.len()), (Err(BatchError::Key(0)), 8));
-    }
-
-    #[test]
-    fn limits_are_remembered_and_the_rest_is_kept_out() {
-        let ks = KeyspaceId(1);
-        let mut batch = Batch::new();
-        batch.put(ks, &[0; MAX_KEY], b"fits");
-        assert_eq!(batch.check(), Ok(()));
-        batch.put(ks, &[0; MAX_KEY + 1], b"");
-        batch.put(ks, b"", b"");
-        assert_eq!(batch.check(), Err(BatchError::Key(MAX_KEY + 1)));
-        assert_eq!(batch.len(), 1);
-        batch.clear();
-        batch.put(KeyspaceId(MAX_KEYSPACE), b"k", b"");
-        assert_eq!(batch.check(), Err(BatchError::Keyspace(MAX_KEYSPACE)));
-        batch.clear();
-        batch.put(ks, b"k", &vec![0; MAX_BATCH_BYTES]);
-        assert_eq!(batch.check(), Err(BatchError::TooLarge(MAX_BATCH_BYTES + 8 + 12 + 1)));
-    }
-
-    #[test]
-    fn every_cut_and_every_tail_is_refused() {
-        let batch = sample();
-        let bytes = batch.payload().to_vec();
-        for end in 0..bytes.len() {
-            assert!(decode(&bytes[..end]).is_err(), "cut at {end}");
-        }
-        let mut long = bytes;
-        long.push(0);
-        assert!(matches!(decode(&long), Err(BatchError::Corrupt { .. })));
-        for version in [2, 4] {
-            long[0] = version;
-            assert_eq!(decode(&long).unwrap_err(), BatchError::Version(version));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn what_decodes_encodes_to_the_same_bytes(
-            flips in prop::collection::vec((0usize..108, any::<u8>()), 0..4)
-        ) {
-            let mut bytes = sample().payload().to_vec();
-            for (at, to) in flips {
-                bytes[at] = to;
-            }
-            if let Ok(ops) = decode(&bytes) {
-                let mut again = Batch::new();
-                for Told { op, moved, versioned } in ops.told() {
-                    match (op, moved) {
-                        (Op::Put(ks, k, v), by) if versioned => {
-                            again.put_versioned(ks, k, v, by > 0);
-                        }
-                        (Op::Put(ks, k, v), 0) => again.put(ks, k, v),
-                        (Op::Put(ks, k, v), _) => again.put_new(ks, k, v),
-                        (Op::Delete(ks, k), 0) => again.delete(ks, k),
-                        (Op::Delete(ks, k), _) => again.delete_present(ks, k),
-                        (Op::DropKeyspace(ks), _) => again.drop_keyspace(ks),
-                    }
-                }
-                prop_assert_eq!(again.check(), Ok(()));
-                prop_assert_eq!(again.payload(), bytes);
-            }
-        }
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 //! Who holds what is in `retain.rs`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crate::health::Health;
 use crate::retain::{Holder, Retention};
@@ -48,8 +49,7 @@ impl Lsm {
     /// [`WalError::Gone`](crate::WalError::Gone) if the log no longer has `from`; it says from where on it
     /// has.
     pub fn retain(&self, name: &str, from: Lsn) -> Result<Retention, Error> {
-        let oldest = || self.wal.segments().first().map_or(1, |s| s.first_lsn);
-        self.retain.hold(name, from, oldest)
+        self.retain.hold(name, from, || self.oldest_lsn())
     }
 
     /// The log's durable frames from `from` on, now and as they come. They stay
@@ -59,6 +59,20 @@ impl Lsm {
     /// [`WalError::Gone`](crate::WalError::Gone) if the log no longer has `from`.
     pub fn frames(&self, from: Lsn) -> Result<LogCursor, Error> {
         Ok(LogCursor { cursor: self.wal.cursor(from)?, health: Arc::clone(&self.health) })
+    }
+
+    /// The first commit that the log still has, or the next one to come.
+    pub fn oldest_lsn(&self) -> Lsn {
+        self.wal.segments().first().map_or(1, |segment| segment.first_lsn)
+    }
+
+    /// The newest commit that is durable and visible: a snapshot taken after shows it, and
+    /// no power cut undoes it.
+    pub fn settled_lsn(&self) -> Lsn {
+        // A frame may be durable before its commit is in the memtables.
+        let lsn = self.wal.durable_lsn().min(self.applied.load(Acquire));
+        self.visible.fetch_max(lsn, Release);
+        lsn
     }
 
     /// Who keeps the log from being cut, in the order they came.

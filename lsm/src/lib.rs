@@ -75,7 +75,7 @@ pub use backup::{
     Unreadable, Until, backups, check_backup, prune, restore,
 };
 pub use batch::{
-    Batch, BatchError, KeyspaceId, MAX_BATCH_BYTES, MAX_KEY, MAX_KEYSPACE, Op, Ops, decode,
+    Batch, BatchError, KeyspaceId, MAX_BATCH_BYTES, MAX_KEY, MAX_KEYSPACE, Op, Ops, Told, decode,
 };
 pub use between::RangeCount;
 pub use btree::Direction;
@@ -97,8 +97,8 @@ pub use transaction::{Footprint, Savepoint, Transaction};
 pub use value::Value;
 pub use verify::{At, Fault, Report, Verify, verify};
 pub use version::Snapshot;
-pub use wal::SyncMode;
 pub use wal::archive::Error as ArchiveError;
+pub use wal::{Frame, SyncMode};
 pub use watched::{Committed, watched};
 // What `Error` holds, for who must tell the kinds apart.
 pub use {btree::Error as PagesError, vlog::Error as ValuesError, wal::Error as WalError};

@@ -147,7 +147,7 @@ impl MemSet {
         let mut grown = 0;
         let mut moved: Vec<(u32, i64)> = Vec::new();
         let mut tables = self.tables.load();
-        for (i, Told { op, moved: by, versioned }) in ops.told().enumerate() {
+        for (i, Told { op, moved: by, versioned, .. }) in ops.told().enumerate() {
             let (keyspace, key, value) = match op {
                 Op::Put(keyspace, key, value) => (keyspace.0, key, Some(value)),
                 Op::Delete(keyspace, key) => (keyspace.0, key, None),

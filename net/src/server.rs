@@ -112,6 +112,11 @@ impl Closing {
         (sender, Closing(receiver))
     }
 
+    /// Whether it drains (or was dropped).
+    pub(crate) fn is_now(&self) -> bool {
+        *self.0.borrow() || self.0.has_changed().is_err()
+    }
+
     /// Returns once the listener drains (or was dropped). May be polled again.
     pub(crate) async fn wait(&mut self) {
         // An Err is a dropped Server: that is the end as well.

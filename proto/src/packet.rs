@@ -225,6 +225,7 @@ opcodes! {
     43 Rollback    "Undoes what a transaction wrote since a savepoint.";
     44 Within      "An operation on documents as part of a transaction.";
     45 ReloadModule "Reads the guest's module again, and has the new one serve.";
+    46 Watch       "What changed in stores since a place in the log: waits for it, if it may.";
     48 Schedule    "Has a route, or a service outside, called once this is committed and due.";
     49 RetryJob    "Puts a job that was given up back among those that wait.";
     52 Apply       "Several writes, in any stores, each under a condition: all or none.";

@@ -38,6 +38,7 @@
 //! Schedule     job: a document
 //! RetryJob     job:16 (its key)
 //! Within       transaction:u64  operation:u16  the body of that operation
+//! Watch        what is watched: a document (docs/protocol.md draws it)
 //! Apply        count:u32  count x a step: request/steps.rs
 //! ReadVersion  store:str16  key:16
 //! ```
@@ -118,6 +119,7 @@ pub enum Request<'a> {
     Rollback { transaction: u64, savepoint: u64 },
     Within { transaction: u64, part: Part<'a> },
     ReloadModule,
+    Watch { what: &'a [u8] },
     Schedule { job: &'a [u8] },
     RetryJob { job: Key },
     Apply { steps: Steps<'a> },
@@ -167,6 +169,7 @@ impl<'a> Request<'a> {
             Request::CreateKey { .. } => Opcode::CreateKey,
             Request::RevokeKey { .. } => Opcode::RevokeKey,
             Request::ReloadModule => Opcode::ReloadModule,
+            Request::Watch { .. } => Opcode::Watch,
             Request::Schedule { .. } => Opcode::Schedule,
             Request::RetryJob { .. } => Opcode::RetryJob,
             Request::Begin { .. } => Opcode::Begin,
@@ -218,6 +221,8 @@ impl<'a> Request<'a> {
             Request::CreateUser { .. } | Request::AlterUser { .. } => None,
             Request::DropUser { .. } | Request::CreateKey { .. } => None,
             Request::RevokeKey { .. } | Request::ReloadModule => None,
+            // They stand in its document.
+            Request::Watch { .. } => None,
             Request::Begin { .. } | Request::Commit { .. } | Request::Abort { .. } => None,
             Request::Savepoint { .. } | Request::Rollback { .. } => None,
             Request::Schedule { .. } => Some("_jobs"),
@@ -401,6 +406,7 @@ impl<'a> Request<'a> {
                 part: Part::decode(&mut body)?,
             },
             Opcode::ReloadModule => Request::ReloadModule,
+            Opcode::Watch => Request::Watch { what: body.document("what is watched")? },
             Opcode::Schedule => Request::Schedule { job: body.document("job")? },
             Opcode::RetryJob => Request::RetryJob { job: body.key("job")? },
             Opcode::Apply => Request::Apply { steps: Steps::decode(&mut body)? },
@@ -515,6 +521,7 @@ impl<'a> Request<'a> {
                 out.extend_from_slice(&limit.to_le_bytes());
             }
             Request::DescribeStore { store } => out.put_str16(store),
+            Request::Watch { what } => out.extend_from_slice(what),
             Request::FormatQuery { text } => out.put_bytes32(text.as_bytes()),
             Request::Query { text, parameters } => {
                 out.put_bytes32(text.as_bytes());

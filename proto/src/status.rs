@@ -107,6 +107,11 @@ statuses! {
     1408 UnknownSavepoint NotFound 404 "The transaction has no savepoint of that number, or none any more.";
     1409 NotInTransaction Invalid 400 "The operation cannot be part of this transaction.";
     1410 TransactionTooLarge TooLarge 413 "The transaction would write more than limits.max_transaction_size.";
+    1420 BadWatch        Invalid  400 "What is to be watched is not described as it must be.";
+    1421 WatchGap        Conflict 409 "The log does not reach back so far any more: begin anew with the documents.";
+    1422 WatchAhead      Conflict 409 "The place is none of this log: it is of another one, or of commits that are not there.";
+    1423 WatchEnded      NotFound 404 "A store that was watched was dropped.";
+    1424 NoBeforeImages  Conflict 409 "The store does not keep what its documents were before.";
     1430 BadJob          Invalid  400 "The job is none that can be scheduled.";
     1501 NotAuthenticated Denied  401 "The session has not authenticated, or its user is gone or has another key.";
     1502 BadCredentials  Denied   401 "The user or key is wrong.";

@@ -242,6 +242,30 @@ fn golden() -> Golden {
     g.refuse("conflict-reply", 49, Status::TransactionConflict, "begin it again");
     g.ask("abort", 50, Request::Abort { transaction });
 
+    let what = doc(|doc| {
+        doc.array("stores", |list| {
+            list.item("orders");
+        });
+        doc.push("since", "6f1c0000000000000000000000000a92.17.1233.0");
+        doc.push("max_wait_ms", 30_000);
+    });
+    g.ask("watch", 51, Request::Watch { what: &what });
+    let page = doc(|doc| {
+        doc.array("events", |list| {
+            list.item_doc(|event| {
+                event.push("lsn", Value::Int64(1234)).push("at", Value::Int64(1));
+                event.push("last", true).push("time", Value::DateTime(1_700_000_000_000));
+                event.push("store", "orders").push("op", "insert").push("key", &K.to_string());
+                event.doc("document", |document| {
+                    document.push("n", 1);
+                });
+            });
+        });
+        doc.push("next", "6f1c0000000000000000000000000a92.17.1234.0");
+        doc.push("durable", Value::Int64(1234));
+    });
+    g.answer("watch-reply", 51, |reply| reply.document(&page));
+    g.refuse("watch-gap-reply", 51, Status::WatchGap, "begin anew (oldest 900, newest 1234)");
     g.ask("read-version", 51, Request::ReadVersion { store, key: K });
     g.answer("version-reply", 51, |reply| reply.versioned(1234, &d));
     let mut steps = StepsBuf::new();

@@ -45,9 +45,9 @@ function bodyOf(packet: Uint8Array): Reader | null {
 function httpStatus(status: i32): i32 {
   switch (status) {
     case 1003: case 1102: case 1104: case 1106: case 1403: case 1404: case 1410: return 413;
-    case 1202: case 1204: case 1207: case 1210: case 1214: case 1217: case 1301: case 1405: case 1406: case 1407: case 1408: return 404;
+    case 1202: case 1204: case 1207: case 1210: case 1214: case 1217: case 1301: case 1405: case 1406: case 1407: case 1408: case 1423: return 404;
     case 1203: case 1205: case 1208: case 1211: case 1213: case 1215: case 1216: return 409;
-    case 1302: case 1303: case 1304: case 1305: case 1340: case 1603: return 409;
+    case 1302: case 1303: case 1304: case 1305: case 1340: case 1421: case 1422: case 1424: case 1603: return 409;
     case 1501: case 1502: return 401;
     case 1503: case 1701: return 403;
     case 1504: return 429;

@@ -5,16 +5,19 @@
 //! The task of a connection never runs a guest that gives its response in pieces: it has
 //! to send them meanwhile.
 
+use crate::follow::Following;
 use crate::guests::Guests;
 use crate::observe::Observed;
 use crate::reply::{Reply, Traced};
-use crate::trace::{Following, Parent, Trace, Tracer};
-use net::http::{Answered, GuestRequest, GuestResponse, HttpHandler};
+use crate::trace::{Following as Traces, Parent, Trace, Tracer};
+use crate::watchers::Watchers;
+use engine::{Engine, Principal};
+use net::http::{Answered, Follow, GuestRequest, GuestResponse, HttpHandler};
 use proto::Status;
 use runtime_api::Outlet;
 use runtime_api::pool::{Errand, Failure, Follows, Pool};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -26,6 +29,14 @@ pub struct Pages {
     guests: Option<Arc<Guests>>,
     observed: Arc<Observed>,
     tracer: Option<Arc<Tracer>>,
+    followed: Followed,
+}
+
+/// What event streams follow, and as whom.
+pub struct Followed {
+    pub engine: Weak<Engine>,
+    pub watchers: Arc<Watchers>,
+    pub who: Principal,
 }
 
 impl Pages {
@@ -34,8 +45,9 @@ impl Pages {
         guests: Option<Arc<Guests>>,
         observed: Arc<Observed>,
         tracer: Option<Tracer>,
+        followed: Followed,
     ) -> Pages {
-        Pages { guests, observed, tracer: tracer.map(Arc::new) }
+        Pages { guests, observed, tracer: tracer.map(Arc::new), followed }
     }
 
     async fn answer(&self, request: &GuestRequest, trace: Option<Arc<Trace>>) -> GuestResponse {
@@ -44,7 +56,7 @@ impl Pages {
         };
         // Another one may serve a moment later: this one then hands the request on.
         let pool = guests.pool();
-        let follower = trace.map(|trace| Arc::new(Following(trace)) as Arc<dyn Follows>);
+        let follower = trace.map(|trace| Arc::new(Traces(trace)) as Arc<dyn Follows>);
         let (route, encoded, mut body) = (route(request), request.encode(), Vec::new());
         let here = pool.here(route, &encoded, &mut body, follower.as_deref(), None, elsewhere);
         let errand = match here {
@@ -128,6 +140,11 @@ impl HttpHandler for Pages {
             traced.finish(&request, response.status, false);
         }
         response
+    }
+
+    fn follow(&self, what: &str, last_id: Option<&str>) -> Result<Box<dyn Follow>, String> {
+        let Followed { engine, watchers, who } = &self.followed;
+        Ok(Box::new(Following::new((engine, watchers), who.clone(), what, last_id)?))
     }
 
     fn answered(&self, answered: &Answered<'_>) {

@@ -10,6 +10,7 @@ mod certificates;
 mod compile;
 mod config;
 mod files;
+mod follow;
 mod guest;
 mod guests;
 mod http;
@@ -23,6 +24,7 @@ mod service;
 mod tools;
 mod trace;
 mod upkeep;
+mod watchers;
 mod when;
 mod wire;
 

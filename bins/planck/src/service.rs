@@ -10,15 +10,16 @@ use crate::config::FilePath;
 use crate::config::{Config, Service, service};
 use crate::files;
 use crate::guests::{self, Guests};
-use crate::http::Pages;
+use crate::http::{Followed, Pages};
 use crate::jobs::Desk;
 use crate::keyfile;
 use crate::log::Log;
 use crate::observe::{Admin, Observed, Phase};
 use crate::trace::Tracer;
 use crate::upkeep::Upkeep;
+use crate::watchers::Watchers;
 use crate::wire::Wire;
-use engine::{AuditOptions, BackupTarget, Engine, OpenError, StorageOptions};
+use engine::{AuditOptions, BackupTarget, Engine, OpenError, Principal, StorageOptions};
 use lsm::LogArchive;
 use net::tls::Certificates;
 use net::{LockoutOptions, Security, Server, http, tls, wire};
@@ -165,6 +166,8 @@ pub fn storage(config: &Config, archive: Option<LogArchive>) -> StorageOptions {
         rest_after: REST_AFTER,
         gc_dead_ratio: u32::try_from(db.gc.dead_ratio.get()).unwrap_or(u32::MAX),
         max_backup_pinned_bytes: db.backup.max_pinned.get(),
+        wal_keep_bytes: db.durability.log_keep.get(),
+        wal_retain_bytes: db.durability.log_retain.get(),
         archive,
         ..StorageOptions::default()
     }
@@ -331,7 +334,10 @@ async fn serve(
     let identity = certificates::open(config, &config.db.tls)?;
     let mut watched = Vec::from_iter(admin);
     watched.extend(identity.clone().map(|all| ("wire", all)));
-    let wire = serve_wire(config, engine, observed, identity.as_deref()).await?;
+    let most = bytes(config.db.limits.max_watchers.get());
+    let watchers = Arc::new(Watchers::new(engine, most));
+    observed.watched(&watchers);
+    let wire = serve_wire(config, engine, observed, &watchers, identity.as_deref()).await?;
     observed.listens("wire", wire.traffic());
     publish(config, wire.address())?;
     let mut sending = None;
@@ -343,7 +349,12 @@ async fn serve(
             let tracer = Tracer::start(config, &service.name.0, figures);
             let (tracer, task) = tracer.unzip();
             sending = task;
-            let pages = Pages::new(guests.clone(), Arc::clone(observed), tracer);
+            let followed = Followed {
+                engine: Arc::downgrade(engine),
+                watchers: Arc::clone(&watchers),
+                who: Principal::service(service.name.0.clone()),
+            };
+            let pages = Pages::new(guests.clone(), Arc::clone(observed), tracer, followed);
             let http = serve_http(config, service, pages, identity.as_deref()).await?;
             observed.listens("http", http.traffic());
             Some(http)
@@ -401,6 +412,7 @@ async fn serve_wire(
     config: &Config,
     engine: &Arc<Engine>,
     observed: &Arc<Observed>,
+    watchers: &Arc<Watchers>,
     identity: Option<&Certificates>,
 ) -> Result<Server, Stop> {
     let db = &config.db;
@@ -424,7 +436,7 @@ async fn serve_wire(
         },
         ..wire::WireOptions::default()
     };
-    let handler = Wire::new(Arc::clone(engine), Arc::clone(observed));
+    let handler = Wire::new(Arc::clone(engine), Arc::clone(observed), Arc::clone(watchers));
     let server = wire::serve(address, security, options, handler).await.map_err(Stop::io)?;
     let how = certificates::describe(identity);
     say(&format!("wire listening on {} {how}", server.address()));

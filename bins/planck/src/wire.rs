@@ -1,9 +1,11 @@
 //! The wire's requests, handed to the engine.
 
 use crate::observe::{Observed, WireFigures};
+use crate::watchers::Watchers;
 use engine::{Engine, Principal};
-use net::wire::{Call, Welcome, WireHandler};
-use proto::{Class, Status};
+use net::wire::{Call, Wait, Welcome, WireHandler};
+use proto::packet::Header;
+use proto::{Class, ReplyWriter, Status};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,6 +28,7 @@ impl Drop for Caller {
 pub struct Wire {
     engine: Arc<Engine>,
     observed: Arc<Observed>,
+    watchers: Arc<Watchers>,
 }
 
 /// A request at work, however it ends.
@@ -38,9 +41,9 @@ impl Drop for AtWork<'_> {
 }
 
 impl Wire {
-    /// The engine behind the wire, and where it is counted.
-    pub fn new(engine: Arc<Engine>, observed: Arc<Observed>) -> Wire {
-        Wire { engine, observed }
+    /// The engine behind the wire, where it is counted, and who waits for its commits.
+    pub fn new(engine: Arc<Engine>, observed: Arc<Observed>, watchers: Arc<Watchers>) -> Wire {
+        Wire { engine, observed, watchers }
     }
 }
 
@@ -102,13 +105,48 @@ impl WireHandler for Wire {
     }
 
     fn handle(&self, caller: &Caller, packet: &[u8], call: &Call, out: &mut Vec<u8>) {
+        // It may not wait: it is answered.
+        drop(self.handle_or_wait(caller, packet, &Call { may_wait: false, ..call.clone() }, out));
+    }
+
+    fn handle_or_wait(
+        &self,
+        caller: &Caller,
+        packet: &[u8],
+        call: &Call,
+        out: &mut Vec<u8>,
+    ) -> Option<Wait> {
         let figures = &self.observed.wire;
         figures.at_work.fetch_add(1, Relaxed);
         figures.received.fetch_add(packet.len() as u64, Relaxed);
         let (_at_work, before) = (AtWork(figures), out.len());
         let waited_micros = u64::try_from(call.waited.as_micros()).unwrap_or(u64::MAX);
+        let (place, may_wait) = (call.place, call.may_wait);
         let call = engine::Call { waited_micros, cancelled: call.cancelled.clone() };
-        self.engine.dispatch_call(&caller.who, packet, &call, out);
+        let ask = |may_wait, out: &mut Vec<u8>| {
+            self.engine.watch_or_wait(&caller.who, packet, (place, may_wait), &call, out)
+        };
+        let mut wait = None;
+        if let Some(waits) = ask(may_wait, out) {
+            wait = self.watchers.wait(waits);
+            match (&wait, place) {
+                (Some(_), _) => {}
+                // It has waited already, and lost its place for a moment.
+                (None, Some(_)) => drop(ask(false, out)),
+                (None, None) => busy(packet, self.watchers.most(), out),
+            }
+        }
         figures.sent.fetch_add(out.len().saturating_sub(before) as u64, Relaxed);
+        wait
     }
+}
+
+/// What is told of a watch that may not wait.
+fn busy(packet: &[u8], most: usize, out: &mut Vec<u8>) {
+    let id = Header::parse(packet).map_or(0, |header| header.id);
+    let message = format!(
+        "{most} watches wait for changes, as many as limits.max_watchers in db.yaml allows: try \
+         again when some have ended, or ask without waiting (max_wait_ms 0)"
+    );
+    ReplyWriter::new(id, out).error(Status::Busy, &message);
 }

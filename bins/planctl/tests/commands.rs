@@ -196,6 +196,8 @@ fn stores_are_changed_as_was_said() {
     service.run(&["store", "schema", "s", "--none"]).ok();
     service.run(&["store", "ttl", "s", "at", "60"]).ok();
     service.run(&["store", "ttl", "s", "--none"]).ok();
+    service.run(&["store", "before", "s"]).ok();
+    service.run(&["store", "before", "s", "--none"]).ok();
     service.run(&["store", "ttl", "s", "at"]).fails(2, "SECONDS");
     service.run(&["store", "schema", "s"]).fails(2, "FILE");
     let asked = service.memory.lock().unwrap().asked.clone();
@@ -207,6 +209,8 @@ fn stores_are_changed_as_was_said() {
             "s {\"schema\":null}",
             "s {\"ttl\":{\"field\":\"at\",\"seconds\":60}}",
             "s {\"ttl\":null}",
+            "s {\"before_images\":true}",
+            "s {\"before_images\":false}",
         ]
     );
 }

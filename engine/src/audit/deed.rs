@@ -181,7 +181,7 @@ fn is_privileged(request: &Request<'_>) -> bool {
         O::Insert | O::BatchInsert | O::Read | O::Update | O::Delete | O::Scan | O::Range => false,
         O::Query | O::Stream | O::Fetch | O::CloseCursor => false,
         O::RunningQueries | O::CancelQuery | O::CheckIndexes => false,
-        O::NextNumbers | O::ListSequences | O::ListUsers => false,
+        O::NextNumbers | O::ListSequences | O::ListUsers | O::Watch => false,
         O::Schedule | O::RetryJob => false,
         O::Apply | O::ReadVersion => false,
         O::Begin | O::Commit | O::Abort | O::Savepoint | O::Rollback | O::Within => false,

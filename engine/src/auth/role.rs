@@ -77,6 +77,8 @@ impl Action {
             // Of each store that it names it is asked again: `ops/apply.rs`.
             Opcode::Apply => Action::Look,
             Opcode::Query | Opcode::Stream => Action::Look,
+            // In each store that is watched: see `ops/watch.rs`.
+            Opcode::Watch => Action::Look,
             Opcode::Fetch | Opcode::CloseCursor => Action::Look,
             // Of other users' queries an admin's alone: see `ops/running.rs`.
             Opcode::RunningQueries | Opcode::CancelQuery => Action::Look,
@@ -196,6 +198,7 @@ mod tests {
         (Opcode::Rollback, "-yyy y"),
         (Opcode::Within, "-yyy y"),
         (Opcode::ReloadModule, "---y -"),
+        (Opcode::Watch, "-yyy y"),
         (Opcode::Schedule, "---y y"),
         (Opcode::RetryJob, "---y y"),
         (Opcode::Apply, "-yyy y"),

@@ -54,6 +54,7 @@ impl Draft {
             created_at: now_millis,
             schema: None,
             ttl: None,
+            before_images: false,
             indexes: Vec::new(),
         };
         self.put_store(name, store);
@@ -73,7 +74,8 @@ impl Draft {
         }
         let (schema, ttl, indexes) = (None, None, Vec::new());
         let keyspace = self.numbers(1)?;
-        let mut store = Store { keyspace, created_at: now_millis, schema, ttl, indexes };
+        let (created_at, before_images) = (now_millis, false);
+        let mut store = Store { keyspace, created_at, schema, ttl, before_images, indexes };
         if let Some((index, field)) = index {
             let fields = vec![Field { path: field.to_owned(), descending: false }];
             let definition = Definition { fields, unique: false, sparse: false, filter: None };
@@ -159,6 +161,16 @@ impl Draft {
         let mut store = Store::clone(&*self.store(name)?);
         store.schema = schema.map(Arc::new);
         self.put_store(name, store);
+        Ok(())
+    }
+
+    /// Says whether what is written from now on takes along what was there.
+    pub(crate) fn set_before_images(&mut self, name: &str, kept: bool) -> Result<(), Refusal> {
+        let mut store = Store::clone(&*self.store(name)?);
+        if store.before_images != kept {
+            store.before_images = kept;
+            self.put_store(name, store);
+        }
         Ok(())
     }
 

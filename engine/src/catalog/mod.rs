@@ -65,6 +65,8 @@ pub(crate) struct Store {
     pub(crate) schema: Option<Arc<Schema>>,
     /// When its documents expire.
     pub(crate) ttl: Option<Ttl>,
+    /// Whether what a write replaces or removes goes to the log with it, for who watches.
+    pub(crate) before_images: bool,
     /// By name.
     pub(crate) indexes: Vec<Arc<Index>>,
 }

@@ -4,7 +4,8 @@
 //! key                     document
 //! 00                      { format: 3, next_keyspace: int64 }
 //! 01 | name of a store    { keyspace: int64, created_at: datetime,
-//!                           schema?: string (JSON), ttl?: { field: string, seconds: int64 } }
+//!                           schema?: string (JSON), ttl?: { field: string, seconds: int64 },
+//!                           before_images?: true }
 //! 02 | name of a user     { role: string, created_at: datetime,
 //!                           grants?: { keyspace of a store, in decimal: string (role) },
 //!                           keys: [{ name: string, hash: string (PHC), created_at: datetime,
@@ -131,6 +132,9 @@ pub(crate) fn encode_store(store: &Store) -> Vec<u8> {
             ttl.push("field", field).push("seconds", *seconds);
         });
     }
+    if store.before_images {
+        doc.push("before_images", true);
+    }
     finish(doc)
 }
 
@@ -198,8 +202,13 @@ pub(crate) fn decode_store(bytes: &[u8]) -> Option<Store> {
         }),
         Some(_) => return None,
     };
-    let (schema, indexes) = (None, Vec::new());
-    Some(Store { keyspace: KeyspaceId(keyspace), created_at: datetime(doc)?, schema, ttl, indexes })
+    let before_images = match doc.get("before_images") {
+        None => false,
+        Some(Value::Bool(true)) => true,
+        Some(_) => return None,
+    };
+    let (schema, indexes, keyspace) = (None, Vec::new(), KeyspaceId(keyspace));
+    Some(Store { keyspace, created_at: datetime(doc)?, schema, ttl, before_images, indexes })
 }
 
 /// The schema in a store's record, compiled, if it has one.
@@ -299,6 +308,7 @@ mod tests {
             created_at,
             schema: None,
             ttl: None,
+            before_images: false,
             indexes: vec![],
         };
         let store = store(0x11, 0x0102_0304_0506);
@@ -310,6 +320,13 @@ mod tests {
         let read = decode_store(golden).unwrap();
         assert_eq!((read.keyspace, read.created_at), (store.keyspace, store.created_at));
         assert_eq!((read.ttl, read.indexes.len()), (None, 0));
+        let golden = b"\x3b\0\0\0\
+            \x12keyspace\0\x11\0\0\0\0\0\0\0\
+            \x09created_at\0\x06\x05\x04\x03\x02\x01\0\0\
+            \x08before_images\0\x01\
+            \0";
+        assert!(!read.before_images && decode_store(golden).unwrap().before_images);
+        assert_eq!(encode_store(&Store { before_images: true, ..store }), golden);
         let golden = b"\x2c\0\0\0\
             \x12format\0\x03\0\0\0\0\0\0\0\
             \x12next_keyspace\0\x12\0\0\0\0\0\0\0\
@@ -388,6 +405,7 @@ mod tests {
             created_at: 0,
             schema: None,
             ttl: None,
+            before_images: false,
             indexes: vec![],
         };
         assert!(decode_store(&encode_store(&reserved)).is_none());

@@ -2,8 +2,9 @@
 //!
 //! What must stay true: this is the one place that writes documents, so that nothing
 //! passes the indexes by: each document is written with what it changes in them, in one
-//! batch, against the state it is written to; and nothing passes the store's schema by. A document is written once in a change.
-//! What is wrong with one is kept, and told before anything is committed.
+//! batch, against the state it is written to; nothing passes the store's schema by; and
+//! what was there goes along where the store keeps it (in a transaction it then counts as
+//! read). A document is written once in a change. What is wrong with one is kept, and told before anything is committed.
 
 use std::sync::Arc;
 
@@ -131,12 +132,12 @@ impl<'a> Change<'a> {
             schema.check(key, Doc::trusted(new))?;
         }
         let bytes = key.to_bytes();
-        let indexed = self.store.is_indexed();
+        let (indexed, images) = (self.store.is_indexed(), self.store.before_images);
         let read;
         let (was, old) = match before {
             Before::None => (false, None),
             Before::Was(old) => (true, Some(old)),
-            Before::Unknown if indexed => {
+            Before::Unknown if indexed || images => {
                 read = self.latest.get(self.keyspace, &bytes)?;
                 (read.is_some(), read.as_deref())
             }
@@ -149,6 +150,9 @@ impl<'a> Change<'a> {
         };
         if indexed {
             self.kept.write(&self.store, self.latest, &mut self.batch, key, old, new)?;
+        }
+        if let (true, true, Some(old)) = (images, was, old) {
+            self.batch.before(self.keyspace, &bytes, old);
         }
         match (was, new) {
             (was, Some(new)) => self.batch.put_versioned(self.keyspace, &bytes, new, !was),

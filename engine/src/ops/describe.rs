@@ -62,6 +62,9 @@ impl Engine {
                 doc.push("field", &ttl.field).push("seconds", ttl.seconds);
             });
         }
+        if store.before_images {
+            doc.push("before_images", true);
+        }
         if !store.indexes.is_empty() {
             doc.array("indexes", |list| {
                 for (at, index) in store.indexes.iter().enumerate() {

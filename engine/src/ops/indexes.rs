@@ -36,6 +36,7 @@ impl Engine {
     /// As of a write. It may be called again.
     pub fn tend(&self) -> Result<bool, Refusal> {
         let cursors = self.queries.expire() | self.transactions.expire();
+        self.watches.rest();
         self.tend_audit();
         let mut tended = self.tending.lock();
         // Neither keeps the other from its turn, whatever ails it.
@@ -102,7 +103,7 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let bad = |message: String| Refusal::new(Status::BadChange, message);
         let doc = Doc::parse(change).map_err(|e| bad(format!("the change: {e}")))?;
-        let (mut rename, mut ttl, mut schema) = (None, None, None);
+        let (mut rename, mut ttl, mut schema, mut before) = (None, None, None, None);
         for (name, value) in doc {
             match (name, value) {
                 ("rename", Value::String(to)) => rename = Some(to),
@@ -110,19 +111,21 @@ impl Engine {
                 ("schema", Value::String(text)) => schema = Some(Some(Schema::parse(text)?)),
                 ("ttl", Value::Null) => ttl = Some(None),
                 ("ttl", Value::Doc(wanted)) => ttl = Some(Some(read_ttl(wanted)?)),
+                ("before_images", Value::Bool(kept)) => before = Some(kept),
                 _ => {
                     return Err(bad(format!(
                         "a store is changed by {{rename: \"name\"}}, {{schema: \"text of a JSON \
-                         Schema\"}} or null, {{ttl: {{field: \"path\", seconds: n}}}} or null, not \
-                         by {} of type {}",
+                         Schema\"}} or null, {{ttl: {{field: \"path\", seconds: n}}}} or null, \
+                         {{before_images: true or false}}, not by {} of type {}",
                         shown(name),
                         value.type_name()
                     )));
                 }
             }
         }
-        if rename.is_none() && ttl.is_none() && schema.is_none() {
-            return Err(bad("the change is empty: say rename, schema or ttl".to_owned()));
+        if rename.is_none() && ttl.is_none() && schema.is_none() && before.is_none() {
+            let message = "the change is empty: say rename, schema, ttl or before_images";
+            return Err(bad(message.to_owned()));
         }
         let now = self.now_millis();
         if let Some(to) = rename {
@@ -134,7 +137,13 @@ impl Engine {
         if let Some(ttl) = &ttl {
             deed.tell("ttl", ttl.as_ref().map(|ttl: &Ttl| ttl.seconds));
         }
+        if let Some(kept) = before {
+            deed.tell("before_images", kept);
+        }
         self.change_catalog(deed, who, Opcode::AlterStore, |draft| {
+            if let Some(kept) = before {
+                draft.set_before_images(store, kept)?;
+            }
             if let Some(ttl) = ttl {
                 draft.set_ttl(store, ttl, now)?;
             }

@@ -34,6 +34,7 @@ mod transactions;
 mod update;
 mod users;
 mod verify;
+mod watch;
 
 use std::sync::Arc;
 
@@ -53,6 +54,7 @@ pub(crate) use change::Change;
 pub(crate) use indexes::Tended;
 pub(crate) use transactions::{committed, may_be_within};
 pub use verify::IndexReport;
+pub use watch::Waits;
 
 /// What a read sees: one store of one snapshot.
 pub(crate) struct View {

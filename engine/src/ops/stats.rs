@@ -25,7 +25,7 @@ impl Engine {
     pub(crate) fn stats_for(&self, who: Option<&Principal>) -> Result<Vec<u8>, Refusal> {
         let figures = self.figures()?;
         let Figures { storage, users, operations, refusals, .. } = figures;
-        let Figures { queries, transactions, jobs, audit, .. } = figures;
+        let Figures { queries, transactions, watches, jobs, audit, .. } = figures;
         let seen = |store: &&Arc<Store>| who.is_none_or(|who| who.may_see(store.keyspace));
         let stores = self.catalogs.read().stores.values().filter(seen).count();
         let mut doc = DocBuf::with_capacity(1024);
@@ -85,6 +85,12 @@ impl Engine {
             ("committed_transactions", transactions.committed),
             ("transaction_conflicts", transactions.conflicts),
             ("guest_calls_again", transactions.again),
+            ("watch_pages", watches.pages),
+            ("watch_events", watches.events),
+            ("watch_bytes", watches.bytes),
+            ("watch_gaps", watches.gaps),
+            ("watch_behind", watches.behind),
+            ("watch_memory_bytes", watches.memory as u64),
             ("recent_commits_bytes", storage.recent_bytes as u64),
         ];
         for (name, number) in figures {

@@ -56,6 +56,14 @@ pub use stream::{Page, PageSize, Stream};
 pub(crate) use table::CursorLimits;
 pub use work::{Figures, Held, Limits, Work};
 
+/// Some fields of a document, as `pluck` gives them.
+///
+/// # Errors
+/// A field is named twice.
+pub(crate) fn plucked(paths: &[Path], key: Key, doc: Doc<'_>) -> Result<Vec<u8>, QueryError> {
+    rows::pluck(paths, false, key, doc, Vec::new())
+}
+
 use crate::pql::ast::Path;
 use proto::doc::{Array, Doc, DocError, Value};
 use proto::{Key, Status};

@@ -61,13 +61,14 @@ fn a_session_authenticates_once() {
 static JOB_OF_OLD: LazyLock<Vec<u8>> = LazyLock::new(|| doc(r#"{"state": "dead"}"#));
 
 fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Request<'a>> {
-    static DDL: LazyLock<[Vec<u8>; 5]> = LazyLock::new(|| {
+    static DDL: LazyLock<[Vec<u8>; 6]> = LazyLock::new(|| {
         [
             r#"{"fields": ["a"]}"#,
             r#"{"ttl": null}"#,
             r#"{"role": "read_only"}"#,
             r#"{"next": 7}"#,
             r#"{"name": "ci"}"#,
+            r#"{"stores": ["s"]}"#,
         ]
         .map(doc)
     });
@@ -88,7 +89,7 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         Request::Apply { steps: steps.as_steps() }.encode(1, &mut packet);
         packet
     });
-    let [definition, change, user, sequence, key_of_user] = &*DDL;
+    let [definition, change, user, sequence, key_of_user, watch] = &*DDL;
     let (store, key) = ("s", proto::Key(1));
     vec![
         Request::Ping,
@@ -138,6 +139,7 @@ fn each<'a>(batch: &'a proto::request::BatchBuf, document: &'a [u8]) -> Vec<Requ
         Request::Rollback { transaction: 1, savepoint: 1 },
         Request::decode(&WITHIN).unwrap().1,
         Request::ReloadModule,
+        Request::Watch { what: watch },
         Request::Schedule { job: &JOB },
         Request::RetryJob { job: key },
         Request::decode(&APPLY).unwrap().1,
@@ -150,17 +152,17 @@ fn every_role_does_what_it_may_and_nothing_else() {
     let (batch, document) = (batch(&[(None, "{}")]), doc("{}"));
     let requests = each(&batch, &document);
     for (who, expected) in [
-        (Principal::new("u", Role::None), "y--------------------------------------------------"),
+        (Principal::new("u", Role::None), "y---------------------------------------------------"),
         (
             Principal::new("u", Role::ReadOnly),
-            "yyy----y--yyy------------yyyyyy----y-y--yyyyyy----y",
+            "yyy----y--yyy------------yyyyyy----y-y--yyyyyy-y---y",
         ),
         (
             Principal::new("u", Role::ReadWrite),
-            "yyy--yyyyyyyyyyy--------yyyyyyy----y-y--yyyyyy---yy",
+            "yyy--yyyyyyyyyyy--------yyyyyyy----y-y--yyyyyy-y--yy",
         ),
-        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yyyyyyy----y-y--yyyyyy-yyyy"),
-        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
+        (Principal::service("u"), "yyyy-yyyyyyyyyyy--y---y-yyyyyyy----y-y--yyyyyy-yyyyy"),
+        (Principal::new("u", Role::Admin), "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"),
     ] {
         let mut found = String::new();
         for request in &requests {

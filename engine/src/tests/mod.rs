@@ -35,3 +35,4 @@ mod turns;
 mod user_keys;
 mod users;
 mod verify;
+mod watch;

@@ -102,6 +102,7 @@ fn in_store(store: &str) -> Vec<(Needs, Vec<u8>)> {
     let mut batch = BatchBuf::new();
     batch.push(None, &document);
     let document = &document;
+    let watch = doc(&format!(r#"{{"stores": ["{store}"]}}"#));
     let steps = |act, condition| {
         let mut steps = StepsBuf::new();
         steps.push(Step { store, act, condition });
@@ -109,7 +110,7 @@ fn in_store(store: &str) -> Vec<(Needs, Vec<u8>)> {
     };
     let writes = steps(Act::Put(key, document), None);
     let checks = steps(Act::Check(Key(9)), Some(Condition::Absent));
-    let all: [(Needs, Request<'_>); 17] = [
+    let all: [(Needs, Request<'_>); 18] = [
         (Needs::Read, Request::Read { store, key }),
         (Needs::Read, Request::ReadVersion { store, key }),
         (Needs::Read, Request::Apply { steps: checks.as_steps() }),
@@ -117,6 +118,7 @@ fn in_store(store: &str) -> Vec<(Needs, Vec<u8>)> {
         (Needs::Read, Request::Scan { store, after: None, limit: 1, reverse: false }),
         (Needs::Read, Request::Range { store, from: key, to: key, limit: 1, reverse: true }),
         (Needs::Read, Request::DescribeStore { store }),
+        (Needs::Read, Request::Watch { what: &watch }),
         (Needs::Write, Request::Insert { store, key: None, document }),
         (Needs::Write, Request::BatchInsert { store, batch: batch.as_batch() }),
         (Needs::Write, Request::Update { store, key, document, upsert: true }),

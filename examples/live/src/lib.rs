@@ -5,6 +5,7 @@
 //! GET  /zeros/{mib}                 so many MiB of nothing, in pieces of 64 KiB
 //! GET  /broken/{after}              breaks off behind so many lines, on purpose
 //! GET  /count/{to}                  an event each 100 ms, for an EventSource
+//! GET  /watch/{store}               what changes in a store, for an EventSource
 //! GET  /echo                        a WebSocket: what comes, and a tick now and then
 //! ```
 
@@ -12,7 +13,7 @@
 mod tests;
 
 use planck_sdk::host::{self, Level};
-use planck_sdk::{Error, Events, Request, Response, Result, Router, SocketEvent, Status};
+use planck_sdk::{Error, Events, Request, Response, Result, Router, SocketEvent, Status, Watch};
 use std::time::Duration;
 
 /// Answers a request.
@@ -25,6 +26,7 @@ pub fn handler(request: &Request<'_>) -> Result<Response> {
         .get("/zeros/{mib}", zeros)
         .get("/broken/{after}", broken)
         .get("/count/{to}", count)
+        .get("/watch/{store}", watch)
         .socket("/echo", echo)
         .handle(request)
 }
@@ -69,6 +71,17 @@ fn count(request: &Request<'_>) -> Result<Response> {
     events.send(Some(&(last + 1).to_string()), None, &format!("{} of {to}", last + 1));
     let response = events.response();
     Ok(if last + 1 < to { response.again(Duration::from_millis(100)) } else { response })
+}
+
+/// Whoever asks may watch here: it is an example.
+fn watch(request: &Request<'_>) -> Result<Response> {
+    let watch = Watch::of(request.param("store"));
+    let least = request.query("least").map(|least| least.parse::<i64>());
+    match least {
+        Some(Ok(least)) => watch.filter("n >= $1").param(least).response(),
+        Some(Err(_)) => Err(Error::bad_request("least is to be a number")),
+        None => watch.response(),
+    }
 }
 
 fn echo(request: &Request<'_>) -> Result<Response> {

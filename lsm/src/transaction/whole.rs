@@ -2,7 +2,7 @@
 //!
 //! What must stay true: it does what the writes one after the other do: each key once,
 //! with its last value; the numbers of keys are moved by as much. What was made and
-//! removed again is not there.
+//! removed again is not there. The value before is that before the first of them.
 
 use super::Transaction;
 use crate::batch::{Batch, Op, Told};
@@ -19,6 +19,8 @@ struct Last<'a> {
     moved: i64,
     /// Whether it is known that there was none before the first of them.
     made: bool,
+    /// What it was before the first of them, if that is kept.
+    before: Option<&'a [u8]>,
 }
 
 impl Transaction {
@@ -26,14 +28,15 @@ impl Transaction {
     /// the state that is written to.
     pub(super) fn whole(&self, is_there: impl Fn(u32, &[u8]) -> Option<bool>) -> Batch {
         let mut all = Vec::with_capacity(self.writes.len());
-        for Told { op, moved, versioned } in self.writes.ops().told() {
+        for Told { op, moved, versioned, before } in self.writes.ops().told() {
             let (keyspace, key, value) = match op {
                 Op::Put(keyspace, key, value) => (keyspace, key, Some(value)),
                 Op::Delete(keyspace, key) => (keyspace, key, None),
                 Op::DropKeyspace(_) => continue,
             };
             let made = value.is_some() && moved > 0;
-            all.push(Last { keyspace: keyspace.0, key, value, versioned, moved, made });
+            let keyspace = keyspace.0;
+            all.push(Last { keyspace, key, value, versioned, moved, made, before });
         }
         // Those of a key stay in their order.
         all.sort_by(|a, b| (a.keyspace, a.key).cmp(&(b.keyspace, b.key)));
@@ -52,6 +55,9 @@ impl Transaction {
                 None => last.moved < 0,
             });
             let keyspace = crate::KeyspaceId(last.keyspace);
+            if let (true, Some(before)) = (was, last.before) {
+                batch.before(keyspace, last.key, before);
+            }
             match (last.value, was) {
                 (Some(value), was) if last.versioned => {
                     batch.put_versioned(keyspace, last.key, value, !was);

@@ -14,7 +14,7 @@ use super::message::{
 use super::pulse::Pulse;
 use super::receive::{RequestBody, collect, discard, share_of_memory};
 use super::socket::{self, Door};
-use super::{Answered, End, HttpHandler, Lasting, Shared, events, statics};
+use super::{Answered, End, HttpHandler, Lasting, Shared, events, follow, statics};
 use hyper::body::Body;
 use hyper::header::{
     ACCEPT_RANGES, ALLOW, ALT_SVC, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
@@ -159,6 +159,17 @@ async fn respond<H: HttpHandler, B: RequestBody>(
         }
         _ => finish(answer, target, id),
     };
+    if let Some(wish) = response.headers_mut().remove(follow::WATCH) {
+        response.headers_mut().remove(events::AGAIN);
+        return Ok(match followed(shared, &request, &response, &wish) {
+            Ok(follow) => follow::go_on(shared, follow, response, shared.live(Lasting::Events)?),
+            Err(fault) => {
+                let (path, request_id) = (request.path(), id.to_str().unwrap_or("-"));
+                tracing::error!(path, request_id, fault, "what the guest has followed cannot be");
+                finish(failed(id), target, id)
+            }
+        });
+    }
     if let Some(wish) = response.headers_mut().remove(events::AGAIN) {
         match events::wanted(&wish) {
             Ok(after) if events::can_go_on(&request, &response) => {
@@ -184,6 +195,21 @@ async fn respond<H: HttpHandler, B: RequestBody>(
         Compression::All => coded(shared, coding, response).await,
         Compression::Static | Compression::Off => response,
     })
+}
+
+/// What a guest has the host follow, or why that cannot be.
+fn followed<H: HttpHandler>(
+    shared: &Shared<H>,
+    request: &GuestRequest,
+    response: &Response<ResponseBody>,
+    wish: &HeaderValue,
+) -> Result<Box<dyn follow::Follow>, String> {
+    if !events::can_go_on(request, response) {
+        return Err("planck-watch is for what answers GET by 200 with text/event-stream".to_owned());
+    }
+    let what = wish.to_str().map_err(|_| "planck-watch is no text of ASCII")?;
+    let last = request.headers.get(events::LAST_EVENT_ID).and_then(|id| id.to_str().ok());
+    shared.handler.follow(what, last.filter(|id| !id.is_empty()))
 }
 
 /// What can be asked, to who asks just that.

@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 pub(super) const AGAIN: HeaderName = HeaderName::from_static("planck-again-ms");
 /// How often it was called before, for this response.
 const CALLS: HeaderName = HeaderName::from_static("planck-again");
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The shortest and the longest time between two calls.
 const SOONEST: Duration = Duration::from_millis(100);
 const LATEST: Duration = Duration::from_secs(3600);

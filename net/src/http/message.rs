@@ -7,6 +7,7 @@
 
 use super::body::ResponseBody;
 use super::events::AGAIN;
+use super::follow::WATCH;
 use super::ids::REQUEST_ID;
 use super::pieces::Pieces;
 use super::socket;
@@ -306,7 +307,7 @@ fn build(response: GuestResponse) -> Result<Response<ResponseBody>, String> {
             return Err(format!("the value of header {name} has a byte HTTP does not allow"));
         };
         // What else is for the host it has no use for here.
-        if !parsed.as_str().starts_with(OURS) || parsed == AGAIN {
+        if !parsed.as_str().starts_with(OURS) || parsed == AGAIN || parsed == WATCH {
             map.append(parsed, value);
         }
     }

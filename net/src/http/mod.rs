@@ -12,6 +12,7 @@ mod body;
 mod clear;
 mod encoding;
 mod events;
+mod follow;
 #[doc(hidden)]
 pub mod fuzz;
 mod h3;
@@ -27,6 +28,7 @@ mod statics;
 
 pub use body::End;
 pub use encoding::Compression;
+pub use follow::{Follow, Followed};
 pub use hyper::{HeaderMap, Method};
 pub use message::{GuestRequest, GuestResponse};
 pub use pieces::{Giver, Piece, Pieces, Ungiven, pieces};
@@ -70,6 +72,15 @@ pub trait HttpHandler: Send + Sync + 'static {
     /// Answers one request. Runs on an async thread: it must not block. Its
     /// future is dropped when the client goes away. A panic is answered 500.
     fn handle(&self, request: Arc<GuestRequest>) -> impl Future<Output = GuestResponse> + Send;
+
+    /// What an event stream follows, as a guest has asked for, in JSON, from behind the event
+    /// of that id. Runs on an async thread: it must not block.
+    ///
+    /// # Errors
+    /// Why that cannot be, for the log: the request is answered 500.
+    fn follow(&self, _what: &str, _last_id: Option<&str>) -> Result<Box<dyn Follow>, String> {
+        Err("nothing can be followed here".to_owned())
+    }
 
     /// A response is on its way, to a request that was read; one that is made while it is
     /// sent has ended. For who keeps count of such things; must be brief.
@@ -194,6 +205,8 @@ struct Shared<H> {
     /// Places of what lasts.
     live: Arc<Semaphore>,
     closing: Closing,
+    /// Streams that follow something are looked after, few at a time.
+    following: Arc<Semaphore>,
 }
 
 impl<H> Shared<H> {
@@ -209,6 +222,8 @@ impl<H> Shared<H> {
         });
         let (refusals, alt_svc) = (Refusals::default(), None);
         let live = Arc::new(Semaphore::new(options.max_live.min(Semaphore::MAX_PERMITS)));
+        let few = std::thread::available_parallelism().map_or(2, |n| n.get() * 2);
+        let following = Arc::new(Semaphore::new(few));
         Shared {
             handler,
             options,
@@ -221,6 +236,7 @@ impl<H> Shared<H> {
             alt_svc,
             live,
             closing,
+            following,
         }
     }
 

@@ -4,7 +4,7 @@
 //! `max_message_size` bytes, whatever the handler does; one that is not wanted any more
 //! is not begun.
 
-use super::{Call, Shared, WireHandler};
+use super::{Call, Shared, Wait, WireHandler};
 use proto::packet::Header;
 use proto::{Kind, Opcode, ReplyWriter, Status};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,11 +23,47 @@ pub(super) struct Asked<'a> {
     pub(super) cancelled: Option<Arc<AtomicBool>>,
 }
 
+/// What came of a request.
+pub(super) enum Outcome {
+    /// It has its reply. If the session must end with it, why.
+    Answered(Option<Status>),
+    /// It has none: it waits.
+    Waits(Wait),
+}
+
 /// Appends exactly one reply. If the session must end with it, says why.
 pub(super) fn one<H: WireHandler>(
     shared: &Shared<H>,
     session: &H::Session,
     asked: Asked<'_>,
+    out: &mut Vec<u8>,
+) -> Option<Status> {
+    match attempt(shared, session, &asked, (None, false), out) {
+        Outcome::Answered(over) => over,
+        // It may not.
+        Outcome::Waits(_) => Some(Status::Internal),
+    }
+}
+
+/// As [`one`], of a request that waits where it may. `place`: it did before.
+pub(super) fn attempt<H: WireHandler>(
+    shared: &Shared<H>,
+    session: &H::Session,
+    asked: &Asked<'_>,
+    (place, may_wait): (Option<u64>, bool),
+    out: &mut Vec<u8>,
+) -> Outcome {
+    let mut wait = None;
+    let over = carry_out(shared, session, asked, (place, may_wait), &mut wait, out);
+    wait.map_or(Outcome::Answered(over), Outcome::Waits)
+}
+
+fn carry_out<H: WireHandler>(
+    shared: &Shared<H>,
+    session: &H::Session,
+    asked: &Asked<'_>,
+    (place, may_wait): (Option<u64>, bool),
+    wait: &mut Option<Wait>,
     out: &mut Vec<u8>,
 ) -> Option<Status> {
     let Asked { header, packet, arrived, cancelled } = asked;
@@ -42,9 +78,10 @@ pub(super) fn one<H: WireHandler>(
         ReplyWriter::new(header.id, out).error(Status::Cancelled, message);
         return None;
     }
-    let mut call = Call { waited: Duration::ZERO, cancelled };
+    let cancelled = cancelled.clone();
+    let mut call = Call { waited: Duration::ZERO, cancelled, place, may_wait };
     if header.patience > 0 {
-        call.waited = Duration::from_micros(shared.micros().saturating_sub(arrived));
+        call.waited = Duration::from_micros(shared.micros().saturating_sub(*arrived));
         if call.waited >= Duration::from_millis(header.patience.into()) {
             let message = format!(
                 "the {} ms in which the answer was wanted passed before the request was begun",
@@ -54,8 +91,13 @@ pub(super) fn one<H: WireHandler>(
             return None;
         }
     }
-    let handle = || shared.handler.handle(session, packet, &call, out);
-    let done = catch_unwind(AssertUnwindSafe(handle));
+    let handle = || shared.handler.handle_or_wait(session, packet, &call, out);
+    let done = catch_unwind(AssertUnwindSafe(handle)).map(|waits| *wait = waits);
+    if may_wait && wait.is_some() {
+        out.truncate(start);
+        return None;
+    }
+    *wait = None;
     let reply = out.get(start..).unwrap_or_default();
     let fits = |h: &Header| h.kind == Kind::Reply && h.id == header.id;
     let head = Header::split(reply).ok().map(|(head, _)| head).filter(fits);

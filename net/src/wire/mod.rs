@@ -26,6 +26,7 @@ mod flags;
 mod haste;
 mod quic;
 mod session;
+mod wait;
 
 use crate::lockout::Lockout;
 use crate::refusal::Refusals;
@@ -44,6 +45,8 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+pub use wait::Wait;
+use wait::Waiters;
 
 /// A peer that says nothing for so long is asked whether it is still there, ..
 const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
@@ -92,6 +95,20 @@ pub trait WireHandler: Send + Sync + 'static {
     /// `out`. May block: it runs where that holds up nobody else.
     fn handle(&self, session: &Self::Session, packet: &[u8], call: &Call, out: &mut Vec<u8>);
 
+    /// As [`WireHandler::handle`], of a request that may wait ([`Call::may_wait`]): one for
+    /// which there is no answer yet is not answered, and gives what it waits for. It is
+    /// asked again then, and told that it was ([`Call::place`]).
+    fn handle_or_wait(
+        &self,
+        session: &Self::Session,
+        packet: &[u8],
+        call: &Call,
+        out: &mut Vec<u8>,
+    ) -> Option<Wait> {
+        self.handle(session, packet, call, out);
+        None
+    }
+
     /// Whether `handle` is done with such a request in microseconds, as a rule: then
     /// a few of them run on the async thread that received them, at a third of the
     /// latency. What waits for a sync, scans, or may have to flush is not brief; nor is
@@ -105,7 +122,7 @@ pub trait WireHandler: Send + Sync + 'static {
     fn may_be_large(&self, operation: Opcode) -> bool {
         use Opcode::*;
         match operation {
-            Read | ReadVersion | Scan | Range | Query | Stream | Fetch => true,
+            Read | ReadVersion | Scan | Range | Query | Stream | Fetch | Watch => true,
             Stats | List | ListSequences | ListUsers | RunningQueries => true,
             DescribeStore | CheckIndexes | FormatQuery => true,
             // It may be any of them.
@@ -128,6 +145,10 @@ pub struct Call {
     pub waited: Duration,
     /// Set once its answer is not wanted any more; `None`: nobody will say so.
     pub cancelled: Option<Arc<AtomicBool>>,
+    /// It has waited: [`Wait::place`] of the last time.
+    pub place: Option<u64>,
+    /// It may wait for its answer; else it is answered now.
+    pub may_wait: bool,
 }
 
 /// What a session is told of itself when it begins.
@@ -234,6 +255,7 @@ struct Shared<H> {
     unauthenticated: Mutex<BTreeMap<IpAddr, usize>>,
     /// Requests that came over QUIC and are at work on blocking threads.
     quic_work: Arc<Semaphore>,
+    waiters: Waiters,
     began: Instant,
     refusals: Refusals,
 }
@@ -264,6 +286,7 @@ impl<H: WireHandler> Shared<H> {
             unauthenticated: Mutex::new(BTreeMap::new()),
             refusals: Refusals::default(),
             quic_work: semaphore(quic::WORK),
+            waiters: Waiters::new(),
             began: Instant::now(),
             options,
         }))

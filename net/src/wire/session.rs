@@ -9,10 +9,13 @@
 //! ends, however it ends, gives back its place; if it broke off, what is at work is given
 //! up.
 
+mod waits;
+
 use super::admission::Admitted;
 use super::budget::{Pace, SMALL, Share};
-use super::carry::{self, Asked};
+use super::carry::{self, Asked, Outcome};
 use super::flags::Flags;
+use super::wait::Waiting;
 use super::{Shared, WireHandler};
 use crate::server::Closing;
 use crate::stream::{Stream, discard};
@@ -251,12 +254,31 @@ impl<H: WireHandler> Tcp<'_, H> {
             if batch.tickets().len() == 0 {
                 self.budget = None;
             }
+            if let Some(waiting) = done.waiting {
+                // What was answered before it is not kept waiting.
+                match self.tell(None).await {
+                    Next::On => {}
+                    over => return over,
+                }
+                match self.wait(waiting).await {
+                    Next::On => continue,
+                    over => return over,
+                }
+            }
             match self.tell(done.over).await {
                 Next::On => {}
                 over => return over,
             }
         }
         Next::On
+    }
+
+    /// Looks at what was received for who is cancelled.
+    fn listen(&mut self) {
+        self.wire.advance(self.shared.micros());
+        while let Some(serial) = self.wire.cancelled() {
+            self.flags.set(serial);
+        }
     }
 
     /// Waits for something, and sees who is cancelled meanwhile. Says too whether the
@@ -281,12 +303,7 @@ impl<H: WireHandler> Tcp<'_, H> {
             };
             match received {
                 Ok(0) => self.ended = true,
-                Ok(_) => {
-                    self.wire.advance(self.shared.micros());
-                    while let Some(serial) = self.wire.cancelled() {
-                        self.flags.set(serial);
-                    }
-                }
+                Ok(_) => self.listen(),
                 Err(error) => {
                     tracing::debug!(peer = %self.peer, %error, "a session broke off at work");
                     self.flags.set_all();
@@ -332,6 +349,8 @@ struct Done {
     out: Vec<u8>,
     answered: usize,
     over: Option<Status>,
+    /// The one behind those, if it waits; it is none of the batch any more.
+    waiting: Option<Waiting>,
 }
 
 fn carry_out<H: WireHandler>(
@@ -341,15 +360,22 @@ fn carry_out<H: WireHandler>(
     flags: &Flags,
     mut out: Vec<u8>,
 ) -> Done {
-    let (mut answered, mut over) = (0, None);
+    let (mut answered, mut over, mut waiting) = (0, None, None);
     while over.is_none() && out.len() < BATCH_REPLY_BYTES {
         let Some((ticket, packet)) = batch.next_request() else { break };
         let (header, arrived) = (ticket.header, ticket.arrived);
         let cancelled = flags.get(ticket.serial).cloned();
-        over = carry::one(shared, session, Asked { header, packet, arrived, cancelled }, &mut out);
+        let asked = Asked { header, packet, arrived, cancelled };
+        match carry::attempt(shared, session, &asked, (None, true), &mut out) {
+            Outcome::Answered(why) => over = why,
+            Outcome::Waits(wait) => {
+                waiting = Some(Waiting::new(&asked, wait));
+                break;
+            }
+        }
         answered += 1;
     }
-    Done { batch, out, answered, over }
+    Done { batch, out, answered, over, waiting }
 }
 
 /// Reads as much as is wanted and there is. Where nothing has come yet no memory is held

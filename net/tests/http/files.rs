@@ -123,6 +123,7 @@ async fn a_static_dir_that_is_none_is_refused_by_name() {
         streams: Arc::default(),
         calls: Arc::default(),
         socket_calls: Arc::default(),
+        news: Arc::default(),
     };
     let options = HttpOptions { static_dir: Some("/nonexistent".into()), ..HttpOptions::default() };
     let error = serve(anywhere(), Security::Plaintext, options, echo).await.unwrap_err();

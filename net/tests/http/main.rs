@@ -10,6 +10,7 @@ mod coding;
 mod common;
 mod events;
 mod files;
+mod follows;
 mod life;
 mod methods;
 mod quic;
@@ -24,7 +25,7 @@ use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use net::http::{
-    Answered, Compression, GuestRequest, GuestResponse, HttpHandler, HttpOptions, serve,
+    Answered, Compression, Follow, GuestRequest, GuestResponse, HttpHandler, HttpOptions, serve,
 };
 use net::tls::Identity;
 use net::{Security, Server};
@@ -46,6 +47,7 @@ struct Echo {
     streams: Arc<streams::Streams>,
     calls: Arc<events::Calls>,
     socket_calls: Arc<sockets::Calls>,
+    news: Arc<follows::News>,
 }
 
 impl HttpHandler for Echo {
@@ -57,6 +59,10 @@ impl HttpHandler for Echo {
             text += &format!(" {end:?}");
         }
         self.answered.lock().unwrap().push(text);
+    }
+
+    fn follow(&self, what: &str, last_id: Option<&str>) -> Result<Box<dyn Follow>, String> {
+        follows::follow(&self.news, what, last_id)
     }
 
     async fn handle(&self, request: Arc<GuestRequest>) -> GuestResponse {
@@ -88,6 +94,7 @@ impl HttpHandler for Echo {
                 GuestResponse::new(200, "text/plain", lines)
             }
             target if target.starts_with("/stream/") => streams::stream(target, &self.streams),
+            target if target.starts_with("/follow/") => follows::followed(&request),
             target if target.starts_with("/events/") => events::events(&request, &self.calls),
             target if target.starts_with("/socket/") => sockets::socket(&request, self).await,
             "/busy" => request.problem(proto::Status::Busy, "asked to"),
@@ -135,6 +142,7 @@ async fn house(security: Security, options: HttpOptions) -> House {
         streams,
         calls,
         socket_calls,
+        news: Arc::default(),
     };
     let server = serve(anywhere(), security, options, echo.clone()).await.unwrap();
     House { server, echo }

@@ -14,9 +14,10 @@ mod ends;
 mod pages;
 mod quic;
 mod requests;
+mod waits;
 
 use common::*;
-use net::wire::{Call, Welcome, WireHandler, WireOptions, serve};
+use net::wire::{Call, Wait, Welcome, WireHandler, WireOptions, serve};
 use net::{LockoutOptions, Security, Server};
 use planck_client::{
     ConnectOptions as ClientOptions, Connection as Client, Error as ClientError, Security as Trust,
@@ -49,6 +50,7 @@ struct Echo {
     /// Set by the query `wait` on arrival; it leaves when the test opens it.
     gate: Mutex<(bool, bool)>,
     moved: Condvar,
+    news: waits::News,
 }
 
 impl Echo {
@@ -91,6 +93,19 @@ impl WireHandler for Handler {
     fn welcome(&self, session: &String) -> Welcome {
         let (server, role) = ("echo 1".to_owned(), "echoer".to_owned());
         Welcome { server, session: 5, user: session.clone(), role }
+    }
+
+    fn handle_or_wait(
+        &self,
+        session: &String,
+        packet: &[u8],
+        call: &Call,
+        out: &mut Vec<u8>,
+    ) -> Option<Wait> {
+        waits::wait(&self.0, packet, call, out).unwrap_or_else(|| {
+            self.handle(session, packet, call, out);
+            None
+        })
     }
 
     fn handle(&self, session: &String, packet: &[u8], call: &Call, out: &mut Vec<u8>) {

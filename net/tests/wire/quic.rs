@@ -2,6 +2,7 @@
 
 mod budgets;
 mod doors;
+mod waits;
 
 use super::common::*;
 use super::*;

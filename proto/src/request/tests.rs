@@ -56,6 +56,7 @@ fn every_request<'a>(batch: &'a BatchBuf, steps: &'a StepsBuf) -> Vec<Request<'a
         Request::Rollback { transaction: 7, savepoint: 2 },
         Request::Within { transaction: 7, part: Part { operation: Opcode::Read, body: READ } },
         Request::ReloadModule,
+        Request::Watch { what: DOC },
         Request::Schedule { job: DOC },
         Request::RetryJob { job: key },
         Request::Apply { steps: steps.as_steps() },

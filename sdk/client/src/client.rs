@@ -145,6 +145,11 @@ impl Client {
         Query::new(self.clone(), text, &parameters)
     }
 
+    /// A query with parameters as the wire has them.
+    pub(crate) fn query_with<'q>(&self, text: &'q str, parameters: Option<&[u8]>) -> Query<'q> {
+        Query::with(self.clone(), text, parameters.map(<[u8]>::to_vec))
+    }
+
     /// Connections that are open and not in use.
     pub fn idle_connections(&self) -> usize {
         self.pool.resting()

@@ -6,7 +6,7 @@
 //!   needed and made anew when they are lost. [`Store`] reads and writes documents as Rust
 //!   values, [`Query`] runs PQL, [`Client::request`] asks anything else;
 //!   [`Client::transaction`] has many of them take effect together, [`Client::apply`] a few of
-//!   which all is known, under conditions, in one request.
+//!   which all is known, under conditions, in one request; [`Client::watch`] tells of what changes.
 //! * [`Connection`] is one session, for who wants to decide what is sent when: requests
 //!   are pipelined, replies come in their order. `planctl` is made with it.
 //!
@@ -52,6 +52,7 @@ mod store;
 mod tls;
 mod transaction;
 mod transport;
+mod watch;
 
 pub use answer::{Answer, Found, Row, Versioned};
 pub use batch::{Applied, Batch};
@@ -68,6 +69,7 @@ pub use quic::Session;
 pub use store::{Scan, Store};
 pub use tls::{Identity, fingerprint_of_pem};
 pub use transaction::{Savepoint, Transaction};
+pub use watch::{Change, Event, Told, Watch, Watched};
 
 /// The protocol, for what this crate has no shorter way to say.
 pub use proto;

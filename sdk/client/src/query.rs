@@ -42,6 +42,10 @@ impl<'q> Query<'q> {
         Query { client, text, parameters: parameters(given), page: PAGE }
     }
 
+    pub(crate) fn with(client: Client, text: &'q str, parameters: Option<Vec<u8>>) -> Query<'q> {
+        Query { client, text, parameters: Ok(parameters), page: PAGE }
+    }
+
     /// How many rows, and how many bytes of them, come at a time (0: as many as fit a
     /// reply). A page is in memory, and the next one may be.
     pub fn page(mut self, rows: u32, bytes: u32) -> Query<'q> {
@@ -137,7 +141,7 @@ impl fmt::Debug for Query<'_> {
 }
 
 /// The document of parameters, `{"1": .., "2": ..}`, of a list of values.
-fn parameters(given: &impl Serialize) -> Result<Option<Vec<u8>>> {
+pub(crate) fn parameters(given: &impl Serialize) -> Result<Option<Vec<u8>>> {
     #[derive(Serialize)]
     struct Given<'a, P> {
         given: &'a P,

@@ -41,6 +41,7 @@ pub(crate) fn kind(request: &Request<'_>) -> Kind {
         | Request::ListUsers { .. }
         | Request::DescribeStore { .. }
         | Request::FormatQuery { .. }
+        | Request::Watch { .. }
         | Request::Backup { begin: false, .. } => Kind::Read,
         Request::Query { text, .. } | Request::Stream { text, .. } if reads(text) => Kind::Read,
         Request::Query { .. } | Request::Stream { .. } => Kind::Once,

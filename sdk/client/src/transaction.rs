@@ -134,6 +134,13 @@ impl Bound {
         answer
     }
 
+    /// Lets go of it.
+    pub(crate) async fn abort(self: &Arc<Self>) -> Result<()> {
+        let abort = Request::Abort { transaction: self.number };
+        // In vain, its session is given up, and it with that.
+        timeout(ENDING, self.end(&abort)).await.unwrap_or(Ok(()))
+    }
+
     /// Ends it by a Commit or Abort; its session is free then, or gone.
     async fn end(self: &Arc<Self>, request: &Request<'_>) -> Result<()> {
         let Carrier::Bound(mut held, _) = self.carrier().await? else { return Err(ended()) };
@@ -206,6 +213,7 @@ impl fmt::Debug for Transaction {
 #[derive(Deserialize)]
 struct Begun {
     transaction: u64,
+    lsn: u64,
 }
 
 /// An attempt that failed, and whether another one may be made.
@@ -291,7 +299,7 @@ impl Client {
                 || error.status() == Some(Status::TransactionConflict),
             error: error.into(),
         };
-        let bound = self.begin(read_only).await.map_err(missed)?;
+        let (bound, _) = self.begin(read_only).await.map_err(missed)?;
         let transaction = Transaction { client: self.bound_to(&bound), bound };
         let bound = &transaction.bound;
         let number = bound.number;
@@ -302,15 +310,14 @@ impl Client {
                 Ok(done)
             }
             Err(error) => {
-                let abort = Request::Abort { transaction: number };
-                // In vain, its session is given up, and it with that.
-                let _ended = timeout(ENDING, bound.end(&abort)).await;
+                let _ended = bound.abort().await;
                 Err(Missed { again: bound.disturbed.load(Ordering::Relaxed), error })
             }
         }
     }
 
-    async fn begin(&self, read_only: bool) -> Result<Arc<Bound>> {
+    /// One of a session of its own, and the commit whose state it sees.
+    pub(crate) async fn begin(&self, read_only: bool) -> Result<(Arc<Bound>, u64)> {
         let mut session = self.session().await?;
         let answer = session.ask(&Request::Begin { read_only, millis: 0 }).await;
         let begun = answer.and_then(|answer| answer.document::<Begun>());
@@ -318,12 +325,13 @@ impl Client {
         if begun.as_ref().is_err_and(|error| error.status().is_none()) {
             session.discard();
         }
-        let number = begun?.transaction;
-        Ok(Arc::new(Bound {
+        let Begun { transaction: number, lsn } = begun?;
+        let bound = Bound {
             number,
             session: Arc::new(Mutex::new(Held(Some(session)))),
             disturbed: AtomicBool::new(false),
             wait: self.config().pool.wait_timeout,
-        }))
+        };
+        Ok((Arc::new(bound), lsn))
     }
 }

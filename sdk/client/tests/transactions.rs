@@ -182,7 +182,7 @@ async fn of_a_commit_that_was_not_answered_nobody_knows() {
                     seen.lock().unwrap().push((n, name(request)));
                     over = matches!(request, Request::Commit { .. });
                     let mut doc = DocBuf::new();
-                    doc.push("transaction", 1i64);
+                    doc.push("transaction", 1i64).push("lsn", 7i64);
                     reply.document(&doc.finish().unwrap());
                 });
                 if over {

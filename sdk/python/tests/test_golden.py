@@ -131,6 +131,9 @@ REQUESTS: dict[str, Call[Any]] = {
     "flush": calls.flush(),
     "backup": calls.backup(True, False),
     "reload-module": calls.reload_module(),
+    "watch": calls.watch(
+        {"stores": ["orders"], "since": "6f1c0000000000000000000000000a92.17.1233.0", "max_wait_ms": 30_000}
+    ),
     "schedule": calls.schedule("/a", "hi", None, None, None, None, Int64(1500), Int64(3), None),
     "retry-job": calls.retry_job(KEY),
     "read-version": calls.read_version("flights", KEY),
@@ -178,6 +181,25 @@ REPLIES: dict[str, Reply] = {
     "reload-module-reply": Answer(
         {"module": MODULE, "before": MODULE_BEFORE, "changed": True, "took_us": Int64(12_345)}
     ),
+    "watch-reply": Answer(
+        {
+            "events": [
+                {
+                    "lsn": Int64(1234),
+                    "at": Int64(1),
+                    "last": True,
+                    "time": datetime.datetime.fromtimestamp(1_700_000_000, datetime.timezone.utc),
+                    "store": "orders",
+                    "op": "insert",
+                    "key": str(KEY),
+                    "document": {"n": 1},
+                }
+            ],
+            "next": "6f1c0000000000000000000000000a92.17.1234.0",
+            "durable": Int64(1234),
+        }
+    ),
+    "watch-gap-reply": Failure(1421, "begin anew (oldest 900, newest 1234)"),
     "version-reply": WithVersion(1234, D),
     "apply-reply": Answer({"version": Int64(1240), "keys": 2 * (KEY.raw + NEXT_KEY.raw)}),
     "condition-reply": Failure(1340, "step 1: it was to have version 1234, and has version 1236"),

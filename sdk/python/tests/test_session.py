@@ -51,7 +51,7 @@ class Bodies(unittest.TestCase):
             encode_request(Op.PING, {"store": "a"})
 
     def test_each_request_cut_or_longer_is_refused(self) -> None:
-        samples: dict[str, Any] = {"document": {"a": 1}, "definition": {}, "change": {}}
+        samples: dict[str, Any] = {"document": {"a": 1}, "definition": {}, "change": {}, "what": {}}
         samples["items"] = [(KEY, {}), (None, {})]
         check = Step(StepKind.CHECK, "s", Condition.VERSION, 7, KEY, None)
         samples["steps"] = [Step(StepKind.INSERT, "s", Condition.NONE, 0, None, {"a": 1}), check]

@@ -40,6 +40,7 @@ mod store;
 mod stream;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod watch;
 
 pub use batch::{Applied, Batch};
 pub use error::{Error, Result};
@@ -57,6 +58,7 @@ pub use service::{Answer, ServiceRequest, call_service};
 pub use socket::{Socket, SocketEvent};
 pub use store::{Page, Row, Store, Versioned};
 pub use stream::Stream;
+pub use watch::Watch;
 
 /// The protocol, for what this crate has no shorter way to say.
 pub use proto;

@@ -14,6 +14,7 @@ pub(crate) const BATCH_PLACES: &[&str] = &[
     "a put",
     "a delete",
     "a drop",
+    "a value before",
     "no operation",
     "one operation",
     "many operations",
@@ -28,6 +29,9 @@ pub(crate) const BATCH_PLACES: &[&str] = &[
     "lengths do not fit the kind of operation",
     "an unknown kind of operation",
     "bytes follow the last operation",
+    "a value before is the last",
+    "a value before stands before another key's operation",
+    "its version does not say whether it has values before",
 ];
 
 /// Any bytes as a batch: what decodes is a list of operations that encode to it.
@@ -37,7 +41,14 @@ pub fn batch(data: &[u8]) {
         Err(error) => return reached(error),
     };
     let mut again = Batch::new();
-    for op in ops {
+    for told in ops.told() {
+        let op = told.op;
+        if let Some(before) = told.before
+            && let Op::Put(keyspace, key, _) | Op::Delete(keyspace, key) = op
+        {
+            again.before(keyspace, key, before);
+            reached("a value before");
+        }
         match op {
             Op::Put(keyspace, key, value) => again.put(keyspace, key, value),
             Op::Delete(keyspace, key) => again.delete(keyspace, key),

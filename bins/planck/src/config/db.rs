@@ -29,6 +29,8 @@ type SessionCursors = Number<1, 65_536>;
 type CursorIdle = Number<100, { 24 * 3_600_000 }>;
 type CursorMemory = Size<0, { 1024 * GIB }>;
 type Transactions = Number<0, 65_536>;
+type LogKeep = Size<0, { 1024 * GIB }>;
+type Watchers = Number<0, 65_536>;
 type SessionTransactions = Number<1, 65_536>;
 type TransactionIdle = Number<100, { 24 * 3_600_000 }>;
 type TransactionTime = Number<100, { 24 * 3_600_000 }>;
@@ -98,6 +100,8 @@ settings! {
     /// What an acknowledged write survives.
     Durability {
         flush_interval_in_ms: Interval = Interval::of(1000), 1000, Interval::allowed(), "0: a write is acknowledged after fdatasync; else the log is synced this often, and a power cut loses at most the last interval (a killed process loses nothing)";
+        log_keep: LogKeep = LogKeep::of(64 * MIB), "64MiB", LogKeep::allowed(), "bytes of the newest log that are always kept, so that who watches changes finds its place again, after a restart too";
+        log_retain: LogKeep = LogKeep::of(GIB), "1GiB", LogKeep::allowed(), "bytes of the log that who watches changes may hold back; who is further behind is told that there is a gap";
         @log_archive: LogArchive;
     }
 }
@@ -171,6 +175,7 @@ settings! {
         transaction_time_ms: TransactionTime = TransactionTime::of(60_000), "60000 (a minute)", TransactionTime::allowed(), "how long a transaction may last, whoever uses it";
         max_transaction_size: TransactionSize = TransactionSize::of(16 * MIB), "16MiB", TransactionSize::allowed(), "bytes one transaction may write, with what that changes in indexes";
         transaction_memory: CursorMemory = CursorMemory::of(256 * MIB), "256MiB", CursorMemory::allowed(), "bytes of memory that what transactions have written and read may take together";
+        max_watchers: Watchers = Watchers::of(1024), 1024, Watchers::allowed(), "requests of the wire that may wait for changes at once; 0: none";
     }
 }
 

@@ -19,6 +19,7 @@ pub use routes::HttpFigures;
 use crate::guests::{Guests, ModuleFigures};
 use crate::log::Log;
 use crate::trace::TraceFigures;
+use crate::watchers::Watchers;
 use engine::{Beside, Engine, Figures, State, push_latency};
 use net::Traffic;
 use net::tls::Certificates;
@@ -74,6 +75,7 @@ pub struct Observed {
     pub http: HttpFigures,
     /// What the wire counts.
     pub wire: WireFigures,
+    watchers: OnceLock<Weak<Watchers>>,
     /// Connections, by listener.
     traffic: Mutex<Vec<(&'static str, Arc<Traffic>)>>,
     certificates: Mutex<Vec<(&'static str, Arc<Certificates>)>>,
@@ -104,6 +106,7 @@ impl Observed {
             guests: OnceLock::new(),
             http: HttpFigures::default(),
             wire: WireFigures::default(),
+            watchers: OnceLock::new(),
             traffic: Mutex::default(),
             certificates: Mutex::default(),
             log,
@@ -120,6 +123,11 @@ impl Observed {
     /// The guest's instances are there.
     pub fn guests(&self, guests: &Arc<Guests>) {
         self.guests.get_or_init(|| Arc::downgrade(guests));
+    }
+
+    /// Who waits for commits is counted there.
+    pub fn watched(&self, watchers: &Arc<Watchers>) {
+        self.watchers.get_or_init(|| Arc::downgrade(watchers));
     }
 
     /// A listener is there.
@@ -197,6 +205,9 @@ impl Observed {
         storage::memory(&mut page, picture.figures.as_ref());
         storage::disk(&mut page, picture.figures.as_ref());
         storage::queries(&mut page, picture.figures.as_ref());
+        let waiting = self.watchers.get().and_then(Weak::upgrade);
+        let waiting = waiting.map(|watchers| watchers.waiting() as u64);
+        storage::watches(&mut page, picture.figures.as_ref(), waiting);
         page
     }
 }

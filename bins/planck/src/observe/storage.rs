@@ -347,3 +347,38 @@ pub(super) fn queries(page: &mut Page, figures: Option<&Figures>) {
     );
     page.gauge("planck_audit_files", "files of the audit log", audit.map(|audit| audit.files));
 }
+
+pub(super) fn watches(page: &mut Page, figures: Option<&Figures>, waiting: Option<u64>) {
+    let watches = figures.map(|figures| &figures.watches);
+    page.gauge(
+        "planck_watchers_waiting",
+        "watches of the wire, and event streams that follow stores, that wait for a commit",
+        waiting,
+    );
+    page.gauges(
+        watches,
+        &[
+            (
+                "planck_watch_behind_commits",
+                "how many commits the watcher furthest behind was, of those of the last seconds",
+                |w| w.behind,
+            ),
+            ("planck_watch_memory_bytes", "the newest commits, held once for all who watch", |w| {
+                w.memory as u64
+            }),
+        ],
+    );
+    page.counters(
+        watches,
+        &[
+            ("planck_watch_pages_total", "pages given to watchers, empty ones too", |w| w.pages),
+            ("planck_watch_events_total", "events given to watchers", |w| w.events),
+            ("planck_watch_bytes_total", "bytes of the pages that had events", |w| w.bytes),
+            (
+                "planck_watch_gaps_total",
+                "watchers told that the log does not reach back to where they were",
+                |w| w.gaps,
+            ),
+        ],
+    );
+}

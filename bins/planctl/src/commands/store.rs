@@ -1,4 +1,4 @@
-//! `planctl store show|rename|schema|ttl`.
+//! `planctl store show|rename|schema|ttl|before`.
 
 use super::create::done;
 use super::open;
@@ -75,6 +75,18 @@ pub(crate) enum Store {
         #[arg(long)]
         none: bool,
     },
+    /// Keep in the log what documents were before a write, for those who watch changes
+    #[command(after_help = "Examples:\n  planctl store before orders --dir ./service\n  \
+                            planctl store before orders --none --dir ./service\n\n\
+                            Of writes from then on; each costs the log as many bytes as the \
+                            document had.")]
+    Before {
+        /// The store
+        store: String,
+        /// Keep it no more
+        #[arg(long)]
+        none: bool,
+    },
 }
 
 impl Store {
@@ -107,12 +119,18 @@ impl Store {
                 change.push("ttl", Value::Null);
                 (store, "keeping all documents".to_owned())
             }
+            Store::Before { store, none } => {
+                change.push("before_images", !none);
+                let kept = if *none { "keeping no" } else { "keeping in the log the" };
+                (store, format!("{kept} documents as they were before a write"))
+            }
         };
         let of = match self {
             Store::Show { store }
             | Store::Rename { store, .. }
             | Store::Schema { store, .. }
-            | Store::Ttl { store, .. } => store,
+            | Store::Ttl { store, .. }
+            | Store::Before { store, .. } => store,
         };
         let change = change.finish().map_err(|e| Failure::usage(e.to_string()))?;
         open(global)?.ask(&Request::AlterStore { store: of, change: &change })?.reply()?;

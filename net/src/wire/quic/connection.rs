@@ -156,7 +156,8 @@ async fn run<H: WireHandler>(
             },
             opened = connection.accept_bi() => match opened {
                 Ok((send, recv)) => {
-                    streams.spawn(stream::serve(shared.clone(), common.clone(), send, recv));
+                    let (shared, common) = (shared.clone(), common.clone());
+                    streams.spawn(stream::serve(shared, common, send, recv, closing.clone()));
                 }
                 Err(error) => {
                     tracing::debug!(peer = %connection.remote_address(), %error, "a session ended");

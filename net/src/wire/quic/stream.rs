@@ -9,13 +9,16 @@
 //! has ended.
 
 use super::super::budget::{Budget, Pace, SMALL, Share};
-use super::super::carry::{self, Asked};
+use super::super::carry::{self, Asked, Outcome};
 use super::super::session::LINGER;
+use super::super::wait::Waiting;
 use super::super::{Shared, WireHandler};
+use crate::server::Closing;
 use proto::packet::Header;
 use proto::wire::{Fault, Lone};
 use proto::{Opcode, Status};
 use quinn::{RecvStream, SendStream, VarInt};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::sync::Semaphore;
@@ -138,6 +141,7 @@ pub(super) async fn serve<H: WireHandler>(
     common: Arc<Common<H::Session>>,
     mut send: SendStream,
     mut recv: RecvStream,
+    mut closing: Closing,
 ) -> Option<Status> {
     let limit = shared.options.max_message_size;
     let packet = match read(&shared, &common.buffers, &mut recv, Lone::request(limit)).await {
@@ -161,55 +165,60 @@ pub(super) async fn serve<H: WireHandler>(
     let operation = Opcode::from_number(header.code);
     let brief = operation.is_some_and(|code| shared.handler.is_brief(code));
     let large = operation.is_some_and(|code| shared.handler.may_be_large(code));
-    let turns = async {
-        let turn =
-            common.gate.clone().acquire_owned().await.expect("the semaphore is never closed");
-        if brief {
-            return (turn, None, None);
-        }
-        let share = match large {
-            true => Some(shared.replies.share(shared.place()).await),
-            false => None,
-        };
-        let work = shared.quic_work.clone().acquire_owned().await;
-        (turn, share, Some(work.expect("the semaphore is never closed")))
-    };
-    // The first two are kept until the reply was taken: so few replies are in memory.
-    let (turn, mut share, work) = tokio::select! {
-        turns = turns => turns,
-        _ = send.stopped() => {
-            send.reset(NO_REASON).ok();
-            return None;
-        }
-    };
-    let (over, reply) = if brief {
-        let bytes = packet.bytes();
-        let make = || {
-            let mut reply = Vec::new();
-            let asked = Asked { header, packet: bytes, arrived, cancelled: None };
-            (carry::one(&shared, &common.session, asked, &mut reply), reply)
-        };
-        let mut made = make();
-        if made.1.len() > SMALL {
-            share = shared.replies.try_share(shared.place());
-            if share.is_none() {
-                // Nobody waits with a large reply in memory: it is made again.
-                drop(made);
-                share = Some(shared.replies.share(shared.place()).await);
-                made = make();
+    let mut at = At::First(packet);
+    let (turn, share, over, reply) = loop {
+        let has_waited = matches!(at, At::Again(..));
+        // The first two are kept until the reply was taken: so few replies are in memory.
+        let turns = async {
+            let turn = common.gate.clone().acquire_owned().await;
+            let turn = turn.expect("the semaphore is never closed");
+            if brief {
+                return (turn, None, None, None);
             }
+            let share = match large {
+                true => Some(shared.replies.share(shared.place()).await),
+                false => None,
+            };
+            let again = match has_waited {
+                true => Some(shared.waiters.turn().await),
+                false => None,
+            };
+            let work = shared.quic_work.clone().acquire_owned().await;
+            (turn, share, again, Some(work.expect("the semaphore is never closed")))
+        };
+        let (turn, mut share, again, work) = tokio::select! {
+            turns = turns => turns,
+            _ = send.stopped() => {
+                send.reset(NO_REASON).ok();
+                return None;
+            }
+        };
+        if let (true, At::First(packet)) = (brief, &at) {
+            let make = || {
+                let mut reply = Vec::new();
+                let asked = Asked { header, packet: packet.bytes(), arrived, cancelled: None };
+                (carry::one(&shared, &common.session, asked, &mut reply), reply)
+            };
+            let mut made = make();
+            if made.1.len() > SMALL {
+                share = shared.replies.try_share(shared.place());
+                if share.is_none() {
+                    // Nobody waits with a large reply in memory: it is made again.
+                    drop(made);
+                    share = Some(shared.replies.share(shared.place()).await);
+                    made = make();
+                }
+            }
+            break (turn, share, made.0, made.1);
         }
-        made
-    } else {
         let mut job = tokio::task::spawn_blocking({
             let (shared, common, flag) = (shared.clone(), common.clone(), flag.clone());
             move || {
                 let mut reply = Vec::new();
-                let cancelled = Some(flag);
-                let asked = Asked { header, packet: packet.bytes(), arrived, cancelled };
-                let over = carry::one(&shared, &common.session, asked, &mut reply);
-                drop((work, packet));
-                (over, reply)
+                let tried =
+                    at.attempt(&shared, &common.session, (header, arrived), flag, &mut reply);
+                drop(work);
+                (tried, reply)
             }
         });
         let done = tokio::select! {
@@ -220,8 +229,23 @@ pub(super) async fn serve<H: WireHandler>(
                 job.await
             }
         };
+        // Not before its thread has nothing to do: the next one needs no other.
+        drop(again);
         match done {
-            Ok(done) => done,
+            Ok((Tried::Answered(over), reply)) => break (turn, share, over, reply),
+            Ok((Tried::Waits(mut waiting), _)) => {
+                drop((turn, share));
+                let is_news = tokio::select! {
+                    biased;
+                    _ = send.stopped() => {
+                        send.reset(NO_REASON).ok();
+                        return None;
+                    }
+                    () = closing.wait() => false,
+                    is_news = waiting.news() => is_news,
+                };
+                at = At::Again(waiting, !is_news);
+            }
             Err(error) => {
                 tracing::error!(%error, "a request was lost");
                 return Some(Status::Internal);
@@ -240,4 +264,43 @@ pub(super) async fn serve<H: WireHandler>(
     }
     drop(share);
     over
+}
+
+/// Where the request of a stream is.
+enum At {
+    First(Packet),
+    /// It has waited; `true`: it is answered now.
+    Again(Box<Waiting>, bool),
+}
+
+/// What came of an attempt.
+enum Tried {
+    Answered(Option<Status>),
+    Waits(Box<Waiting>),
+}
+
+impl At {
+    fn attempt<H: WireHandler>(
+        self,
+        shared: &Shared<H>,
+        session: &H::Session,
+        (header, arrived): (Header, u64),
+        flag: Arc<AtomicBool>,
+        reply: &mut Vec<u8>,
+    ) -> Tried {
+        match self {
+            At::First(packet) => {
+                let asked =
+                    Asked { header, packet: packet.bytes(), arrived, cancelled: Some(flag) };
+                match carry::attempt(shared, session, &asked, (None, true), reply) {
+                    Outcome::Answered(over) => Tried::Answered(over),
+                    Outcome::Waits(wait) => Tried::Waits(Box::new(Waiting::new(&asked, wait))),
+                }
+            }
+            At::Again(mut waiting, is_last) => match waiting.ask(shared, session, is_last, reply) {
+                ControlFlow::Break(over) => Tried::Answered(over),
+                ControlFlow::Continue(()) => Tried::Waits(waiting),
+            },
+        }
+    }
 }

@@ -99,6 +99,7 @@ fn with_all(mut each: impl FnMut(&str, &Request<'_>)) {
         ("Rollback", Request::Rollback { transaction: 1, savepoint: 1 }),
         ("Within", Request::Within { transaction: 1, part }),
         ("ReloadModule", Request::ReloadModule),
+        ("Watch", Request::Watch { what: reading.as_bytes() }),
         ("Schedule", Request::Schedule { job: document }),
         ("RetryJob", Request::RetryJob { job: Key(1) }),
         ("Apply with all keys", Request::Apply { steps: named.as_steps() }),

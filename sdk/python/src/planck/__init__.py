@@ -54,6 +54,7 @@ from .values import (
     Timestamp,
 )
 from .waiting import Cancellation
+from .watch import Event, Watch
 
 __version__ = "0.1.0"
 
@@ -76,6 +77,7 @@ __all__ = [
     "DeniedError",
     "Document",
     "DocumentError",
+    "Event",
     "FailedError",
     "FingerprintMismatch",
     "Int64",
@@ -109,4 +111,5 @@ __all__ = [
     "encode",
     "fingerprint_of_pem",
     "parse_address",
+    "Watch",
 ]

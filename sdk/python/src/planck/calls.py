@@ -344,6 +344,11 @@ def reload_module() -> Call[Document]:
     return _call(Op.RELOAD_MODULE, True, document_of)
 
 
+def watch(what: Mapping[str, Any]) -> Call[Document]:
+    """What changed in stores since a place in the log."""
+    return _call(Op.WATCH, True, document_of, what=what)
+
+
 def create_user(
     user: str, role: str, key: str | None, if_not_exists: bool, grants: Mapping[str, str] | None = None
 ) -> Call[Document]:
@@ -386,6 +391,11 @@ def _number_of(name: str) -> Callable[[Reply], int]:
 def begin(read_only: bool, milliseconds: int) -> Call[int]:
     """Begins a transaction, which lasts so long at most; 0: as long as the server allows. Gives its number."""
     return _call(Op.BEGIN, False, _number_of("transaction"), read_only=read_only, milliseconds=milliseconds)
+
+
+def begin_snapshot() -> Call[Document]:
+    """Begins a transaction that only reads. Gives its number, and the commit whose state it sees."""
+    return _call(Op.BEGIN, False, document_of, read_only=True, milliseconds=0)
 
 
 def commit(transaction: int) -> Call[int]:

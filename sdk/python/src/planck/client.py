@@ -12,7 +12,7 @@ import datetime
 import pathlib
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -39,6 +39,7 @@ from .tls import ClientCertificate, fingerprint_of_pem, make_context, parse_fing
 from .transaction import Transaction
 from .values import DateTime, Key, KeyLike
 from .waiting import DEFAULT, Cancellation, Deadline, Timeout, _Default, check
+from .watch import Watch, Watched
 
 T = TypeVar("T")
 
@@ -285,6 +286,24 @@ class Client:
             raise
         transaction.end(True)
         return done
+
+    def watch(
+        self,
+        stores: Iterable[Watched],
+        *,
+        since: str | int | None = None,
+        documents: bool = False,
+        wait: float = 20.0,
+        max_bytes: int = PAGE_BYTES,
+    ) -> Watch:
+        """What changes in stores, as it happens: an endless iterator of `Event`s, each change once.
+
+        From now on; since a token of an earlier one (`Event.token`, `Watch.token`) of the same stores, or the
+        number of a commit; or, with `documents`, first all documents of one moment as `Row`s, then None, then
+        what has changed since. Each wait keeps a connection busy, for `wait` seconds at most. An error ends
+        no watch: the next iteration goes on where it was; after a gap `Watch.begin_anew`.
+        """
+        return Watch(self, stores, since, documents, wait, max_bytes)
 
     def ping(self, *, timeout: Timeout = DEFAULT) -> None:
         """Asks whether the server is there."""

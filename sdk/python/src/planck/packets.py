@@ -103,6 +103,7 @@ class Op(enum.IntEnum):
     ROLLBACK = 43
     WITHIN = 44
     RELOAD_MODULE = 45
+    WATCH = 46
     SCHEDULE = 48
     RETRY_JOB = 49
     APPLY = 52
@@ -217,6 +218,7 @@ FIELDS: dict[Op, tuple[tuple[str, Shape], ...]] = {
     Op.ROLLBACK: (_TRANSACTION, ("savepoint", U64)),
     Op.WITHIN: (_TRANSACTION, ("operation", U16), ("body", REST)),
     Op.RELOAD_MODULE: (),
+    Op.WATCH: (("what", DOCUMENT),),
     Op.SCHEDULE: (("job", DOCUMENT),),
     Op.RETRY_JOB: (("job", KEY),),
     Op.APPLY: (("steps", STEPS),),

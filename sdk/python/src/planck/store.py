@@ -190,6 +190,10 @@ class Store:
         """Holds documents to a JSON Schema, given as text, or to none."""
         self._client.run(calls.alter_store(self.name, {"schema": schema}), timeout)
 
+    def keep_before(self, kept: bool, *, timeout: Timeout = DEFAULT) -> None:
+        """Keeps in the log what documents were before a write, for those who watch; or no more."""
+        self._client.run(calls.alter_store(self.name, {"before_images": kept}), timeout)
+
     def set_ttl(self, field: str | None, seconds: int = 0, *, timeout: Timeout = DEFAULT) -> None:
         """Lets documents expire so many seconds after the date in a field; None: never."""
         ttl = None if field is None else {"field": field, "seconds": seconds}

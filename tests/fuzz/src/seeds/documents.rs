@@ -190,6 +190,26 @@ fn batches(seeds: &mut Seeds) {
         batch.put(last, b"again", b"v");
     });
     add(seeds, "every-operation", all);
+    let before = made(&|batch| {
+        batch.before(one, b"k", b"old");
+        batch.put(one, b"k", b"new");
+        batch.before(one, b"g", b"");
+        batch.delete_present(one, b"g");
+    });
+    add(seeds, "values-before", before.clone());
+    // Header, entries of 12 bytes and key and value: the kind of the second is at 24.
+    for (name, at, to) in [
+        ("value-before-of-another", 36, b'x'),
+        ("value-before-twice", 24, 4),
+        ("value-before-unsaid", 0, 3),
+    ] {
+        let mut bytes = before.clone();
+        bytes[at] = to;
+        add(seeds, name, bytes);
+    }
+    let mut alone = before[..24].to_vec();
+    alone[4] = 1;
+    add(seeds, "value-before-alone", alone);
     // Header of 8 bytes, then of an operation: kind, flags, key length at 2, keyspace
     // at 4, value length at 8.
     let changed = |at: usize, to: u8| {

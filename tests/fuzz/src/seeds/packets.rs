@@ -100,6 +100,10 @@ fn requests(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key, batch: &BatchBu
     add("begin", Request::Begin { read_only: true, millis: 9 });
     add("commit", Request::Commit { transaction: 1 });
     add("rollback", Request::Rollback { transaction: 1, savepoint: 1 });
+    let what = doc(
+        r#"{"stores": ["s", {"store": "t", "filter": "a = $1", "parameters": {"1": 1}}], "since": 1}"#,
+    );
+    add("watch", Request::Watch { what: &what });
     let mut room = Vec::new();
     let part = Part::of(&Request::Insert { store, key: None, document: one }, &mut room);
     add("within", Request::Within { transaction: 1, part });
@@ -328,6 +332,31 @@ fn sessions(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key, batch: &BatchBu
     documented(seeds);
 }
 
+/// Changes, followed by every kind of description.
+fn watches(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key) {
+    let store = "s";
+    let change = doc(r#"{"before_images": true}"#);
+    let mut out = Vec::new();
+    let mut add = |request: Request<'_>| request.encode(1, &mut out);
+    add(Request::CreateStore { store, if_not_exists: true });
+    add(Request::AlterStore { store, change: &change });
+    add(Request::Update { store, key, document: one, upsert: true });
+    add(Request::Update { store, key, document: two, upsert: false });
+    add(Request::Delete { store, key });
+    for text in [
+        r#"{"stores": ["s"], "since": 0}"#,
+        r#"{"stores": [{"store": "s", "filter": "a = 1", "before": true, "fields": ["a"]}], "since": 0, "max_bytes": 1}"#,
+        r#"{"stores": [{"store": "s", "operations": ["delete"], "from": "00000000000000000000000000000000"}], "since": 2}"#,
+        r#"{"stores": ["s"], "since": 99}"#,
+        r#"{"stores": ["none"]}"#,
+        r#"{"stores": []}"#,
+    ] {
+        let what = doc(text);
+        add(Request::Watch { what: &what });
+    }
+    seeds.add("dispatch", "watches", out);
+}
+
 /// Transactions: one that goes through, one that is disturbed, one that is let go of.
 fn transactions(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key) {
     let store = "s";
@@ -369,6 +398,7 @@ fn transactions(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key) {
     add(None, Request::Abort { transaction: 3 });
     add(Some(3), scan);
     seeds.add("dispatch", "transactions", out);
+    watches(seeds, one, two, key);
 }
 
 /// Jobs: one that waits, one of a transaction, those that are none, and what is done with
