@@ -433,8 +433,8 @@ fn conditions(seeds: &mut Seeds, one: &[u8], two: &[u8], key: Key) {
     let (store, read) = ("s", Request::ReadVersion { store: "s", key });
     add(Request::Insert { store, key: Some(key), document: one });
     add(read);
-    // The third commit was that one.
-    let holds = steps(one, two, key, 3);
+    // The fourth commit was that one: the first made the stores of jobs.
+    let holds = steps(one, two, key, 4);
     for _ in 0..2 {
         add(Request::Apply { steps: holds.as_steps() });
     }
