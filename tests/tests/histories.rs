@@ -62,7 +62,7 @@ fn call(http: &mut Http1, world: &World, seeded: &mut Seeded) -> Transaction {
     for n in 0..seeded.below(4) + 1 {
         let comma = if n > 0 { "," } else { "" };
         let list = seeded.below(LISTS);
-        let _ = match seeded.below(12) {
+        let written = match seeded.below(12) {
             0..6 => {
                 let value = world.next.fetch_add(1, SeqCst);
                 ops.push(Op::Append(list, value));
@@ -80,6 +80,7 @@ fn call(http: &mut Http1, world: &World, seeded: &mut Seeded) -> Transaction {
                 write!(steps, "{comma}{}", how[seeded.below(3) as usize])
             }
         };
+        written.unwrap();
     }
     let began = world.clock.fetch_add(1, SeqCst);
     let answer = http.try_post("/do", &format!("[{steps}]"));
