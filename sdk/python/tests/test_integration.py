@@ -651,6 +651,22 @@ class Wire(Integration):
         self.client.ping()
 
 
+class Changes(Integration):
+    def test_what_changes_is_told_once_each(self) -> None:
+        store = self.client.store("changing")
+        store.create()
+        store.insert({"n": 1}, KEY)
+        watch = self.client.watch(["changing"], documents=True, wait=2.0)
+        told = [next(watch), next(watch)]
+        self.assertEqual((told[0].key, told[1]), (KEY, None))
+        store.replace(KEY, {"n": 2})
+        store.delete(KEY)
+        events = [next(watch), next(watch)]
+        self.assertEqual([event.op for event in events], ["update", "delete"])
+        again = self.client.watch(["changing"], since=events[0].token, wait=2.0)
+        self.assertEqual(next(again).lsn, events[1].lsn)
+
+
 class Restarts(Integration):
     def test_the_client_finds_the_server_again(self) -> None:
         store = self.client.store("kept")

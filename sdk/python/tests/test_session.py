@@ -52,6 +52,7 @@ class Bodies(unittest.TestCase):
 
     def test_each_request_cut_or_longer_is_refused(self) -> None:
         samples: dict[str, Any] = {"document": {"a": 1}, "definition": {}, "change": {}, "what": {}}
+        job_of = {Op.SCHEDULE: {"path": "/a"}, Op.RETRY_JOB: KEY}
         samples["items"] = [(KEY, {}), (None, {})]
         check = Step(StepKind.CHECK, "s", Condition.VERSION, 7, KEY, None)
         samples["steps"] = [Step(StepKind.INSERT, "s", Condition.NONE, 0, None, {"a": 1}), check]
@@ -66,6 +67,8 @@ class Bodies(unittest.TestCase):
                 fields["key"] = "secret"
             if op is Op.LIST_USERS:
                 fields["after"] = "bob"
+            if op in job_of:
+                fields["job"] = job_of[op]
             body = encode_request(op, fields)
             with self.subTest(op.name):
                 self.assertEqual(decode_request(op, body), fields)
