@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use platform::sim::{SimClock, SimDisk};
-use proto::request::Part;
+use proto::request::{Act, Part, Step, StepsBuf};
 use proto::{Key, Reply, Request, Status};
 
 use super::kit::*;
@@ -470,6 +470,20 @@ fn the_stores_are_the_system_s_and_writing_to_them_is_a_right_of_its_own() {
         let back = Request::RetryJob { job: Key(1) };
         refused_as(&engine, &who, back, Status::Forbidden, &["schedule jobs"]);
     }
+}
+
+#[test]
+fn writes_under_conditions_are_writes_to_the_stores_of_jobs_as_others_are() {
+    let World { engine, told, .. } = world();
+    let key = schedule(&engine, A);
+    let mut steps = StepsBuf::new();
+    steps.push(Step { store: "_jobs", act: Act::Delete(key), condition: None });
+    let apply = Request::Apply { steps: steps.as_steps() };
+    let writer = Principal::new("w", Role::ReadWrite);
+    refused_as(&engine, &writer, apply, Status::Forbidden, &["schedule jobs"]);
+    let before = told.load(SeqCst);
+    assert!(matches!(ask(&engine, apply), Said::Document(_)));
+    assert_eq!((told.load(SeqCst), due(&engine)), (before + 1, vec![]), "who waits is told");
 }
 
 #[test]
