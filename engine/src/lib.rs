@@ -62,7 +62,7 @@ pub use module::{Modules, Reloaded};
 pub use ops::{IndexReport, Waits};
 pub use options::{Limits, Options};
 pub use patience::Call;
-pub use transaction::CallTransaction;
+pub use transaction::{CallTransaction, Calls, Concluded, JobEnded};
 
 /// A document database. All methods take `&self`, may be called from any
 /// thread, and block: on the disk, and a write on other writes.

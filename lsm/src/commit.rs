@@ -42,7 +42,7 @@ impl Lsm {
         let lsn = self.write(lock, &version, batch)?;
         seen.logged();
         self.acknowledge(lsn)?;
-        seen.end(lsn);
+        seen.end(lsn, batch);
         Ok(lsn)
     }
 
@@ -67,13 +67,15 @@ impl Lsm {
         let lsn = self.write(lock, &version, &batch)?;
         seen.logged();
         self.acknowledge(lsn)?;
-        seen.end(lsn);
+        seen.end(lsn, &batch);
         Ok((lsn, out))
     }
 
     /// The commit lock, with room in the active set.
     pub(crate) fn room(&self) -> Result<(MutexGuard<'_, ()>, Arc<Version>), Error> {
         self.keep_pace();
+        // Others may come to the lock first.
+        platform::sharing::others_go_on();
         loop {
             let lock = self.commit.lock();
             let version = self.version.load();
@@ -138,6 +140,8 @@ impl Lsm {
 
     /// Waits as the mode says, then lets snapshots see it.
     pub(crate) fn acknowledge(&self, lsn: Lsn) -> Result<(), Error> {
+        // Written, and not durable: others see it, and must not tell of it.
+        platform::sharing::others_go_on();
         let outcome = match self.options.sync {
             SyncMode::Sync => self.timed_sync(|| self.wal.acknowledge(lsn)),
             SyncMode::Async => self.wal.acknowledge(lsn),

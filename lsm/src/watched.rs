@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use platform::Clock;
 
 use crate::Lsn;
+use crate::batch::Batch;
 
 /// A commit, with moments in the store's monotonic nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +53,9 @@ impl<'a> Seen<'a> {
         }
     }
 
-    pub(crate) fn end(self, lsn: Lsn) {
-        let Some((begun, logged)) = self.moments else { return };
+    /// The batch was acknowledged as commit `lsn`; an empty one is none.
+    pub(crate) fn end(self, lsn: Lsn, batch: &Batch) {
+        let Some((begun, logged)) = self.moments.filter(|_| !batch.is_empty()) else { return };
         let ended = self.clock.monotonic_nanos();
         WATCHED.with_borrow_mut(|watched| {
             watched.iter_mut().for_each(|all| all.push(Committed { lsn, begun, logged, ended }));

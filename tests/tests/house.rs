@@ -28,6 +28,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("tests", 4),
     ("tests/simulation", 4),
     ("tests/kill", 4),
+    ("tests/interplay", 5),
     ("tests/siege", 5),
 ];
 

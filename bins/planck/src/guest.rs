@@ -8,23 +8,21 @@
 //! name, and only those of `upstreams`.
 
 use crate::config::{Config, Service, service};
-use crate::jobs::{Ended, Run, end_of};
+use crate::jobs::Run;
 use crate::outside;
 use crate::service::Stop;
 use crate::trace::{Trace, Value};
-use engine::{CallTransaction, Engine, Principal, Refusal};
+use engine::{Calls, Claim, Concluded, Engine, JobEnded, Principal, Refusal};
 use net::http::GuestResponse;
 use net::upstream::Upstreams;
 use platform::real::{RealClock, RealDisk, RealEntropy};
 use platform::{Clock, Entropy};
-use proto::http::HttpResponse;
 use proto::{Header, Request, Status};
 use runtime_api::pool::PoolOptions;
 use runtime_api::{CallKind, Host, Limits, LogLevel, Runtime, ServiceBody, Verdict};
 use runtime_wasmer::WasmerRuntime;
 use runtime_wasmi::WasmiRuntime;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Milliseconds of a setting, in nanoseconds.
@@ -88,16 +86,14 @@ pub fn options(engine: &Engine, service: &Service, threads: usize) -> PoolOption
 
 /// The host of the guests of a service.
 pub fn host(service: &Service, engine: &Arc<Engine>, upstreams: &Arc<Upstreams>) -> Arc<dyn Host> {
+    let principal = Principal::service(service.name.0.clone());
+    let turn_nanos = millis(service.wasm.deadline_in_ms.get()) / 2;
+    let whole = matches!(service.wasm.transactions, service::Transactions::PerCall);
     Arc::new(GuestHost {
         upstreams: Arc::clone(upstreams),
         engine: Arc::clone(engine),
-        principal: Principal::service(service.name.0.clone()),
         clock: RealClock::new(),
-        turn_nanos: millis(service.wasm.deadline_in_ms.get()) / 2,
-        calls: match service.wasm.transactions {
-            service::Transactions::PerCall => Some(Calls::default()),
-            service::Transactions::PerOperation => None,
-        },
+        calls: Calls::new(Arc::clone(engine), principal, turn_nanos, whole),
     })
 }
 
@@ -105,130 +101,37 @@ pub fn host(service: &Service, engine: &Arc<Engine>, upstreams: &Arc<Upstreams>)
 struct GuestHost {
     upstreams: Arc<Upstreams>,
     engine: Arc<Engine>,
-    principal: Principal,
     clock: RealClock,
-    /// How long a call waits for its turn: half of the time that it has for all it does.
-    turn_nanos: u64,
-    /// What the calls that run have done; `None`: each operation is by itself.
-    calls: Option<Calls>,
+    calls: Calls,
 }
 
-/// By the number of the call.
-type Calls = Mutex<BTreeMap<u64, CallTransaction>>;
-
-/// Attempts of a call that others disturb.
-const ATTEMPTS: u32 = 5;
-/// From this one on those that are disturbed go one after the other.
-const IN_TURN: u32 = 3;
-
 impl GuestHost {
-    /// Carries out one request of a call, as part of its transaction if it has one.
-    fn carry_out(&self, who: &Principal, call: u64, packet: &[u8], reply: &mut Vec<u8>) {
-        // Requests of a call come one after the other: nobody else looks for it meanwhile.
-        let Some(mut transaction) = self.taken(call) else {
-            return self.engine.dispatch_packet(who, packet, reply);
-        };
-        self.engine.dispatch_in_call(who, &mut transaction, packet, reply);
-        self.put(call, transaction);
-    }
-
-    fn put(&self, call: u64, transaction: CallTransaction) {
-        if let Some(calls) = &self.calls {
-            let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
-            calls.insert(call, transaction);
-        }
-    }
-
-    /// What a call has done, which is nobody's any more.
-    fn taken(&self, call: u64) -> Option<CallTransaction> {
-        let calls = self.calls.as_ref()?;
-        // Nothing is left half-done in it if a holder panicked.
-        calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call)
-    }
-
-    /// What becomes of a call that has answered, and of what it has done.
+    /// As [`Calls::conclude`], told to whoever traces the call, if it has something to commit.
     fn concluded(
         &self,
         call: u64,
-        transaction: CallTransaction,
-        (attempt, outbound): (u32, bool),
+        how: (u32, bool),
         response: &[u8],
-    ) -> Verdict {
-        // An answer that is none, or says that the service failed: nothing of it is done.
-        let response = HttpResponse::decode(response).ok().filter(|answer| answer.status < 500);
-        let run = Run::current();
-        let Some(response) = response.filter(|_| run.is_some() || transaction.is_open()) else {
-            return match self.engine.settle_call(&transaction) {
-                Ok(()) => Verdict::Stands,
-                Err(refusal) => Verdict::Instead(refused(&refusal)),
-            };
+        job: Option<Claim>,
+    ) -> (Concluded, Option<JobEnded>) {
+        let trace =
+            Trace::current().filter(|_| job.is_none() && self.calls.has_to_commit(call, response));
+        let Some(trace) = trace else {
+            return self.calls.conclude(call, how, response, job);
         };
-        let may_run_again = attempt < ATTEMPTS && !outbound && transaction.may_run_again();
-        let who = self.principal.in_session(call);
-        let done = match &run {
-            Some(run) => self.end_job(&who, transaction, run, &response),
-            None => self.commit(&who, transaction),
-        };
-        match done {
-            Ok(()) => Verdict::Stands,
-            Err(refusal) if refusal.status == Status::TransactionConflict && may_run_again => {
-                self.engine.runs_again();
-                // What disturbed it is there to be seen: at first it need not wait.
-                if attempt > 1 {
-                    platform::sharing::long_ahead();
-                    std::thread::sleep(pause(attempt - 1));
-                }
-                Verdict::Again
-            }
-            Err(refusal) => {
-                self.engine.settle();
-                if let Some(run) = run {
-                    run.end(Ended::Failed(refusal.message.clone()));
-                }
-                Verdict::Instead(refused(&refusal))
-            }
-        }
-    }
-
-    /// Makes what a call has done take effect, and the job that it was ends with it.
-    fn end_job(
-        &self,
-        who: &Principal,
-        transaction: CallTransaction,
-        run: &Run,
-        response: &HttpResponse<'_>,
-    ) -> Result<(), Refusal> {
-        let end = end_of(response);
-        if self.engine.end_job_in_call(who, transaction, run.claim(), &end)? {
-            run.end(Ended::Settled);
-            return Ok(());
-        }
-        run.end(Ended::Gone);
-        let message = "the job of this call is not there any more: nothing of the call was done";
-        Err(Refusal { status: Status::Changed, message: message.to_owned() })
-    }
-
-    /// Makes what a call has done take effect.
-    fn commit(&self, who: &Principal, transaction: CallTransaction) -> Result<(), Refusal> {
-        let Some(trace) = Trace::current() else {
-            return self.engine.commit_call(who, transaction);
-        };
-        let (begun, mut done) = (Instant::now(), Ok(()));
-        let commit = || done = self.engine.commit_call(who, transaction);
-        let (committed, now) = self.engine.watched(commit);
+        let (begun, mut done) = (Instant::now(), (Concluded::Stands, None));
+        let conclude = || done = self.calls.conclude(call, how, response, job);
+        let (committed, now) = self.engine.watched(conclude);
         let mut attributes = vec![("planck.operation", Value::Text("Commit".to_owned()))];
-        let code = done.as_ref().err().map(|refusal| refusal.status.to_string());
-        attributes.extend(code.map(|code| ("planck.code", Value::Text(code))));
-        trace.host_request(begun, attributes, done.is_err(), &committed, now);
+        let code = match &done.0 {
+            Concluded::Stands => None,
+            Concluded::Again(_) => Some(Status::TransactionConflict),
+            Concluded::Refused(refusal) => Some(refusal.status),
+        };
+        attributes.extend(code.map(|code| ("planck.code", Value::Text(code.to_string()))));
+        trace.host_request(begun, attributes, code.is_some(), &committed, now);
         done
     }
-}
-
-/// Before a call is run again for the second time, and later: longer each time, and not the
-/// same for all.
-fn pause(attempt: u32) -> Duration {
-    let most = 100 * 2u64.saturating_pow(attempt);
-    Duration::from_micros(most / 2 + RealEntropy.next_u64() % (most / 2))
 }
 
 /// What is answered in the place of a call that was not committed.
@@ -242,54 +145,48 @@ fn refused(refusal: &Refusal) -> Vec<u8> {
 
 impl Host for GuestHost {
     fn begin_call(&self, kind: CallKind, attempt: u32) -> u64 {
-        let call = self.engine.begin_session();
-        let of_job = Run::current().is_some();
-        let begun = |transaction: CallTransaction| match of_job {
-            true => transaction.of_job(),
-            false => transaction,
-        };
+        let is_job = Run::current().is_some();
         match kind {
-            CallKind::Start => {}
-            // It waits for nobody's commit.
-            CallKind::Read => self.put(call, begun(CallTransaction::default())),
-            CallKind::Write if attempt < IN_TURN => {
-                self.put(call, begun(CallTransaction::latest()));
-            }
-            CallKind::Write => {
-                self.put(call, begun(CallTransaction::latest().in_turn(self.turn_nanos)));
-            }
+            CallKind::Start => self.calls.begin_plain(),
+            CallKind::Read => self.calls.begin_read(is_job),
+            CallKind::Write => self.calls.begin_write(attempt, is_job),
         }
-        call
     }
 
     fn call_leaves(&self, call: u64) -> Result<(), (Status, String)> {
-        let Some(transaction) = self.taken(call) else { return Ok(()) };
-        let settled = self.engine.settle_call(&transaction);
-        self.put(call, transaction);
-        settled.map_err(|refusal| (refusal.status, refusal.message))
+        self.calls.leaves(call).map_err(|refusal| (refusal.status, refusal.message))
     }
 
     fn conclude_call(&self, call: u64, attempt: u32, outbound: bool, response: &[u8]) -> Verdict {
-        let Some(transaction) = self.taken(call) else { return Verdict::Stands };
-        let verdict = self.concluded(call, transaction, (attempt, outbound), response);
-        // It may go on, behind the head of its response.
-        let stands = verdict == Verdict::Stands;
-        self.put(call, if stands { CallTransaction::default() } else { CallTransaction::void() });
-        verdict
+        let run = Run::current();
+        let job = run.as_ref().map(|run| run.claim());
+        let (concluded, ended) = self.concluded(call, (attempt, outbound), response, job);
+        if let (Some(run), Some(ended)) = (run, ended) {
+            run.end(ended);
+        }
+        match concluded {
+            Concluded::Stands => Verdict::Stands,
+            Concluded::Again(pause) => {
+                if !pause.is_zero() {
+                    platform::sharing::long_ahead();
+                    std::thread::sleep(pause);
+                }
+                Verdict::Again
+            }
+            Concluded::Refused(refusal) => Verdict::Instead(refused(&refusal)),
+        }
     }
 
     fn end_call(&self, call: u64) {
-        drop(self.taken(call));
-        self.engine.end_session(&self.principal.in_session(call));
+        self.calls.end(call);
     }
 
     fn request(&self, call: u64, packet: &[u8], reply: &mut Vec<u8>) {
-        let who = self.principal.in_session(call);
         let Some(trace) = Trace::current() else {
-            return self.carry_out(&who, call, packet, reply);
+            return self.calls.request(call, packet, reply);
         };
         let (begun, before) = (Instant::now(), reply.len());
-        let (committed, now) = self.engine.watched(|| self.carry_out(&who, call, packet, reply));
+        let (committed, now) = self.engine.watched(|| self.calls.request(call, packet, reply));
         let mut attributes = Vec::new();
         if let Ok((_, request)) = Request::decode(packet) {
             let operation = request.opcode().name().to_owned();

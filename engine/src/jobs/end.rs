@@ -7,6 +7,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use proto::doc::Doc;
+use proto::http::HttpResponse;
 use proto::{Key, Status};
 
 use super::kept::{self, Job, Said, rewritten};
@@ -15,6 +16,9 @@ use crate::auth::Wanted;
 use crate::patience::Patience;
 use crate::transaction::Within;
 use crate::{CallTransaction, Engine, Principal, Refusal};
+
+/// Bytes of an answer that are kept as the reason.
+const SAID: usize = 256;
 
 /// A job as it was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,27 @@ enum Outcome {
     Removed,
     GivenUp,
     Again,
+}
+
+impl JobEnd {
+    /// What an answer of a route says of its job. A route that refuses would refuse again: it
+    /// answers 503, or any 5xx, where trying again may help.
+    pub fn of(response: &HttpResponse<'_>) -> JobEnd {
+        match response.status {
+            200..=399 => JobEnd::Done,
+            400..=499 => JobEnd::Refused(Self::said("the route", response.status, response.body)),
+            status => JobEnd::Failed(Self::said("the route", status, response.body)),
+        }
+    }
+
+    /// An answer as a reason: who gave it, and how it begins.
+    pub fn said(who: &str, status: u16, body: &[u8]) -> String {
+        let text = String::from_utf8_lossy(&body[..body.len().min(SAID)]);
+        match text.trim() {
+            "" => format!("{who} answered {status}"),
+            text => format!("{who} answered {status}: {text}"),
+        }
+    }
 }
 
 impl Engine {

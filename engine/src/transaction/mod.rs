@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! mod.rs    one transaction, as operations find it    desk.rs   those of the wire
-//! call.rs   one for all that a guest's call does         turn.rs   for calls that are disturbed
+//! call.rs   one for all that a guest's call does      turn.rs   for calls that are disturbed
+//! calls.rs  the calls that run, and what becomes of each
 //! ops/transactions.rs   Begin, Commit, Abort, Savepoint, Rollback
 //! ```
 //!
@@ -20,6 +21,7 @@
 //! * used by one request at a time.
 
 mod call;
+mod calls;
 mod desk;
 mod turn;
 
@@ -41,6 +43,7 @@ use crate::{Engine, Refusal};
 use turn::Turn;
 
 pub use call::CallTransaction;
+pub use calls::{Calls, Concluded, JobEnded};
 pub(crate) use desk::{Desk, DeskLimits};
 
 /// Savepoints of one transaction at a time.

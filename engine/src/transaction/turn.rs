@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use lsm::Footprint;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use platform::Clock;
+use platform::{Clock, sharing};
 
 #[derive(Default)]
 struct Queue {
@@ -86,14 +86,18 @@ impl Turns {
         if is_so(queue) {
             return true;
         }
-        platform::sharing::long_ahead();
+        sharing::long_ahead();
         let until = clock.monotonic_nanos().saturating_add(most);
         loop {
             let left = until.saturating_sub(clock.monotonic_nanos());
             if left == 0 {
                 return false;
             }
-            self.changed.wait_for(queue, Duration::from_nanos(left));
+            if sharing::takes_turns() {
+                MutexGuard::unlocked(queue, sharing::others_go_on);
+            } else {
+                self.changed.wait_for(queue, Duration::from_nanos(left));
+            }
             if is_so(queue) {
                 return true;
             }

@@ -358,7 +358,7 @@ impl Lsm {
         drop(held);
         seen.logged();
         self.acknowledge(lsn)?;
-        seen.end(lsn);
+        seen.end(lsn, &batch);
         Ok(lsn)
     }
 

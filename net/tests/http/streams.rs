@@ -269,8 +269,10 @@ async fn what_breaks_off_is_seen_to_be_cut_and_costs_no_other_stream() {
     assert!(bytes.contains("second,") && !bytes.contains("\r\n0\r\n"), "{bytes}");
     // Another stream of the same connection goes on.
     let mut send = h2(&houses.plain).await;
-    let cut = soon(send.send_request(request("/stream/cut"))).await.unwrap();
-    assert!(cut.into_body().collect().await.is_err());
+    // Its end may overtake the head.
+    if let Ok(cut) = soon(send.send_request(request("/stream/cut"))).await {
+        assert!(cut.into_body().collect().await.is_err());
+    }
     let next = soon(send.send_request(request("/stream/whole"))).await.unwrap();
     assert_eq!(text(next).await, "first,second,last");
 }

@@ -22,6 +22,7 @@ mod rng;
 mod shrink;
 mod world;
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use platform::sim::Tally;
@@ -29,8 +30,8 @@ use platform::sim::Tally;
 pub use marks::{Marks, WANTED};
 pub use model::Model;
 pub use plan::{Action, Asked, Config, End, Plan, Put, Range, Require, Strike};
-pub use rng::Rng;
-pub use shrink::shrink;
+pub use rng::{Rng, mix};
+pub use shrink::{shrink, shrink_list};
 
 use world::World;
 
@@ -64,11 +65,7 @@ pub fn run(plan: &Plan, tell: bool) -> Outcome {
     }));
     let failure = match carried {
         Ok(result) => result.err(),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            Some(format!("panic: {}", text.unwrap_or("without words")))
-        }
+        Err(panic) => Some(format!("panic: {}", words_of(&*panic))),
     };
     Outcome {
         hash: world.hash(),
@@ -78,4 +75,12 @@ pub fn run(plan: &Plan, tell: bool) -> Outcome {
         told: world.told.take().unwrap_or_default(),
         marks: world.marks,
     }
+}
+
+/// What a panic said.
+#[must_use]
+pub fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("without words").to_owned()
 }

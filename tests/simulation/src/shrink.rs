@@ -10,6 +10,30 @@ use crate::run;
 /// Runs tried at most.
 const TRIES: usize = 1500;
 
+/// The shortest list found that fails, from one that does, by leaving out: whole runs of
+/// items, then single ones, as long as it helps.
+pub fn shrink_list<T: Clone>(items: Vec<T>, fails: &mut dyn FnMut(&[T]) -> bool) -> Vec<T> {
+    let mut best = items;
+    let mut size = best.len().max(1);
+    while size > 0 {
+        let (mut at, mut helped) = (0, false);
+        while at < best.len() {
+            let mut candidate = best.clone();
+            candidate.drain(at..(at + size).min(best.len()));
+            if fails(&candidate) {
+                best = candidate;
+                helped = true;
+            } else {
+                at += size;
+            }
+        }
+        if !(helped && size == 1) {
+            size /= 2;
+        }
+    }
+    best
+}
+
 /// The smallest plan found that fails, from one that does.
 #[must_use]
 pub fn shrink(plan: &Plan) -> Plan {
@@ -24,25 +48,8 @@ fn shrink_by(plan: &Plan, judge: &mut dyn FnMut(&Plan) -> bool) -> Plan {
         tries += 1;
         tries <= TRIES && judge(candidate)
     };
-    // Whole runs of actions, then single ones, as long as it helps.
-    let mut size = best.actions.len().max(1);
-    while size > 0 {
-        let mut at = 0;
-        let mut helped = false;
-        while at < best.actions.len() {
-            let mut candidate = best.clone();
-            candidate.actions.drain(at..(at + size).min(best.actions.len()));
-            if fails(&candidate) {
-                best = candidate;
-                helped = true;
-            } else {
-                at += size;
-            }
-        }
-        if !(helped && size == 1) {
-            size /= 2;
-        }
-    }
+    let with = |actions: &[Action]| Plan { actions: actions.to_vec(), ..plan.clone() };
+    best.actions = shrink_list(best.actions, &mut |actions: &[Action]| fails(&with(actions)));
     for at in 0..best.actions.len() {
         let mut put = 0;
         while let Action::Commit(puts) = &best.actions[at]

@@ -6,7 +6,7 @@
 //! the call did (`guest.rs`); else it is ended here, by a commit of its own.
 
 use super::Shared;
-use engine::{Claim, Job, JobEnd};
+use engine::{Claim, Job, JobEnd, JobEnded};
 use proto::Status;
 use proto::http::{HeadersBuf, HttpResponse, write_request};
 use proto::service::ServiceReply;
@@ -17,26 +17,13 @@ use std::time::Duration;
 
 /// No upstream's own time is longer.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// Bytes of an answer that are kept as the reason.
-const SAID: usize = 256;
 /// Bytes of a body that are read so that its connection can be used again.
 const BODY: usize = 64 << 10;
-
-/// How the host ended a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// The job was ended with it.
-    Settled,
-    /// The job was not there any more, and nothing of the call took effect.
-    Gone,
-    /// Nothing of the call took effect, for this reason.
-    Failed(String),
-}
 
 /// The attempt of a job that is a call of the guest.
 pub struct Run {
     claim: Claim,
-    ended: Mutex<Option<Ended>>,
+    ended: Mutex<Option<JobEnded>>,
 }
 
 thread_local! {
@@ -56,12 +43,12 @@ impl Run {
     }
 
     /// Says how the host ended the call; the first word counts.
-    pub fn end(&self, how: Ended) {
+    pub fn end(&self, how: JobEnded) {
         // Nothing is left half-done in it if a holder panicked.
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(how);
     }
 
-    fn ended(&self) -> Option<Ended> {
+    fn ended(&self) -> Option<JobEnded> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -76,24 +63,6 @@ impl Follows for Marks {
 
     fn ends(&self, _failed: bool) {
         CURRENT.set(None);
-    }
-}
-
-/// What an answer of a route says of its job. A route that refuses would refuse again: it
-/// answers 503, or any 5xx, where trying again may help.
-pub fn end_of(response: &HttpResponse<'_>) -> JobEnd {
-    match response.status {
-        200..=399 => JobEnd::Done,
-        400..=499 => JobEnd::Refused(said("the route", response.status, response.body)),
-        status => JobEnd::Failed(said("the route", status, response.body)),
-    }
-}
-
-fn said(who: &str, status: u16, body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(SAID)]);
-    match text.trim() {
-        "" => format!("{who} answered {status}"),
-        text => format!("{who} answered {status}: {text}"),
     }
 }
 
@@ -143,13 +112,13 @@ fn call_route(shared: &Shared, job: &Job) -> Option<JobEnd> {
     pool.submit_followed(request, Some(follower), None, Errand::default(), tell);
     let outcome = answered.recv();
     match run.ended() {
-        Some(Ended::Settled | Ended::Gone) => return None,
-        Some(Ended::Failed(why)) => return Some(JobEnd::Failed(why)),
+        Some(JobEnded::Settled | JobEnded::Gone) => return None,
+        Some(JobEnded::Failed(why)) => return Some(JobEnd::Failed(why)),
         None => {}
     }
     match outcome {
         Ok(Ok(Answer { body, .. })) => Some(match HttpResponse::decode(&body) {
-            Ok(response) => end_of(&response),
+            Ok(response) => JobEnd::of(&response),
             Err(error) => JobEnd::Failed(format!("the guest's response is none: {error}")),
         }),
         // It was not run: that is nothing the job could do better next time.
@@ -174,9 +143,9 @@ fn deliver(shared: &Shared, name: &str, job: &Job) -> JobEnd {
     let who = format!("the upstream '{name}'");
     match head.status {
         200..=299 => JobEnd::Done,
-        408 | 425 | 429 | 500.. => JobEnd::Failed(said(&who, head.status, &text[..read])),
+        408 | 425 | 429 | 500.. => JobEnd::Failed(JobEnd::said(&who, head.status, &text[..read])),
         // A redirect is not followed, and the same refusal would come again.
-        status => JobEnd::Refused(said(&who, status, &text[..read])),
+        status => JobEnd::Refused(JobEnd::said(&who, status, &text[..read])),
     }
 }
 
@@ -240,7 +209,7 @@ mod tests {
         let end = |status| {
             let mut bytes = Vec::new();
             write_response(&mut bytes, status, &HeadersBuf::new(), b"why\n");
-            end_of(&HttpResponse::decode(&bytes).unwrap())
+            JobEnd::of(&HttpResponse::decode(&bytes).unwrap())
         };
         assert_eq!((end(200), end(303)), (JobEnd::Done, JobEnd::Done));
         assert_eq!(end(404), JobEnd::Refused("the route answered 404: why".to_owned()));

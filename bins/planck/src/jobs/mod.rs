@@ -17,7 +17,7 @@
 mod call;
 mod cron;
 
-pub use call::{Ended, Run, end_of};
+pub use call::Run;
 
 use crate::config::Service;
 use crate::guests::Guests;

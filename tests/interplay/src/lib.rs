@@ -1,0 +1,133 @@
+//! The service in a simulated world: guests, clients of the wire, watchers and jobs on one
+//! engine, seeded, one thread at a time, replayable.
+//!
+//! A seed makes a [`Plan`]; [`run`] carries it out. Guests run in the interpreter, and others
+//! come in between any two of their instructions, around each call of the host, before the
+//! commit lock and between a commit's write and its sync. The machine is killed, loses power,
+//! fails reads, writes and syncs, runs full. What must stay true:
+//! * same plan, same run: one hash over every answer and every disk call;
+//! * the commits of the log, carried out one after the other on a model that shares no code
+//!   with the engine, answer every step as it was answered, leave the documents and index
+//!   entries that are there, and make the events that watchers are told, each once;
+//! * what is acknowledged, or told, survives as its mode promises; a job is done once.
+//!
+//! `oracle.rs` is the serial order, `model.rs` what a step does, `baton.rs` the turns.
+
+mod actor;
+mod baton;
+mod guest;
+mod model;
+mod oracle;
+mod packets;
+mod plan;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use platform::sim::Tally;
+use simulation::{Marks, shrink_list, words_of};
+
+pub use plan::{Action, Config, Ending, Fields, Job, Plan, Step};
+use world::World;
+
+/// States that the default seeds must reach.
+pub const WANTED: &[&str] = &[
+    "a call in its turn",
+    "a call run again",
+    "a client's transaction in conflict",
+    "a commit found that nobody was told of",
+    "a job done with its call",
+    "a trap",
+    "background work that failed",
+    "commits lost to a power cut",
+    "committed",
+    "crash",
+    "crash while calls were under way",
+    "dropped",
+    "failed to open",
+    "not unique",
+    "read",
+    "reopened",
+    "unknown",
+];
+
+/// What a run showed.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Over every answer and disk call.
+    pub hash: u64,
+    /// Faults that struck.
+    pub tally: Tally,
+    /// States reached.
+    pub marks: Marks,
+    /// Transactions found to be right: that took effect, that did not.
+    pub checked: (u64, u64),
+    /// What is wrong with the service, if anything is.
+    pub failure: Option<String>,
+    /// The history, if asked for.
+    pub told: Vec<String>,
+}
+
+/// Carries out a plan. `tell`: keep the history.
+#[must_use]
+pub fn run(plan: &Plan, tell: bool) -> Outcome {
+    let mut world = World::new(plan, tell);
+    let carried = catch_unwind(AssertUnwindSafe(|| {
+        world.begin()?;
+        for action in &plan.actions {
+            world.act(action)?;
+        }
+        world.finish()
+    }));
+    let failure = match carried {
+        Ok(result) => result.err(),
+        Err(panic) => Some(format!("panic: {}", words_of(&*panic))),
+    };
+    Outcome {
+        hash: world.hash(),
+        tally: world.tally,
+        checked: world.checked(),
+        failure,
+        told: world.history.take().unwrap_or_default(),
+        marks: std::mem::take(&mut world.marks),
+    }
+}
+
+/// The smallest plan found that fails, from one that does.
+#[must_use]
+pub fn shrink(plan: &Plan) -> Plan {
+    let mut tries = 0;
+    let mut fails = |candidate: &Plan| {
+        tries += 1;
+        tries <= 1500 && run(candidate, false).failure.is_some()
+    };
+    let with = |best: &Plan, actions: Vec<Action>| Plan { actions, ..best.clone() };
+    let mut best = plan.clone();
+    let actions =
+        shrink_list(best.actions.clone(), &mut |actions| fails(&with(&best, actions.to_vec())));
+    best.actions = actions;
+    for at in 0..best.actions.len() {
+        let Some(steps) = steps_of(&best.actions[at]) else { continue };
+        let mut put = |steps: &[Step]| {
+            let mut candidate = best.clone();
+            set_steps(&mut candidate.actions[at], steps.to_vec());
+            fails(&candidate)
+        };
+        let steps = shrink_list(steps, &mut put);
+        set_steps(&mut best.actions[at], steps);
+    }
+    best
+}
+
+fn steps_of(action: &Action) -> Option<Vec<Step>> {
+    match action {
+        Action::Call { steps, .. } | Action::Wire { steps, .. } => Some(steps.clone()),
+        _ => None,
+    }
+}
+
+fn set_steps(action: &mut Action, new: Vec<Step>) {
+    if let Action::Call { steps, .. } | Action::Wire { steps, .. } = action {
+        *steps = new;
+    }
+}
