@@ -129,13 +129,6 @@ impl MemSet {
         Some(f(&tables[i]))
     }
 
-    /// The last commit that wrote or dropped the keyspace here; 0 if none did.
-    pub(crate) fn newest(&self, keyspace: u32) -> Lsn {
-        let newest =
-            |table: &Table| table.entries.newest().max(table.drops.last().copied().unwrap_or(0));
-        self.with(keyspace, newest).unwrap_or(0)
-    }
-
     /// Writes one batch as commit `lsn`, made at `wall`. Under the commit lock;
     /// readers learn of it when they learn the LSN.
     pub(crate) fn apply(&self, lsn: Lsn, wall: u64, ops: Ops<'_>) {

@@ -292,20 +292,6 @@ impl Snapshot {
         self.health().look(read)
     }
 
-    /// Whether the keyspace may have been written, or dropped, by a commit behind `lsn`
-    /// that this snapshot sees. `false` is certain. Costs no read.
-    ///
-    /// # Errors
-    /// [`Error::SnapshotExpired`].
-    pub fn written_since(&self, keyspace: KeyspaceId, lsn: Lsn) -> Result<bool, Error> {
-        if self.lsn() <= lsn {
-            return Ok(false);
-        }
-        let version = self.version()?;
-        // What is flushed does not say when it was written.
-        Ok(version.flushed > lsn || version.sets().any(|set| set.newest(keyspace.0) > lsn))
-    }
-
     /// The entries with keys within the bounds, in either order. The cursor is
     /// placed before the first of them.
     ///

@@ -1,21 +1,21 @@
 //! Queries that change documents.
 //!
 //! What must stay true:
-//! * documents are chosen in one snapshot, while others write. They are changed only if
-//!   each of them, when the commit lock is held, is still what was chosen; else all is
-//!   chosen anew, [`ATTEMPTS`] times, and then with the lock held: so a query ends. What
-//!   comes to meet the filter after the snapshot is not chosen;
-//! * a document is made (upsert) only if nothing was written to the store since the
-//!   snapshot in which none was chosen; else that is looked at with the lock held;
-//! * documents that go and are not given back are not kept either: those are tested with
-//!   the filter again, as they are then.
+//! * documents are chosen in one snapshot, while others write, and then brought up to date:
+//!   what was written to the store since is looked at again, the last of it when the commit
+//!   lock is held. So what is changed is what meets the filter at the very place that the
+//!   commit has in the order of commits, and nobody waits for the choice;
+//! * where not all that meets the filter is chosen (a limit, some left out), all is chosen
+//!   anew if what was written bears on that, or if not all of it is known any more:
+//!   [`ATTEMPTS`] times, and then with the lock held: so a query ends.
 //!
 //! The lock is held for what a change costs, not for what choosing does: a scan, sorting,
-//! runs on disk. Looking again costs nothing if the store was not written meanwhile.
+//! runs on disk.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lsm::Snapshot;
+use lsm::{Since, Snapshot};
 use proto::doc::Doc;
 use proto::{Key, ReplyWriter, Status};
 
@@ -28,14 +28,17 @@ use crate::{Engine, Refusal, document};
 
 /// How often documents are chosen without the commit lock.
 const ATTEMPTS: u32 = 3;
-/// Documents read at once to look whether they are what was chosen.
-const CHUNK: usize = 64;
+/// How often what was chosen is brought up to date before the lock is taken, and when so few
+/// keys were written that the rest is done under it.
+const ROUNDS: u32 = 4;
+const FEW: usize = 64;
 /// What a row of a reply takes beside its key and document.
 const REPLY_HEAD: usize = 64;
 
-/// Documents of one store, chosen in a snapshot; empty where only keys matter.
+/// Documents of one store, chosen in a snapshot and brought up to date; empty where only keys
+/// matter.
 struct Chosen {
-    snapshot: Snapshot,
+    since: Since,
     keyspace: lsm::KeyspaceId,
     documents: Vec<(Key, Vec<u8>)>,
 }
@@ -83,17 +86,14 @@ impl Engine {
         // As part of a transaction nothing changes meanwhile.
         let attempts = if store.within().is_some() { 0 } else { ATTEMPTS };
         for _ in 0..attempts {
-            let Some(chosen) = self.chosen(store, mutation)? else {
-                mutation.work.holds_nothing();
-                continue;
-            };
-            if chosen.documents.is_empty() && !mutation.how.upserts() {
-                return Ok((0, mutation.images()));
+            if let Some(chosen) = self.chosen(store, mutation)? {
+                if chosen.documents.is_empty() && !mutation.how.upserts() {
+                    return Ok((0, mutation.images()));
+                }
+                if let Some(done) = self.change_chosen(store, mutation, chosen, random)? {
+                    return Ok(done);
+                }
             }
-            if let Some(done) = self.change_chosen(store, mutation, &chosen, random)? {
-                return Ok(done);
-            }
-            drop(chosen);
             mutation.work.holds_nothing();
         }
         self.change(store, Patience::ENDLESS, |change| {
@@ -111,31 +111,98 @@ impl Engine {
         store: Wanted<'_>,
         mutation: &Mutation<'_>,
     ) -> Result<Option<Chosen>, Refusal> {
-        let seen = self.seen(store, mutation.plan)?;
-        let documents = match query::matching(seen.scope(mutation.work), mutation.plan) {
-            Ok(documents) => documents,
-            Err(_) if seen.snapshot.is_expired() => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Some(Chosen { snapshot: seen.snapshot, keyspace: seen.store.keyspace, documents }))
+        // In this order: `Catalogs::resolve` rests on it.
+        let catalog = self.catalogs.read();
+        let since = self.lsm.since()?;
+        let snapshot = since.snapshot();
+        let store = self.catalogs.resolve(&catalog, snapshot, store)?;
+        let (keyspace, indexes) = (store.keyspace, &store.indexes);
+        let scope = Scope { snapshot, keyspace, indexes, lookups: &[], work: mutation.work };
+        match query::matching(scope, mutation.plan) {
+            Ok(documents) => Ok(Some(Chosen { since, keyspace, documents })),
+            Err(_) if snapshot.is_expired() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// `None`: something of it was changed meanwhile, and nothing is by this.
+    /// `None`: all is to be chosen anew, and nothing is changed by this.
     fn change_chosen(
         &self,
         store: Wanted<'_>,
         mutation: &Mutation<'_>,
-        chosen: &Chosen,
+        mut chosen: Chosen,
         random: u64,
     ) -> Result<Option<(u64, Images)>, Refusal> {
+        // Most of it before the lock is taken.
+        for _ in 0..ROUNDS {
+            match self.catch_up(&mut chosen, &self.lsm.snapshot()?, mutation)? {
+                None => return Ok(None),
+                Some(keys) if keys <= FEW => break,
+                Some(_) => {}
+            }
+        }
         // Its work knows the caller's patience, and its own bounds.
         self.change(store, Patience::ENDLESS, |change| {
             mutation.work.check()?;
-            match chosen.stands(change, mutation)? {
-                true => self.write_chosen(change, mutation, &chosen.documents, random).map(Some),
-                false => Ok(None),
+            // A store of that name that was made meanwhile is another one.
+            if change.keyspace != chosen.keyspace
+                || self.catch_up(&mut chosen, change.latest, mutation)?.is_none()
+            {
+                return Ok(None);
             }
+            self.write_chosen(change, mutation, &chosen.documents, random).map(Some)
         })
+    }
+
+    /// Makes of what was chosen what would be chosen in `now`, by what was written up to
+    /// there: so many keys. `None`: it cannot be made of it.
+    fn catch_up(
+        &self,
+        chosen: &mut Chosen,
+        now: &Snapshot,
+        mutation: &Mutation<'_>,
+    ) -> Result<Option<usize>, Refusal> {
+        let Mutation { plan, work, .. } = *mutation;
+        let Some(keys) = self.lsm.written(&mut chosen.since, chosen.keyspace, now.lsn()) else {
+            return Ok(None);
+        };
+        if keys.is_empty() {
+            return Ok(Some(0));
+        }
+        if plan.skip > 0 {
+            return Ok(None);
+        }
+        let mut written = BTreeMap::new();
+        for key in &keys {
+            let Ok(bytes) = <[u8; 16]>::try_from(&**key) else { continue };
+            let key = Key::from_bytes(bytes);
+            let document = now.get(chosen.keyspace, &bytes)?;
+            work.work_on(document.as_ref().map_or(0, |document| document.len()))?;
+            let matched = document
+                .map(|document| query::matched(plan, key, Doc::trusted(&document), work))
+                .transpose()?;
+            written.insert(key, matched.flatten());
+        }
+        // What is chosen among all that meets the filter rests on how that was.
+        let picks = plan.limit.is_some() || !plan.order.is_empty();
+        let mut stands = true;
+        chosen.documents.retain_mut(|(key, document)| match written.remove(key) {
+            None => true,
+            Some(Some(new)) => {
+                stands &= !picks || !new.is_empty() && new == *document;
+                *document = new;
+                true
+            }
+            Some(None) => {
+                stands &= !picks;
+                false
+            }
+        });
+        let others = written.into_iter().filter_map(|(key, new)| Some((key, new?)));
+        let before = chosen.documents.len();
+        chosen.documents.extend(others);
+        stands &= !picks || chosen.documents.len() == before;
+        Ok(stands.then_some(keys.len()))
     }
 
     fn write_chosen(
@@ -206,47 +273,6 @@ impl Engine {
 impl Mutation<'_> {
     fn images(&self) -> Images {
         Images { rows: Vec::new(), bytes: REPLY_HEAD, which: self.returning }
-    }
-}
-
-impl Chosen {
-    /// Whether it may be changed, with the commit lock held.
-    fn stands(&self, change: &Writes<'_>, mutation: &Mutation<'_>) -> Result<bool, Refusal> {
-        // A store of that name that was made meanwhile is another one.
-        if change.keyspace != self.keyspace {
-            return Ok(false);
-        }
-        if !change.latest.written_since(self.keyspace, self.snapshot.lsn())? {
-            return Ok(true);
-        }
-        let Some((_, first)) = self.documents.first() else { return Ok(false) };
-        // A document has five bytes at least: these were not kept.
-        let kept = !first.is_empty();
-        if !kept && mutation.plan.filter.is_none() {
-            for (key, _) in &self.documents {
-                mutation.work.work_on(0)?;
-                if !change.contains(*key)? {
-                    return Ok(false);
-                }
-            }
-            return Ok(true);
-        }
-        for chunk in self.documents.chunks(CHUNK) {
-            let keys: Vec<[u8; 16]> = chunk.iter().map(|(key, _)| key.to_bytes()).collect();
-            let now = change.latest.multi_get(self.keyspace, &keys)?;
-            for ((key, chosen), now) in chunk.iter().zip(now) {
-                let Some(now) = now else { return Ok(false) };
-                mutation.work.work_on(now.len())?;
-                let same = match kept {
-                    true => chosen[..] == now[..],
-                    false => query::meets(mutation.plan, *key, Doc::trusted(&now), mutation.work)?,
-                };
-                if !same {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
     }
 }
 
@@ -328,7 +354,7 @@ impl Engine {
         let chosen = self.chosen(store, &mutation)?.expect("a snapshot just taken");
         meanwhile();
         let random = self.keys.random();
-        let done = self.change_chosen(store, &mutation, &chosen, random)?;
+        let done = self.change_chosen(store, &mutation, chosen, random)?;
         Ok(done.map(|(changed, _)| changed))
     }
 }

@@ -50,7 +50,7 @@ pub(crate) use desk::{Desk, Running};
 pub use desk::{RunningQuery, SlowQuery};
 pub(crate) use explain::{explain, explain_get, explain_insert};
 pub use foreign::Foreign;
-pub use run::{Scope, Selected, key_of_filter, matching, meets, select};
+pub use run::{Scope, Selected, key_of_filter, matched, matching, select};
 pub use spill::SpillSpace;
 pub use stream::{Page, PageSize, Stream};
 pub(crate) use table::CursorLimits;

@@ -160,7 +160,7 @@ pub fn matching(
     plan: &Arc<SelectPlan>,
 ) -> Result<Vec<(Key, Vec<u8>)>, QueryError> {
     let mut found = Vec::new();
-    let dropped = matches!(plan.output, Outcome::Mutate { how: Change::Delete, returning: None });
+    let dropped = keys_matter(plan);
     let (mut rows, _) = operators(scope, plan, false)?;
     while rows.advance(scope.work)? {
         let (key, doc) = rows.row()?;
@@ -171,12 +171,28 @@ pub fn matching(
     Ok(found)
 }
 
-/// Whether a document meets the filter of a plan.
+/// A document as [`matching`] would give it; `None`: it does not meet the filter.
 ///
 /// # Errors
-/// The deadline has passed, or the query was cancelled.
-pub fn meets(plan: &SelectPlan, key: Key, doc: Doc<'_>, work: &Work) -> Result<bool, QueryError> {
-    plan.filter.as_ref().map_or(Ok(true), |filter| filter.holds_for(key, doc, work))
+/// More bytes than there may be; the deadline has passed, or the query was cancelled.
+pub fn matched(
+    plan: &SelectPlan,
+    key: Key,
+    doc: Doc<'_>,
+    work: &Work,
+) -> Result<Option<Vec<u8>>, QueryError> {
+    let filter = plan.filter.as_ref();
+    if !filter.map_or(Ok(true), |filter| filter.holds_for(key, doc, work))? {
+        return Ok(None);
+    }
+    let document = if keys_matter(plan) { Vec::new() } else { doc.as_bytes().to_vec() };
+    work.take(CHOSEN_OVERHEAD + document.len(), "change so many documents at once")?;
+    Ok(Some(document))
+}
+
+/// Whether of what is chosen only the keys matter, since it goes.
+fn keys_matter(plan: &SelectPlan) -> bool {
+    matches!(plan.output, Outcome::Mutate { how: Change::Delete, returning: None })
 }
 
 /// The key that is all a filter asks for: `filter(key = "..")`.

@@ -47,29 +47,38 @@ fn what_was_chosen_is_changed_only_as_it_was_chosen() {
         (set, &[], Some(5)),
         (set, &["t.insert({n: 1})"], Some(5)),
         (set, &["s.filter(n = 7).set({x: 3})"], Some(5)),
-        (set, &["s.insert({n: 3, x: 9})"], Some(5)),
-        (set, &["s.filter(n = 7).set({n: 2})", "flush"], Some(5)),
+        (set, &["s.insert({n: 3, x: 9})"], Some(6)),
+        (set, &["s.filter(n = 7).set({n: 2})", "flush"], Some(6)),
         // One of the chosen: changed, changed and back to what it was, gone, gone to disk.
-        (set, &["s.filter(n = 3).set({x: 3})"], None),
+        (set, &["s.filter(n = 3).set({x: 3})"], Some(5)),
         (set, &["s.filter(n = 3).set({x: 3})", "s.filter(n = 3).set({x: 0})"], Some(5)),
-        (set, &["s.filter(n = 3).delete()"], None),
-        (set, &["s.filter(n = 3).set({x: 3})", "flush"], None),
+        (set, &["s.filter(n = 3).set({n: 9})"], Some(4)),
+        (set, &["s.filter(n = 3).delete()"], Some(4)),
+        (set, &["s.filter(n < 9).delete()"], Some(0)),
+        (set, &["s.filter(n = 3).set({x: 3})", "flush"], Some(5)),
         (set, &["drop"], None),
-        // Those that go are tested again.
+        // Those that go.
         ("s.filter(n < 5).delete()", &["s.filter(n = 3).set({x: 3})"], Some(5)),
-        ("s.filter(n < 5).delete()", &["s.filter(n = 3).set({n: 8})"], None),
-        ("s.filter(n < 5).delete()", &["s.filter(n = 3).delete()"], None),
-        ("s.filter(n < 5).delete().returning(before)", &["s.filter(n = 3).set({x: 3})"], None),
+        ("s.filter(n < 5).delete()", &["s.filter(n = 3).set({n: 8})"], Some(4)),
+        ("s.filter(n < 5).delete()", &["s.filter(n = 3).delete()"], Some(4)),
+        ("s.filter(n < 5).delete().returning(before)", &["s.filter(n = 3).set({x: 3})"], Some(5)),
         ("s.all().delete()", &["s.filter(n = 3).set({x: 3})"], Some(10)),
-        ("s.all().delete()", &["s.insert({n: 30})"], Some(10)),
-        ("s.all().delete()", &["s.filter(n = 3).delete()"], None),
-        ("s.all().orderBy(n desc).limit(2).set({y: 1})", &["s.insert({n: 30})"], Some(2)),
+        ("s.all().delete()", &["s.insert({n: 30})"], Some(11)),
+        ("s.all().delete()", &["s.filter(n = 3).delete()"], Some(9)),
+        // Some of those that meet the filter.
+        ("s.all().orderBy(n desc).limit(2).set({y: 1})", &["s.insert({n: 30})"], None),
+        ("s.all().orderBy(n desc).limit(2).set({y: 1})", &["s.filter(n = 9).delete()"], None),
+        ("s.all().orderBy(n desc).limit(2).set({y: 1})", &["s.filter(n = 9).set({x: 5})"], None),
+        ("s.filter(n > 5).orderBy(n).limit(2).set({y: 1})", &["s.filter(n = 3).delete()"], Some(2)),
+        ("s.all().limit(2).delete()", &["s.filter(n = 0).set({x: 5})"], None),
+        ("s.all().orderBy(n).skip(1).limit(2).set({y: 1})", &["s.filter(n = 0).delete()"], None),
+        ("s.all().orderBy(n).skip(1).limit(2).set({y: 1})", &["t.insert({n: 0})"], Some(2)),
         // A document is made only where there is still none.
         ("s.filter(n = 77).upsert({n: 77})", &[], Some(1)),
         ("s.filter(n = 77).upsert({n: 77})", &["t.insert({n: 77})"], Some(1)),
-        ("s.filter(n = 77).upsert({n: 77})", &["s.insert({n: 77})"], None),
-        ("s.filter(n = 77).upsert({n: 77})", &["s.insert({n: 78})"], None),
-        ("s.filter(n = 77).upsert({n: 77})", &["s.insert({n: 77})", "flush"], None),
+        ("s.filter(n = 77).upsert({n: 77})", &["s.insert({n: 77})"], Some(1)),
+        ("s.filter(n = 77).upsert({n: 77})", &["s.insert({n: 78})"], Some(1)),
+        ("s.filter(n = 77).upsert({n: 77})", &["s.insert({n: 77})", "flush"], Some(1)),
     ];
     for (text, others, wanted) in cases {
         let engine = filled();
@@ -77,6 +86,10 @@ fn what_was_chosen_is_changed_only_as_it_was_chosen() {
         let changed = all(&engine).iter().filter(|row| row.contains("\"y\"")).count() as u64;
         if text.contains("set({y") {
             assert_eq!(changed, wanted.unwrap_or(0), "{text} around {others:?}");
+        }
+        if text.contains("upsert") {
+            let made = all(&engine).iter().filter(|row| row.contains("\"n\":77")).count();
+            assert_eq!(made, 1, "{text} around {others:?}");
         }
         // Chosen anew it is carried out all the same.
         if wanted.is_none() {

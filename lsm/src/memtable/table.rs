@@ -40,8 +40,6 @@ pub(crate) struct Memtable {
     last: LeafLink,
     /// Keys ever written.
     keys: AtomicU64,
-    /// The LSN of the last insertion.
-    newest: AtomicU64,
     arena: Arena,
 }
 
@@ -80,7 +78,6 @@ impl Memtable {
             root: ChildLink::none(),
             last: LeafLink::none(),
             keys: AtomicU64::new(0),
-            newest: AtomicU64::new(0),
             arena: Arena::new(),
         }
     }
@@ -94,12 +91,6 @@ impl Memtable {
     /// How many keys were written, seen or not.
     pub(crate) fn keys(&self) -> u64 {
         self.keys.load(Relaxed)
-    }
-
-    /// The LSN of the last insertion, 0 if there was none. Who learned of a commit finds
-    /// it here, or a later one.
-    pub(crate) fn newest(&self) -> u64 {
-        self.newest.load(Relaxed)
     }
 
     /// About which share of the keys is below `key`: by its place in each node on the
@@ -135,7 +126,6 @@ impl Memtable {
             // One writer: nothing comes in between.
             self.keys.store(self.keys() + 1, Relaxed);
         }
-        self.newest.store(lsn, Relaxed);
         match place {
             None => {
                 let entry = writer.entry(key, lsn, value, None);

@@ -248,13 +248,19 @@ impl Lsm {
     /// # Errors
     /// As [`Lsm::snapshot`].
     pub fn begin(&self) -> Result<Transaction, Error> {
+        let (base, live) = self.acknowledged()?;
+        Ok(Transaction::of(base, live, false))
+    }
+
+    /// What is acknowledged; from now on commits are kept.
+    pub(crate) fn acknowledged(&self) -> Result<(Snapshot, Live), Error> {
         let (live, since) = self.begins();
         if self.visible.load(Acquire) < since {
             // Commits that were under way before any were kept are waited for. If they
             // fail, reads go on; and no commit will.
             let _failed = self.acknowledge(since);
         }
-        Ok(Transaction::of(self.snapshot()?, live, false))
+        Ok((self.snapshot()?, live))
     }
 
     /// As [`Lsm::begin`], with every commit that is written, acknowledged or not. What is

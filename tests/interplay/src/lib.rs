@@ -79,12 +79,15 @@ pub fn run(plan: &Plan, tell: bool) -> Outcome {
         }
         world.finish()
     }));
+    // A failure may leave somebody at something.
+    let hash = world.hash();
+    world.stop();
     let failure = match carried {
         Ok(result) => result.err(),
         Err(panic) => Some(format!("panic: {}", words_of(&*panic))),
     };
     Outcome {
-        hash: world.hash(),
+        hash,
         tally: world.tally,
         checked: world.checked(),
         failure,

@@ -27,9 +27,9 @@ use simulation::{End, Marks, Rng, mix};
 use crate::actor::{Service, Told, drop_instance};
 use crate::baton::Baton;
 use crate::guest::{BetweenInstructions, GUEST, SimHost};
-use crate::model::{DEAD, Event, FORGETS, JOBS, STORES, UNIQUE};
+use crate::model::{DEAD, Event, FORGETS, JOBS, STORES, State, UNIQUE, Work, is_fault};
 use crate::oracle::{Found, Oracle, alike};
-use crate::packets::{packet, page, watched};
+use crate::packets::{packet, packet_of, page, watched};
 use crate::plan::{Action, Config, Job, Plan, Step};
 
 /// What went wrong, in words.
@@ -193,7 +193,11 @@ impl World {
                 }
                 self.mark("failed to open");
                 self.mend();
-                self.engine().map_err(|error| format!("it does not open: {error}"))?
+                match self.engine() {
+                    Ok(engine) => engine,
+                    Err(_) if self.disk.is_crashed() => return self.stand_up(self.end),
+                    Err(error) => return Err(format!("it does not open: {error}")),
+                }
             }
         };
         if self.disk.is_crashed() {
@@ -520,7 +524,7 @@ impl World {
             Ok((_, Reply::Error { status, message })) => {
                 let text = format!("watcher {watcher}: {status} {message}");
                 self.tell(text.clone());
-                if self.blame() && crate::model::is_fault(status) { Ok(false) } else { Err(text) }
+                if self.blame() && is_fault(status) { Ok(false) } else { Err(text) }
             }
             other => Err(format!("a watcher was answered {other:?}")),
         }
@@ -564,40 +568,49 @@ impl World {
                 steps.push(Step::Version(store, *key));
             }
         }
+        let work = || Work::on(&self.oracle.state);
         for step in &steps {
-            let Some(packet) = crate::packets::packet_of(step, None) else { continue };
-            let reply = self.ask(&service.engine, &packet);
-            let (_, reply) = Reply::decode(&reply).map_err(|error| error.to_string())?;
-            let mut work = crate::model::Work::on(&self.oracle.state);
-            if let Reply::Error { status, message } = &reply
-                && crate::model::is_fault(*status)
-            {
-                return if self.blame() { Ok(()) } else { Err(format!("{step:?}: {message}")) };
-            }
-            work.step(step, Some(&reply)).map_err(|why| format!("in the end: {why}"))?;
+            let Some(request) = packet_of(step, None) else { continue };
+            self.look(&service.engine, &request, |reply| work().step(step, Some(reply)))?;
         }
         for store in STORES {
-            let reply =
-                self.ask(&service.engine, &packet(&Request::CheckIndexes { store, index: None }));
-            if let Ok((_, Reply::Error { status, message })) = Reply::decode(&reply) {
-                return Err(format!("the indexes of {store}: {status} {message}"));
-            }
+            let request = packet(&Request::CheckIndexes { store, index: None });
+            self.look(&service.engine, &request, |reply| match reply {
+                Reply::Error { status, message } => {
+                    Err(format!("the indexes of {store}: {status} {message}"))
+                }
+                _ => Ok(()),
+            })?;
         }
-        for (store, jobs) in
-            [(engine::JOBS, &self.oracle.state.jobs), (engine::DEAD, &self.oracle.state.dead)]
-        {
+        let State { jobs, dead, .. } = &self.oracle.state;
+        for (store, jobs) in [(engine::JOBS, jobs), (engine::DEAD, dead)] {
             let scan = Request::Scan { store, after: None, limit: 0, reverse: false };
-            let reply = self.ask(&service.engine, &packet(&scan));
-            let Ok((_, Reply::Rows(rows))) = Reply::decode(&reply) else {
-                return Err(format!("the store {store} cannot be read"));
-            };
-            let found: Vec<u128> = rows.iter().filter_map(|(key, _)| Some(key?.0)).collect();
-            let expected: Vec<u128> = jobs.keys().copied().collect();
-            if found != expected {
-                return Err(format!("in {store} there are {found:?}, and should be {expected:?}"));
-            }
+            self.look(&service.engine, &packet(&scan), |reply| {
+                let Reply::Rows(rows) = reply else { return Err(format!("{store}: {reply:?}")) };
+                let found: Vec<u128> = rows.iter().filter_map(|(key, _)| Some(key?.0)).collect();
+                let expected: Vec<u128> = jobs.keys().copied().collect();
+                if found == expected {
+                    return Ok(());
+                }
+                Err(format!("in {store} there are {found:?}, and should be {expected:?}"))
+            })?;
         }
         Ok(())
+    }
+
+    /// Asks, and has the answer judged, unless a fault struck.
+    fn look(
+        &self,
+        engine: &Engine,
+        request: &[u8],
+        judge: impl FnOnce(&Reply<'_>) -> Result<(), String>,
+    ) -> Result<(), Failure> {
+        let reply = self.ask(engine, request);
+        let (_, reply) = Reply::decode(&reply).map_err(|error| error.to_string())?;
+        match &reply {
+            Reply::Error { status, .. } if is_fault(*status) && self.blame() => Ok(()),
+            reply => judge(reply).map_err(|why| format!("at rest: {why}")),
+        }
     }
 
     /// What watchers were told is what there was.
@@ -670,7 +683,6 @@ impl World {
             }
         }
         let end = if is_sound && closed.is_ok() { End::Kill } else { End::Power };
-        self.mend();
         self.struck = self.disk.tally();
         self.mark("reopened");
         self.open(Some(end))
@@ -682,11 +694,7 @@ impl World {
         if !self.baton.busy().is_empty() {
             self.mark("crash while calls were under way");
         }
-        self.baton.set_ending(true);
-        while let Some(actor) = self.baton.busy().first().copied() {
-            self.clock.advance(Duration::from_secs(1));
-            self.baton.resume(actor);
-        }
+        self.stop();
         self.hear()?;
         self.baton.set_ending(false);
         drop(self.let_go());
@@ -700,6 +708,16 @@ impl World {
         self.tell(format!("{end:?}"));
         self.struck = self.disk.tally();
         self.open(Some(end))
+    }
+
+    /// All come to an end, whatever they are at.
+    pub(crate) fn stop(&mut self) {
+        self.disk.crash_after(0);
+        self.baton.set_ending(true);
+        while let Some(actor) = self.baton.busy().first().copied() {
+            self.clock.advance(Duration::from_secs(1));
+            self.baton.resume(actor);
+        }
     }
 
     /// The service is back: is what there was there?
