@@ -52,7 +52,8 @@ pub use figures::{
     WatchFigures, push_latency,
 };
 pub use jobs::{
-    CRON, Claim, CronEntry, DEAD, Due, JOBS, Job, JobEnd, JobFigures, JobOptions, NewJob, Retry,
+    CRON, Claim, CronEntry, DEAD, Due, JOBS, Job, JobEnd, JobFigures, JobOptions, Later, NewJob,
+    Retry,
 };
 pub use lsm::{
     ArchiveStepper, BackupInfo, Committed, Lsn, Options as StorageOptions, State, Step, Stepper,

@@ -207,9 +207,10 @@ export function log(level: Level, line: string): void {
   host_log(level, bytes.dataStart, bytes.length);
 }
 
-/** Gives the next bytes of the response; false: the client has gone. */
-export function send(bytes: Uint8Array): bool {
-  return host_write(bytes.dataStart, bytes.length) >= 0;
+/** Gives the next bytes of the response; 0, or the status that says why nobody takes them. */
+export function send(bytes: Uint8Array): i32 {
+  const written = host_write(bytes.dataStart, bytes.length);
+  return written < 0 ? <i32>-written : 0;
 }
 
 /** Microseconds since 1970. */

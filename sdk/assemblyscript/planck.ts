@@ -23,6 +23,17 @@ export class Failure {
     public status: i32,
     public message: Uint8Array,
   ) {}
+
+  /** Whether an operator must look: the log is told then, the client is not. */
+  get isFault(): bool {
+    const status = this.status;
+    return this.http == 500 || status == 1703 || status == 1706 || status == 1707 || status == 1901;
+  }
+
+  /** Whether nobody takes the response any more. */
+  get isGone(): bool {
+    return this.status == 1305 || this.status == 1603;
+  }
 }
 
 export let failure: Failure = unexpected();
@@ -51,8 +62,10 @@ function httpStatus(status: i32): i32 {
     case 1501: case 1502: return 401;
     case 1503: case 1701: return 403;
     case 1504: return 429;
-    case 1601: case 1901: return 503;
-    case 1602: return 504;
+    case 1702: return 400;
+    case 1703: case 1705: case 1707: case 1708: return 502;
+    case 1601: case 1704: case 1901: return 503;
+    case 1602: case 1706: return 504;
     default: return status < 1500 ? 400 : 500;
   }
 }
@@ -143,18 +156,25 @@ export class Response {
   /**
    * Sends status, headers and what there is of the body now, and empties the body. More goes
    * by `write` while the handler runs; what it leaves in the body is the last piece. A
-   * refusal behind it breaks the response off. False: the client has gone.
+   * refusal behind it breaks the response off, and the log says why.
+   *
+   * What the call has written so far takes effect first, and what it reads from then on is of
+   * a later moment. False: the client has gone, or others changed what the call had read and
+   * the host runs it again; either way the handler returns, with whatever it likes.
    */
   begin(): bool {
     const head = this.encode();
     this.body = new Buffer();
     this.begun = true;
-    return send(head);
+    return this.write(head);
   }
 
-  /** Sends the next piece of the body, behind `begin`. False: the client has gone. */
+  /** Sends the next piece of the body, behind `begin`. False: as there. */
   write(piece: Uint8Array): bool {
-    return send(piece);
+    const status = send(piece);
+    if (status == 0) return true;
+    failure = new Failure(httpStatus(status), status, utf8("nobody takes the response any more"));
+    return false;
   }
 
   /** Whether what has begun is to break off. */
@@ -164,6 +184,7 @@ export class Response {
 
   private problem(why: Failure): void {
     this.broken = this.begun;
+    if (why.isFault || (this.begun && !why.isGone)) log(Level.Error, text(why.message));
     this.status = why.http;
     this.count = 0;
     this.headers = new Buffer();
@@ -171,8 +192,7 @@ export class Response {
     const out = new Buffer().putText('{"status":' + why.http.toString());
     if (why.status != 0) out.putText(',"code":"PLK-' + why.status.toString() + '"');
     out.putText(',"detail":');
-    if (why.http == 500) {
-      log(Level.Error, text(why.message)); // the log is told, the client is not
+    if (why.isFault) {
       out.putText('"the service failed; its log says why"');
     } else {
       out.putJson(why.message);

@@ -24,8 +24,9 @@ int64_t host_write(const void *piece, uint32_t len);
 /* ---- Memory: the request's buffer, then the arena ---- */
 
 extern uint8_t __heap_base;
-/* Where the arena begins: behind the request's buffer. */
-static uint32_t arena, top;
+/* Where the arena begins, behind the request's buffer; where it ends; and where the memory of
+ * a piece begins, or 0. */
+static uint32_t arena, top, piece;
 
 static void reserve(uint64_t end) {
     uint64_t have = (uint64_t)__builtin_wasm_memory_size(0) << 16;
@@ -40,6 +41,11 @@ uint8_t *planck_take(uint32_t len) {
     reserve(at + len);
     top = (uint32_t)(at + len);
     return (uint8_t *)(uint32_t)at;
+}
+
+void planck_next_piece(void) {
+    if (piece == 0) piece = top;
+    top = piece;
 }
 
 static void copy(uint8_t *to, const uint8_t *from, uint32_t len) { __builtin_memcpy(to, from, len); }
@@ -371,7 +377,7 @@ planck_result planck_call_service(planck_text name, planck_text packet, planck_t
 /* Whether the head of this call has left. */
 static bool begun;
 
-bool planck_write(planck_text piece) { return host_write(piece.at, piece.len) >= 0; }
+bool planck_write(planck_text bytes) { return host_write(bytes.at, bytes.len) >= 0; }
 
 static planck_buffer message(const planck_response *response) {
     planck_buffer out = {0};
@@ -401,14 +407,24 @@ static uint16_t http_status(uint16_t status) {
     case 1501: case 1502: return 401;
     case 1503: case 1701: return 403;
     case 1504: return 429;
-    case 1601: case 1901: return 503;
-    case 1602: return 504;
+    case 1702: return 400;
+    case 1703: case 1705: case 1707: case 1708: return 502;
+    case 1601: case 1704: case 1901: return 503;
+    case 1602: case 1706: return 504;
     default: return status < 1500 ? 400 : 500;
     }
 }
 
+/* Whether an operator must look: the log is told then, the client is not. */
+static bool is_fault(uint16_t http, uint16_t code) {
+    return http == 500 || code == 1703 || code == 1706 || code == 1707 || code == 1901;
+}
+
 static void problem(planck_response *response, uint16_t http, uint16_t code, planck_text detail) {
     planck_buffer body = {0};
+    bool fault = is_fault(http, code);
+    if (begun || fault) planck_log(PLANCK_ERROR, detail);
+    if (fault) detail = PLANCK_TEXT("the service failed; its log says why");
     response->broken = begun;
     response->status = http;
     response->header_count = 0;
@@ -428,12 +444,7 @@ static void problem(planck_response *response, uint16_t http, uint16_t code, pla
 }
 
 void planck_problem(planck_response *response, planck_result result) {
-    uint16_t http = http_status(result.status);
-    if (http == 500) { /* the log is told, the client is not */
-        planck_log(PLANCK_ERROR, result.message);
-        result.message = PLANCK_TEXT("the service failed; its log says why");
-    }
-    problem(response, http, result.status, result.message);
+    problem(response, http_status(result.status), result.status, result.message);
 }
 
 void planck_refuse(planck_response *response, uint16_t http, planck_text detail) {
@@ -467,6 +478,7 @@ int64_t planck_process(const uint8_t *at, uint32_t len) {
     planck_request request;
     planck_response response = {.status = 200};
     top = arena;
+    piece = 0;
     if (!decode((planck_text){at, len}, &request)) {
         planck_log(PLANCK_ERROR, PLANCK_TEXT("the request cannot be read: the host is of another version"));
         return -1;

@@ -6,7 +6,8 @@
  *
  * What must stay true:
  *   - All memory a call takes is in one arena, which is emptied when the next call begins.
- *     Nothing is freed, and no pointer may be kept from one call to the next.
+ *     Nothing is freed (but see planck_next_piece), and no pointer may be kept from one call
+ *     to the next.
  *   - Bytes are read within their bounds, whoever they come from. Text is bytes with a
  *     length: it has no NUL behind it, and may hold one.
  *   - When memory ends, the call does, and the host says so in its log. */
@@ -70,10 +71,15 @@ bool planck_add_header(planck_response *response, planck_text name, planck_text 
 
 /* Sends status, headers and what there is of the body now, and empties the body. More goes
  * by planck_write while the handler runs; what it leaves in the body is the last piece.
- * False: the client has gone, and the handler may return. */
+ * What the call has written so far takes effect first, and what it reads from then on is of
+ * a later moment. False: the client has gone, or others changed what the call had read and
+ * the host runs it again; either way the handler returns, with whatever it likes. */
 bool planck_begin(planck_response *response);
-/* Sends the next piece, behind planck_begin. */
+/* Sends the next piece, behind planck_begin. False: as above. */
 bool planck_write(planck_text piece);
+/* Work that goes on piece by piece begins the next one: what was taken since the last one
+ * began is given back. It may not be used any more, nor may a buffer that grew since. */
+void planck_next_piece(void);
 
 /* ---- Documents (BSON) ---- */
 
@@ -154,7 +160,8 @@ planck_result planck_call_service(planck_text name, planck_text packet, planck_t
 /* An HTTP request as a packet for that. */
 void planck_put_request(planck_buffer *out, planck_text method, planck_text target, planck_text body);
 
-/* The response to a request that failed so: a problem in JSON. */
+/* The response to a request that failed so: a problem in JSON. Behind planck_begin it is a
+ * line of the log, and the response breaks off. */
 void planck_problem(planck_response *response, planck_result result);
 /* The same, for what the guest itself refuses. */
 void planck_refuse(planck_response *response, uint16_t http_status, planck_text detail);

@@ -71,6 +71,7 @@ type Response struct {
 	count   int
 	headers []byte
 	begun   bool
+	gone    bool // nobody takes it any more
 }
 
 // Header adds a header; name and value have at most 65,535 bytes.
@@ -87,27 +88,27 @@ func (w *Response) encode(out []byte) []byte {
 
 // Begin sends status, headers and what there is of the body now, and empties the body. More
 // goes by Write while the handler runs; what it leaves in the body is the last piece. A
-// handler that returns an error behind it breaks the response off.
+// handler that returns an error behind it breaks the response off, and the log says why.
+//
+// What the call has written so far takes effect first, and what it reads from then on is of
+// a later moment. It fails if the client has gone, or if others changed what the call had
+// read and the host runs it again: to be returned.
 func (w *Response) Begin() error {
 	head := w.encode(nil)
 	w.begun, w.Body = true, nil
-	return send(head)
+	_, err := w.Write(head)
+	return err
 }
 
-// Write sends the next piece of the body, behind Begin.
+// Write sends the next piece of the body, behind Begin. It fails as that does.
 func (w *Response) Write(piece []byte) (int, error) {
-	if err := send(piece); err != nil {
-		return 0, err
+	written := hostWrite(at(piece))
+	if written >= 0 {
+		return len(piece), nil
 	}
-	return len(piece), nil
-}
-
-func send(piece []byte) error {
-	ptr, size := at(piece)
-	if hostWrite(ptr, size) < 0 {
-		return &Error{HTTP: 409, Status: 1603, Message: "the client has gone"}
-	}
-	return nil
+	w.gone = true
+	status := int(-written)
+	return 0, &Error{HTTP: httpStatus(status), Status: status, Message: "nobody takes the response any more"}
 }
 
 // AppendJSON appends a JSON string, its quotes too.

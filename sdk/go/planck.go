@@ -48,6 +48,11 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
+// isFault is whether an operator must look: the log is told then, the client is not.
+func (e *Error) isFault() bool {
+	return e.HTTP == 500 || e.Status == 1703 || e.Status == 1706 || e.Status == 1707 || e.Status == 1901
+}
+
 // Refuse is a handler's own refusal.
 func Refuse(http int, message string) error { return &Error{HTTP: http, Message: message} }
 
@@ -72,9 +77,13 @@ func httpStatus(status int) int {
 		return 403
 	case 1504:
 		return 429
-	case 1601, 1901:
+	case 1702:
+		return 400
+	case 1703, 1705, 1707, 1708:
+		return 502
+	case 1601, 1704, 1901:
 		return 503
-	case 1602:
+	case 1602, 1706:
 		return 504
 	}
 	if status < 1500 {
@@ -173,6 +182,9 @@ func process(_ unsafe.Pointer, size uint32) int64 {
 	err := handler(request, answer)
 	switch {
 	case answer.begun && err != nil:
+		if !answer.gone {
+			Log(LevelError, err.Error())
+		}
 		return -1
 	case answer.begun:
 		response = append(response[:0], answer.Body...)
@@ -199,7 +211,7 @@ func problem(err error) *Response {
 	}
 	out.Body = append(out.Body, `,"detail":`...)
 	detail := why.Message
-	if why.HTTP == 500 { // the log is told, the client is not
+	if why.isFault() {
 		Log(LevelError, detail)
 		detail = "the service failed; its log says why"
 	}

@@ -3,16 +3,26 @@
 
 const std = @import("std");
 
-var arena = std.heap.ArenaAllocator.init(std.heap.wasm_allocator);
+/// Of the call, and of the piece of its work that is at hand.
+var arenas: [2]std.heap.ArenaAllocator = @splat(.init(std.heap.wasm_allocator));
+var arena: usize = 0;
 
 /// Everything of the call before is given up.
 pub fn reset() void {
-    _ = arena.reset(.retain_capacity);
+    for (&arenas) |*each| _ = each.reset(.retain_capacity);
+    arena = 0;
+}
+
+/// Work that goes on piece by piece begins the next one: what was taken since the last one
+/// began is given back. It may not be used any more, nor may a buffer that grew since.
+pub fn nextPiece() void {
+    arena = 1;
+    _ = arenas[1].reset(.retain_capacity);
 }
 
 /// Memory of this call. The host knows that it was refused, and says so.
 pub fn take(len: usize) []u8 {
-    return arena.allocator().alloc(u8, len) catch @trap();
+    return arenas[arena].allocator().alloc(u8, len) catch @trap();
 }
 
 /// Bytes that grow, in the arena.

@@ -5,7 +5,8 @@
 //!
 //! What must stay true:
 //! * All memory a call takes is in one arena, which is emptied when the next call begins:
-//!   nothing is freed, and no slice may be kept from one call to the next.
+//!   nothing is freed (but see `nextPiece`), and no slice may be kept from one call to the
+//!   next.
 //! * Bytes are read within their bounds, whoever they come from.
 //! * When memory ends, the call does, and the host says so in its log.
 
@@ -41,6 +42,19 @@ pub const Failure = struct {
     /// Of the engine (docs/protocol.md), or 0 where the guest itself refused.
     status: u16 = 0,
     message: []const u8 = "",
+
+    /// Whether an operator must look: the log is told then, the client is not.
+    fn isFault(self: Failure) bool {
+        return self.http == 500 or switch (self.status) {
+            1703, 1706, 1707, 1901 => true,
+            else => false,
+        };
+    }
+
+    /// Whether nobody takes the response any more.
+    fn isGone(self: Failure) bool {
+        return self.status == 1305 or self.status == 1603;
+    }
 };
 
 /// Why the last function failed.
@@ -69,8 +83,10 @@ fn httpStatus(status: u16) u16 {
         1501, 1502 => 401,
         1503, 1701 => 403,
         1504 => 429,
-        1601, 1901 => 503,
-        1602 => 504,
+        1702 => 400,
+        1703, 1705, 1707, 1708 => 502,
+        1601, 1704, 1901 => 503,
+        1602, 1706 => 504,
         else => if (status < 1500) 400 else 500,
     };
 }
@@ -81,6 +97,7 @@ const memory = @import("bytes.zig");
 const document = @import("document.zig");
 
 pub const take = memory.take;
+pub const nextPiece = memory.nextPiece;
 pub const Buffer = memory.Buffer;
 const Reader = memory.Reader;
 pub const Doc = document.Doc;
@@ -177,7 +194,11 @@ pub const Response = struct {
 
     /// Sends status, headers and what there is of the body now, and empties the body. More
     /// goes by `write` while the handler runs; what it leaves in the body is the last piece.
-    /// A handler that fails behind it breaks the response off. Fails if the client has gone.
+    /// A handler that fails behind it breaks the response off, and the log says why.
+    ///
+    /// What the call has written so far takes effect first, and what it reads from then on is
+    /// of a later moment. Fails if the client has gone, or if others changed what the call had
+    /// read and the host runs it again: to be returned.
     pub fn begin(self: *Response) Failed!void {
         const head = self.message();
         self.body.len = 0;
@@ -206,8 +227,8 @@ pub const Response = struct {
             out.body.putByte('"');
         }
         out.body.put(",\"detail\":");
-        if (why.http == 500) {
-            log(.err, why.message); // the log is told, the client is not
+        if (why.isFault()) {
+            log(.err, why.message);
             out.body.putJson("the service failed; its log says why");
         } else out.body.putJson(why.message);
         out.body.putByte('}');
@@ -218,9 +239,10 @@ pub const Response = struct {
 /// Whether the head of this call has left.
 var begun = false;
 
-/// Sends the next piece of the body, behind `Response.begin`. Fails if the client has gone.
+/// Sends the next piece of the body, behind `Response.begin`. Fails as that does.
 pub fn write(piece: []const u8) Failed!void {
-    if (host.host_write(piece.ptr, piece.len) < 0) return failed(1603, "the client has gone");
+    const written = host.host_write(piece.ptr, piece.len);
+    if (written < 0) return failed(@intCast(-written), "nobody takes the response any more");
 }
 
 // ---- The service's data ----
@@ -407,7 +429,10 @@ export fn process(ptr: [*]const u8, len: usize) i64 {
     var response = Response{};
     begun = false;
     guest.handle(&request, &response) catch {
-        if (begun) return -1;
+        if (begun) {
+            if (!failure.isGone()) log(.err, failure.message);
+            return -1;
+        }
         response = .problem(failure);
     };
     const out = if (begun) response.body else response.message();

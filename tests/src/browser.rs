@@ -150,6 +150,12 @@ impl Browser {
         result["result"]["value"].clone()
     }
 
+    /// Takes every certificate, as a person does who clicks on.
+    pub fn trust_all(&mut self) {
+        self.call("Security.setIgnoreCertificateErrors", json!({ "ignore": true }))
+            .expect("it trusts");
+    }
+
     /// Opens a page.
     pub fn open(&mut self, address: &str) {
         self.load("Page.navigate", json!({ "url": address }));

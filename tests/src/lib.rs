@@ -68,6 +68,11 @@ pub fn notes_module(language: &str) -> PathBuf {
     guest_module(&format!("notes-{language}"), "scripts/build-guests")
 }
 
+/// The guest that the README of a language's SDK begins with, as `scripts/build-guests` built it.
+pub fn hello_module(language: &str) -> PathBuf {
+    guest_module(&format!("hello-{language}"), "scripts/build-guests")
+}
+
 fn guest_module(name: &str, command: &str) -> PathBuf {
     let path = built().with_file_name("guest").join(format!("{name}.wasm"));
     assert!(path.exists(), "{} is not built: run `{command}`", path.display());

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+#[path = "live/browser.rs"]
+mod browser;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -11,6 +11,7 @@ use proto::http::HttpResponse;
 use proto::{Key, Status};
 
 use super::kept::{self, Job, Said, rewritten};
+use super::retry::MOST_ASKED;
 use super::{DEAD, JOBS};
 use crate::auth::Wanted;
 use crate::patience::Patience;
@@ -37,9 +38,26 @@ pub enum JobEnd {
     /// It will never be done: it is given up at once, for this reason.
     Refused(String),
     /// It failed: it is tried again, or given up if that was the last time.
-    Failed(String),
+    Failed(Later),
     /// It was not tried: it is put off, and that does not count as an attempt.
-    Postponed(String),
+    Postponed(Later),
+}
+
+/// Why not now, and when at the earliest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Later {
+    /// What is told of it.
+    pub why: String,
+    /// Milliseconds that whoever was called asks for, a day at most; the pause of the job's
+    /// own comes behind them, so that not all come back at once.
+    pub asked_millis: u64,
+}
+
+impl Later {
+    /// When is for us to say.
+    pub fn of(why: impl Into<String>) -> Later {
+        Later { why: why.into(), asked_millis: 0 }
+    }
 }
 
 impl Job {
@@ -66,7 +84,7 @@ impl JobEnd {
         match response.status {
             200..=399 => JobEnd::Done,
             400..=499 => JobEnd::Refused(Self::said("the route", response.status, response.body)),
-            status => JobEnd::Failed(Self::said("the route", status, response.body)),
+            status => JobEnd::Failed(Later::of(Self::said("the route", status, response.body))),
         }
     }
 
@@ -139,14 +157,15 @@ impl Engine {
             };
             let doc = Doc::trusted(&old);
             let retry = self.jobs.options().map(|options| options.retry).unwrap_or_default();
-            let (attempts, error) = match end {
+            let (attempts, error, asked) = match end {
                 JobEnd::Done => {
                     change.remove(key, &old);
                     return Ok(Outcome::Removed);
                 }
-                JobEnd::Postponed(error) => (claim.attempts, error),
-                JobEnd::Refused(error) | JobEnd::Failed(error) => {
-                    (claim.attempts.saturating_add(1), error)
+                JobEnd::Postponed(later) => (claim.attempts, &later.why, later.asked_millis),
+                JobEnd::Refused(why) => (claim.attempts.saturating_add(1), why, 0),
+                JobEnd::Failed(later) => {
+                    (claim.attempts.saturating_add(1), &later.why, later.asked_millis)
                 }
             };
             let most = doc.get("max_attempts").and_then(|v| u32::try_from(v.as_i64()?).ok());
@@ -162,7 +181,8 @@ impl Engine {
                 change.remove(key, &old);
                 return Ok(Outcome::GivenUp);
             }
-            let pause = i64::try_from(retry.pause(key, attempts)).unwrap_or(i64::MAX);
+            let pause = retry.pause(key, attempts).saturating_add(asked.min(MOST_ASKED));
+            let pause = i64::try_from(pause).unwrap_or(i64::MAX);
             let due = Some(now.saturating_add(pause));
             let state = if attempts == 0 { "waiting" } else { "retrying" };
             let said = Said { state, attempts, due, error };

@@ -41,7 +41,7 @@ use crate::{Engine, Refusal};
 
 pub use cron::CronEntry;
 pub use due::Due;
-pub use end::{Claim, JobEnd};
+pub use end::{Claim, JobEnd, Later};
 pub use kept::Job;
 pub use new::NewJob;
 pub use retry::Retry;

@@ -6,6 +6,9 @@
 
 use proto::Key;
 
+/// Milliseconds that whoever was called may ask for before the next attempt.
+pub(super) const MOST_ASKED: u64 = 24 * 3600 * 1000;
+
 /// How often a job is tried, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {

@@ -12,7 +12,7 @@ use proto::{Key, Reply, Request, Status};
 use super::kit::*;
 use super::transactions::{begin_as, within_as};
 use crate::{
-    CallTransaction, Claim, Engine, JobEnd, JobFigures, JobOptions, Principal, Retry, Role,
+    CallTransaction, Claim, Engine, JobEnd, JobFigures, JobOptions, Later, Principal, Retry, Role,
 };
 
 struct World {
@@ -303,6 +303,27 @@ fn what_a_call_did_and_that_its_job_is_done_are_one_commit() {
 }
 
 #[test]
+fn one_comes_again_no_earlier_than_was_asked_for_within_a_day() {
+    let day = 24 * 3600 * 1000;
+    let retry = Retry { max_attempts: 99, base_millis: 1000, most_millis: 1000 };
+    let World { engine, clock, .. } = world_of(JobOptions { retry, ..JobOptions::default() });
+    let key = schedule(&engine, A);
+    for (asked, given) in [(1, 1), (5000, 5000), (day, day), (day + 1, day), (u64::MAX, day)] {
+        for fails in [true, false] {
+            let taken = claim(&engine, key);
+            let later = Later { why: "not now".to_owned(), asked_millis: asked };
+            let end = if fails { JobEnd::Failed(later) } else { JobEnd::Postponed(later) };
+            assert!(engine.end_job(taken, &end).unwrap());
+            let pause = given + retry.pause(key, taken.attempts + u32::from(fails));
+            clock.advance(Duration::from_millis(pause - 1));
+            assert_eq!(due(&engine), [], "{asked}");
+            clock.advance(Duration::from_millis(1));
+            assert_eq!(due(&engine), [key], "{asked}");
+        }
+    }
+}
+
+#[test]
 fn one_that_fails_comes_again_later_each_time_and_is_given_up_in_the_end() {
     let retry = Retry { max_attempts: 3, base_millis: 1000, most_millis: 1500 };
     let World { engine, clock, disk, told } =
@@ -312,7 +333,7 @@ fn one_that_fails_comes_again_later_each_time_and_is_given_up_in_the_end() {
         let taken = claim(&engine, key);
         assert_eq!(taken.attempts, attempt - 1);
         let why = format!("no {attempt}");
-        assert!(engine.end_job(taken, &JobEnd::Failed(why.clone())).unwrap());
+        assert!(engine.end_job(taken, &JobEnd::Failed(Later::of(why.clone()))).unwrap());
         assert!(!engine.end_job(taken, &JobEnd::Done).unwrap(), "it was another attempt");
         let said = rows(&engine, "_jobs.pluck(state, attempts, error)");
         assert_eq!(
@@ -326,12 +347,12 @@ fn one_that_fails_comes_again_later_each_time_and_is_given_up_in_the_end() {
     }
     // Put off does not count.
     let taken = claim(&engine, key);
-    assert!(engine.end_job(taken, &JobEnd::Postponed("full".to_owned())).unwrap());
+    assert!(engine.end_job(taken, &JobEnd::Postponed(Later::of("full"))).unwrap());
     assert_eq!(due(&engine), []);
     clock.advance(Duration::from_secs(2));
     let last = claim(&engine, key);
     assert_eq!(last.attempts, 2);
-    assert!(engine.end_job(last, &JobEnd::Failed("no 3".to_owned())).unwrap());
+    assert!(engine.end_job(last, &JobEnd::Failed(Later::of("no 3"))).unwrap());
     assert_eq!((count(&engine, "_jobs"), count(&engine, "_dead_jobs")), (0, 1));
     let dead = rows(&engine, "_dead_jobs.pluck(path, state, attempts, error)");
     assert_eq!(dead, [r#"{"path":"/a","state":"dead","attempts":3,"error":"no 3"}"#]);

@@ -88,7 +88,16 @@ fn echo(request: &Request<'_>) -> Result<Response> {
     let Some(socket) = request.socket() else { return Ok(Response::nothing()) };
     Ok(match socket.event {
         SocketEvent::Open if !request.is_same_origin() => Response::new(403),
-        SocketEvent::Open => Response::accept().body("welcome").again(Duration::from_millis(100)),
+        SocketEvent::Open => {
+            let accepted = Response::accept().body("welcome").again(Duration::from_millis(100));
+            // A browser that offers some goes away unless it gets one of them.
+            let offered = request.header("sec-websocket-protocol").unwrap_or_default();
+            if offered.split(',').any(|one| one.trim() == "echo") {
+                accepted.header("sec-websocket-protocol", "echo")
+            } else {
+                accepted
+            }
+        }
         SocketEvent::Text("bye") => Response::nothing().close(4000, "you said so"),
         SocketEvent::Text("fail") => return Err(Error::new(Status::Internal, "asked to")),
         SocketEvent::Text("three") => {

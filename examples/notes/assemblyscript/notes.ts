@@ -92,6 +92,35 @@ function list(request: Request, response: Response): void {
   response.body.putText("]}");
 }
 
+// All notes, the oldest first, a line each. They leave a page at a time; so a failure has a
+// status of its own as long as nothing has left.
+function lines(request: Request, response: Response): void {
+  const by = request.parameter("by");
+  if (by != null && !isName(by)) return response.refuse(400, BAD_NAME);
+  response.header("content-type", "application/x-ndjson");
+  let last = "0".repeat(32);
+  for (let begun = false; ; begun = true) {
+    let pql = "notes.filter(key > $1).limit(100)";
+    const parameters = new DocBuilder().text("1", utf8(last));
+    if (by != null) {
+      pql = "notes.filter(key > $1 and by = $2).limit(100)";
+      parameters.text("2", utf8(by));
+    }
+    const rows = query(pql, parameters.finish());
+    if (!rows) return response.fail();
+    if (!begun && !response.begin()) return;
+
+    const piece = new Buffer();
+    for (let i = 0; i < rows.length; i++) {
+      last = rows[i].key.toString();
+      putNote(piece, rows[i].key, rows[i].doc);
+      piece.putByte(10);
+    }
+    if (rows.length > 0 && !response.write(piece.all())) return;
+    if (rows.length < 100) return;
+  }
+}
+
 function show(key: Key, response: Response): void {
   const doc = read("notes", key);
   if (!doc) return response.fail();
@@ -116,6 +145,7 @@ function handle(request: Request, response: Response): void {
     if (get) return list(request, response);
     if (post) return add(request, response);
   }
+  if (get && request.path == "/notes/lines") return lines(request, response);
   if (request.path.startsWith("/notes/")) {
     const key = Key.parse(request.path.substr(7, 32));
     const rest = request.path.substring(39);

@@ -132,6 +132,40 @@ static void list(const planck_request *request, planck_response *response) {
     planck_put(&response->body, PLANCK_TEXT("]}"));
 }
 
+/* All notes, the oldest first, a line each. They leave a page at a time; so a failure has a
+ * status of its own as long as nothing has left. */
+static void lines(const planck_request *request, planck_response *response) {
+    planck_text by = PLANCK_TEXT("");
+    if (!name_of(request, PLANCK_TEXT("by"), &by, response)) return;
+    planck_add_header(response, PLANCK_TEXT("content-type"), PLANCK_TEXT("application/x-ndjson"));
+    planck_key last = {0};
+    for (bool begun = false;; begun = true) {
+        planck_next_piece();
+        planck_buffer after = {0}, parameters = {0}, piece = {0};
+        planck_put_hex(&after, planck_key_bytes(&last));
+        planck_doc_begin(&parameters);
+        planck_doc_text(&parameters, PLANCK_TEXT("1"), planck_all(&after));
+        planck_text query = PLANCK_TEXT("notes.filter(key > $1).limit(100)");
+        if (by.len > 0) {
+            query = PLANCK_TEXT("notes.filter(key > $1 and by = $2).limit(100)");
+            planck_doc_text(&parameters, PLANCK_TEXT("2"), by);
+        }
+        planck_rows rows;
+        planck_result found = planck_query(query, planck_doc_finish(&parameters), &rows);
+        if (found.status != 0) return planck_problem(response, found);
+        if (!begun && !planck_begin(response)) return;
+
+        uint32_t count = 0;
+        planck_text doc;
+        for (; planck_next(&rows, &last, &doc); count++) {
+            put_note(&piece, last, doc);
+            planck_put(&piece, PLANCK_TEXT("\n"));
+        }
+        if (count > 0 && !planck_write(planck_all(&piece))) return;
+        if (count < 100) return;
+    }
+}
+
 static void show(planck_key key, planck_response *response) {
     planck_text doc;
     planck_result found = planck_read(NOTES, key, &doc);
@@ -161,6 +195,7 @@ void planck_handle(const planck_request *request, planck_response *response) {
         if (get) return list(request, response);
         if (post) return add(request, response);
     }
+    if (get && planck_same(path, PLANCK_TEXT("/notes/lines"))) return lines(request, response);
     planck_key key;
     if (planck_starts(path, prefix) && path.len >= prefix.len + 32 &&
         planck_key_parse((planck_text){path.at + prefix.len, 32}, &key)) {

@@ -115,6 +115,47 @@ func list(request *planck.Request, response *planck.Response) error {
 	return nil
 }
 
+// lines gives all notes, the oldest first, a line each. They leave a page at a time; so a
+// failure has a status of its own as long as nothing has left.
+func lines(request *planck.Request, response *planck.Response) error {
+	by, given, err := nameOf(request, "by")
+	if err != nil {
+		return err
+	}
+	response.Header("content-type", "application/x-ndjson")
+	var last planck.Key
+	for begun := false; ; begun = true {
+		query := "notes.filter(key > $1).limit(100)"
+		parameters := planck.NewDoc().Text("1", last.String())
+		if given {
+			query = "notes.filter(key > $1 and by = $2).limit(100)"
+			parameters.Text("2", by)
+		}
+		rows, err := planck.Query(query, parameters.Finish())
+		if err != nil {
+			return err
+		}
+		if !begun {
+			if err := response.Begin(); err != nil {
+				return err
+			}
+		}
+		var piece []byte
+		for _, row := range rows {
+			last = row.Key
+			piece = append(appendNote(piece, row.Key, row.Doc), '\n')
+		}
+		if len(rows) > 0 {
+			if _, err := response.Write(piece); err != nil {
+				return err
+			}
+		}
+		if len(rows) < 100 {
+			return nil
+		}
+	}
+}
+
 func show(key planck.Key, response *planck.Response) error {
 	doc, err := planck.Read("notes", key)
 	if err != nil {
@@ -152,6 +193,9 @@ func handle(request *planck.Request, response *planck.Response) error {
 	}
 	if request.Path == "/notes" && post {
 		return add(request, response)
+	}
+	if request.Path == "/notes/lines" && get {
+		return lines(request, response)
 	}
 	if rest, ok := strings.CutPrefix(request.Path, "/notes/"); ok && len(rest) >= 32 {
 		if key, ok := planck.ParseKey(rest[:32]); ok {

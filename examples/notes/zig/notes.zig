@@ -115,6 +115,39 @@ fn list(request: *const planck.Request, response: *planck.Response) planck.Faile
     response.body.put("]}");
 }
 
+/// All notes, the oldest first, a line each. They leave a page at a time; so a failure has a
+/// status of its own as long as nothing has left.
+fn lines(request: *const planck.Request, response: *planck.Response) planck.Failed!void {
+    const by = try nameOf(request, "by");
+    response.addHeader("content-type", "application/x-ndjson");
+    var last: planck.Key = @splat(0);
+    var begun = false;
+    while (true) : (begun = true) {
+        planck.nextPiece();
+        var after = planck.Buffer{};
+        after.putHex(&last);
+        var parameters = planck.Doc.begin();
+        parameters.text("1", after.all());
+        var query: []const u8 = "notes.filter(key > $1).limit(100)";
+        if (by) |name| {
+            query = "notes.filter(key > $1 and by = $2).limit(100)";
+            parameters.text("2", name);
+        }
+        var rows = try planck.query(query, parameters.finish());
+        if (!begun) try response.begin();
+
+        var piece = planck.Buffer{};
+        var count: usize = 0;
+        while (rows.next()) |row| : (count += 1) {
+            last = row.key orelse last;
+            putNote(&piece, last, row.doc);
+            piece.put("\n");
+        }
+        if (count > 0) try planck.write(piece.all());
+        if (count < 100) return;
+    }
+}
+
 fn show(key: planck.Key, response: *planck.Response) planck.Failed!void {
     const doc = try planck.read("notes", key);
     json(response);
@@ -137,6 +170,7 @@ pub fn handle(request: *const planck.Request, response: *planck.Response) planck
         if (get) return list(request, response);
         if (post) return add(request, response);
     }
+    if (get and std.mem.eql(u8, path, "/notes/lines")) return lines(request, response);
     const prefix = "/notes/";
     if (std.mem.startsWith(u8, path, prefix) and path.len >= prefix.len + 32) {
         const rest = path[prefix.len + 32 ..];

@@ -251,7 +251,7 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 /// What the names of headers begin with by which host and guest speak with each other.
 const OURS: &str = "planck-";
 
-/// Removes what no client may say: it is the host's to say.
+/// Removes what is between the host and the guest: no client may say it, nor is one told.
 pub(super) fn strip_ours(headers: &mut HeaderMap) {
     let is_ours = |name: &&HeaderName| name.as_str().starts_with(OURS);
     let ours: Vec<HeaderName> = headers.keys().filter(is_ours).cloned().collect();

@@ -102,6 +102,16 @@ impl Breaker {
         }
     }
 
+    /// For how long calls are refused in any case: until the next one is tried.
+    pub(super) fn rests(&self, now: Instant) -> Duration {
+        match self.state {
+            State::Open { since } => {
+                self.options.open_duration.saturating_sub(now.saturating_duration_since(since))
+            }
+            State::Closed { .. } | State::HalfOpen { .. } => Duration::ZERO,
+        }
+    }
+
     /// Lets a call in, which must be [`Breaker::settle`]d. `None`: it is refused.
     pub(super) fn admit(&mut self, now: Instant) -> Option<Admitted> {
         if self.refuses(now) {
@@ -201,6 +211,9 @@ mod tests {
             call(&mut breaker, Verdict::Fails, begun);
         }
         assert!(breaker.refuses(begun + OPEN - Duration::from_nanos(1)));
+        assert_eq!((breaker.rests(begun), breaker.rests(begun + OPEN)), (OPEN, Duration::ZERO));
+        let nearly = Duration::from_nanos(1);
+        assert_eq!(breaker.rests(begun + OPEN - nearly), nearly);
         let now = begun + OPEN;
         let trial = breaker.admit(now).expect("the trial");
         assert!(breaker.admit(now).is_none(), "one at a time");

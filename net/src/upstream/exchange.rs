@@ -122,6 +122,11 @@ impl Upstream {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For how long it is left alone in any case.
+    pub(super) fn rests(&self) -> Duration {
+        self.breaker().rests(Instant::now())
+    }
+
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }

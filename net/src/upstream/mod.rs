@@ -18,6 +18,7 @@ mod body;
 mod breaker;
 mod exchange;
 mod headers;
+mod later;
 mod line;
 mod resolve;
 mod roots;
@@ -28,6 +29,7 @@ mod vet;
 pub use body::UpstreamBody;
 pub use breaker::{BreakerOptions, Circuit};
 pub use headers::SecretHeaders;
+pub use later::retry_after;
 pub use resolve::{Resolve, Resolved, SystemResolver};
 pub use stats::{Failure, UpstreamStats};
 
@@ -217,6 +219,11 @@ impl Upstreams {
                 None
             }
         }
+    }
+
+    /// For how long `name` is left alone in any case, since calls of it failed.
+    pub fn rests(&self, name: &str) -> Duration {
+        self.all.get(name).map_or(Duration::ZERO, |upstream| upstream.rests())
     }
 
     /// What each has counted, by name.

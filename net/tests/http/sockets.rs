@@ -70,7 +70,9 @@ pub(super) async fn socket(request: &GuestRequest, echo: &Echo) -> GuestResponse
         let mut accepted = text("");
         accepted.status = 101;
         return match request.target.as_str() {
-            "/socket/no" => GuestResponse::new(403, "text/plain", "not you"),
+            "/socket/no" => GuestResponse::new(403, "text/plain", "not you")
+                .with_header("planck-close", "4000 never")
+                .with_header("planck-again-ms", "100"),
             "/socket/welcome" => {
                 accepted.body = Bytes::from_static(b"welcome");
                 accepted.with_header("set-cookie", "a=b").with_header("planck-again-ms", "100")
@@ -291,6 +293,7 @@ async fn what_the_guest_does_not_accept_is_an_answer_and_what_does_not_fit_reach
     let house = plain(HttpOptions::default()).await;
     let (head, mut ws) = Ws::open(&house, "no", "").await;
     assert_eq!((status(&head), header(&head, "upgrade")), ("403", None));
+    assert!(!head.contains("planck-"), "what the guest says to the host is no client's: {head}");
     // The connection is one of HTTP still.
     let mut rest = [0; 7];
     soon(ws.0.read_exact(&mut rest)).await.unwrap();
@@ -354,6 +357,7 @@ async fn answers_come_in_pieces_and_say_when_to_call_and_to_close() {
     let house = plain(HttpOptions::default()).await;
     let (head, mut ws) = Ws::open(&house, "welcome", "").await;
     assert_eq!((status(&head), header(&head, "set-cookie")), ("101", Some("a=b")));
+    assert!(!head.contains("planck-"), "{head}");
     ws.hears("welcome").await;
     ws.hears("tick").await;
     ws.text("pieces").await;

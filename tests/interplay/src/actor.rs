@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use engine::{Claim, Concluded, Engine, JobEnd, JobEnded, Lsn, Principal, Role};
+use engine::{Claim, Concluded, Engine, JobEnd, JobEnded, Later, Lsn, Principal, Role};
 use parking_lot::Mutex;
 use proto::doc::Doc;
 use proto::http::HttpResponse;
@@ -206,10 +206,10 @@ impl Service {
         self.tell(all);
         let end = match (&record.ended, answer) {
             (Some(JobEnded::Settled | JobEnded::Gone), _) => return,
-            (Some(JobEnded::Failed(why)), _) => JobEnd::Failed(why.clone()),
+            (Some(JobEnded::Failed(why)), _) => JobEnd::Failed(Later::of(why.clone())),
             // It asked for nothing: its end is a commit of its own.
             (None, Some(answer)) => JobEnd::of(&answer),
-            (None, None) => JobEnd::Failed("it trapped".to_owned()),
+            (None, None) => JobEnd::Failed(Later::of("it trapped")),
         };
         self.end_job(whose, job, &end);
     }

@@ -124,7 +124,7 @@ settings! {
         max_payload: Payload = Payload::of(256 * KIB), "256KiB", Payload::allowed(), "bytes of a job's payload";
         max_attempts: Attempts = Attempts::of(10), 10, Attempts::allowed(), "so many failures, and a job is given up; a job may say another number";
         retry_base_ms: Pause = Pause::of(1000), 1000, Pause::allowed(), "how long after its first failure a job is tried again, at most; twice as long after each further one";
-        retry_max_ms: Pause = Pause::of(600_000), "600000 (10 minutes)", Pause::allowed(), "how long at most after any";
+        retry_max_ms: Pause = Pause::of(600_000), "600000 (10 minutes)", Pause::allowed(), "how long at most after any; what `Retry-After` asks for comes before it";
     }
 }
 

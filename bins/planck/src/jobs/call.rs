@@ -6,14 +6,15 @@
 //! the call did (`guest.rs`); else it is ended here, by a commit of its own.
 
 use super::Shared;
-use engine::{Claim, Job, JobEnd, JobEnded};
+use engine::{Claim, Job, JobEnd, JobEnded, Later};
+use net::upstream::retry_after;
 use proto::Status;
-use proto::http::{HeadersBuf, HttpResponse, write_request};
+use proto::http::{Headers, HeadersBuf, HttpResponse, write_request};
 use proto::service::ServiceReply;
 use runtime_api::pool::{Answer, Errand, Failure, Follows};
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// No upstream's own time is longer.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -66,6 +67,18 @@ impl Follows for Marks {
     }
 }
 
+/// An end by what was answered: one that failed comes again no earlier than the answer says.
+fn told(end: JobEnd, headers: &Headers<'_>) -> JobEnd {
+    let JobEnd::Failed(later) = end else { return end };
+    let asked = headers.get("retry-after").and_then(|text| retry_after(text, SystemTime::now()));
+    JobEnd::Failed(Later { asked_millis: millis(asked.unwrap_or_default()), ..later })
+}
+
+/// No earlier than that.
+fn millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
 /// The request of a job: what the guest, or the service outside, is sent.
 fn request_of(job: &Job, peer: &str) -> Vec<u8> {
     let (key, attempt) = (job.key.to_string(), (job.attempts + 1).to_string());
@@ -113,29 +126,38 @@ fn call_route(shared: &Shared, job: &Job) -> Option<JobEnd> {
     let outcome = answered.recv();
     match run.ended() {
         Some(JobEnded::Settled | JobEnded::Gone) => return None,
-        Some(JobEnded::Failed(why)) => return Some(JobEnd::Failed(why)),
+        Some(JobEnded::Failed(why)) => return Some(JobEnd::Failed(Later::of(why))),
         None => {}
     }
     match outcome {
         Ok(Ok(Answer { body, .. })) => Some(match HttpResponse::decode(&body) {
-            Ok(response) => JobEnd::of(&response),
-            Err(error) => JobEnd::Failed(format!("the guest's response is none: {error}")),
+            Ok(response) => told(JobEnd::of(&response), &response.headers),
+            Err(error) => {
+                JobEnd::Failed(Later::of(format!("the guest's response is none: {error}")))
+            }
         }),
         // It was not run: that is nothing the job could do better next time.
-        Ok(Err(busy @ Failure::Busy { .. })) => Some(JobEnd::Postponed(busy.to_string())),
+        Ok(Err(busy @ Failure::Busy { .. })) => {
+            Some(JobEnd::Postponed(Later::of(busy.to_string())))
+        }
         // The service stops: the next start finds it due.
         Ok(Err(Failure::Closed)) | Err(_) => None,
-        Ok(Err(Failure::Trap(trap))) => Some(JobEnd::Failed(trap.to_string())),
+        Ok(Err(Failure::Trap(trap))) => Some(JobEnd::Failed(Later::of(trap.to_string()))),
     }
 }
 
 fn deliver(shared: &Shared, name: &str, job: &Job) -> JobEnd {
     let mut reply = Vec::new();
-    let body = shared.guests.outside().deliver(name, &request_of(job, ""), PATIENCE, &mut reply);
+    let outside = shared.guests.outside();
+    let body = outside.deliver(name, &request_of(job, ""), PATIENCE, &mut reply);
     let head = match ServiceReply::decode(&reply) {
         Ok(ServiceReply::Head(head)) => head,
-        Ok(ServiceReply::Error { status, message }) => return unanswered(status, message),
-        Err(error) => return JobEnd::Failed(format!("the answer cannot be read: {error}")),
+        Ok(ServiceReply::Error { status, message }) => {
+            return unanswered(status, message, outside.rests(name));
+        }
+        Err(error) => {
+            return JobEnd::Failed(Later::of(format!("the answer cannot be read: {error}")));
+        }
     };
     // What was answered first of all is its status; a body that breaks off changes nothing.
     let mut text = vec![0; BODY];
@@ -143,20 +165,24 @@ fn deliver(shared: &Shared, name: &str, job: &Job) -> JobEnd {
     let who = format!("the upstream '{name}'");
     match head.status {
         200..=299 => JobEnd::Done,
-        408 | 425 | 429 | 500.. => JobEnd::Failed(JobEnd::said(&who, head.status, &text[..read])),
+        408 | 425 | 429 | 500.. => {
+            let why = JobEnd::said(&who, head.status, &text[..read]);
+            told(JobEnd::Failed(Later::of(why)), &head.headers)
+        }
         // A redirect is not followed, and the same refusal would come again.
         status => JobEnd::Refused(JobEnd::said(&who, status, &text[..read])),
     }
 }
 
-/// What becomes of a call that had no answer.
-fn unanswered(status: Status, message: &str) -> JobEnd {
+/// What becomes of a call that had no answer; who was to be called is left alone for `rests`.
+fn unanswered(status: Status, message: &str, rests: Duration) -> JobEnd {
     let why = format!("{status}: {message}");
     match status {
-        // Nothing was sent, since others fail: it says nothing of this job.
-        Status::UpstreamBusy => JobEnd::Postponed(why),
+        // Nothing was sent, since others fail: it says nothing of this job. Tried before that
+        // is over it would only take the place of those that can be done.
+        Status::UpstreamBusy => JobEnd::Postponed(Later { why, asked_millis: millis(rests) }),
         Status::NoSuchUpstream | Status::BadUpstreamCall => JobEnd::Refused(why),
-        _ => JobEnd::Failed(why),
+        _ => JobEnd::Failed(Later::of(why)),
     }
 }
 
@@ -205,6 +231,21 @@ mod tests {
     }
 
     #[test]
+    fn who_answers_says_when_to_come_again() {
+        for (text, asked_millis) in
+            [("2", 2000), ("0", 0), ("soon", 0), ("Sun, 06 Nov 1994 08:49:37 GMT", 0)]
+        {
+            let (mut headers, mut bytes) = (HeadersBuf::new(), Vec::new());
+            assert!(headers.push("retry-after", text.as_bytes()));
+            write_response(&mut bytes, 503, &headers, b"");
+            let answer = HttpResponse::decode(&bytes).unwrap();
+            let end = told(JobEnd::of(&answer), &answer.headers);
+            let why = "the route answered 503".to_owned();
+            assert_eq!(end, JobEnd::Failed(Later { why, asked_millis }), "{text}");
+        }
+    }
+
+    #[test]
     fn an_answer_says_what_becomes_of_its_job() {
         let end = |status| {
             let mut bytes = Vec::new();
@@ -213,9 +254,10 @@ mod tests {
         };
         assert_eq!((end(200), end(303)), (JobEnd::Done, JobEnd::Done));
         assert_eq!(end(404), JobEnd::Refused("the route answered 404: why".to_owned()));
-        assert_eq!(end(503), JobEnd::Failed("the route answered 503: why".to_owned()));
-        let of = |status| unanswered(status, "x");
-        assert!(matches!(of(Status::UpstreamBusy), JobEnd::Postponed(_)));
+        assert_eq!(end(503), JobEnd::Failed(Later::of("the route answered 503: why")));
+        let of = |status| unanswered(status, "x", Duration::from_micros(7001));
+        let put_off = Later { why: "PLK-1704: x".to_owned(), asked_millis: 8 };
+        assert_eq!(of(Status::UpstreamBusy), JobEnd::Postponed(put_off));
         assert!(matches!(of(Status::UpstreamUnreachable), JobEnd::Failed(_)));
         assert!(matches!(of(Status::UpstreamTimeout), JobEnd::Failed(_)));
         assert!(matches!(of(Status::NoSuchUpstream), JobEnd::Refused(_)));

@@ -334,11 +334,11 @@ fn run(shared: &Shared, job: &Job) {
         engine::JobEnd::Refused(why) => {
             tracing::warn!(job = key, attempt, path = job.path, "a job was refused: {why}");
         }
-        engine::JobEnd::Failed(why) => {
-            tracing::warn!(job = key, attempt, path = job.path, "a job failed: {why}");
+        engine::JobEnd::Failed(later) => {
+            tracing::warn!(job = key, attempt, path = job.path, "a job failed: {}", later.why);
         }
-        engine::JobEnd::Postponed(why) => {
-            tracing::info!(job = key, path = job.path, "a job was put off: {why}");
+        engine::JobEnd::Postponed(later) => {
+            tracing::info!(job = key, path = job.path, "a job was put off: {}", later.why);
         }
     }
     if let Err(refusal) = shared.engine.end_job(job.claim(), &end) {

@@ -10,7 +10,7 @@ use runtime_api::pool::PoolStats;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub(super) fn process(page: &mut Page, observed: &Observed, picture: &Picture) {
-    let Process { resident, threads, files, most_files, cpu_nanos } = picture.process;
+    let Process { resident, anonymous, threads, files, most_files, cpu_nanos } = picture.process;
     let version = env!("CARGO_PKG_VERSION");
     page.family("planck_build_info", Kind::Gauge, &["version"], "1, with the program's version")
         .sample(&[version], 1.0);
@@ -19,6 +19,8 @@ pub(super) fn process(page: &mut Page, observed: &Observed, picture: &Picture) {
     let ready = Some(u64::from(picture.is_ready));
     page.gauge("planck_ready", "1 if /readyz says so, else 0", ready);
     page.gauge("planck_process_resident_bytes", "memory in use, not swapped out", resident);
+    let meaning = "of it, what is of no file: the kernel takes the rest back at need";
+    page.gauge("planck_process_anonymous_bytes", meaning, anonymous);
     page.gauge("planck_process_threads", "threads", threads);
     page.gauge("planck_process_open_files", "open files and sockets", files);
     page.gauge("planck_process_max_open_files", "as many may be open", most_files);

@@ -10,6 +10,8 @@ const TICK_NANOS: u64 = 10_000_000;
 pub struct Process {
     /// Bytes of memory that are in use and not swapped out.
     pub resident: Option<u64>,
+    /// Of them, those that are of no file.
+    pub anonymous: Option<u64>,
     /// Threads.
     pub threads: Option<u64>,
     /// Open files, sockets included.
@@ -27,6 +29,7 @@ impl Process {
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
         Process {
             resident: line(&status, "VmRSS:").map(|kib| kib * 1024),
+            anonymous: line(&status, "RssAnon:").map(|kib| kib * 1024),
             threads: line(&status, "Threads:"),
             // Less the one that this look has open.
             files: std::fs::read_dir("/proc/self/fd")
@@ -60,7 +63,8 @@ mod tests {
     #[test]
     fn a_process_knows_itself() {
         let process = Process::look();
-        assert!(process.resident.is_some_and(|bytes| bytes > 1 << 20), "{process:?}");
+        assert!(process.anonymous.is_some_and(|bytes| bytes > 1 << 16), "{process:?}");
+        assert!(process.resident > process.anonymous, "its program is of a file: {process:?}");
         assert!(process.threads.is_some_and(|threads| threads >= 1), "{process:?}");
         assert!(process.files.is_some_and(|files| files >= 3), "{process:?}");
         assert!(process.cpu_nanos.is_some(), "{process:?}");

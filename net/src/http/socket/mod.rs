@@ -102,6 +102,8 @@ pub(super) fn accept<H: HttpHandler>(
         response.headers_mut().append(name, value);
     }
     super::message::strip(response.headers_mut());
+    // What they wish for is read of the answer itself.
+    super::message::strip_ours(response.headers_mut());
     for ours in [
         hyper::header::CONTENT_LENGTH,
         hyper::header::CONTENT_TYPE,
