@@ -1,7 +1,7 @@
 # Planck. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench kill fuzz sanitize siege sim peers bench-edge bench-transfer conformance clean-demo
+.PHONY: help demo test lint fmt bench kill fuzz sanitize siege sim interplay peers bench-edge bench-transfer conformance clean-demo
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ siege: ## attacks a running planck for some minutes; honest answers must stay ri
 
 sim: ## the storage engine simulated: SEEDS=n runs, or one with SEED=s and its history
 	@cargo run --locked --release -q -p simulation --bin sim -- $(or $(SEEDS),$(if $(SEED),1,10000)) $(or $(SEED),0)
+
+interplay: ## engine, guests, watchers and jobs simulated: SEEDS=n runs, or one with SEED=s and its history
+	@cargo run --locked --release -q -p interplay -- $(or $(SEEDS),$(if $(SEED),1,2000)) $(or $(SEED),0)
 
 peers: ## storage, queries and the wire beside their peers (ARGS="storage --keys N", "query --docs N", "wire --asks N")
 	@scripts/peers $(ARGS)

@@ -66,12 +66,15 @@ pub struct Event {
     pub before: Option<Row>,
 }
 
+/// Documents, by their stores and keys.
+pub type Places = BTreeSet<(usize, u128)>;
+
 /// A transaction that is carried out on a state.
 pub struct Work {
     /// As it is so far.
     pub state: State,
-    touched: BTreeSet<(usize, u128)>,
-    savepoints: BTreeMap<u64, (State, BTreeSet<(usize, u128)>)>,
+    touched: Places,
+    savepoints: BTreeMap<u64, (State, Places)>,
     /// The number of the last one; none is given twice.
     last: u64,
 }
@@ -155,7 +158,7 @@ impl Work {
     }
 
     /// Keys that it wrote, and that were there neither before nor after.
-    pub fn came_and_went(&self, before: &State) -> BTreeSet<(usize, u128)> {
+    pub fn came_and_went(&self, before: &State) -> Places {
         let there =
             |state: &State, (store, key): &(usize, u128)| state.stores[*store].contains_key(key);
         let gone = |place: &&(usize, u128)| !there(before, place) && !there(&self.state, place);
@@ -262,11 +265,13 @@ impl Work {
                     Ok(())
                 }
                 (None, None) => Ok(()),
-                (None, Some(Reply::Error { status, .. }))
-                    if matches!(status, Status::UnknownSavepoint | Status::UnknownTransaction) =>
-                {
-                    Ok(())
-                }
+                (
+                    None,
+                    Some(Reply::Error {
+                        status: Status::UnknownSavepoint | Status::UnknownTransaction,
+                        ..
+                    }),
+                ) => Ok(()),
                 (found, _) => told(format!("to {}", found.is_some())),
             },
             Step::Schedule(job) => match reply {

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use engine::Lsn;
 use proto::Reply;
 
-use crate::model::{Event, JOBS, State, Work};
+use crate::model::{Event, JOBS, Places, State, Work};
 use crate::plan::Step;
 
 /// What became of a transaction.
@@ -67,7 +67,7 @@ pub struct Oracle {
     /// Commits of the service's own: stores, indexes, users, jobs that are put off.
     own: BTreeSet<Lsn>,
     /// What watchers are told of each commit, and which events besides may be.
-    pub history: BTreeMap<Lsn, (Vec<Event>, BTreeSet<(usize, u128)>)>,
+    pub history: BTreeMap<Lsn, (Vec<Event>, Places)>,
     /// The state behind each commit so far.
     states: BTreeMap<Lsn, State>,
     /// How many transactions were found to be right: that took effect, that did not.
@@ -269,11 +269,7 @@ impl Oracle {
 ///
 /// # Errors
 /// What is not so.
-pub fn alike(
-    events: &[Event],
-    besides: &BTreeSet<(usize, u128)>,
-    seen: &[Event],
-) -> Result<(), String> {
+pub fn alike(events: &[Event], besides: &Places, seen: &[Event]) -> Result<(), String> {
     let mut left: Vec<&Event> = events.iter().collect();
     for event in seen {
         let Some(at) = left.iter().position(|other| is_event(other, event)) else {

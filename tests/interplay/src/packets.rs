@@ -134,8 +134,18 @@ fn name_of(store: usize) -> &'static str {
     }
 }
 
-/// A page: each event with its commit, the token to go on from, and the last durable commit.
-pub fn page(document: &[u8]) -> Option<(Vec<(Lsn, Event)>, String, Lsn)> {
+/// A page of events, each with its commit.
+pub struct Page {
+    /// In their order.
+    pub events: Vec<(Lsn, Event)>,
+    /// The token to go on from.
+    pub next: String,
+    /// The last durable commit.
+    pub durable: Lsn,
+}
+
+/// Reads a page.
+pub fn page(document: &[u8]) -> Option<Page> {
     let doc = Doc::parse(document).ok()?;
     let Value::Array(events) = doc.get("events")? else { return None };
     let mut all = Vec::new();
@@ -153,6 +163,6 @@ pub fn page(document: &[u8]) -> Option<(Vec<(Lsn, Event)>, String, Lsn)> {
         let (document, before) = (row("document"), row("before"));
         all.push((lsn, Event { store, key, op, document, before }));
     }
-    let token = doc.get("next")?.as_str()?.to_owned();
-    Some((all, token, doc.get("durable")?.as_i64()?.unsigned_abs()))
+    let next = doc.get("next")?.as_str()?.to_owned();
+    Some(Page { events: all, next, durable: doc.get("durable")?.as_i64()?.unsigned_abs() })
 }

@@ -13,7 +13,7 @@ use platform::sim::Tally;
 use simulation::Marks;
 
 /// Seeds of the default run.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 1000;
 
 #[test]
 fn the_default_seeds_find_no_fault_and_reach_every_wanted_state() {
