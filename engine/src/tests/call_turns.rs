@@ -14,13 +14,11 @@ use proto::{Key, Reply, Request, Status};
 
 use super::audit_sync::gated;
 use super::kit::*;
+use crate::transaction::{ATTEMPTS, IN_TURN};
 use crate::{CallTransaction, Engine, Principal};
 
 /// Longer than anything here takes.
 const LONG: u64 = 20_000_000_000;
-/// As `bins/planck` has it.
-const ATTEMPTS: u32 = 5;
-const IN_TURN: u32 = 3;
 
 fn guest() -> Principal {
     Principal::service("web")
@@ -56,7 +54,7 @@ fn update_other(engine: &Engine, mut call: CallTransaction) -> Result<(), Status
     engine.commit_call(&guest(), call).map_err(|refusal| refusal.status)
 }
 
-/// A call as `bins/planck` runs it. How often it was run again, and whether it was done.
+/// A call as `transaction/calls.rs` has it run. How often it was run again, and whether it was done.
 fn call(engine: &Engine, turns: bool, dice: &AtomicU64) -> (u32, bool) {
     for attempt in 1..=ATTEMPTS {
         let call = match turns && attempt >= IN_TURN {

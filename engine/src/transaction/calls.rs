@@ -20,9 +20,9 @@ use super::CallTransaction;
 use crate::{Claim, Engine, JobEnd, Principal, Refusal};
 
 /// Attempts of a call that others disturb.
-const ATTEMPTS: u32 = 5;
+pub(crate) const ATTEMPTS: u32 = 5;
 /// From this one on those that are disturbed go one after the other.
-const IN_TURN: u32 = 3;
+pub(crate) const IN_TURN: u32 = 3;
 
 /// See the module.
 pub struct Calls {

@@ -43,6 +43,8 @@ use crate::{Engine, Refusal};
 use turn::Turn;
 
 pub use call::CallTransaction;
+#[cfg(test)]
+pub(crate) use calls::{ATTEMPTS, IN_TURN};
 pub use calls::{Calls, Concluded, JobEnded};
 pub(crate) use desk::{Desk, DeskLimits};
 
