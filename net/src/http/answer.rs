@@ -14,7 +14,8 @@ use super::message::{
 use super::pulse::Pulse;
 use super::receive::{RequestBody, collect, discard, share_of_memory};
 use super::socket::{self, Door};
-use super::{Answered, End, HttpHandler, Lasting, Shared, events, follow, statics};
+use super::statics::{self, Representation, Sought};
+use super::{Answered, End, HttpHandler, Lasting, Shared, events, follow};
 use hyper::body::Body;
 use hyper::header::{
     ACCEPT_RANGES, ALLOW, ALT_SVC, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
@@ -28,6 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::SystemTime;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -70,7 +72,7 @@ pub(super) async fn answer<H: HttpHandler, B: RequestBody>(
     let target = request.uri().path_and_query().map_or("/", |p| p.as_str()).to_owned();
     let mut is_end = false;
     let mut seen = Seen::default();
-    let answer = respond(shared, peer, door, request, &target, &id, &mut seen).await;
+    let answer = respond(shared, (peer, door), request, &target, &id, begun, &mut seen).await;
     let mut response = answer.unwrap_or_else(|refused| {
         is_end = refused.is_end;
         finish(refused.into_response(&id), &target, &id)
@@ -120,11 +122,11 @@ pub(super) async fn answer<H: HttpHandler, B: RequestBody>(
 
 async fn respond<H: HttpHandler, B: RequestBody>(
     shared: &Arc<Shared<H>>,
-    peer: SocketAddr,
-    door: Option<&Door>,
+    (peer, door): (SocketAddr, Option<&Door>),
     request: Request<B>,
     target: &str,
     id: &HeaderValue,
+    begun: Instant,
     seen: &mut Seen,
 ) -> Answer {
     let (mut parts, mut body) = request.into_parts();
@@ -132,7 +134,7 @@ async fn respond<H: HttpHandler, B: RequestBody>(
     if parts.uri.path() == "*" {
         return Ok(options(METHODS));
     }
-    if let Some(answer) = static_file(shared, &parts).await.transpose() {
+    if let Some(answer) = static_file(shared, &parts, begun).await.transpose() {
         seen.is_file = true;
         // A body not read resets the stream, and some clients then drop the answer.
         if !parts.headers.contains_key(EXPECT) {
@@ -225,6 +227,7 @@ fn options(allowed: &'static str) -> Response<ResponseBody> {
 async fn static_file<H: HttpHandler>(
     shared: &Arc<Shared<H>>,
     parts: &Parts,
+    now: Instant,
 ) -> Result<Option<Response<ResponseBody>>, Refused> {
     let Some(site) = &shared.site else { return Ok(None) };
     let (path, is_head) = (parts.uri.path(), parts.method == Method::HEAD);
@@ -232,22 +235,41 @@ async fn static_file<H: HttpHandler>(
     if !is_read && path.ends_with('/') {
         return Ok(None);
     }
-    let Some(candidate) = statics::candidate(&site.root, path) else { return Ok(None) };
+    let accepted = || statics::accepted(&parts.headers, is_head);
+    let candidate = match site.seek(path, accepted, now.into_std()) {
+        Sought::Nothing => return Ok(None),
+        Sought::Here(file) if is_read => return Ok(Some(send(shared, &file, parts))),
+        Sought::Here(_) => return only_read(&parts.method).map(Some),
+        Sought::There(candidate) => candidate,
+    };
+    let (looking, path) = (Arc::clone(shared), path.to_owned());
     if is_read {
-        let (shared, asked) = (shared.clone(), parts.headers.clone());
-        let blocking = tokio::task::spawn_blocking(move || {
-            let site = shared.site.as_ref()?;
-            statics::respond(site, &candidate, &asked, is_head, &|| shared.ids.next())
-        });
-        return Ok(blocking.await.ok().flatten());
+        let (asked, accepted) = (parts.headers.clone(), accepted());
+        let look = move || {
+            let site = looking.site.as_ref()?;
+            site.look(&path, &candidate, accepted, &asked, SystemTime::now())
+        };
+        let file = tokio::task::spawn_blocking(look).await.ok().flatten();
+        return Ok(file.map(|file| send(shared, &file, parts)));
     }
-    let root = site.root.clone();
-    let looking = tokio::task::spawn_blocking(move || statics::is_served(&root, &candidate));
-    match looking.await {
-        Ok(true) if parts.method == Method::OPTIONS => Ok(Some(options(OF_FILES))),
-        Ok(true) => Err(Refused::method(OF_FILES, "there is a file of that name: it is only read")),
+    let look = move || looking.site.as_ref().is_some_and(|site| site.serves(&path, &candidate));
+    match tokio::task::spawn_blocking(look).await {
+        Ok(true) => only_read(&parts.method).map(Some),
         _ => Ok(None),
     }
+}
+
+fn send<H>(shared: &Shared<H>, file: &Representation, parts: &Parts) -> Response<ResponseBody> {
+    let is_head = parts.method == Method::HEAD;
+    statics::respond(file, &parts.headers, is_head, &|| shared.ids.next())
+}
+
+/// What a file answers to other methods.
+fn only_read(method: &Method) -> Answer {
+    if *method == Method::OPTIONS {
+        return Ok(options(OF_FILES));
+    }
+    Err(Refused::method(OF_FILES, "there is a file of that name: it is only read"))
 }
 
 /// The whole request, as the guest is given it, and its share of the memory for all.

@@ -122,14 +122,14 @@ impl ResponseBody {
     }
 
     /// Parts of `file` and words between them.
-    pub(super) fn parts(file: File, parts: Vec<Part>) -> Self {
+    pub(super) fn parts(file: Arc<File>, parts: Vec<Part>) -> Self {
         let length = |part: &Part| match part {
             Part::Words(words) => words.len() as u64,
             Part::OfFile { length, .. } => *length,
         };
         let left = parts.iter().map(length).sum();
         let parts = parts.into_iter().filter(|part| length(part) > 0).collect();
-        let parts = Parts { file: Arc::new(file), parts, left, reading: None };
+        let parts = Parts { file, parts, left, reading: None };
         ResponseBody { kind: Kind::Parts(parts), in_flight: None }
     }
 

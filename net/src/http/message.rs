@@ -62,7 +62,7 @@ impl GuestRequest {
             tracing::warn!(path = self.path(), "a request's headers were cut for the guest");
         }
         let mut out = Vec::with_capacity(self.body.len() + self.target.len() + 2 * HEADERS_BYTES);
-        let peer = self.peer.to_string();
+        let peer = told(self.peer);
         write_request(&mut out, self.method.as_str(), &self.target, &peer, &headers, &self.body);
         out
     }
@@ -132,6 +132,29 @@ impl GuestResponse {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
+}
+
+/// An address as text. Those of most clients without the formatter, which takes ten times
+/// as long.
+fn told(peer: SocketAddr) -> String {
+    let SocketAddr::V4(peer) = peer else { return peer.to_string() };
+    let mut text = String::with_capacity("255.255.255.255:65535".len());
+    for (at, byte) in peer.ip().octets().into_iter().enumerate() {
+        if at > 0 {
+            text.push('.');
+        }
+        push_number(&mut text, u16::from(byte));
+    }
+    text.push(':');
+    push_number(&mut text, peer.port());
+    text
+}
+
+fn push_number(text: &mut String, number: u16) {
+    if number >= 10 {
+        push_number(text, number / 10);
+    }
+    text.push(char::from(b'0' + (number % 10) as u8));
 }
 
 /// A target without its query.
@@ -378,6 +401,14 @@ mod tests {
         let read = HttpRequest::decode(&bytes).unwrap();
         assert_eq!((read.method, read.target, read.peer), ("POST", "/a?b", "127.0.0.1:9"));
         assert_eq!((read.headers.get("accept"), read.body), (Some(&b"a/b"[..]), &b"xyz"[..]));
+    }
+
+    #[test]
+    fn an_address_is_told_as_everybody_writes_it() {
+        for text in ["0.0.0.0:0", "127.0.0.1:80", "255.255.255.255:65535", "10.9.100.1:1000"] {
+            assert_eq!(told(text.parse().unwrap()), text);
+        }
+        assert_eq!(told("[::1]:80".parse().unwrap()), "[::1]:80");
     }
 
     #[test]

@@ -214,11 +214,10 @@ impl<H> Shared<H> {
         let kib = options.max_buffered_bytes.max(options.max_body_size).div_ceil(1024);
         let buffers = Arc::new(Semaphore::new(kib.clamp(1, Semaphore::MAX_PERMITS)));
         let (ids, turns) = (Ids::new(options.trust_request_id), Turns::new());
-        let site = options.static_dir.as_ref().map(|root| Site {
-            root: root.clone(),
-            cache: Cache::new(options.compression_cache),
-            is_coding: options.compression != Compression::Off,
-            turns: turns.clone(),
+        let site = options.static_dir.as_ref().map(|root| {
+            let cache = Cache::new(options.compression_cache);
+            let is_coding = options.compression != Compression::Off;
+            Site::new(root.clone(), cache, is_coding, turns.clone())
         });
         let (refusals, alt_svc) = (Refusals::default(), None);
         let live = Arc::new(Semaphore::new(options.max_live.min(Semaphore::MAX_PERMITS)));
@@ -300,8 +299,8 @@ fn builder(options: &HttpOptions) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // The pulse cuts a slow header sooner; this stands behind it.
-        .header_read_timeout(options.idle_timeout.max(options.header_timeout))
+        // That is the pulse's, which sets no timer for each request.
+        .header_read_timeout(None)
         .max_buf_size(header);
     builder
         .http2()

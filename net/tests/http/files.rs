@@ -130,3 +130,45 @@ async fn a_static_dir_that_is_none_is_refused_by_name() {
     assert!(matches!(error, HttpError::StaticDir { .. }), "{error}");
     assert!(error.to_string().contains("http.static_dir /nonexistent"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_file_that_is_old_is_kept_until_it_changes_or_goes() {
+    let (dir, house) = with_files().await;
+    let root = dir.path().join("static");
+    // By then its tag is strong.
+    tokio::time::sleep(Duration::from_millis(4200)).await;
+    let first = house.get("/app.css", "").await;
+    let etag = header(&first, "etag").unwrap();
+    assert!(etag.starts_with('"'), "{first}");
+    for _ in 0..3 {
+        let again = house.get("/app.css", "").await;
+        assert_eq!((body(&again), header(&again, "etag")), ("body {}", Some(etag)));
+        let part =
+            house.get("/app.css", &format!("range: bytes=1-3\r\nif-range: {etag}\r\n")).await;
+        assert_eq!((status(&part), body(&part)), ("206", "ody"));
+        let known = house.get("/app.css", &format!("if-none-match: {etag}\r\n")).await;
+        assert_eq!((status(&known), body(&known)), ("304", ""));
+        let head = "HEAD /app.css HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+        let head = house.talk(head).await;
+        assert_eq!((header(&head, "content-length"), body(&head)), (Some("7"), ""));
+        let posted = "POST /app.css HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+        assert_eq!(status(&house.talk(posted).await), "405");
+    }
+    assert_eq!(house.handled(), 0);
+    std::fs::write(root.join("app.css"), "body { color: red }").unwrap();
+    until(|| async { body(&house.get("/app.css", "").await) == "body { color: red }" }).await;
+    std::fs::remove_file(root.join("app.css")).unwrap();
+    until(|| async { body(&house.get("/app.css", "").await).starts_with("GET /app.css") }).await;
+    std::fs::write(root.join("app.css"), "again").unwrap();
+    until(|| async { body(&house.get("/app.css", "").await) == "again" }).await;
+}
+
+/// Waits until that is so.
+async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
+    let asking = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(asking).await;
+}

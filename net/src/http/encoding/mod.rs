@@ -79,6 +79,9 @@ impl Coding {
 pub(super) struct Accepted([Option<Coding>; 3]);
 
 impl Accepted {
+    /// No coding.
+    pub(super) const NOTHING: Accepted = Accepted([None; 3]);
+
     /// Of `Accept-Encoding` (RFC 9110, 12.5.3). What cannot be read asks for nothing.
     pub(super) fn of(headers: &HeaderMap) -> Accepted {
         // In thousandths; None: not spoken of.

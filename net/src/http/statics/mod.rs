@@ -3,29 +3,119 @@
 //! What must stay true: nothing outside the directory is ever opened, by dots,
 //! by encoded separators or by a link that leads out; nor are files whose path
 //! has a part that begins with a dot (`.git`, `.env`), but for `.well-known`. A
-//! path that is no file here is no error: the guest answers it.
+//! path that is no file here is no error: the guest answers it. All of that holds as it was
+//! a moment ago at the earliest ([`kept`]).
 
 mod conditions;
+mod kept;
 mod ranges;
 mod respond;
 mod types;
 
-pub(super) use respond::respond;
+pub(super) use respond::{Representation, accepted, respond};
 
-use super::encoding::{Cache, Turns};
+use super::encoding::{Accepted, Cache, Turns};
+use hyper::header::HeaderMap;
+use kept::{Kept, Known, ends};
 use std::fs::{self, File, Metadata};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 /// A directory of files, and what is kept of them.
 #[derive(Debug)]
 pub(super) struct Site {
     /// Canonical.
-    pub(super) root: PathBuf,
+    root: PathBuf,
     /// Those that were coded.
-    pub(super) cache: Cache,
+    cache: Cache,
     /// Whether they are coded here at all.
-    pub(super) is_coding: bool,
-    pub(super) turns: Turns,
+    is_coding: bool,
+    turns: Turns,
+    kept: Kept,
+}
+
+/// What a path comes to, before anything is opened.
+#[derive(Debug)]
+pub(super) enum Sought {
+    /// There is no file.
+    Nothing,
+    /// A file that is in memory.
+    Here(Arc<Representation>),
+    /// There is something: whether it is a file shows a look that blocks.
+    There(PathBuf),
+}
+
+impl Site {
+    /// Of a canonical `root`.
+    pub(super) fn new(root: PathBuf, cache: Cache, is_coding: bool, turns: Turns) -> Site {
+        Site { root, cache, is_coding, turns, kept: Kept::new() }
+    }
+
+    /// What there is under a path for who takes these codings. Of what was asked for a
+    /// moment ago without a call of the system; else one look at names, no opening.
+    pub(super) fn seek(
+        &self,
+        path: &str,
+        accepted: impl FnOnce() -> Accepted,
+        now: Instant,
+    ) -> Sought {
+        match self.kept.recall(path, accepted, now) {
+            Some(Known::Nothing) => return Sought::Nothing,
+            Some(Known::File(file)) => return Sought::Here(file),
+            None => {}
+        }
+        let Some(candidate) = self.named(path) else { return Sought::Nothing };
+        // A look at names the kernel has cached costs less than asking another thread to
+        // look, and every request to the guest may pass here.
+        if is_there(&candidate) {
+            return Sought::There(candidate);
+        }
+        // Whatever else begins like this has no file either.
+        let is_absent = |end: &usize| self.named(&path[..*end]).is_none_or(|it| !is_there(&it));
+        if let Some(end) = ends(path).find(is_absent) {
+            self.kept.keep_absent(&path[..end], true, now);
+        }
+        Sought::Nothing
+    }
+
+    /// How a file is sent, and keeps it if it is small. Blocks.
+    pub(super) fn look(
+        &self,
+        path: &str,
+        candidate: &Path,
+        accepted: Accepted,
+        asked: &HeaderMap,
+        now: SystemTime,
+    ) -> Option<Arc<Representation>> {
+        let seen = Instant::now();
+        let Some(file) = respond::look(self, candidate, accepted, asked, now) else {
+            self.kept.keep_absent(path, false, seen);
+            return None;
+        };
+        let file = Arc::new(file);
+        self.kept.keep(path, accepted, Arc::clone(&file), seen);
+        Some(file)
+    }
+
+    /// Whether `candidate` is a file to serve. Blocks.
+    pub(super) fn serves(&self, path: &str, candidate: &Path) -> bool {
+        let seen = Instant::now();
+        let is_served = find(&self.root, candidate).is_some();
+        if !is_served {
+            self.kept.keep_absent(path, false, seen);
+        }
+        is_served
+    }
+
+    /// The file a path means, there or not.
+    fn named(&self, path: &str) -> Option<PathBuf> {
+        Some(parts(path)?.iter().fold(self.root.clone(), |path, part| path.join(part)))
+    }
+}
+
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
 }
 
 /// The file names below the directory that a request's path means, if it can mean any.
@@ -61,18 +151,10 @@ pub(super) fn parts(path: &str) -> Option<Vec<String>> {
     parts.iter().enumerate().all(fine).then_some(parts)
 }
 
-/// The file a path means, if there may be one. Cheap: one look, no opening.
-pub(super) fn candidate(root: &Path, path: &str) -> Option<PathBuf> {
-    let candidate = parts(path)?.iter().fold(root.to_owned(), |path, part| path.join(part));
-    // A look at names the kernel has cached costs less than asking another thread to
-    // look, and every request to the guest passes here.
-    fs::symlink_metadata(&candidate).is_ok().then_some(candidate)
-}
-
 /// An open file.
 #[derive(Debug)]
 struct Found {
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
     about: Metadata,
 }
@@ -89,16 +171,14 @@ fn find(root: &Path, candidate: &Path) -> Option<Found> {
     let file = File::open(&path).ok()?;
     // Of what is open: names can be given to other files meanwhile.
     let about = file.metadata().ok().filter(fs::Metadata::is_file)?;
-    Some(Found { file, path, about })
-}
-
-/// Whether `candidate` is a file to serve. Blocks.
-pub(super) fn is_served(root: &Path, candidate: &Path) -> bool {
-    find(root, candidate).is_some()
+    Some(Found { file: Arc::new(file), path, about })
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod paths {
     use super::*;
     use proptest::prelude::*;
 

@@ -6,6 +6,7 @@
 //! something that is coded anew tomorrow cannot be continued.
 
 use super::conditions::{Validators, Verdict, may_continue, weigh};
+use super::kept::SMALL;
 use super::ranges::{Plan, Span, plan};
 use super::types::content_type;
 use super::{Found, Site, find};
@@ -20,67 +21,96 @@ use hyper::{Response, StatusCode};
 use std::fs::Metadata;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// What lies between the parts of a response: nobody can foretell it.
 type Boundary<'a> = &'a dyn Fn() -> HeaderValue;
 
 /// One way to send a file.
-struct Representation {
+#[derive(Debug)]
+pub(crate) struct Representation {
     content_type: &'static str,
     coding: Option<Coding>,
     validators: Validators,
     content: Content,
+    /// As headers have the validators.
+    etag: HeaderValue,
+    modified: HeaderValue,
 }
 
+#[derive(Debug)]
 enum Content {
     /// As it lies there, precompressed or not.
     Lying(Found),
     /// To be coded if it is to be sent.
     ToCode(Found, Coding),
-    Coded(Bytes),
+    /// In memory: coded, or small.
+    Here(Bytes),
 }
 
-/// Answers for `candidate`; `None` if it is no file to serve. Blocks.
-pub(crate) fn respond(
+/// The codings that count for this request: a range is of the file as it lies there, and
+/// has no meaning for HEAD (RFC 9110, 14.2).
+pub(crate) fn accepted(asked: &HeaderMap, head: bool) -> Accepted {
+    let is_range = !head && asked.contains_key(RANGE);
+    if is_range { Accepted::NOTHING } else { Accepted::of(asked) }
+}
+
+/// How `candidate` is sent to who takes these codings; `None` if it is no file to serve.
+/// Blocks.
+pub(super) fn look(
     site: &Site,
     candidate: &Path,
+    accepted: Accepted,
+    asked: &HeaderMap,
+    now: SystemTime,
+) -> Option<Representation> {
+    let found = find(&site.root, candidate)?;
+    let chosen = choose(site, candidate, found, content_type(candidate), accepted, now);
+    Some(match weigh(asked, &chosen.validators) {
+        Verdict::Send => chosen.coded(site, now).read(),
+        Verdict::NotModified | Verdict::Failed => chosen,
+    })
+}
+
+/// Answers a GET or HEAD.
+pub(crate) fn respond(
+    chosen: &Representation,
     asked: &HeaderMap,
     head: bool,
     boundary: Boundary<'_>,
-) -> Option<Response<ResponseBody>> {
-    let found = find(&site.root, candidate)?;
-    let now = SystemTime::now();
-    let content_type = content_type(candidate);
-    // Ranges have no meaning for HEAD (RFC 9110, 14.2).
+) -> Response<ResponseBody> {
     let range = asked.get(RANGE).filter(|_| !head);
-    let accepted = if range.is_some() { Accepted::default() } else { Accepted::of(asked) };
-    let mut chosen = choose(site, candidate, found, content_type, accepted, now);
-    let mut verdict = weigh(asked, &chosen.validators);
-    if verdict == Verdict::Send {
-        chosen = chosen.coded(site, now);
-        // It may have become another representation.
-        verdict = weigh(asked, &chosen.validators);
-    }
-    let mut response = match verdict {
+    let mut response = match weigh(asked, &chosen.validators) {
         Verdict::NotModified => empty(StatusCode::NOT_MODIFIED),
         Verdict::Failed => bare(StatusCode::PRECONDITION_FAILED),
         Verdict::Send => match range.and_then(|range| range.to_str().ok()) {
             Some(range) if may_continue(asked, &chosen.validators) => {
-                partly(&chosen, range, boundary)
+                partly(chosen, range, boundary)
             }
-            _ => whole(&chosen),
+            _ => whole(chosen),
         },
     };
-    describe(response.headers_mut(), &chosen);
+    describe(response.headers_mut(), chosen);
     let is_sent = !head && response.status().is_success();
-    Some(match chosen.content {
-        Content::Lying(found) if is_sent => {
-            response.map(|parts| ResponseBody::parts(found.file, parts))
-        }
-        Content::Coded(bytes) if is_sent => response.map(|_| ResponseBody::whole(bytes)),
-        _ => response.map(|_| ResponseBody::empty()),
+    response.map(|parts| match &chosen.content {
+        Content::Lying(found) if is_sent => ResponseBody::parts(Arc::clone(&found.file), parts),
+        Content::Here(bytes) if is_sent => ResponseBody::whole(cut(bytes, parts)),
+        _ => ResponseBody::empty(),
     })
+}
+
+/// Parts of a file that is in memory.
+fn cut(bytes: &Bytes, mut parts: Vec<Part>) -> Bytes {
+    // There is a file of that length in memory: its places are numbers of memory.
+    let cut = |part: Part| match part {
+        Part::Words(words) => words,
+        Part::OfFile { from, length } => bytes.slice(from as usize..(from + length) as usize),
+    };
+    match parts.len() {
+        1 => cut(parts.remove(0)),
+        _ => parts.into_iter().map(cut).collect::<Vec<_>>().concat().into(),
+    }
 }
 
 /// The best that the client takes: what lies there precompressed, else what is coded
@@ -96,8 +126,12 @@ fn choose(
     for coding in accepted.iter() {
         if let Some(coded) = precompressed(site, candidate, &found.about, coding) {
             let validators = validators(&coded, Some(coding), now);
-            let content = Content::Lying(coded);
-            return Representation { content_type, coding: Some(coding), validators, content };
+            return Representation::new(
+                content_type,
+                Some(coding),
+                validators,
+                Content::Lying(coded),
+            );
         }
     }
     let is_worth_it = site.is_coding
@@ -109,7 +143,7 @@ fn choose(
         Some(coding) => Content::ToCode(found, coding),
         None => Content::Lying(found),
     };
-    Representation { content_type, coding, validators, content }
+    Representation::new(content_type, coding, validators, content)
 }
 
 fn validators(found: &Found, coding: Option<Coding>, now: SystemTime) -> Validators {
@@ -121,20 +155,77 @@ fn validators(found: &Found, coding: Option<Coding>, now: SystemTime) -> Validat
 }
 
 impl Representation {
+    fn new(
+        content_type: &'static str,
+        coding: Option<Coding>,
+        validators: Validators,
+        content: Content,
+    ) -> Representation {
+        let etag = text(validators.etag());
+        let modified = text(httpdate::fmt_http_date(validators.modified));
+        Representation { content_type, coding, validators, content, etag, modified }
+    }
+
     /// With its content coded, if it was to be; or of the file as it lies there, if that
     /// gains nothing.
     fn coded(self, site: &Site, now: SystemTime) -> Representation {
         let Content::ToCode(found, coding) = self.content else { return self };
         match coded(site, &found, coding, &self.validators.tag) {
-            Some(bytes) => Representation { content: Content::Coded(bytes), ..self },
-            None => Representation {
-                coding: None,
-                validators: validators(&found, None, now),
-                content: Content::Lying(found),
-                ..self
-            },
+            Some(bytes) => Representation { content: Content::Here(bytes), ..self },
+            None => {
+                let validators = validators(&found, None, now);
+                Representation::new(self.content_type, None, validators, Content::Lying(found))
+            }
         }
     }
+
+    /// With its content in memory, if that is small.
+    fn read(self) -> Representation {
+        let small = match &self.content {
+            Content::Lying(found) if found.about.len() <= SMALL => whole_of(found),
+            _ => None,
+        };
+        match small {
+            Some(bytes) => Representation { content: Content::Here(bytes), ..self },
+            None => self,
+        }
+    }
+
+    /// How many bytes it has in memory, if it may be kept there: under a weak tag the file
+    /// may get other bytes.
+    pub(super) fn kept_bytes(&self) -> Option<usize> {
+        match &self.content {
+            Content::Here(bytes) if self.validators.is_strong && bytes.len() as u64 <= SMALL => {
+                Some(bytes.len())
+            }
+            _ => None,
+        }
+    }
+
+    /// The same with its bytes left on the disk, as of a file that is large.
+    #[cfg(test)]
+    pub(super) fn unread(site: &Site, candidate: &Path, now: SystemTime) -> Representation {
+        let found = find(&site.root, candidate).expect("there is such a file");
+        choose(site, candidate, found, content_type(candidate), Accepted::NOTHING, now)
+    }
+
+    /// A file of these bytes, for tests of what keeps it.
+    #[cfg(test)]
+    pub(super) fn of_bytes(bytes: Bytes) -> Representation {
+        let modified = SystemTime::UNIX_EPOCH;
+        let validators = Validators { tag: "t".to_owned(), is_strong: true, modified };
+        Representation::new("text/plain", None, validators, Content::Here(bytes))
+    }
+}
+
+/// The bytes of a file, if they are those that its tag is of.
+fn whole_of(found: &Found) -> Option<Bytes> {
+    let mut bytes = vec![0; usize::try_from(found.about.len()).ok()?];
+    found.file.read_exact_at(&mut bytes, 0).ok()?;
+    // If it changed meanwhile, it goes as it is.
+    let after = found.file.metadata().ok()?;
+    let same = |one: &Metadata| Validators::of(one, SystemTime::UNIX_EPOCH).tag;
+    (same(&after) == same(&found.about)).then(|| Bytes::from(bytes))
 }
 
 /// The file beside it, `app.js.br`, unless it is older: then it is of another `app.js`.
@@ -157,14 +248,7 @@ fn coded(site: &Site, found: &Found, coding: Coding, tag: &str) -> Option<Bytes>
         return kept;
     }
     let _turn = site.turns.take()?;
-    let mut bytes = vec![0; usize::try_from(found.about.len()).ok()?];
-    found.file.read_exact_at(&mut bytes, 0).ok()?;
-    // What is tagged must be what is sent: if it changed meanwhile, it goes as it is.
-    let after = found.file.metadata().ok()?;
-    let same = |one: &Metadata| Validators::of(one, SystemTime::UNIX_EPOCH).tag;
-    if same(&after) != same(&found.about) {
-        return None;
-    }
+    let bytes = whole_of(found)?;
     let coded = encoding::compress(coding, Effort::Kept, &bytes);
     let coded = coded.inspect_err(|error| tracing::warn!(%error, "a file cannot be compressed"));
     let coded = coded.ok()?;
@@ -176,7 +260,7 @@ impl Content {
     fn length(&self) -> u64 {
         match self {
             Content::Lying(found) | Content::ToCode(found, _) => found.about.len(),
-            Content::Coded(bytes) => bytes.len() as u64,
+            Content::Here(bytes) => bytes.len() as u64,
         }
     }
 }
@@ -255,9 +339,9 @@ fn partly(chosen: &Representation, range: &str, boundary: Boundary<'_>) -> Respo
 /// What is said of a representation however much of it is sent.
 fn describe(headers: &mut HeaderMap, chosen: &Representation) {
     let mut say = |name: HeaderName, value: HeaderValue| drop(headers.insert(name, value));
-    say(ETAG, text(chosen.validators.etag()));
-    say(LAST_MODIFIED, text(httpdate::fmt_http_date(chosen.validators.modified)));
-    // Browsers keep it and ask whether it still holds: a new file shows at once.
+    say(ETAG, chosen.etag.clone());
+    say(LAST_MODIFIED, chosen.modified.clone());
+    // Browsers keep it and ask whether it still holds: a new file shows soon.
     say(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     say(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     say(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
