@@ -98,7 +98,7 @@ impl<'a> Wanted<'a> {
     /// store of that name.
     pub(crate) fn check(&self, store: Option<KeyspaceId>) -> Result<(), Refusal> {
         let Some(who) = self.who else { return Ok(()) };
-        who.check_in(self.action, format_args!("the store {}", shown(self.name)), store)
+        who.check_in(self.action, self.called(), store)
     }
 
     /// As [`Wanted::check`] of a store that was found, by what the caller may do by this
@@ -111,7 +111,13 @@ impl<'a> Wanted<'a> {
     ) -> Result<(), Refusal> {
         let Some(who) = self.who else { return Ok(()) };
         let now = who.as_of(catalog, clock)?;
-        now.check_in(self.action, format_args!("the store {}", shown(self.name)), Some(store))
+        now.check_in(self.action, self.called(), Some(store))
+    }
+
+    /// What a refusal calls it: written only if there is one.
+    fn called(&self) -> impl fmt::Display {
+        let name = self.name;
+        fmt::from_fn(move |f| write!(f, "the store {}", shown(name)))
     }
 
     /// Whether a store may be named to who asks.

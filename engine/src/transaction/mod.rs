@@ -152,8 +152,10 @@ impl Within {
             Kind::Reads(snapshot) => engine.catalogs.resolve(&self.catalog, snapshot, wanted),
             Kind::Writes(writes) => {
                 let found = engine.catalogs.resolve(&self.catalog, &writes.view(), wanted);
-                let keyspace = found.as_ref().ok().map(|store| store.keyspace);
-                rests_on(writes, wanted.name, keyspace);
+                if found.is_err() {
+                    // Of those that are found it is said at the commit, if there is one.
+                    rests_on(writes, wanted.name, None);
+                }
                 found
             }
         }?;
@@ -407,6 +409,9 @@ impl Engine {
             Kind::Writes(writes) => writes,
         };
         let wrote = !writes.is_empty();
+        if wrote {
+            stores.iter().for_each(|(name, store)| rests_on(&writes, name, Some(store.keyspace)));
+        }
         let committed = self.lsm.commit_transaction(*writes, || {
             let still = || {
                 patience.check(&*self.clock)?;

@@ -45,11 +45,11 @@ use std::sync::atomic::Ordering::Acquire;
 
 use crate::batch::{Batch, BatchError, Mark, Op};
 use crate::recent::{Live, Written};
-use crate::set::MemSet;
 use crate::version::Snapshot;
 use crate::watched::Seen;
 use crate::{Error, KeyspaceId, Lsm, Lsn};
 
+use own::Layer;
 pub(crate) use own::{Own, Trail};
 use reads::Reads;
 
@@ -59,7 +59,7 @@ type Place = (u32, Box<[u8]>);
 /// See the module.
 pub struct Transaction {
     base: Snapshot,
-    layer: Arc<MemSet>,
+    layer: Layer,
     reads: Arc<Reads>,
     writes: Batch,
     /// The last statement; in the layer it stands where LSNs do.
@@ -86,7 +86,7 @@ impl Transaction {
     fn of(base: Snapshot, live: Live, is_latest: bool) -> Transaction {
         Transaction {
             base,
-            layer: Arc::new(MemSet::new()),
+            layer: Layer::default(),
             reads: Arc::default(),
             writes: Batch::new(),
             statement: 0,
@@ -115,7 +115,7 @@ impl Transaction {
     /// The database as this transaction sees it now: its snapshot, with its own writes so
     /// far. What is read of it counts as read by the transaction.
     pub fn view(&self) -> Snapshot {
-        let (layer, reads) = (Arc::clone(&self.layer), Arc::clone(&self.reads));
+        let (layer, reads) = (self.layer.clone(), Arc::clone(&self.reads));
         self.base.with_own(Own { layer, at: self.statement, reads })
     }
 
@@ -150,7 +150,7 @@ impl Transaction {
                 self.unread.entry((keyspace.0, key.into())).or_insert(statement);
             }
         }
-        self.layer.apply(statement, 0, batch.ops());
+        self.layer.apply(statement, batch.ops());
         self.statement = statement;
         Ok(())
     }
@@ -188,10 +188,10 @@ impl Transaction {
         }
         self.unread.retain(|_, statement| *statement <= to.statement);
         self.writes.truncate(to.mark);
-        self.layer = Arc::new(MemSet::new());
+        self.layer = Layer::default();
         // Later than any before it: no place is taken for another one.
         self.statement += 1;
-        self.layer.apply(self.statement, 0, self.writes.ops());
+        self.layer.apply(self.statement, self.writes.ops());
     }
 
     /// Bytes of memory its writes and reads take.

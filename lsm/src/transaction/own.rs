@@ -14,15 +14,37 @@ use std::sync::atomic::Ordering::Relaxed;
 use btree::Direction;
 
 use super::reads::Reads;
+use crate::batch::Ops;
 use crate::memtable::Walk;
 use crate::set::{MemSet, Table};
 use crate::value::Value;
 use crate::{KeyspaceId, Lsn};
 
+/// Own writes. Most transactions make none, so there is no set before the first.
+#[derive(Clone, Default)]
+pub(crate) struct Layer(Option<Arc<MemSet>>);
+
+impl Layer {
+    /// Calls `f` with the keyspace's table, if it was written.
+    pub(crate) fn with<R>(&self, keyspace: u32, f: impl FnOnce(&Table) -> R) -> Option<R> {
+        self.0.as_ref()?.with(keyspace, f)
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |set| set.bytes())
+    }
+
+    /// Writes one statement. Who has the layer from before the first does not see it.
+    pub(super) fn apply(&mut self, statement: Lsn, ops: Ops<'_>) {
+        self.0.get_or_insert_with(|| Arc::new(MemSet::new())).apply(statement, 0, ops);
+    }
+}
+
 /// See the module.
 #[derive(Clone)]
 pub(crate) struct Own {
-    pub(crate) layer: Arc<MemSet>,
+    pub(crate) layer: Layer,
     /// The last statement that is seen.
     pub(crate) at: Lsn,
     pub(crate) reads: Arc<Reads>,
