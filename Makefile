@@ -1,7 +1,7 @@
 # Planck. `make help` lists what there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench kill fuzz sanitize siege sim interplay peers bench-edge bench-transfer conformance clean-demo
+.PHONY: help demo test lint fmt bench kill dist fuzz sanitize siege sim interplay peers bench-edge bench-transfer conformance clean-demo
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ bench: ## the criterion benches beside each crate
 
 kill: ## kills a writing process CYCLES times and checks what it had acknowledged
 	@cargo run --locked --release -p kill -- run --cycles $(or $(CYCLES),1000) --seed $(or $(SEED),1)
+
+dist: ## planck and planctl as they are shipped, in target/dist: some 8 % less CPU a request, a build three times as long
+	@cargo build --locked --profile dist -p planck -p planctl
 
 fuzz: ## every fuzz target for SECONDS_EACH (60) seconds
 	@scripts/fuzz $(or $(SECONDS_EACH),60)
