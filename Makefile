@@ -25,7 +25,7 @@ bench: ## the criterion benches beside each crate
 kill: ## kills a writing process CYCLES times and checks what it had acknowledged
 	@cargo run --locked --release -p kill -- run --cycles $(or $(CYCLES),1000) --seed $(or $(SEED),1)
 
-dist: ## planck and planctl as they are shipped, in target/dist: some 8 % less CPU a request, a build three times as long
+dist: ## planck and planctl as they are shipped, linked whole: target/dist (takes several times as long as release)
 	@cargo build --locked --profile dist -p planck -p planctl
 
 fuzz: ## every fuzz target for SECONDS_EACH (60) seconds
