@@ -96,27 +96,33 @@ pub fn run(plan: &Plan, tell: bool) -> Outcome {
     }
 }
 
+/// Runs tried at most to make a plan small.
+const TRIES: usize = 1500;
+
 /// The smallest plan found that fails, from one that does.
 #[must_use]
 pub fn shrink(plan: &Plan) -> Plan {
+    shrink_by(plan, &mut |candidate| run(candidate, false).failure.is_some())
+}
+
+/// As [`shrink`], with another judge of what fails, asked at most [`TRIES`] times.
+fn shrink_by(plan: &Plan, judge: &mut dyn FnMut(&Plan) -> bool) -> Plan {
     let mut tries = 0;
     let mut fails = |candidate: &Plan| {
         tries += 1;
-        tries <= 1500 && run(candidate, false).failure.is_some()
+        tries <= TRIES && judge(candidate)
     };
-    let with = |best: &Plan, actions: Vec<Action>| Plan { actions, ..best.clone() };
     let mut best = plan.clone();
-    let actions =
-        shrink_list(best.actions.clone(), &mut |actions| fails(&with(&best, actions.to_vec())));
-    best.actions = actions;
+    best.actions = shrink_list(best.actions, &mut |actions| {
+        fails(&Plan { actions: actions.to_vec(), ..plan.clone() })
+    });
     for at in 0..best.actions.len() {
         let Some(steps) = steps_of(&best.actions[at]) else { continue };
-        let mut put = |steps: &[Step]| {
-            let mut candidate = best.clone();
+        let mut candidate = best.clone();
+        let steps = shrink_list(steps, &mut |steps| {
             set_steps(&mut candidate.actions[at], steps.to_vec());
             fails(&candidate)
-        };
-        let steps = shrink_list(steps, &mut put);
+        });
         set_steps(&mut best.actions[at], steps);
     }
     best
@@ -132,5 +138,48 @@ fn steps_of(action: &Action) -> Option<Vec<Step>> {
 fn set_steps(action: &mut Action, new: Vec<Step>) {
     if let Action::Call { steps, .. } | Action::Wire { steps, .. } = action {
         *steps = new;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simulation::End;
+
+    #[test]
+    fn what_is_left_fails_and_nothing_of_it_can_be_left_out() {
+        let mut plan = Plan::new(3);
+        plan.actions.extend(Plan::new(4).actions);
+        let call = |steps| Action::Call { actor: 0, get: false, steps, status: 200 };
+        let middle = plan.actions.len() / 2;
+        let steps = vec![Step::All(0), Step::Delete(0, 99), Step::All(1)];
+        plan.actions.insert(middle, call(steps));
+        plan.actions.push(Action::Crash(End::WorstPower));
+        let wanted = |action: &Action| {
+            steps_of(action).is_some_and(|steps| steps.contains(&Step::Delete(0, 99)))
+        };
+        let last = |action: &Action| matches!(action, Action::Crash(End::WorstPower));
+        let mut asked = 0;
+        let small = shrink_by(&plan, &mut |plan| {
+            asked += 1;
+            let at = plan.actions.iter().position(wanted);
+            at.is_some_and(|at| plan.actions[at..].iter().any(last))
+        });
+        assert!(asked <= TRIES && small.seed == plan.seed, "{asked}");
+        let [one, two] = &small.actions[..] else { panic!("{:?}", small.actions) };
+        assert_eq!(steps_of(one), Some(vec![Step::Delete(0, 99)]));
+        assert!(last(two));
+    }
+
+    #[test]
+    fn a_plan_that_never_fails_again_stays_as_it_is() {
+        let plan = Plan::new(5);
+        let mut asked = 0;
+        let same = shrink_by(&plan, &mut |_| {
+            asked += 1;
+            false
+        });
+        assert_eq!(same.actions.len(), plan.actions.len());
+        assert!(asked <= TRIES && asked >= plan.actions.len(), "{asked}");
     }
 }

@@ -28,7 +28,7 @@ pub struct Config {
     pub slice: u64,
     /// They do at one in so many of them.
     pub every: u64,
-    /// Before so many requests of a call are run in its transaction each starts a new one.
+    /// Watchers.
     pub watchers: usize,
 }
 
