@@ -38,6 +38,8 @@ pub const WANTED: &[&str] = &[
     "a commit found that nobody was told of",
     "a job done with its call",
     "a trap",
+    "an index dropped",
+    "an index made",
     "background work that failed",
     "commits lost to a power cut",
     "committed",

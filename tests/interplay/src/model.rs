@@ -235,6 +235,10 @@ impl Work {
                     _ => told(count.to_string()),
                 }
             }
+            Step::Newest(store) => {
+                let newest = self.state.stores[*store].values().map(|row| row.v).max();
+                self.rows(*store, |row| Some(row.v) == newest, reply).or_else(told)
+            }
             Step::Inc(store, n) => self
                 .change(*store, *n, |row| Some(Row { m: row.m + 1, ..row }), reply)
                 .or_else(told),

@@ -56,6 +56,7 @@ pub fn packet_of(step: &Step, transaction: Option<u64>) -> Option<Vec<u8>> {
             query(format!("{}.filter(n between {low} and {high}).orderBy(n)", name(store)))
         }
         Step::Count(store, n) => query(format!("{}.filter(n >= {n}).count()", name(store))),
+        Step::Newest(store) => query(format!("{}.all().orderBy(v desc).limit(1)", name(store))),
         Step::Inc(store, n) => query(format!("{}.filter(n = {n}).inc({{m: 1}})", name(store))),
         Step::Move(store, n, to) => {
             query(format!("{}.filter(n = {n}).set({{n: {to}}})", name(store)))

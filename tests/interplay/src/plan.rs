@@ -80,6 +80,8 @@ pub enum Step {
     Between(usize, i64, i64),
     /// How many have at least that `n`.
     Count(usize, i64),
+    /// The one that was written last, by an index that may be there.
+    Newest(usize),
     /// Those with that `n` are counted up.
     Inc(usize, i64),
     /// Those with that `n` get another.
@@ -146,6 +148,8 @@ pub enum Action {
     Work(u32),
     /// So many of the engine's.
     Tend(u32),
+    /// A store has an index more, or not any more, while others go on.
+    Index(usize, bool),
     /// What is in memory goes to the trees.
     Flush,
     /// What is acknowledged becomes durable.
@@ -244,7 +248,10 @@ impl Draw<'_> {
                 Action::Watch(self.rng.below(self.config.watchers as u64) as usize)
             }
             75..=79 => Action::Work(self.rng.within(1, 4) as u32),
-            80 => Action::Tend(1),
+            80 => match self.rng.below(3) {
+                0 => Action::Index(self.store(), self.rng.one_in(2)),
+                _ => Action::Tend(1),
+            },
             81 => Action::Flush,
             82..=83 => Action::Sync,
             84..=86 => Action::Wait(1 << self.rng.below(26)),
@@ -334,7 +341,8 @@ impl Draw<'_> {
                 Step::Between(store, low, low + self.value())
             }
             24..=26 => Step::Count(store, self.value()),
-            27..=29 => Step::All(store),
+            27 => Step::All(store),
+            28..=29 => Step::Newest(store),
             30..=34 => Step::Spin(self.rng.within(1, 200) as u32),
             35..=44 => {
                 let key = self.rng.one_in(2).then(|| self.key());

@@ -17,7 +17,8 @@ use std::time::Duration;
 use engine::{Engine, Lsn, Step as Piece, SyncMode};
 use parking_lot::Mutex;
 use platform::sim::{SimClock, SimDisk, Tally};
-use proto::{Reply, Status};
+use proto::doc::DocBuf;
+use proto::{Reply, Request, Status};
 use runtime_api::{Module, Runtime};
 use runtime_wasmi::WasmiRuntime;
 use simulation::{End, Marks, Rng, mix};
@@ -25,8 +26,9 @@ use simulation::{End, Marks, Rng, mix};
 use crate::actor::{Service, Told};
 use crate::baton::Baton;
 use crate::guest::{BetweenInstructions, GUEST};
-use crate::model::Event;
+use crate::model::{Event, STORES, is_fault};
 use crate::oracle::{Fate, Oracle, Segment};
+use crate::packets::packet;
 use crate::plan::{Action, Config, Job, Plan, Step};
 
 /// What went wrong, in words.
@@ -204,6 +206,7 @@ impl World {
             Action::Tend(pieces) => {
                 self.background("tend", *pieces, |engine| engine.tend().map(|more| !more))
             }
+            Action::Index(store, there) => self.index(*store, *there),
             Action::Flush => self.background("flush", 1, |engine| engine.flush().map(|_| true)),
             Action::Sync => self.sync(),
             Action::Wait(micros) => {
@@ -335,6 +338,40 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// An index is made, to be built by what tends the engine, or goes.
+    fn index(&mut self, store: usize, there: bool) -> Result<(), Failure> {
+        let mut definition = DocBuf::new();
+        definition.push("name", "v").array("fields", |fields| {
+            fields.item("v");
+        });
+        let definition = definition.finish().expect("the definition of an index");
+        let name = STORES[store];
+        let request = match there {
+            true => packet(&Request::CreateIndex {
+                store: name,
+                if_not_exists: true,
+                definition: &definition,
+            }),
+            false => packet(&Request::DropIndex { store: name, index: "v", if_exists: true }),
+        };
+        self.mark(if there { "an index made" } else { "an index dropped" });
+        let Some(service) = self.service() else { return Ok(()) };
+        let mut reply = Vec::new();
+        let asked = || reply = self.ask(&service.engine, &request);
+        let (commits, _) = service.engine.watched(asked);
+        self.oracle.own(commits.iter().map(|commit| commit.lsn));
+        drop(service);
+        if self.disk.is_crashed() {
+            return self.stand_up(self.end);
+        }
+        match Reply::decode(&reply) {
+            Ok((_, Reply::Error { status, message })) if !(is_fault(status) && self.blame()) => {
+                Err(format!("an index of {name}: {status} {message}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn sync(&mut self) -> Result<(), Failure> {
