@@ -454,6 +454,24 @@ fn a_dropped_keyspace_conflicts_with_who_read_or_wrote_it_and_cannot_be_dropped_
 }
 
 #[test]
+fn writes_that_cancel_out_are_no_commit_and_none_is_told() {
+    let lsm = open();
+    let ((), committed) = lsm::watched(|| {
+        let mut transaction = lsm.begin().unwrap();
+        write(&mut transaction, A, b"k", Some(b"1"));
+        write(&mut transaction, A, b"k", None);
+        assert_eq!(commit(&lsm, transaction).unwrap(), 0);
+    });
+    assert_eq!((committed.len(), lsm.last_lsn()), (0, 0));
+    let ((), committed) = lsm::watched(|| {
+        let mut transaction = lsm.begin().unwrap();
+        write(&mut transaction, A, b"k", Some(b"1"));
+        commit(&lsm, transaction).unwrap();
+    });
+    assert_eq!(committed.iter().map(|commit| commit.lsn).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
 fn too_much_written_since_is_told_and_never_taken_for_nothing() {
     let lsm = open();
     let mut old = lsm.begin().unwrap();
