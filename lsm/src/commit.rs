@@ -62,7 +62,17 @@ impl Lsm {
     ) -> Result<(Lsn, T), E> {
         let mut seen = Seen::begin(&*self.clock);
         let (lock, version) = self.room()?;
-        let (batch, out) = f(&self.latest())?;
+        let latest = self.latest();
+        let (batch, out) = match f(&latest) {
+            Ok(done) => done,
+            Err(error) => {
+                drop(lock);
+                // What it rests on is visible to all, and lasts, before anybody is told.
+                self.wait_acknowledged(latest.lsn())?;
+                return Err(error);
+            }
+        };
+        drop(latest);
         batch.check().map_err(Error::from)?;
         let lsn = self.write(lock, &version, &batch)?;
         seen.logged();
