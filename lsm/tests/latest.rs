@@ -154,3 +154,33 @@ fn what_threads_were_told_is_there_after_a_power_cut() {
     });
     assert!(lsm.poisoned().is_some());
 }
+
+#[test]
+fn who_refuses_by_what_is_not_durable_yet_says_so_when_it_is() {
+    // Given a commit that waits for the disk,
+    let disk = GateDisk::new(SimDisk::new(1));
+    let lsm = open(disk.clone());
+    disk.close(Some("wal"));
+    let asked = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(add(&lsm).unwrap(), (1, 1)));
+        until("the first waits", || disk.waiting() == 1);
+        // one that finds its key and refuses is answered,
+        scope.spawn(|| {
+            let refused = lsm.commit_with(|latest| {
+                assert!(latest.contains(A, b"n")?);
+                asked.store(1, SeqCst);
+                Err::<(Batch, ()), _>(Error::Cursor)
+            });
+            assert!(matches!(refused, Err(Error::Cursor)));
+            // once that commit lasts, and everybody sees it.
+            assert!(lsm.durable_lsn() >= 1, "told before it lasts");
+            assert!(lsm.snapshot().unwrap().contains(A, b"n").unwrap());
+        });
+        until("it has refused", || asked.load(SeqCst) == 1);
+        // The commit lock is free meanwhile.
+        scope.spawn(|| assert_eq!(add(&lsm).unwrap(), (2, 2)));
+        until("the second is in the log", || lsm.last_lsn() == 2);
+        disk.close(None);
+    });
+}
