@@ -156,7 +156,8 @@ pub struct SegmentInfo {
     /// Its newest frame; `first_lsn - 1` if it has none.
     pub last_lsn: Lsn,
     /// Bytes up to the end of its last frame, header included. The file may be
-    /// longer: it is prepared ahead.
+    /// longer: it is prepared ahead. Of a segment that opening the log had no need to
+    /// read, the file's length.
     pub bytes: u64,
     /// Ended: all its frames are durable and it gets no more.
     pub sealed: bool,

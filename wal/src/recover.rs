@@ -5,7 +5,11 @@
 //!   was found; [`repair`] runs only after a scan that found no damage;
 //! * frames are handed out in order, without a gap, each checked;
 //! * memory is bounded by one frame and a header per segment, whatever the log's
-//!   size, and every byte is looked at once or twice.
+//!   size, and every byte is looked at once or twice;
+//! * a segment all of whose frames have been applied (the next begins at or before
+//!   the first frame that is needed) is not read but for its header: it is kept for
+//!   those who follow the log, who check each frame, and nothing rests on it. So
+//!   opening costs what is to be replayed, and no more for a log that is kept long.
 //!
 //! Files are prepared with zeros and used again, so behind the last frame of a
 //! segment there may be zeros or frames of an earlier use. The latter never check
@@ -268,6 +272,12 @@ impl Scan<'_> {
         };
         let after = files.get(at_file + 1).and_then(Listed::sound);
         let opened = self.disk.open(path, Open::Read).map_err(Error::io("open", path))?;
+        if let Some(after) = after.filter(|after| after.first_lsn <= self.from) {
+            // Its file may be longer than its frames, which nobody needs to know exactly.
+            let bytes = opened.len().map_err(Error::io("read", path))?;
+            self.end(plan, &header, after.first_lsn, bytes, bytes);
+            return Ok(true);
+        }
         let mut reader = Reader::new(opened, &header).map_err(Error::io("read", path))?;
         let mut at = HEADER_LEN;
         let mut next = header.first_lsn;
@@ -321,16 +331,24 @@ impl Scan<'_> {
             at += frame::frame_len(head.payload_len);
             next += 1;
         }
-        plan.keep.push(Keep { header, last_lsn: next - 1, bytes: at, unvouched_from });
-        plan.segments.push(SegmentInfo {
-            number: header.number,
-            first_lsn: header.first_lsn,
-            last_lsn: next - 1,
-            bytes: at,
-            sealed: true,
-        });
-        self.next = Some(next);
+        self.end(plan, &header, next, at, unvouched_from);
         Ok(goes_on)
+    }
+
+    /// Notes a segment whose frames end before `next`, at `bytes`.
+    fn end(
+        &mut self,
+        plan: &mut Plan,
+        header: &SegmentHeader,
+        next: Lsn,
+        bytes: u64,
+        unvouched_from: u64,
+    ) {
+        let SegmentHeader { number, first_lsn, .. } = *header;
+        let last_lsn = next - 1;
+        plan.keep.push(Keep { header: *header, last_lsn, bytes, unvouched_from });
+        plan.segments.push(SegmentInfo { number, first_lsn, last_lsn, bytes, sealed: true });
+        self.next = Some(next);
     }
 
     /// Whether the break is damage or the end of the log: see the module's page.

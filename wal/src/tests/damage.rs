@@ -4,6 +4,7 @@
 use super::*;
 use crate::SyncMode;
 use crate::frame::{self, Place};
+use crate::segment::HEADER_LEN;
 use platform::{Disk, Open};
 
 /// Two lives, three segments, ten frames; for each frame (from 1) its file,
@@ -71,6 +72,52 @@ fn vouched(sample: &Sample, lsn: Lsn) -> bool {
 fn every_flipped_byte_is_refused_or_cuts_frames_nobody_vouched_for() {
     every_flipped_byte(&sample_in(SyncMode::Async));
     every_flipped_byte(&sample_in(SyncMode::Sync));
+}
+
+/// Segment 3 holds all that is needed: the other two are not read, whatever stands in
+/// their frames, and who follows the log is told of it, or of the right frames.
+#[test]
+fn damage_in_applied_segments_is_for_those_who_read_them() {
+    let sample = sample();
+    let from = 6;
+    let needed = &sample.frames[from as usize - 1..];
+    let (mut sound, mut told) = (0, 0);
+    for (file, len) in files(&sample.disk).into_iter().filter(|f| f.0 != segment_path(3)) {
+        for offset in 0..len as u64 {
+            let disk = sample.disk.snapshot();
+            disk.corrupt(&file, offset, 0x10).unwrap();
+            let opened = open_from(&disk, SMALL, from, from - 1);
+            if offset < HEADER_LEN {
+                // Headers are read: they say which segments there are.
+                assert!(opened.is_err(), "{file} at {offset}");
+                continue;
+            }
+            let (wal, found) = opened.unwrap();
+            assert_eq!(found, needed, "{file} at {offset}");
+            let mut cursor = wal.cursor(1).unwrap();
+            let mut followed = Vec::new();
+            let error = loop {
+                match cursor.next() {
+                    Ok(Some(frame)) => followed.push(Kept::from(frame)),
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
+                }
+            };
+            assert_eq!(followed, sample.frames[..followed.len()], "{file} at {offset}");
+            match error {
+                None => sound += 1,
+                Some(Error::Corrupt { file: named, lsn, .. }) => {
+                    assert_eq!((named, lsn), (file.clone(), followed.len() as Lsn + 1));
+                    told += 1;
+                    continue;
+                }
+                Some(other) => panic!("{file} at {offset}: {other}"),
+            }
+            assert_eq!(followed.len(), 10, "{file} at {offset}");
+        }
+    }
+    // Behind the frames of a segment stands anything.
+    assert!(told > 500 && sound > 0, "{told} {sound}");
 }
 
 fn every_flipped_byte(sample: &Sample) {
