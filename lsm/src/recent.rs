@@ -147,8 +147,10 @@ impl Recent {
         if !self.on.load(Relaxed) || lsn < ring.from {
             return None;
         }
-        let older = ring.commits.partition_point(|written| written.lsn <= lsn);
-        Some(ring.commits.range(older..).cloned().collect())
+        // From the newest: mostly none or few are behind it, and each that is looked at
+        // lies elsewhere in memory.
+        let behind = ring.commits.iter().rev().take_while(|written| written.lsn > lsn).count();
+        Some(ring.commits.range(ring.commits.len() - behind..).cloned().collect())
     }
 
     /// Bytes of memory held, and transactions that there are.

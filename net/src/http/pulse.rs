@@ -6,12 +6,13 @@
 //! verdict is a pure function of these and the time. Nor is writing one, in HTTP/2:
 //! each ping is answered. There a response is being taken when its next piece is.
 
+use platform::real::coarse_millis;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What to do with a connection now.
@@ -26,7 +27,8 @@ pub(super) enum Verdict {
 
 #[derive(Debug)]
 pub(super) struct Pulse {
-    epoch: Instant,
+    /// When it began, by [`coarse_millis`].
+    epoch: u64,
     /// Milliseconds since `epoch` of the last sign of life.
     last: AtomicU64,
     /// When the first byte after a quiet time came, plus 1; 0: none has.
@@ -43,7 +45,7 @@ pub(super) struct Pulse {
 impl Pulse {
     pub(super) fn new() -> Arc<Pulse> {
         Arc::new(Pulse {
-            epoch: Instant::now(),
+            epoch: coarse_millis(),
             last: AtomicU64::new(0),
             header_since: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
@@ -53,7 +55,7 @@ impl Pulse {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+        coarse_millis().saturating_sub(self.epoch)
     }
 
     /// A piece of a response was taken.

@@ -101,8 +101,10 @@ fn matches(pattern: &'static str, path: &str) -> Option<Vec<(&'static str, Strin
         None if same == path.len() => return Some(Vec::new()),
         _ => return None,
     }
+    // What is alike up to the segment with the brace is not looked at again.
+    let from = pattern[..same].rfind('/').map_or(0, |slash| slash + 1);
     let mut params = Vec::new();
-    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
+    let (mut wanted, mut given) = (pattern[from..].split('/'), path[from..].split('/'));
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return Some(params),
@@ -134,6 +136,7 @@ mod tests {
             .get("/", |_| Ok(Response::text("home")))
             .get("/items/{id}", show)
             .post("/items/{id}", |_| Err(Error::bad_request("no")))
+            .get("/odd/x{id}/{id}", show)
             .handle(request)
     }
 
@@ -147,6 +150,8 @@ mod tests {
             ("GET", "/items/", 404, ""),
             ("GET", "/items/7/8", 404, ""),
             ("GET", "/items/%ff", 404, ""),
+            ("GET", "/odd/x{id}/3", 200, "3"),
+            ("GET", "/odd/x2/3", 404, ""),
             ("POST", "/items/7", 400, ""),
             ("PUT", "/items/7", 405, "GET, POST, HEAD"),
         ] {
