@@ -18,6 +18,7 @@ mod lockout;
 mod quic;
 mod refusal;
 mod server;
+mod share;
 mod stream;
 pub mod tls;
 mod traffic;

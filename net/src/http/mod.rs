@@ -1,10 +1,10 @@
 //! HTTP/1.1, HTTP/2 and HTTP/3 for the guests, and static files beside them.
 //!
 //! What must stay true: every limit has a test that passes it. A connection
-//! holds one of `max_connections` places; further ones wait in the kernel's queue
-//! until one ends, and ends are enforced: a header has `header_timeout`, a body
-//! `idle_timeout` and 64 KiB/s, a response must be taken, and a connection
-//! without a request lives for `idle_timeout`. No response leaves that HTTP does
+//! holds one of `max_connections` places, of which one address has half; further ones wait
+//! in the kernel's queue until one ends, and ends are enforced: a header has
+//! `header_timeout`, a body `idle_timeout` and 64 KiB/s, a response must be taken, and a
+//! connection without a request lives for `idle_timeout`. No response leaves that HTTP does
 //! not allow.
 
 mod answer;
@@ -36,6 +36,7 @@ pub use post::post;
 
 use crate::refusal::Refusals;
 use crate::server::{Accepted, Closing, accept_on, secure, sockets};
+use crate::share::Shares;
 use crate::traffic::Live;
 use crate::{Lasting, ListenError, Security, Server};
 use encoding::{Cache, Turns};
@@ -66,6 +67,10 @@ const GOODBYE: Duration = Duration::from_secs(2);
 const ALT_SVC_SECONDS: u32 = 86_400;
 
 const NO_HTTP: &str = "it sent what is no HTTP: TLS, perhaps, for which tls.enabled is to be true";
+
+/// Closed without an answer: what lingers to be told would hold the place that others wait for.
+const TOO_MANY: &str = "its address holds half of http.max_connections; a proxy that opens so \
+                        many needs twice as many";
 
 /// What answers requests: `bins` implement it over the instance pool.
 pub trait HttpHandler: Send + Sync + 'static {
@@ -111,7 +116,8 @@ pub struct Answered<'a> {
 /// Limits of the listener. Every one is enforced.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
-    /// Connections at once; the next waits in the kernel's queue until one ends.
+    /// Connections at once; the next waits in the kernel's queue until one ends. One address
+    /// may hold half of them, HTTP/3 included; its next is closed without an answer.
     pub max_connections: usize,
     /// Bytes of request line and headers: beyond, 431. A header has at most 65,535.
     pub max_header_size: usize,
@@ -205,6 +211,8 @@ struct Shared<H> {
     /// Places of what lasts.
     live: Arc<Semaphore>,
     closing: Closing,
+    /// Who holds the places of connections.
+    shares: Arc<Shares>,
     /// Streams that follow something are looked after, few at a time.
     following: Arc<Semaphore>,
 }
@@ -223,6 +231,7 @@ impl<H> Shared<H> {
         let live = Arc::new(Semaphore::new(options.max_live.min(Semaphore::MAX_PERMITS)));
         let few = std::thread::available_parallelism().map_or(2, |n| n.get() * 2);
         let following = Arc::new(Semaphore::new(few));
+        let shares = Shares::of(options.max_connections);
         Shared {
             handler,
             options,
@@ -235,6 +244,7 @@ impl<H> Shared<H> {
             alt_svc,
             live,
             closing,
+            shares,
             following,
         }
     }
@@ -320,6 +330,10 @@ fn check_interval(header: Duration, idle: Duration) -> Interval {
 
 async fn connection<H: HttpHandler>(shared: Arc<Shared<H>>, accepted: Accepted) {
     let Accepted { stream, peer, place: _place, mut closing } = accepted;
+    // Given back before the place, or who waits for that would be refused.
+    let Some(_share) = shared.shares.take(peer.ip()) else {
+        return shared.refusals.say(peer, TOO_MANY);
+    };
     let HttpOptions { header_timeout, idle_timeout, .. } = shared.options;
     let handshake = async {
         let is_tls = matches!(shared.security, Security::Tls(_));

@@ -8,15 +8,14 @@
 
 use super::session::{linger, receive, send};
 use super::{Shared, WireHandler};
-use crate::lockout::{Failure, Lock, neighbourhood};
+use crate::lockout::{Failure, Lock};
 use crate::server::secure;
 use crate::stream::Stream;
 use crate::tls::ALPN_WIRE;
 use proto::wire::{Fault, Greeting, Server};
 use proto::{Class, ReplyWriter, Request, Status};
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -33,41 +32,6 @@ pub(super) struct Admitted<S> {
 
 /// A first byte of TLS, which no packet has.
 const TLS_HANDSHAKE: u8 = 0x16;
-
-/// A party's share of the unauthenticated connections, given back on drop.
-pub(super) struct Turn<'a> {
-    table: &'a Mutex<BTreeMap<IpAddr, usize>>,
-    address: IpAddr,
-}
-
-impl<'a> Turn<'a> {
-    pub(super) fn take(
-        table: &'a Mutex<BTreeMap<IpAddr, usize>>,
-        address: IpAddr,
-        limit: usize,
-    ) -> Option<Turn<'a>> {
-        let address = neighbourhood(address);
-        let mut counts = table.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_insert(0);
-        if *count >= limit {
-            return None;
-        }
-        *count += 1;
-        Some(Turn { table, address })
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut counts = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
 
 const NO_ALPN: &str = "it did not ask for planck/1 (ALPN) in its TLS handshake; ask for it";
 const NO_TLS: &str =

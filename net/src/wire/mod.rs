@@ -31,13 +31,13 @@ mod wait;
 use crate::lockout::Lockout;
 use crate::refusal::Refusals;
 use crate::server::{Accepted, Closing, accept_on, sockets};
+use crate::share::Shares;
 use crate::{AddressRange, ListenError, LockoutOptions, Security, Server};
 use budget::Budget;
 use door::Door;
 use haste::Haste;
 use proto::{Opcode, Status};
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
@@ -252,7 +252,7 @@ struct Shared<H> {
     door: Door,
     lockout: Mutex<Lockout>,
     haste: Mutex<Haste>,
-    unauthenticated: Mutex<BTreeMap<IpAddr, usize>>,
+    unauthenticated: Arc<Shares>,
     /// Requests that came over QUIC and are at work on blocking threads.
     quic_work: Arc<Semaphore>,
     waiters: Waiters,
@@ -283,7 +283,7 @@ impl<H: WireHandler> Shared<H> {
             replies: at_least(options.max_reply_bytes),
             lockout: Mutex::new(Lockout::new(options.lockout)),
             haste: Mutex::new(Haste::new(Instant::now())),
-            unauthenticated: Mutex::new(BTreeMap::new()),
+            unauthenticated: Shares::of(options.max_unauthenticated),
             refusals: Refusals::default(),
             quic_work: semaphore(quic::WORK),
             waiters: Waiters::new(),
@@ -361,8 +361,7 @@ async fn connection<H: WireHandler>(shared: Arc<Shared<H>>, accepted: Accepted) 
         // It works without; what is lost is that a peer that vanished is noticed.
         tracing::debug!(%peer, %error, "TCP keep-alive cannot be set");
     }
-    let Some(turn) = admission::Turn::take(&shared.unauthenticated, peer.ip(), places(&shared))
-    else {
+    let Some(share) = shared.unauthenticated.take(peer.ip()) else {
         return shared.refusals.say(peer, "too many unauthenticated from its address");
     };
     let admitted = shared.door.run({
@@ -375,7 +374,7 @@ async fn connection<H: WireHandler>(shared: Arc<Shared<H>>, accepted: Accepted) 
         () = closing.wait() => return,
         admitted = admitted => admitted,
     };
-    drop((turn, place));
+    drop((share, place));
     match admitted {
         Some(Ok(Some(admitted))) => session::run(&shared, admitted, peer, closing).await,
         Some(Ok(None)) | None => {}
@@ -383,10 +382,6 @@ async fn connection<H: WireHandler>(shared: Arc<Shared<H>>, accepted: Accepted) 
             tracing::debug!(%peer, "closed a connection: it did not authenticate in time");
         }
     }
-}
-
-fn places<H>(shared: &Shared<H>) -> usize {
-    shared.options.max_unauthenticated.div_ceil(2)
 }
 
 #[cfg(test)]

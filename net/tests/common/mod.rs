@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// Any free port of loopback.
 pub(crate) fn anywhere() -> SocketAddr {
@@ -28,6 +28,13 @@ pub(crate) fn identity_in(dir: &Path) -> Identity {
 /// Only a hang reaches this; nothing waits for it to pass.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), what).await.expect("took too long")
+}
+
+/// A connection from another address of this machine.
+pub(crate) async fn from(address: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((address, 0).into()).unwrap();
+    soon(socket.connect(to)).await.unwrap()
 }
 
 /// Sends bytes on a bare socket and reads until the server closes.

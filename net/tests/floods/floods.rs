@@ -125,7 +125,7 @@ async fn settings_and_pings_whose_answers_are_not_read_are_not_piled_up() {
 async fn a_window_of_nothing_holds_its_responses_no_longer_than_allowed() {
     let options =
         HttpOptions { idle_timeout: Duration::from_millis(500), ..HttpOptions::default() };
-    let house = house(HttpOptions { max_connections: 2, max_streams: 8, ..options }).await;
+    let house = house(HttpOptions { max_connections: 8, max_streams: 8, ..options }).await;
     let before = resident();
     let mut settings = PREFACE.to_vec();
     settings.extend(frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));

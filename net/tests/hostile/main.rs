@@ -16,15 +16,8 @@ use common::*;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 const SHORT: Duration = Duration::from_millis(60);
 /// Beyond the patience of the tests: what ends sooner was ended by what is tested.
 const LONG: Duration = Duration::from_secs(3600);
-
-/// A connection from another address of this machine.
-async fn from(address: [u8; 4], to: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((address, 0).into()).unwrap();
-    soon(socket.connect(to)).await.unwrap()
-}

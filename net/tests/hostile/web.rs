@@ -127,8 +127,8 @@ async fn a_flood_of_silent_connections_is_waited_out_and_nobody_is_lost() {
     let options = HttpOptions { max_connections: 8, idle_timeout: SHORT, ..patient() };
     let house = house(options).await;
     let mut flood = Vec::new();
-    for _ in 0..40 {
-        flood.push(house.open(b"").await);
+    for n in 0..40 {
+        flood.push(from([127, 0, 0, 2 + n % 20], house.server.address()).await);
     }
     // Who asks waits in the kernel's queue behind them, and is served; if this machine is
     // too slow to ask within such a short silence, the next time.
@@ -140,8 +140,23 @@ async fn a_flood_of_silent_connections_is_waited_out_and_nobody_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flood_from_one_address_leaves_places_for_its_neighbours() {
+    let house = house(HttpOptions { max_connections: 8, ..patient() }).await;
+    let mut flood = Vec::new();
+    for _ in 0..40 {
+        flood.push(from([127, 0, 0, 2], house.server.address()).await);
+    }
+    // Nobody of the flood ever leaves by itself.
+    house.is_served().await;
+    for refused in &mut flood[4..] {
+        assert_eq!(until_closed(refused).await, b"");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_that_come_and_go_leave_nothing() {
-    let house = house(HttpOptions { max_connections: 4, ..patient() }).await;
+    // Who comes twenty times in a row has its share of places for that.
+    let house = house(HttpOptions { max_connections: 40, ..patient() }).await;
     for n in 0..200 {
         let half: &[u8] = match n % 3 {
             0 => b"",

@@ -9,6 +9,7 @@ use net::tls::{Certificates, Source, fingerprint};
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use std::net::SocketAddr;
 use std::path::Path;
 use tokio::net::UdpSocket;
 
@@ -28,6 +29,11 @@ pub(super) struct Client {
 }
 
 fn endpoint(dir: &Path) -> quinn::Endpoint {
+    endpoint_at(dir, anywhere())
+}
+
+/// One with an address of its own.
+fn endpoint_at(dir: &Path, address: SocketAddr) -> quinn::Endpoint {
     let mut roots = rustls::RootCertStore::empty();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path().join("cert.pem");
@@ -42,7 +48,7 @@ fn endpoint(dir: &Path) -> quinn::Endpoint {
     config.alpn_protocols = vec![b"h3".to_vec()];
     config.enable_early_data = true;
     let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()));
-    let mut endpoint = quinn::Endpoint::client(anywhere()).unwrap();
+    let mut endpoint = quinn::Endpoint::client(address).unwrap();
     endpoint.set_default_client_config(config);
     endpoint
 }
@@ -235,6 +241,40 @@ async fn as_many_connections_as_the_limit_and_as_many_streams_are_served() {
         }
         while endpoint.connect(quic.house.server.address(), "localhost").unwrap().await.is_err() {
             tokio::time::sleep(SHORT).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_has_half_of_the_connections_whichever_way_it_comes() {
+    let quic = Quic::new(HttpOptions { max_connections: 4, ..HttpOptions::default() }).await;
+    let address = quic.house.server.address();
+    let (mut one, two) = (quic.client().await, quic.client().await);
+    let third = soon(endpoint(quic.dir.path()).connect(address, "localhost").unwrap()).await;
+    let code = match soon(third.unwrap().closed()).await {
+        quinn::ConnectionError::ApplicationClosed(why) => why.error_code.into_inner(),
+        other => panic!("{other}"),
+    };
+    assert_eq!(code, 0x107, "H3_EXCESSIVE_LOAD");
+    assert_eq!(talk(address, b"").await, b"", "nor by TCP");
+    assert_eq!(quic.house.server.traffic().refused(), 2);
+    let neighbour = endpoint_at(quic.dir.path(), ([127, 0, 0, 2], 0).into());
+    let other = soon(neighbour.connect(address, "localhost").unwrap()).await.unwrap();
+    let (mut driver, mut send) =
+        soon(h3::client::new(h3_quinn::Connection::new(other))).await.unwrap();
+    tokio::spawn(async move { std::future::poll_fn(|cx| driver.poll_close(cx)).await });
+    assert_eq!(ask(&mut send, asked("GET", "/"), &[]).await.0.status(), 200);
+    assert_eq!(ask(&mut one.send, asked("GET", "/"), &[]).await.0.status(), 200);
+    // What has ended is given back.
+    two.quic.close(0u32.into(), b"");
+    soon(async {
+        loop {
+            let connecting = endpoint(quic.dir.path()).connect(address, "localhost").unwrap();
+            let again = connecting.await.unwrap();
+            if tokio::time::timeout(SHORT, again.closed()).await.is_err() {
+                return;
+            }
         }
     })
     .await;

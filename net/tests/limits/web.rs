@@ -11,6 +11,9 @@ use net::{Security, Server};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
+const WAIT: &[u8] = b"GET /wait HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+
 /// Answers `/wait` when it is let.
 #[derive(Clone)]
 struct Gate {
@@ -125,16 +128,14 @@ async fn as_many_connections_as_the_limit_are_served_at_once() {
     let options = HttpOptions { max_connections: 3, idle_timeout: LONG, ..HttpOptions::default() };
     let (server, gate) = house(options).await;
     let mut open = Vec::new();
-    for _ in 0..3 {
-        let mut stream = TcpStream::connect(server.address()).await.unwrap();
-        let asked = b"GET /wait HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
-        stream.write_all(asked).await.unwrap();
+    for n in 0..3 {
+        let mut stream = from([127, 0, 0, 1 + n / 2], server.address()).await;
+        stream.write_all(WAIT).await.unwrap();
         open.push(stream);
     }
     soon(gate.arrived.acquire_many(3)).await.unwrap().forget();
-    let mut fourth = TcpStream::connect(server.address()).await.unwrap();
-    let asked = b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
-    fourth.write_all(asked).await.unwrap();
+    let mut fourth = from([127, 0, 0, 3], server.address()).await;
+    fourth.write_all(GET).await.unwrap();
     assert!(tokio::time::timeout(SHORT, fourth.read_u8()).await.is_err(), "it waits");
     gate.open.add_permits(1);
     assert!(until_closed(&mut fourth).await.starts_with(b"HTTP/1.1 200"));
@@ -142,4 +143,34 @@ async fn as_many_connections_as_the_limit_are_served_at_once() {
     for stream in &mut open {
         assert!(until_closed(stream).await.starts_with(b"HTTP/1.1 200"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_holds_half_of_the_connections_and_no_more() {
+    let options = HttpOptions { max_connections: 4, idle_timeout: LONG, ..HttpOptions::default() };
+    let (server, gate) = house(options).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        stream.write_all(WAIT).await.unwrap();
+        held.push(stream);
+    }
+    soon(gate.arrived.acquire_many(2)).await.unwrap().forget();
+    assert_eq!(talk(server.address(), b"").await, b"", "its third is closed");
+    assert_eq!(server.traffic().refused(), 1);
+    // Others have the other half, and it has its own again once one of its own has ended.
+    let mut neighbour = from([127, 0, 0, 2], server.address()).await;
+    neighbour.write_all(GET).await.unwrap();
+    assert!(until_closed(&mut neighbour).await.starts_with(b"HTTP/1.1 200"));
+    gate.open.add_permits(1);
+    soon(async {
+        loop {
+            let mut again = TcpStream::connect(server.address()).await.unwrap();
+            again.write_all(GET).await.ok();
+            if until_closed(&mut again).await.starts_with(b"HTTP/1.1 200") {
+                return;
+            }
+        }
+    })
+    .await;
 }

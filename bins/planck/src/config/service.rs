@@ -57,7 +57,7 @@ settings! {
     Http {
         host: Address = Address(IpAddr::V4(Ipv4Addr::LOCALHOST)), "127.0.0.1", Address::allowed(), "where HTTP listens";
         port: Port = Port::of(3010), 3010, Port::allowed(), "its port; 0 picks a free one and prints it";
-        max_connections: Connections = Connections::of(10_000), 10000, Connections::allowed(), "connections at once";
+        max_connections: Connections = Connections::of(10_000), 10000, Connections::allowed(), "connections at once; one address (of IPv6, a /64) may hold half of them, so behind a proxy set twice what the proxy opens";
         max_header_size: Header = Header::of(8192), 8192, Header::allowed(), "bytes of a request's head";
         max_body_size: Body = Body::of(MIB), "1MiB", Body::allowed(), "bytes of a request's body";
         idle_timeout_ms: Idle = Idle::of(30_000), 30000, Idle::allowed(), "how long a connection may say nothing, or take to send a head";

@@ -2,10 +2,12 @@
 //!
 //! What must stay true: it ends by the verdicts that end the others (`pulse.rs`); whoever
 //! has gone is worked for no longer; when the server drains, what is in flight is
-//! answered, and the client is told what will not be.
+//! answered, and the client is told what will not be. It counts at its
+//! address once the handshake has shown that somebody is there: forged senders take nothing
+//! from the address they name.
 
 use super::super::pulse::{Pulse, Verdict};
-use super::super::{GOODBYE, HttpHandler, Shared, check_interval};
+use super::super::{GOODBYE, HttpHandler, Shared, TOO_MANY, check_interval};
 use super::stream;
 use crate::server::{Closing, report};
 use quinn::{Incoming, VarInt};
@@ -30,11 +32,16 @@ pub(super) async fn serve<H: HttpHandler>(
     let field_section = u64::try_from(shared.options.max_header_size.max(8192)).unwrap_or(u64::MAX);
     let opening = async {
         let connection = incoming.accept()?.await?;
+        let Some(share) = shared.shares.take(peer.ip()) else {
+            shared.refusals.say(peer, TOO_MANY);
+            connection.close(EXCESSIVE_LOAD, b"too many connections from this address");
+            return Ok(None);
+        };
         let mut builder = h3::server::builder();
         // Sizes are counted otherwise there: what lies between is refused in `head.rs`.
         builder.max_field_section_size(field_section.saturating_mul(2)).send_grease(false);
         let opened = builder.build(h3_quinn::Connection::new(connection.clone())).await;
-        Ok::<_, quinn::ConnectionError>((connection, opened))
+        Ok::<_, quinn::ConnectionError>(Some((connection, opened, share)))
     };
     let opened = tokio::select! {
         biased;
@@ -42,9 +49,10 @@ pub(super) async fn serve<H: HttpHandler>(
         opened = timeout(header, opening) => opened,
     };
     drop(handshake);
-    let (connection, mut requests) = match opened {
-        Ok(Ok((connection, Ok(requests)))) => (connection, requests),
-        Ok(Ok((_, Err(error)))) => return tracing::debug!(%peer, %error, "no HTTP/3"),
+    let (connection, mut requests, _share) = match opened {
+        Ok(Ok(Some((connection, Ok(requests), share)))) => (connection, requests, share),
+        Ok(Ok(None)) => return,
+        Ok(Ok(Some((_, Err(error), _)))) => return tracing::debug!(%peer, %error, "no HTTP/3"),
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "a QUIC handshake broke off"),
         Err(_) => return tracing::debug!(%peer, "the QUIC handshake took too long"),
     };

@@ -4,6 +4,7 @@ use super::*;
 use crate::wire::{Call, WireOptions};
 use crate::{LockoutOptions, Security};
 use std::net::Ipv4Addr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What the handler heard.
@@ -185,22 +186,4 @@ async fn many_checks_of_keys_yield_to_others_and_a_few_do_not() {
         assert_eq!(attempt(&shared, "bob", "right", peer(3)).await, Status::Ok);
     }
     assert_eq!(yielding(), before, "who has logged in before has a share of its own");
-}
-
-#[test]
-fn a_party_has_its_share_of_places_and_gives_them_back() {
-    let table = Mutex::new(BTreeMap::new());
-    let of_one_network = ["2001:db8::1", "2001:db8::2", "2001:db8::3"];
-    let [a, b, c] = of_one_network.map(|address| address.parse::<IpAddr>().unwrap());
-    let (first, second) = (Turn::take(&table, a, 2), Turn::take(&table, b, 2));
-    assert!(first.is_some() && second.is_some());
-    assert!(Turn::take(&table, c, 2).is_none(), "the network has two");
-    let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
-    let plain = Turn::take(&table, mapped, 1);
-    assert!(plain.is_some() && Turn::take(&table, peer(1).ip(), 1).is_none(), "the same address");
-    drop(first);
-    let third = Turn::take(&table, c, 2);
-    assert!(third.is_some());
-    drop((second, third, plain));
-    assert!(table.lock().unwrap().is_empty(), "nothing is kept of who has gone");
 }

@@ -4,9 +4,9 @@
 //! it had at work has ended too; a connection that is gone cancels what is at work. A
 //! connection that ends says why by the number of a status; 0: the server stops.
 
-use super::super::admission::{Refusal, Turn, authenticate};
+use super::super::admission::{Refusal, authenticate};
 use super::super::budget::Budget;
-use super::super::{Shared, WireHandler, places};
+use super::super::{Shared, WireHandler};
 use super::stream::{self, Common, Read};
 use crate::quic::WINDOW;
 use crate::server::Closing;
@@ -64,10 +64,10 @@ async fn admit<H: WireHandler>(
     incoming: Incoming,
 ) -> Option<Admitted<H::Session>> {
     let peer = incoming.remote_address();
-    // Not before it is known to be there: else others could take its turns.
-    let turn = || Turn::take(&shared.unauthenticated, peer.ip(), places(shared));
+    // Not before it is known to be there: else others could take its share.
+    let share = || shared.unauthenticated.take(peer.ip());
     let known = incoming.remote_address_validated();
-    let early = if known { Some(turn()?) } else { None };
+    let early = if known { Some(share()?) } else { None };
     let connection = match incoming.accept() {
         Ok(connecting) => connecting.await,
         Err(error) => Err(error),
@@ -79,7 +79,7 @@ async fn admit<H: WireHandler>(
             return None;
         }
     };
-    let Some(_turn) = early.or_else(turn) else {
+    let Some(_share) = early.or_else(share) else {
         shared.refusals.say(peer, "too many unauthenticated from its address");
         connection.close(code(Status::Busy), b"too many that have not authenticated");
         return None;
