@@ -10,7 +10,7 @@ use btree::View;
 use platform::Disk;
 use vlog::{Pointer, SegmentFile};
 
-use super::{Doubtful, Range, Salvage};
+use super::{Doubtful, Salvage};
 use crate::backup::BackupError;
 use crate::meta::Meta;
 use crate::verify::At;
@@ -94,14 +94,6 @@ impl Scan {
     /// What the table or the trees of dropped keyspaces say is not all there.
     pub(super) fn cannot_prove(&mut self) {
         self.dead = None;
-    }
-}
-
-impl Range {
-    fn holds(&self, keyspace: u32, key: &[u8]) -> bool {
-        self.keyspace.map_or(!self.but.contains(&keyspace), |of| of == keyspace)
-            && key >= self.low.as_slice()
-            && self.high.as_ref().is_none_or(|high| key < high.as_slice())
     }
 }
 
@@ -207,7 +199,7 @@ impl Salvage<'_> {
                     known.bytes += len;
                     self.done += len;
                     let (keyspace, lsn) = (record.keyspace, record.lsn);
-                    if !self.ranges.iter().any(|range| range.holds(keyspace, record.key)) {
+                    if !self.ranges.holds(keyspace, record.key) {
                         continue;
                     }
                     let key = (keyspace, record.key.to_vec());
