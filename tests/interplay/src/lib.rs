@@ -24,14 +24,13 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use platform::sim::Tally;
-use simulation::{Marks, shrink_list, words_of};
+use simulation::{Outcome, Simulator, shrink_list, words_of};
 
 pub use plan::{Action, Config, Ending, Fields, Job, Plan, Step};
 use world::World;
 
 /// States that the default seeds must reach.
-pub const WANTED: &[&str] = &[
+const WANTED: &[&str] = &[
     "a call in its turn",
     "a call run again",
     "a client's transaction in conflict",
@@ -53,26 +52,24 @@ pub const WANTED: &[&str] = &[
     "unknown",
 ];
 
-/// What a run showed.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// Over every answer and disk call.
-    pub hash: u64,
-    /// Faults that struck.
-    pub tally: Tally,
-    /// States reached.
-    pub marks: Marks,
-    /// Transactions found to be right: that took effect, that did not.
-    pub checked: (u64, u64),
-    /// What is wrong with the service, if anything is.
-    pub failure: Option<String>,
-    /// The history, if asked for.
-    pub told: Vec<String>,
-}
+/// The simulator of the service; it counts transactions found to be right: those that took
+/// effect, and others.
+pub const SIMULATOR: Simulator<Plan, 2> = Simulator {
+    name: "interplay",
+    seeds: 100,
+    wanted: WANTED,
+    plan: Plan::new,
+    run,
+    shrink,
+    config: |plan| &plan.config,
+    summary: |[committed, others]| {
+        format!(": {committed} transactions in their order, {others} others\nfaults that struck:")
+    },
+};
 
 /// Carries out a plan. `tell`: keep the history.
 #[must_use]
-pub fn run(plan: &Plan, tell: bool) -> Outcome {
+pub fn run(plan: &Plan, tell: bool) -> Outcome<2> {
     let mut world = World::new(plan, tell);
     let carried = catch_unwind(AssertUnwindSafe(|| {
         world.begin()?;
@@ -91,7 +88,7 @@ pub fn run(plan: &Plan, tell: bool) -> Outcome {
     Outcome {
         hash,
         tally: world.tally,
-        checked: world.checked(),
+        counted: world.checked(),
         failure,
         told: world.history.take().unwrap_or_default(),
         marks: std::mem::take(&mut world.marks),

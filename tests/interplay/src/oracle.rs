@@ -71,7 +71,7 @@ pub struct Oracle {
     /// The state behind each commit so far.
     states: BTreeMap<Lsn, State>,
     /// How many transactions were found to be right: that took effect, that did not.
-    pub checked: (u64, u64),
+    pub checked: [u64; 2],
 }
 
 impl Segment {
@@ -195,7 +195,7 @@ impl Oracle {
                 let work = work.map_err(|why| format!("commit {lsn}: {why}"))?;
                 besides = work.came_and_went(&self.state);
                 (self.state, events) = work.end(&self.state, lsn);
-                self.checked.0 += 1;
+                self.checked[0] += 1;
             }
             if is_somebodys && let Some(found) = found {
                 let seen = found.get(&lsn).cloned().unwrap_or_default();
@@ -261,7 +261,7 @@ impl Oracle {
         let (state, at) = (&self.state, self.at);
         let before = reads.len();
         reads.retain(|segment| segment.since > at || segment.carry_out(state).is_err());
-        self.checked.1 += (before - reads.len()) as u64;
+        self.checked[1] += (before - reads.len()) as u64;
     }
 }
 

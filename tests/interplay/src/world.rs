@@ -138,7 +138,7 @@ impl World {
     }
 
     /// How many transactions were found to be right.
-    pub(crate) fn checked(&self) -> (u64, u64) {
+    pub(crate) fn checked(&self) -> [u64; 2] {
         self.oracle.checked
     }
 

@@ -19,42 +19,38 @@ mod marks;
 mod model;
 mod plan;
 mod rng;
+mod runner;
 mod shrink;
 mod world;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use platform::sim::Tally;
-
-pub use marks::{Marks, WANTED};
+pub use marks::Marks;
 pub use model::Model;
 pub use plan::{Action, Asked, Config, End, Plan, Put, Range, Require, Strike};
 pub use rng::{Rng, mix};
+pub use runner::{Outcome, Simulator, Sum};
 pub use shrink::{shrink, shrink_list};
 
+use marks::WANTED;
 use world::World;
 
-/// What a run showed.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// Over every operation, answer and disk call.
-    pub hash: u64,
-    /// Faults that struck.
-    pub tally: Tally,
-    /// States reached.
-    pub marks: Marks,
-    /// Commits acknowledged at the end.
-    pub commits: u64,
-    /// What is wrong with the store, if anything is.
-    pub failure: Option<String>,
-    /// The history, if asked for.
-    pub told: Vec<String>,
-}
+/// The simulator of the storage engine; it counts commits acknowledged at the ends of runs.
+pub const SIMULATOR: Simulator<Plan, 1> = Simulator {
+    name: "sim",
+    seeds: 1000,
+    wanted: WANTED,
+    plan: Plan::new,
+    run,
+    shrink,
+    config: |plan| &plan.config,
+    summary: |[commits]| format!(", {commits} commits; faults that struck:"),
+};
 
 /// Carries out a plan. `tell`: keep the history.
 #[must_use]
-pub fn run(plan: &Plan, tell: bool) -> Outcome {
+pub fn run(plan: &Plan, tell: bool) -> Outcome<1> {
     let mut world = World::new(plan.seed, plan.config.clone(), tell);
     let carried = catch_unwind(AssertUnwindSafe(|| {
         world.begin()?;
@@ -70,7 +66,7 @@ pub fn run(plan: &Plan, tell: bool) -> Outcome {
     Outcome {
         hash: world.hash(),
         tally: world.all_tally(),
-        commits: world.acked,
+        counted: [world.acked],
         failure,
         told: world.told.take().unwrap_or_default(),
         marks: world.marks,

@@ -1,82 +1,20 @@
 //! The default seeds: no failure, every wanted state reached, same seed same run.
-//!
-//! Invariant: what is asked here follows from the seeds alone, however many
-//! threads share them.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
-
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use platform::sim::Tally;
-use simulation::{Marks, Plan, run, shrink};
+use simulation::SIMULATOR;
 
 /// Seeds of the default run.
 const SEEDS: u64 = 2000;
 
-/// Carries out all plans on all cores; fails with the first seed that fails, shrunk.
-fn run_all(seeds: std::ops::Range<u64>) -> (Marks, Tally, u64) {
-    let next = AtomicU64::new(seeds.start);
-    let sums = Mutex::new((Marks::default(), Tally::default(), 0));
-    let failed = Mutex::new(Vec::new());
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    let outcome = run(&Plan::new(seed), false);
-                    if let Some(failure) = outcome.failure {
-                        failed.lock().unwrap().push((seed, failure));
-                        next.fetch_max(seeds.end, Ordering::Relaxed);
-                        return;
-                    }
-                    let mut sums = sums.lock().unwrap();
-                    sums.0.add(&outcome.marks);
-                    sums.1 += outcome.tally;
-                    sums.2 += outcome.commits;
-                }
-            });
-        }
-    });
-    let first = failed.into_inner().unwrap().into_iter().min();
-    if let Some((seed, failure)) = first {
-        let small = run(&shrink(&Plan::new(seed)), true);
-        panic!(
-            "seed {seed}: {failure}\nreplay it with: make sim SEED={seed}\nthe smallest history \
-             found:\n  {}\n  {}",
-            small.told.join("\n  "),
-            small.failure.unwrap_or_default()
-        );
-    }
-    sums.into_inner().unwrap()
-}
-
 #[test]
 fn the_default_seeds_find_no_fault_and_reach_every_wanted_state() {
-    let (marks, tally, commits) = run_all(0..SEEDS);
-    println!("{SEEDS} seeds, {commits} commits acknowledged at their ends");
-    for (name, count) in tally.rows() {
-        println!("{count:>9}  {name}");
+    let sum = SIMULATOR.all(0..SEEDS);
+    for (name, count) in sum.tally.rows() {
         assert!(count > 0, "no fault of this kind struck: {name}");
     }
-    for (state, count) in marks.rows() {
-        println!("{count:>9}  {state}");
-    }
-    assert_eq!(marks.missing(), [""; 0], "states never reached");
+    assert_eq!(sum.marks.missing(SIMULATOR.wanted), [""; 0], "states never reached");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run_to_the_last_disk_call() {
-    let mut hashes = std::collections::BTreeSet::new();
-    for seed in 0..40 {
-        let plan = Plan::new(seed);
-        let (one, two) = (run(&plan, false), run(&plan, true));
-        assert_eq!((one.hash, one.tally), (two.hash, two.tally), "seed {seed}");
-        hashes.insert(one.hash);
-    }
-    assert_eq!(hashes.len(), 40);
+    SIMULATOR.replays(0..40);
 }
