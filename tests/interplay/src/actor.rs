@@ -4,7 +4,7 @@
 //! it as it was told; what nobody was told is [`Fate::Unknown`] or [`Fate::Dropped`].
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use engine::{Claim, Concluded, Engine, JobEnd, JobEnded, Later, Lsn, Principal, Role};
@@ -17,9 +17,9 @@ use runtime_api::{Instance, Limits, Module};
 use crate::baton;
 use crate::guest::{Heard, Record, SimHost, begin_record, request_of, take_record};
 use crate::model::is_fault;
-use crate::oracle::{Fate, JobDone, Segment};
-use crate::packets::{orders, packet, packet_of};
-use crate::plan::{Ending, Step};
+use crate::oracle::{Fate, JobDone, Known, Segment};
+use crate::packets::{OUTSIDE, orders, packet, packet_of};
+use crate::plan::{Ending, Job, Step};
 
 /// What actors tell the world.
 #[derive(Default)]
@@ -28,8 +28,10 @@ pub struct Told {
     pub segments: Vec<Segment>,
     /// Commits of the service's own.
     pub own: Vec<Lsn>,
-    /// The last commit that anybody was told of.
-    pub acknowledged: Lsn,
+    /// What anybody was told.
+    pub known: Known,
+    /// How often each job was delivered to the service outside.
+    pub delivered: BTreeMap<u64, u64>,
     /// Jobs at work.
     pub at_work: BTreeSet<u128>,
     /// What is wrong.
@@ -63,11 +65,11 @@ pub fn drop_instance() {
 impl Service {
     fn acknowledge(&self, lsn: Lsn) {
         let mut told = self.told.lock();
-        told.acknowledged = told.acknowledged.max(lsn);
+        told.known.commit = told.known.commit.max(lsn);
     }
 
-    fn acknowledged(&self) -> Lsn {
-        self.told.lock().acknowledged
+    fn known(&self) -> Known {
+        self.told.lock().known
     }
 
     fn happened(&self, what: String) {
@@ -79,11 +81,14 @@ impl Service {
     }
 
     /// Ends transactions: who asked is told now.
-    fn tell(&self, segments: Vec<Segment>) {
-        for segment in &segments {
+    fn tell(&self, mut segments: Vec<Segment>) {
+        for segment in &mut segments {
             if let Fate::Committed(lsn) = segment.fate {
                 self.acknowledge(lsn);
             }
+            let known = &mut self.told.lock().known;
+            known.transactions += 1;
+            segment.told = known.transactions;
         }
         self.told.lock().segments.extend(segments);
     }
@@ -149,7 +154,7 @@ impl Service {
     }
 
     /// A job that is due, if one is.
-    pub fn run_job(&self, whose: &str, jobs: impl Fn(u64) -> Option<(Vec<Step>, u16)>) {
+    pub fn run_job(&self, whose: &str, jobs: &BTreeMap<u64, Job>) {
         let taken = |key: proto::Key| self.told.lock().at_work.contains(&key.0);
         let due = match self.engine.due_jobs(1, taken) {
             Ok(due) => due,
@@ -157,24 +162,60 @@ impl Service {
         };
         let Some(key) = due.now.first().copied() else { return };
         self.told.lock().at_work.insert(key.0);
+        let since = self.known();
         match self.engine.take_job(key) {
-            Ok(Some(job)) => self.attempt(&format!("{whose}, job {}", job.path), &job, jobs),
+            Ok(Some(job)) => {
+                let whose = format!("{whose}, job {}", job.path);
+                let steps = vec![(Step::Take(key.0), Vec::new())];
+                let fate = Fate::Read;
+                self.tell(vec![Segment {
+                    whose: whose.clone(),
+                    steps,
+                    since,
+                    told: 0,
+                    fate,
+                    job: None,
+                }]);
+                let id = job.path.trim_start_matches('/').parse().unwrap_or(0);
+                match jobs.get(&id) {
+                    Some(of) if of.outside => self.deliver(&whose, &job, of),
+                    Some(of) => self.attempt(&whose, &job, of),
+                    None => self.fails(format!("{whose} is none that was scheduled")),
+                }
+            }
             Ok(None) => {}
             Err(refusal) => self.refused(whose, &refusal),
         }
         self.told.lock().at_work.remove(&key.0);
     }
 
-    fn attempt(
-        &self,
-        whose: &str,
-        job: &engine::Job,
-        jobs: impl Fn(u64) -> Option<(Vec<Step>, u16)>,
-    ) {
-        let id = job.path.trim_start_matches('/').parse().unwrap_or(0);
-        let Some((steps, status)) = jobs(id) else {
-            return self.fails(format!("{whose} is none that was scheduled"));
+    /// A service outside is called, while others go on; what it answers ends the job, by a
+    /// commit behind that.
+    fn deliver(&self, whose: &str, job: &engine::Job, of: &Job) {
+        if job.upstream.as_deref() != Some(OUTSIDE) {
+            return self.fails(format!("{whose} goes to {:?}", job.upstream));
+        }
+        let times = {
+            let mut told = self.told.lock();
+            let times = told.delivered.entry(of.id).or_insert(0);
+            *times += 1;
+            *times
         };
+        self.happened(format!("{whose}: delivered {times} times, {}", of.status));
+        baton::between_requests();
+        let why = || format!("it answered {}", of.status);
+        let end = match of.status {
+            0 => JobEnd::Postponed(Later::of("it is left alone")),
+            200..=299 => JobEnd::Done,
+            500.. => JobEnd::Failed(Later::of(why())),
+            _ => JobEnd::Refused(why()),
+        };
+        self.end_job(whose, job, &end);
+    }
+
+    fn attempt(&self, whose: &str, job: &engine::Job, of: &Job) {
+        let Job { steps, status, .. } = of;
+        let status = *status;
         let mut request = Vec::new();
         let headers = proto::http::HeadersBuf::new();
         proto::http::write_request(
@@ -197,7 +238,7 @@ impl Service {
         let settled = record.ended == Some(JobEnded::Settled);
         let dead = status >= 400;
         let done = JobDone { key: job.key.0, dead };
-        let mut all = segments(whose, &steps, &record, settled.then_some(done));
+        let mut all = segments(whose, steps, &record, settled.then_some(done));
         if let (false, Some(last)) = (settled, all.last_mut())
             && last.fate == Fate::Unknown
         {
@@ -215,7 +256,7 @@ impl Service {
     }
 
     fn end_job(&self, whose: &str, job: &engine::Job, end: &JobEnd) {
-        let mut done = None;
+        let (since, mut done) = (self.known(), None);
         let (committed, _) =
             self.engine.watched(|| done = Some(self.engine.end_job(job.claim(), end)));
         let fate = match (committed.last(), done) {
@@ -231,7 +272,7 @@ impl Service {
         match (effect, fate) {
             (Some(job), fate) => {
                 let (whose, steps) = (format!("the end of {whose}"), Vec::new());
-                self.tell(vec![Segment { whose, steps, since: 0, fate, job: Some(job) }]);
+                self.tell(vec![Segment { whose, steps, since, told: 0, fate, job: Some(job) }]);
             }
             // It is put off.
             (None, Fate::Committed(lsn)) => self.told.lock().own.push(lsn),
@@ -248,7 +289,7 @@ impl Service {
 
     fn ask(&self, who: &Principal, packet: &[u8]) -> Heard {
         baton::between_requests();
-        let before = self.acknowledged();
+        let before = self.known();
         let mut reply = Vec::new();
         let (committed, _) =
             self.engine.watched(|| self.engine.dispatch_packet(who, packet, &mut reply));
@@ -285,7 +326,7 @@ impl Service {
         self.happened(format!("{whose}: {step:?} {status:?} {fate:?}"));
         let steps = vec![(step.clone(), reply)];
         let whose = format!("{whose}, alone");
-        self.tell(vec![Segment { whose, steps, since: before, fate, job: None }]);
+        self.tell(vec![Segment { whose, steps, since: before, told: 0, fate, job: None }]);
     }
 
     fn transaction(&self, whose: &str, who: &Principal, steps: &[Step], ending: Ending) {
@@ -309,7 +350,14 @@ impl Service {
                 self.happened(format!("{whose}: it is no more"));
                 let (whose, steps) = (whose.to_owned(), said);
                 let fate = Fate::Dropped;
-                return self.tell(vec![Segment { whose, steps, since: before, fate, job: None }]);
+                return self.tell(vec![Segment {
+                    whose,
+                    steps,
+                    since: before,
+                    told: 0,
+                    fate,
+                    job: None,
+                }]);
             }
             said.push((step.clone(), heard.reply));
         }
@@ -333,7 +381,7 @@ impl Service {
         };
         self.happened(format!("{whose}: {ending:?} {fate:?}"));
         let whose = format!("{whose}, {ending:?}");
-        self.tell(vec![Segment { whose, steps: said, since: before, fate, job: None }]);
+        self.tell(vec![Segment { whose, steps: said, since: before, told: 0, fate, job: None }]);
     }
 }
 
@@ -357,10 +405,11 @@ fn segments(whose: &str, steps: &[Step], record: &Record, job: Option<JobDone>) 
     let mut now: Vec<(Step, Vec<u8>)> = Vec::new();
     let mut since = None;
     let stands = matches!(record.concluded, Some((Concluded::Stands, _)));
-    let end = |steps: Vec<(Step, Vec<u8>)>, since: Option<Lsn>, fate, job| Segment {
+    let end = |steps: Vec<(Step, Vec<u8>)>, since: Option<Known>, fate, job| Segment {
         whose: format!("{whose}, call"),
         steps,
-        since: since.unwrap_or(0),
+        since: since.unwrap_or_default(),
+        told: 0,
         fate,
         job,
     };

@@ -16,7 +16,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use engine::{Calls, Claim, Committed, Concluded, Engine, JobEnded, Lsn};
+use engine::{Calls, Claim, Committed, Concluded, Engine, JobEnded};
 use platform::Clock;
 use platform::Entropy;
 use platform::sim::{SimClock, SimEntropy};
@@ -24,6 +24,7 @@ use proto::http::{HeadersBuf, write_request, write_response};
 use runtime_api::{CallKind, Host, LogLevel, Verdict};
 
 use crate::baton;
+use crate::oracle::Known;
 
 /// See the module.
 pub const GUEST: &str = r#"(module
@@ -119,8 +120,8 @@ pub fn script_of(status: u16, orders: &[Order<'_>]) -> Vec<u8> {
 pub struct Heard {
     /// The reply packet.
     pub reply: Vec<u8>,
-    /// What was acknowledged to anybody before the request.
-    pub before: Lsn,
+    /// What had been told to anybody before the request.
+    pub before: Known,
     /// What the request committed by itself.
     pub committed: Vec<Committed>,
 }
@@ -160,22 +161,22 @@ pub fn take_record() -> Record {
 pub struct SimHost {
     engine: Arc<Engine>,
     calls: Calls,
-    acknowledged: Arc<dyn Fn() -> Lsn + Send + Sync>,
+    known: Arc<dyn Fn() -> Known + Send + Sync>,
     clock: Arc<SimClock>,
     entropy: SimEntropy,
 }
 
 impl SimHost {
-    /// `acknowledged`: the last commit that anybody was told of.
+    /// `known`: what has been told to anybody.
     pub fn new(
         engine: &Arc<Engine>,
         calls: Calls,
-        acknowledged: Arc<dyn Fn() -> Lsn + Send + Sync>,
+        known: Arc<dyn Fn() -> Known + Send + Sync>,
         clock: Arc<SimClock>,
         seed: u64,
     ) -> SimHost {
         let entropy = SimEntropy::new(seed);
-        SimHost { engine: Arc::clone(engine), calls, acknowledged, clock, entropy }
+        SimHost { engine: Arc::clone(engine), calls, known, clock, entropy }
     }
 }
 
@@ -194,7 +195,7 @@ impl Host for SimHost {
 
     fn request(&self, call: u64, packet: &[u8], reply: &mut Vec<u8>) {
         baton::between_requests();
-        let before = (self.acknowledged)();
+        let before = (self.known)();
         let (committed, _) = self.engine.watched(|| self.calls.request(call, packet, reply));
         let heard = Heard { reply: reply.clone(), before, committed };
         RECORD.with_borrow_mut(|record| record.heard.push(heard));

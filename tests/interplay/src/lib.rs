@@ -35,6 +35,8 @@ const WANTED: &[&str] = &[
     "a call run again",
     "a client's transaction in conflict",
     "a commit found that nobody was told of",
+    "a job delivered outside",
+    "a job delivered outside again",
     "a job done with its call",
     "a trap",
     "an index dropped",

@@ -285,6 +285,10 @@ impl Work {
                 }
                 _ => told("a key".to_owned()),
             },
+            Step::Take(key) => match self.state.jobs.contains_key(key) {
+                true => Ok(()),
+                false => Err(format!("there is no job {key}")),
+            },
             // They end the work, or do nothing.
             Step::Commit | Step::Abort | Step::Spin(_) | Step::Trap => Ok(()),
         }

@@ -5,7 +5,7 @@
 //! * each commit of the log is somebody's, and of one only; carried out in their order, each
 //!   step of each transaction is answered as it was;
 //! * what only read, or took no effect, saw the state behind one commit, and none before
-//!   what had been acknowledged when it began;
+//!   what had been acknowledged, or shown by any answer, when it began;
 //! * what may be lost is what was promised to nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +38,15 @@ pub struct JobDone {
     pub dead: bool,
 }
 
+/// What had been told to anybody, at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The last commit.
+    pub commit: Lsn,
+    /// How many transactions: they are numbered as they are told.
+    pub transactions: u64,
+}
+
 /// One transaction.
 #[derive(Clone, Debug)]
 pub struct Segment {
@@ -45,8 +54,10 @@ pub struct Segment {
     pub whose: String,
     /// Each step, and the reply to it.
     pub steps: Vec<(Step, Vec<u8>)>,
-    /// What was acknowledged when it began.
-    pub since: Lsn,
+    /// What was known when it began.
+    pub since: Known,
+    /// Its number among those that were told, once it is.
+    pub told: u64,
     /// What became of it.
     pub fate: Fate,
     /// The job that went with it.
@@ -75,6 +86,11 @@ pub struct Oracle {
 }
 
 impl Segment {
+    /// Whether it began when `other` had been told, and so sees what that has seen.
+    fn began_behind(&self, other: &Segment) -> bool {
+        other.fate == Fate::Read && other.told <= self.since.transactions
+    }
+
     fn carry_out(&self, on: &State) -> Result<Work, String> {
         let mut work = Work::on(on);
         for (at, (step, packet)) in self.steps.iter().enumerate() {
@@ -164,10 +180,10 @@ impl Oracle {
                     }
                 }
                 Fate::Committed(lsn) => {
-                    if lsn <= segment.since {
+                    if lsn <= segment.since.commit {
                         return Err(format!(
                             "{} was committed as {lsn}, and had begun behind {}",
-                            segment.whose, segment.since
+                            segment.whose, segment.since.commit
                         ));
                     }
                     if let Some(other) = committed.insert(lsn, segment) {
@@ -191,6 +207,13 @@ impl Oracle {
             let (mut events, mut besides) = (Vec::new(), BTreeSet::new());
             let is_somebodys = segment.is_some();
             if let Some(segment) = segment {
+                if let Some(before) = reads.iter().find(|read| segment.began_behind(read)) {
+                    return Err(format!(
+                        "{} was committed as {lsn}, and had begun behind {}, which saw no state \
+                         before that",
+                        segment.whose, before.whose
+                    ));
+                }
                 let work = segment.carry_out(&self.state);
                 let work = work.map_err(|why| format!("commit {lsn}: {why}"))?;
                 besides = work.came_and_went(&self.state);
@@ -219,7 +242,7 @@ impl Oracle {
             return Err(format!(
                 "{} saw no state there was behind {}: {}",
                 segment.whose,
-                segment.since,
+                segment.since.commit,
                 why.unwrap_or_else(|| "it saw only one before that".to_owned())
             ));
         }
@@ -256,11 +279,22 @@ impl Oracle {
         }
     }
 
-    /// Those that saw the state as it is here are right.
+    /// Those that saw the state as it is here are right; but not before all that were told
+    /// before they began.
     fn look(&mut self, reads: &mut Vec<Segment>) {
         let (state, at) = (&self.state, self.at);
         let before = reads.len();
-        reads.retain(|segment| segment.since > at || segment.carry_out(state).is_err());
+        reads.sort_by_key(|segment| segment.told);
+        let mut later: Vec<Segment> = Vec::new();
+        for segment in reads.drain(..) {
+            let is_right = segment.since.commit <= at
+                && !later.iter().any(|read| segment.began_behind(read))
+                && segment.carry_out(state).is_ok();
+            if !is_right {
+                later.push(segment);
+            }
+        }
+        *reads = later;
         self.checked[1] += (before - reads.len()) as u64;
     }
 }

@@ -9,6 +9,9 @@ use crate::guest::{Order, script_of};
 use crate::model::{DEAD, Event, FORGETS, JOBS, Row, STORES};
 use crate::plan::{Fields, Job, Step};
 
+/// The service outside.
+pub const OUTSIDE: &str = "mail";
+
 /// The id of every request.
 const ID: u64 = 1;
 
@@ -72,7 +75,7 @@ pub fn packet_of(step: &Step, transaction: Option<u64>) -> Option<Vec<u8>> {
             let document = scheduled(job);
             asked(&Request::Schedule { job: &document }, transaction)
         }
-        Step::Spin(_) | Step::Trap => return None,
+        Step::Spin(_) | Step::Trap | Step::Take(_) => return None,
     })
 }
 
@@ -88,7 +91,11 @@ fn asked(request: &Request<'_>, transaction: Option<u64>) -> Vec<u8> {
 }
 
 fn scheduled(job: &Job) -> Vec<u8> {
-    let new = NewJob::route(&format!("/{}", job.id)).bytes(script(job.status, &job.steps));
+    let path = format!("/{}", job.id);
+    let new = match job.outside {
+        true => NewJob::upstream(OUTSIDE, &path),
+        false => NewJob::route(&path).bytes(script(job.status, &job.steps)),
+    };
     let after = std::time::Duration::from_millis(job.in_ms.unsigned_abs());
     new.after(after).encode().expect("a job that can be written")
 }

@@ -50,10 +50,20 @@ pub struct Job {
     pub id: u64,
     /// In so many milliseconds.
     pub in_ms: i64,
+    /// It is delivered to a service outside, and does nothing here.
+    pub outside: bool,
     /// What it does.
     pub steps: Vec<Step>,
-    /// What its route answers.
+    /// What its route answers, or the service outside; 0: that one is left alone, since calls
+    /// of it have failed.
     pub status: u16,
+}
+
+impl Job {
+    /// Whether it never comes to an end.
+    pub fn is_endless(&self) -> bool {
+        self.status == 0 || self.status >= 500 || self.steps.contains(&Step::Trap)
+    }
 }
 
 /// One thing that a call, a client or a job does. Stores by their place in
@@ -98,6 +108,8 @@ pub enum Step {
     Abort,
     /// A job, once this takes effect.
     Schedule(Job),
+    /// Who runs jobs finds one of that key there.
+    Take(u128),
     /// A guest does nothing for so many turns of a loop.
     Spin(u32),
     /// A guest's instance ends.
@@ -298,6 +310,9 @@ impl Draw<'_> {
             Ending::Abort,
             Ending::Leave,
         ]);
+        if ending == Ending::None && self.rng.one_in(2) {
+            return Action::Wire { actor, steps: self.contended(), ending };
+        }
         let most = if ending == Ending::None { 2 } else { 5 };
         let count = self.rng.within(1, most);
         let mut steps: Vec<Step> = (0..count).map(|_| self.step(false, 0)).collect();
@@ -308,6 +323,28 @@ impl Draw<'_> {
             _ => true,
         });
         Action::Wire { actor, steps, ending }
+    }
+
+    /// A write that is refused by what others write to the same document, and a look at what
+    /// there is behind it.
+    fn contended(&mut self) -> Vec<Step> {
+        let (store, key) = self.place();
+        let write = match self.rng.below(3) {
+            0 => Step::Insert(store, Some(key), self.fields()),
+            1 => Step::Replace(store, key, self.fields()),
+            _ => Step::Delete(store, key),
+        };
+        let read = match self.rng.below(3) {
+            0 => Step::Read(store, key),
+            1 => Step::Version(store, key),
+            _ => Step::All(store),
+        };
+        vec![write, read]
+    }
+
+    /// A document: often the one that everybody is at.
+    fn place(&mut self) -> (usize, u128) {
+        if self.rng.one_in(3) { (0, 1) } else { (self.store(), self.key()) }
     }
 
     fn store(&mut self) -> usize {
@@ -330,11 +367,11 @@ impl Draw<'_> {
 
     /// `depth`: of jobs that schedule jobs.
     fn step(&mut self, reads: bool, depth: u32) -> Step {
-        let store = self.store();
+        let (store, key) = self.place();
         let most = if reads { 35 } else { 100 };
         match self.rng.below(most) {
-            0..=9 => Step::Read(store, self.key()),
-            10..=13 => Step::Version(store, self.key()),
+            0..=9 => Step::Read(store, key),
+            10..=13 => Step::Version(store, key),
             14..=19 => Step::Find(store, self.value()),
             20..=23 => {
                 let low = self.value();
@@ -345,12 +382,12 @@ impl Draw<'_> {
             28..=29 => Step::Newest(store),
             30..=34 => Step::Spin(self.rng.within(1, 200) as u32),
             35..=44 => {
-                let key = self.rng.one_in(2).then(|| self.key());
+                let key = self.rng.one_in(2).then_some(key);
                 Step::Insert(store, key, self.fields())
             }
-            45..=59 => Step::Put(store, self.key(), self.fields()),
-            60..=66 => Step::Replace(store, self.key(), self.fields()),
-            67..=73 => Step::Delete(store, self.key()),
+            45..=59 => Step::Put(store, key, self.fields()),
+            60..=66 => Step::Replace(store, key, self.fields()),
+            67..=73 => Step::Delete(store, key),
             74..=79 => Step::Inc(store, self.value()),
             80..=84 => Step::Move(store, self.value(), self.value()),
             85..=87 => Step::Remove(store, self.value()),
@@ -361,16 +398,21 @@ impl Draw<'_> {
             _ if depth < 2 => {
                 *self.made += 1;
                 let id = *self.made as u64;
+                let in_ms = self.rng.pick(&[0, 0, 5, 60_000]);
+                if self.rng.one_in(3) {
+                    let status = self.rng.pick(&[200, 200, 200, 404, 503, 0]);
+                    let steps = Vec::new();
+                    return Step::Schedule(Job { id, in_ms, outside: true, steps, status });
+                }
                 let count = self.rng.within(1, 3);
                 let mut steps: Vec<Step> =
                     (0..count).map(|_| self.step(false, depth + 1)).collect();
                 // One attempt is one transaction, so that it is done once.
                 steps.retain(|step| !matches!(step, Step::Commit | Step::Abort));
                 let status = self.rng.pick(&[200, 200, 200, 200, 404, 500]);
-                let in_ms = self.rng.pick(&[0, 0, 5, 60_000]);
-                Step::Schedule(Job { id, in_ms, steps, status })
+                Step::Schedule(Job { id, in_ms, outside: false, steps, status })
             }
-            _ => Step::Put(store, self.key(), self.fields()),
+            _ => Step::Put(store, key, self.fields()),
         }
     }
 }

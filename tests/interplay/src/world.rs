@@ -61,6 +61,8 @@ pub struct World {
     baton: Baton,
     rng: Rng,
     service: Option<Service>,
+    /// Who went on last.
+    last: usize,
     told: Arc<Mutex<Told>>,
     oracle: Oracle,
     watchers: Vec<Watcher>,
@@ -118,6 +120,7 @@ impl World {
             baton: Baton::new(config.actors, *seed, config.every),
             rng: Rng::new(*seed),
             service: None,
+            last: 0,
             told: Arc::default(),
             oracle: Oracle::default(),
             jobs: Arc::new(jobs),
@@ -186,8 +189,7 @@ impl World {
             Action::RunJob(actor) => {
                 let jobs = Arc::clone(&self.jobs);
                 self.give(*actor, action, move |service, whose| {
-                    let of = |id| jobs.get(&id).map(|job: &Job| (job.steps.clone(), job.status));
-                    service.run_job(whose, of);
+                    service.run_job(whose, &jobs);
                 })
             }
             other => {
@@ -270,7 +272,11 @@ impl World {
         if busy.is_empty() {
             return Ok(());
         }
-        let actor = busy[self.rng.below(busy.len() as u64) as usize];
+        // One may do much while another stands where it is.
+        let same = busy.contains(&self.last) && self.rng.one_in(2);
+        let any = busy[self.rng.below(busy.len() as u64) as usize];
+        let actor = if same { self.last } else { any };
+        self.last = actor;
         let micros = 1 << self.rng.below(11);
         self.clock.advance(Duration::from_micros(micros));
         self.baton.resume(actor);
@@ -411,6 +417,8 @@ impl World {
             ("trap: Unreachable", "a trap"),
             ("Settled", "a job done with its call"),
             ("Gone", "a job that was gone"),
+            ("delivered 1 times", "a job delivered outside"),
+            ("delivered 2 times", "a job delivered outside again"),
             ("it is no more", "a client's transaction that was let go of"),
         ] {
             if what.contains(word) {

@@ -15,8 +15,8 @@ use super::{Failure, TURN_NANOS, World};
 use crate::actor::{Service, drop_instance};
 use crate::guest::SimHost;
 use crate::model::{FORGETS, STORES, UNIQUE};
-use crate::packets::packet;
-use crate::plan::{Action, Step};
+use crate::packets::{OUTSIDE, packet};
+use crate::plan::{Action, Job};
 
 impl World {
     /// Opens the service; makes its stores if there are none.
@@ -73,13 +73,14 @@ impl World {
         let principal = Principal::service("sim");
         let calls = Calls::new(Arc::clone(&engine), principal, TURN_NANOS, true);
         let told = Arc::clone(&self.told);
-        let acknowledged = Arc::new(move || told.lock().acknowledged);
+        let known = Arc::new(move || told.lock().known);
         let seed = mix(self.seed ^ self.openings);
-        let host = SimHost::new(&engine, calls, acknowledged, Arc::clone(&self.clock), seed);
+        let host = SimHost::new(&engine, calls, known, Arc::clone(&self.clock), seed);
         let retry = Retry { max_attempts: 1_000_000, base_millis: 10, most_millis: 10_000 };
         let (began, commits) = {
             let mut began = Ok(());
-            let options = JobOptions { retry, ..JobOptions::default() };
+            let upstreams = vec![OUTSIDE.to_owned()];
+            let options = JobOptions { retry, upstreams, ..JobOptions::default() };
             let (commits, _) = engine.watched(|| began = engine.begin_jobs(options, || {}));
             (began, commits)
         };
@@ -238,11 +239,7 @@ impl World {
             self.act(&Action::RunJob(0))?;
             self.settle()?;
         }
-        let failing = |id: &u64| {
-            self.jobs
-                .get(id)
-                .is_some_and(|job| job.status >= 500 || job.steps.contains(&Step::Trap))
-        };
+        let failing = |id: &u64| self.jobs.get(id).is_some_and(Job::is_endless);
         if let Some(id) = self.oracle.state.jobs.values().find(|id| !failing(id)) {
             return Err(format!("job {id} was never done"));
         }

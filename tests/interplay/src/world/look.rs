@@ -188,19 +188,32 @@ impl World {
             self.mark("a commit found that nobody was told of");
         }
         self.promised = found;
-        self.told.lock().acknowledged = found;
+        self.told.lock().known.commit = found;
         // Watchers were told what lasts, and go on from there.
         Ok(())
     }
 
-    /// What the log says of the commits behind `lsn`.
-    pub(super) fn log_since(&self, engine: &Engine, lsn: Lsn) -> Result<Found, Failure> {
+    /// What the log says of the commits behind `lsn`; a fault that strikes while it is read
+    /// is the oracle's trouble, and not the service's.
+    fn log_since(&mut self, engine: &Engine, lsn: Lsn) -> Result<Found, Failure> {
+        let read = self.read_log(engine, lsn);
+        if read.is_err() && self.blame() {
+            self.mend();
+            return self.read_log(engine, lsn);
+        }
+        read
+    }
+
+    fn read_log(&self, engine: &Engine, lsn: Lsn) -> Result<Found, Failure> {
         let mut found = Found::new();
         let mut since = Err(lsn);
         let mut stores: Vec<usize> = (0..STORES.len()).collect();
         let reply = self.ask(engine, &packet(&Request::DescribeStore { store: engine::JOBS }));
-        if matches!(Reply::decode(&reply), Ok((_, Reply::Document(_)))) {
-            stores.extend([JOBS, DEAD]);
+        match Reply::decode(&reply) {
+            Ok((_, Reply::Document(_))) => stores.extend([JOBS, DEAD]),
+            // Nobody has made them yet.
+            Ok((_, Reply::Error { status: Status::UnknownStore, .. })) => {}
+            other => return Err(format!("the store of jobs cannot be looked at: {other:?}")),
         }
         loop {
             let reply = self.ask(engine, &watched(&stores, &since));
