@@ -7,8 +7,11 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use engine::{Claim, Concluded, Engine, JobEnd, JobEnded, Later, Lsn, Principal, Role};
+use engine::{
+    Claim, Concluded, CronEntry, Engine, JobEnd, JobEnded, Later, Lsn, Principal, Refusal, Role,
+};
 use parking_lot::Mutex;
+use platform::Clock;
 use proto::doc::Doc;
 use proto::http::HttpResponse;
 use proto::{Reply, Request, Status};
@@ -18,8 +21,8 @@ use crate::baton;
 use crate::guest::{Heard, Record, SimHost, begin_record, request_of, take_record};
 use crate::model::is_fault;
 use crate::oracle::{Fate, JobDone, Known, Segment};
-use crate::packets::{OUTSIDE, orders, packet, packet_of};
-use crate::plan::{Ending, Job, Step};
+use crate::packets::{OUTSIDE, orders, packet, packet_of, scheduled};
+use crate::plan::{EVERY, Ending, Job, Step};
 
 /// What actors tell the world.
 #[derive(Default)]
@@ -187,6 +190,49 @@ impl Service {
             Err(refusal) => self.refused(whose, &refusal),
         }
         self.told.lock().at_work.remove(&key.0);
+    }
+
+    /// The timetable: what has come to its time fires, in order, a few times at most.
+    pub fn mind(&self, whose: &str, clock: &dyn Clock) {
+        let entry = match entry(&self.engine) {
+            Ok(entry) => entry,
+            Err(refusal) => return self.refused(whose, &refusal),
+        };
+        for _ in 0..3 {
+            baton::between_requests();
+            let since = self.known();
+            let last = match self.engine.cron_last(&entry) {
+                Ok(Some(last)) => last,
+                Ok(None) => return self.fails(format!("{whose}: nothing is noted")),
+                Err(refusal) => return self.refused(whose, &refusal),
+            };
+            let one = |step, since, fate| {
+                let (whose, steps) = (format!("{whose}, timetable"), vec![(step, Vec::new())]);
+                vec![Segment { whose, steps, since, told: 0, fate, job: None }]
+            };
+            self.tell(one(Step::Fired(last), since, Fate::Read));
+            let at = last + EVERY;
+            if at > clock.wall_micros().cast_signed() / 1000 {
+                return;
+            }
+            baton::between_requests();
+            let (since, mut done) = (self.known(), Ok(None));
+            let note = || done = self.engine.note_cron(&entry, at, true);
+            let (committed, _) = self.engine.watched(note);
+            self.happened(format!("{whose}: fires at {at}: {done:?}"));
+            match (committed.last(), done) {
+                (Some(commit), done) => {
+                    let key = done.ok().flatten().map(|key| key.0);
+                    self.tell(one(Step::Fire(at, key), since, Fate::Committed(commit.lsn)));
+                }
+                // Another was there before.
+                (None, Ok(_)) => {}
+                (None, Err(refusal)) => {
+                    self.tell(one(Step::Fire(at, None), since, Fate::Unknown));
+                    return self.refused(whose, &refusal);
+                }
+            }
+        }
     }
 
     /// A service outside is called, while others go on; what it answers ends the job, by a
@@ -383,6 +429,11 @@ impl Service {
         let whose = format!("{whose}, {ending:?}");
         self.tell(vec![Segment { whose, steps: said, since: before, told: 0, fate, job: None }]);
     }
+}
+
+/// The one entry of the timetable.
+pub fn entry(engine: &Engine) -> Result<CronEntry, Refusal> {
+    engine.cron_entry("tick", "often", &scheduled(&Job::tick()))
 }
 
 /// The number of a transaction that was begun.

@@ -51,6 +51,7 @@ const WANTED: &[&str] = &[
     "not unique",
     "read",
     "reopened",
+    "the timetable fired",
     "unknown",
 ];
 

@@ -8,7 +8,7 @@ use engine::Lsn;
 use proto::doc::{Doc, DocBuf};
 use proto::{Reply, Status};
 
-use crate::plan::{Fields, Step};
+use crate::plan::{EVERY, Fields, Step, TICK};
 
 /// The stores that guests and clients use.
 pub const STORES: [&str; 3] = ["a", "b", "c"];
@@ -49,6 +49,8 @@ pub struct State {
     pub jobs: BTreeMap<u128, JobId>,
     /// Those that were given up.
     pub dead: BTreeMap<u128, JobId>,
+    /// When the timetable has fired last, in milliseconds.
+    pub fired: i64,
 }
 
 /// What a commit did to a document, as a watcher is told of it.
@@ -288,6 +290,16 @@ impl Work {
             Step::Take(key) => match self.state.jobs.contains_key(key) {
                 true => Ok(()),
                 false => Err(format!("there is no job {key}")),
+            },
+            Step::Fired(last) if *last == self.state.fired => Ok(()),
+            Step::Fired(_) => Err(format!("it has fired last at {}", self.state.fired)),
+            Step::Fire(at, key) => match (self.state.fired + EVERY == *at, key) {
+                (true, Some(key)) => {
+                    self.state.fired = *at;
+                    self.state.jobs.insert(*key, TICK);
+                    Ok(())
+                }
+                _ => Err(format!("it has fired last at {}", self.state.fired)),
             },
             // They end the work, or do nothing.
             Step::Commit | Step::Abort | Step::Spin(_) | Step::Trap => Ok(()),

@@ -115,10 +115,12 @@ impl Segment {
     fn with_key_of(&self, seen: &[Event]) -> Segment {
         let mut segment = self.clone();
         for (step, packet) in &mut segment.steps {
-            if let (Step::Insert(store, key @ None, _), true) = (step, packet.is_empty()) {
-                let made = seen.iter().find(|event| event.store == *store);
-                *key = made.map(|event| event.key);
-            }
+            let (store, key) = match step {
+                Step::Insert(store, key @ None, _) if packet.is_empty() => (*store, key),
+                Step::Fire(_, key @ None) => (JOBS, key),
+                _ => continue,
+            };
+            *key = seen.iter().find(|event| event.store == store).map(|event| event.key);
         }
         segment
     }

@@ -75,7 +75,9 @@ pub fn packet_of(step: &Step, transaction: Option<u64>) -> Option<Vec<u8>> {
             let document = scheduled(job);
             asked(&Request::Schedule { job: &document }, transaction)
         }
-        Step::Spin(_) | Step::Trap | Step::Take(_) => return None,
+        Step::Spin(_) | Step::Trap => return None,
+        // They are the host's.
+        Step::Take(_) | Step::Fired(_) | Step::Fire(..) => return None,
     })
 }
 
@@ -90,7 +92,8 @@ fn asked(request: &Request<'_>, transaction: Option<u64>) -> Vec<u8> {
     }
 }
 
-fn scheduled(job: &Job) -> Vec<u8> {
+/// A job as Schedule takes it.
+pub fn scheduled(job: &Job) -> Vec<u8> {
     let path = format!("/{}", job.id);
     let new = match job.outside {
         true => NewJob::upstream(OUTSIDE, &path),

@@ -59,7 +59,18 @@ pub struct Job {
     pub status: u16,
 }
 
+/// The job of the timetable's one entry.
+pub const TICK: u64 = u64::MAX;
+/// It fires every so many milliseconds.
+pub const EVERY: i64 = 500;
+
 impl Job {
+    /// What the timetable has done each time.
+    pub fn tick() -> Job {
+        let steps = vec![Step::Inc(0, 0), Step::Inc(0, 1)];
+        Job { id: TICK, in_ms: 0, outside: false, steps, status: 200 }
+    }
+
     /// Whether it never comes to an end.
     pub fn is_endless(&self) -> bool {
         self.status == 0 || self.status >= 500 || self.steps.contains(&Step::Trap)
@@ -110,6 +121,10 @@ pub enum Step {
     Schedule(Job),
     /// Who runs jobs finds one of that key there.
     Take(u128),
+    /// Who minds the timetable finds that it has fired last at that time.
+    Fired(i64),
+    /// It fires at that time, with a job under that key.
+    Fire(i64, Option<u128>),
     /// A guest does nothing for so many turns of a loop.
     Spin(u32),
     /// A guest's instance ends.
@@ -154,6 +169,8 @@ pub enum Action {
     },
     /// An actor runs a job that is due, if one is.
     RunJob(usize),
+    /// An actor minds the timetable.
+    Mind(usize),
     /// A watcher asks for a page.
     Watch(usize),
     /// So many pieces of the storage's background work.
@@ -255,7 +272,8 @@ impl Draw<'_> {
         match self.rng.below(100) {
             0..=49 => self.call(actor),
             50..=64 => self.wire(actor),
-            65..=69 => Action::RunJob(actor),
+            65..=68 => Action::RunJob(actor),
+            69 => Action::Mind(actor),
             70..=74 if self.config.watchers > 0 => {
                 Action::Watch(self.rng.below(self.config.watchers as u64) as usize)
             }

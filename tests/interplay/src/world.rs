@@ -29,7 +29,7 @@ use crate::guest::{BetweenInstructions, GUEST};
 use crate::model::{Event, STORES, is_fault};
 use crate::oracle::{Fate, Oracle, Segment};
 use crate::packets::packet;
-use crate::plan::{Action, Config, Job, Plan, Step};
+use crate::plan::{Action, Config, Job, Plan, Step, TICK};
 
 /// What went wrong, in words.
 pub type Failure = String;
@@ -99,7 +99,7 @@ impl World {
     pub(crate) fn new(plan: &Plan, tell: bool) -> World {
         let Plan { seed, config, actions } = plan;
         let clock = Arc::new(SimClock::new(1_700_000_000_000_000));
-        let mut jobs = BTreeMap::new();
+        let mut jobs = BTreeMap::from([(TICK, Job::tick())]);
         for action in actions {
             if let Action::Call { steps, .. } | Action::Wire { steps, .. } = action {
                 scheduled(steps, &mut jobs);
@@ -192,6 +192,10 @@ impl World {
                     service.run_job(whose, &jobs);
                 })
             }
+            Action::Mind(actor) => {
+                let clock = Arc::clone(&self.clock);
+                self.give(*actor, action, move |service, whose| service.mind(whose, &*clock))
+            }
             other => {
                 self.tell(format!("{other:?}"));
                 self.at_once(other)
@@ -242,7 +246,8 @@ impl World {
                 self.mend();
                 Ok(())
             }
-            Action::Call { .. } | Action::Wire { .. } | Action::RunJob(_) => Ok(()),
+            Action::Call { .. } | Action::Wire { .. } => Ok(()),
+            Action::RunJob(_) | Action::Mind(_) => Ok(()),
         }
     }
 
@@ -417,6 +422,7 @@ impl World {
             ("trap: Unreachable", "a trap"),
             ("Settled", "a job done with its call"),
             ("Gone", "a job that was gone"),
+            ("fires", "the timetable fired"),
             ("delivered 1 times", "a job delivered outside"),
             ("delivered 2 times", "a job delivered outside again"),
             ("it is no more", "a client's transaction that was let go of"),

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Calls, Engine, JobOptions, OpenError, Options, Principal, Retry, Role};
+use platform::Clock;
 use platform::sim::SimEntropy;
 use proto::doc::DocBuf;
 use proto::{Reply, Request};
 use simulation::{End, mix};
 
 use super::{Failure, TURN_NANOS, World};
-use crate::actor::{Service, drop_instance};
+use crate::actor::{Service, drop_instance, entry};
 use crate::guest::SimHost;
 use crate::model::{FORGETS, STORES, UNIQUE};
 use crate::packets::{OUTSIDE, packet};
@@ -113,6 +114,8 @@ impl World {
     pub(super) fn make_stores(&mut self) -> Result<(), Failure> {
         let Some(service) = self.service() else { return Ok(()) };
         let mut failed = None;
+        let now = self.clock.wall_micros().cast_signed() / 1000;
+        self.oracle.state.fired = now;
         let (commits, _) = service.engine.watched(|| {
             for (at, store) in STORES.into_iter().enumerate() {
                 let index = |field, unique| {
@@ -140,6 +143,12 @@ impl World {
                 }
             }
             while service.engine.tend() == Ok(true) {}
+            // It fires first behind that.
+            let noted = entry(&service.engine)
+                .and_then(|entry| service.engine.note_cron(&entry, now, false));
+            if let Err(refusal) = noted {
+                failed.get_or_insert(refusal.message);
+            }
         });
         self.oracle.own(commits.iter().map(|commit| commit.lsn));
         drop(service);
@@ -231,7 +240,7 @@ impl World {
         self.disk.disarm();
         self.mend();
         // Every job comes to its end, but those that never can.
-        for _ in 0..self.jobs.len() * 3 {
+        for _ in 0..(self.jobs.len() + self.oracle.state.jobs.len()) * 3 {
             if self.oracle.state.jobs.is_empty() {
                 break;
             }
