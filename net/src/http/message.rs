@@ -450,6 +450,8 @@ mod tests {
             let error = build(response).unwrap_err();
             assert!(error.contains(fault), "{error}");
         }
+        let most = vec![("a".into(), Bytes::new()); MAX_RESPONSE_HEADERS];
+        assert!(build(GuestResponse { headers: most, ..good() }).is_ok());
     }
 
     #[test]

@@ -189,13 +189,22 @@ pub fn responses_requests_and_host_calls_are_bounded(make: Make<'_>) {
     });
     assert_eq!(rig.once(&echo(), &[7; 100]).map(|r| r.len()), Ok(100));
     assert_eq!(rig.trap(&echo(), &[7; 101]).kind(), TrapKind::ResponseTooLarge);
+    assert_eq!(rig.trap(&echo(), &[7; 200]).kind(), TrapKind::ResponseTooLarge, "it is taken");
     assert_eq!(rig.trap(&echo(), &[7; 201]).kind(), TrapKind::RequestTooLarge);
-    let send = "(drop (call $request (i32.const 0) (i32.const 201) (i32.const 0) (i32.const 0))) (i64.const 0)";
-    assert_eq!(rig.trap(&guest("", send), b"").kind(), TrapKind::RequestTooLarge);
-    let random = "(call $random (i32.const 0) (i32.const 65537)) (i64.const 0)";
-    let random = guest("", random)
-        .replace(r#"(memory (export "memory") 1)"#, r#"(memory (export "memory") 2)"#);
-    assert_eq!(rig.trap(&random, b"").kind(), TrapKind::RequestTooLarge);
+    let send = |bytes: u32| {
+        let call = format!(
+            "(call $request (i32.const 0) (i32.const {bytes}) (i32.const 0) (i32.const 0))"
+        );
+        guest("", &format!("(drop {call}) (i64.const 0)"))
+    };
+    assert!(rig.once(&send(200), b"").is_ok());
+    assert_eq!(rig.trap(&send(201), b"").kind(), TrapKind::RequestTooLarge);
+    let random = |bytes: u32| {
+        guest("", &format!("(call $random (i32.const 0) (i32.const {bytes})) (i64.const 0)"))
+            .replace(r#"(memory (export "memory") 1)"#, r#"(memory (export "memory") 2)"#)
+    };
+    assert!(rig.once(&random(65_536), b"").is_ok());
+    assert_eq!(rig.trap(&random(65_537), b"").kind(), TrapKind::RequestTooLarge);
     let calls = |n: usize| guest("", &format!("{} (i64.const 0)", "(drop (call $now)) ".repeat(n)));
     assert!(rig.once(&calls(3), b"").is_ok());
     assert_eq!(rig.trap(&calls(4), b"").kind(), TrapKind::HostCalls);
