@@ -534,3 +534,138 @@ fn a_replica_whose_log_is_gone_is_told_so_and_made_anew() {
     follow(&primary, &replica);
     same(&primary, &replica);
 }
+
+#[test]
+fn a_page_has_as_many_bytes_as_are_asked_for_and_a_message_holds() {
+    let limits = crate::Limits {
+        max_message_size: 64 << 10,
+        max_document_size: 30_000,
+        max_batch_size: 1000,
+        ..crate::Limits::default()
+    };
+    let primary = open_with(limits);
+    let disk = SimDisk::new(2);
+    bootstrap(&primary, &disk);
+    let replica = open_of(&disk, "x:1", 7);
+    let document = doc_of(29_000);
+    for key in 1..=5 {
+        done(&primary, Request::Insert { store: "s", key: Some(Key(key)), document: &document });
+    }
+    primary.sync().unwrap();
+    let frames = |bytes| {
+        let what = replica.follow_request(bytes, 0).unwrap();
+        let page = document_of(&primary, &what);
+        assert!(page.len() + 30 <= 64 << 10, "{}", page.len());
+        match Doc::parse(&page).unwrap().get("frames") {
+            Some(proto::doc::Value::Binary(binary)) => binary.bytes.len(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for bytes in [1, 4096, 40_000] {
+        assert_eq!(frames(bytes), bytes as usize);
+    }
+    assert_eq!(frames(u32::MAX), (64 << 10) - 1024);
+    follow(&primary, &replica);
+    same(&primary, &replica);
+}
+
+fn document_of(primary: &Engine, what: &[u8]) -> Vec<u8> {
+    document(primary, &replicator(), Request::Follow { what }).unwrap()
+}
+
+/// As a replica of that number asks.
+fn asks(set: &str, number: u8) -> Vec<u8> {
+    let id = format!("{number:032x}");
+    let none = proto::doc::Value::Binary(proto::doc::Binary { subtype: 0, bytes: &[] });
+    let mut what = proto::doc::DocBuf::new();
+    what.push("set", set).push("replica", id.as_str()).push("name", "n");
+    what.push("from", 1i64).push("skip", 0i64).push("durable", 0i64).push("terms", none);
+    what.push("max_bytes", 1i64).push("max_wait_ms", 0i64);
+    what.finish().unwrap()
+}
+
+#[test]
+fn so_many_replicas_are_known_and_no_more() {
+    let clock = Arc::new(SimClock::new(NOW));
+    let primary = open_at(clock.clone(), SimDisk::new(1), options());
+    done(&primary, create("s"));
+    primary.sync().unwrap();
+    let set = primary.replica.set_name();
+    let follows = |number| {
+        let what = asks(&set, number);
+        document(&primary, &replicator(), Request::Follow { what: &what }).map(drop)
+    };
+    for number in 1..=16 {
+        follows(number).unwrap();
+    }
+    let refused = follows(17).unwrap_err();
+    assert_eq!(refused.status, Status::Busy);
+    assert!(refused.message.contains("16 replicas"), "{refused}");
+    follows(3).unwrap();
+    assert_eq!(primary.replication().followers.len(), 16);
+    assert_eq!(primary.lsm.holders().len(), 16);
+    // Who has not asked for a minute makes room.
+    clock.advance(std::time::Duration::from_secs(61));
+    follows(17).unwrap();
+    assert_eq!(primary.lsm.holders().len(), 16);
+    // And what nobody asks for in a day is kept for nobody.
+    clock.advance(std::time::Duration::from_secs(25 * 3600));
+    follows(1).unwrap();
+    assert_eq!(primary.replication().followers.len(), 1);
+    assert_eq!(primary.lsm.holders().len(), 1);
+}
+
+#[test]
+fn a_snapshot_that_nobody_asks_for_goes() {
+    let (clock, disk) = (Arc::new(SimClock::new(NOW)), SimDisk::new(1));
+    let primary = open_at(clock.clone(), disk.clone(), options());
+    done(&primary, create("s"));
+    let ask = Bootstrap::ask("two");
+    let state = || {
+        text_of(&document(&primary, &replicator(), Request::Snapshot { what: &ask }).unwrap())
+    };
+    assert!(state().contains("making"));
+    primary.tend_snapshot(&|| true).unwrap().unwrap();
+    assert!(state().contains("ready"));
+    let there = || disk.files().iter().any(|name| name.starts_with("replica/snapshot/"));
+    clock.advance(std::time::Duration::from_secs(599));
+    assert!(primary.tend_snapshot(&|| true).is_none() && there());
+    clock.advance(std::time::Duration::from_secs(2));
+    assert!(primary.tend_snapshot(&|| true).is_none());
+    assert!(!there());
+    assert!(primary.lsm.holders().is_empty());
+    assert!(state().contains("making"), "it is made anew");
+}
+
+#[test]
+fn a_guest_that_would_write_is_answered_for_and_one_that_reads_is_not() {
+    use crate::{Calls, Concluded};
+    let (primary, replica, _) = pair();
+    follow(&primary, &replica);
+    let calls = Calls::new(Arc::new(replica), Principal::service("shop"), 1000, true);
+    let response = |status| {
+        let mut out = Vec::new();
+        proto::http::HttpResponse { status, headers: Default::default(), body: b"" }.encode(&mut out);
+        out
+    };
+    let conclude = |requests: &[Request<'_>], status| {
+        let call = calls.begin_write(1, false);
+        for request in requests {
+            let (mut packet, mut reply) = (Vec::new(), Vec::new());
+            request.encode(1, &mut packet);
+            calls.request(call, &packet, &mut reply);
+        }
+        let (concluded, _) = calls.conclude(call, (1, false), &response(status), None);
+        calls.end(call);
+        concluded
+    };
+    let document = doc("{}");
+    let insert = Request::Insert { store: "s", key: None, document: &document };
+    assert_eq!(conclude(&[read(1)], 200), Concluded::Stands);
+    assert_eq!(conclude(&[read(1)], 500), Concluded::Stands);
+    let Concluded::Refused(refusal) = conclude(&[insert], 500) else { panic!() };
+    assert_eq!(refusal.status, Status::NotLeader);
+    assert!(refusal.message.contains("db.example:24010"), "{refusal}");
+    // The guest has made something of it.
+    assert_eq!(conclude(&[insert], 200), Concluded::Stands);
+}
