@@ -80,6 +80,9 @@ impl Engine {
         let deed = self.deed(who, &request);
         let done = self.standing(who).and_then(|who| {
             self.allow(&who, &request)?;
+            if writes(&request) {
+                self.check_leads()?;
+            }
             patience.check(&*self.clock)?;
             let reply = ReplyWriter::new(id, out);
             let Some(number) = number else {
@@ -296,7 +299,12 @@ impl Engine {
                 let message = "an operation within a transaction within another one";
                 return Err(Refusal::new(Status::BadPacket, message));
             }
-            Request::Watch { what } => reply.document(&self.watch(who, what, patience)?),
+            Request::Watch { .. } | Request::Follow { .. } | Request::Position { .. } => {
+                reply.document(&self.told(who, request, None, patience)?.now?);
+            }
+            Request::Snapshot { what } => reply.document(&self.snapshot(who, what)?),
+            Request::Promote => reply.document(&self.promote(deed, who)?),
+            Request::Demote => reply.document(&self.demote(deed, who)?),
             Request::Schedule { job } => reply.key(self.schedule(who, job, within, patience)?),
             Request::RetryJob { job } => {
                 self.retry_job(who, job, within, patience)?;
@@ -318,5 +326,38 @@ impl Engine {
             end -= 1;
         }
         ReplyWriter::new(id, out).error(refusal.status, &refusal.message[..end]);
+    }
+}
+
+/// Whether a request always changes something, if it is carried out. Of those that may find
+/// that nothing is to be changed (a store that exists and may), of queries and of
+/// transactions it is asked where that is known; none passes the commit itself
+/// (`lsm/src/apply.rs`).
+fn writes(request: &Request<'_>) -> bool {
+    use Request as R;
+    match request {
+        R::Insert { .. } | R::BatchInsert { .. } | R::Update { .. } | R::Delete { .. } => true,
+        R::Apply { .. } | R::Schedule { .. } | R::RetryJob { .. } | R::NextNumbers { .. } => true,
+        R::AlterStore { .. } | R::AlterSequence { .. } => true,
+        R::CreateKey { .. } | R::AlterUser { .. } => true,
+        R::CreateStore { if_not_exists: anyway, .. }
+        | R::CreateIndex { if_not_exists: anyway, .. }
+        | R::CreateSequence { if_not_exists: anyway, .. }
+        | R::CreateUser { if_not_exists: anyway, .. }
+        | R::DropStore { if_exists: anyway, .. }
+        | R::DropIndex { if_exists: anyway, .. }
+        | R::DropSequence { if_exists: anyway, .. }
+        | R::DropUser { if_exists: anyway, .. }
+        | R::RevokeKey { if_exists: anyway, .. } => !anyway,
+        R::Ping | R::Auth { .. } | R::Stats | R::List | R::DescribeStore { .. } => false,
+        R::Read { .. } | R::ReadVersion { .. } | R::Scan { .. } | R::Range { .. } => false,
+        R::Query { .. } | R::Stream { .. } | R::Fetch { .. } | R::CloseCursor { .. } => false,
+        R::RunningQueries | R::CancelQuery { .. } | R::FormatQuery { .. } => false,
+        R::Flush | R::Backup { .. } | R::CheckIndexes { .. } | R::ReloadModule => false,
+        R::ListSequences | R::ListUsers { .. } | R::Watch { .. } => false,
+        R::Begin { .. } | R::Commit { .. } | R::Abort { .. } | R::Savepoint { .. } => false,
+        R::Rollback { .. } | R::Within { .. } => false,
+        R::Follow { .. } | R::Snapshot { .. } | R::Position { .. } => false,
+        R::Promote | R::Demote => false,
     }
 }

@@ -55,6 +55,9 @@ pub enum OpenError {
     /// The audit log cannot be opened.
     #[error("the audit log cannot be opened: {0}; free space on the disk, or mend it")]
     Audit(std::io::Error),
+    /// What this server is in replication cannot be read.
+    #[error("the role in replication cannot be read: {0}")]
+    Replica(std::io::Error),
     /// The catalog cannot be read.
     #[error("the catalog is damaged: {0}; {advice}", advice = platform::advice::RESTORE)]
     Catalog(String),
@@ -138,6 +141,9 @@ fn status_of(error: &lsm::Error) -> Status {
             // The archive's files, not the store's; the message names them.
             _ => Status::Corrupt,
         },
+        E::Follows(_) => Status::NotLeader,
+        E::Leads => Status::WrongRole,
+        E::OutOfOrder { .. } => Status::BadFollow,
         E::Unmet { .. } => Status::Changed,
         E::Conflict { .. } | E::TooOld { .. } => Status::TransactionConflict,
         E::Io { .. } => Status::Io,
@@ -224,6 +230,7 @@ mod tests {
                 "change fewer documents at once",
             ),
             (unmet, Status::Changed, "nothing was written: read it again"),
+            (lsm::Error::Follows("write there".into()), Status::NotLeader, "write there"),
             (lsm::Error::Archive(hole), Status::Corrupt, "begin a new archive"),
             (lsm::Error::Cursor, Status::Internal, "please report this"),
         ] {

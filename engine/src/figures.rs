@@ -5,7 +5,7 @@ use platform::Distribution;
 use proto::doc::DocBuf;
 use proto::{Opcode, Status};
 
-use crate::{Engine, JobFigures, Refusal};
+use crate::{Engine, JobFigures, Refusal, ReplicationFigures};
 
 /// A picture of an engine; the figures are read one after the other.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Figures {
     pub jobs: JobFigures,
     /// The audit log's, if one is written.
     pub audit: Option<AuditFigures>,
+    /// Those of replication.
+    pub replication: ReplicationFigures,
 }
 
 /// Requests of one operation since the engine was opened.
@@ -152,6 +154,7 @@ impl Engine {
             watches: self.watches.figures(),
             jobs: self.job_figures(),
             audit: self.audit_figures(),
+            replication: self.replication(),
         })
     }
 

@@ -32,6 +32,7 @@ mod options;
 mod patience;
 pub mod pql;
 pub mod query;
+mod replica;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -63,6 +64,10 @@ pub use module::{Modules, Reloaded};
 pub use ops::{IndexReport, Waits};
 pub use options::{Limits, Options};
 pub use patience::Call;
+pub use replica::{
+    Bootstrap, FollowerFigures, LinkFigures, Offered, Place, ReplicaOptions, ReplicaRole,
+    ReplicationFigures, Took, place,
+};
 pub use transaction::{CallTransaction, Calls, Concluded, JobEnded};
 
 /// A document database. All methods take `&self`, may be called from any
@@ -84,6 +89,7 @@ pub struct Engine {
     /// What else `Stats` tells of.
     beside: OnceLock<Arc<dyn Beside>>,
     jobs: jobs::Jobs,
+    replica: replica::Desk,
     /// Who changes the guest's module.
     modules: OnceLock<Arc<dyn Modules>>,
     clock: Arc<dyn Clock>,
@@ -112,6 +118,8 @@ impl Engine {
         let storage = lsm::Options { wal_salt: entropy.next_u64(), ..options.storage };
         let lsm = Lsm::open(Arc::clone(&disk), Arc::clone(&clock), storage)?;
         let log = Arc::clone(&disk);
+        // Before anything that commits: a replica makes no commits.
+        let replica = replica::Desk::open(&lsm, Arc::clone(&disk), &clock, options.replica)?;
         // Under the lock that the storage holds: nobody else spills here.
         let space = query::SpillSpace::open(disk).map_err(|source| {
             let file = "spill".to_owned();
@@ -121,7 +129,7 @@ impl Engine {
         let queries = query::Desk::new(Arc::clone(&clock), space, slow, cursors);
         let transactions =
             transaction::Desk::new(Arc::clone(&clock), options.limits.of_transactions());
-        let watches = watch::Desk::new(Arc::clone(&clock));
+        let watches = watch::Desk::new(Arc::clone(&clock), replica.set());
         let catalogs = catalog::Catalogs::load(&lsm)?;
         // Last: what cannot be opened has not started.
         let audit = match options.audit {
@@ -145,6 +153,7 @@ impl Engine {
             counters: counters::Counters::default(),
             beside: OnceLock::new(),
             jobs: jobs::Jobs::default(),
+            replica,
             modules: OnceLock::new(),
             clock,
             entropy,

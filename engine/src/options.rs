@@ -5,7 +5,7 @@
 
 use crate::query::{CursorLimits, Held};
 use crate::transaction::DeskLimits;
-use crate::{AuditOptions, BackupTarget, OpenError};
+use crate::{AuditOptions, BackupTarget, OpenError, ReplicaOptions};
 
 /// Room a message needs around one document: packet header, the fields of its
 /// request or reply, a store's name.
@@ -31,6 +31,8 @@ pub struct Options {
     pub backup: Option<BackupTarget>,
     /// The audit log, in `audit/` of the engine's disk; `None`: none is written.
     pub audit: Option<AuditOptions>,
+    /// Its part in replication, if it comes to have one.
+    pub replica: ReplicaOptions,
 }
 
 /// What a request may be and use.

@@ -94,6 +94,14 @@ pub enum Op<'a> {
     DropKeyspace(KeyspaceId),
 }
 
+impl Op<'_> {
+    /// Where it happens.
+    pub fn keyspace(&self) -> KeyspaceId {
+        let (Op::Put(keyspace, ..) | Op::Delete(keyspace, _) | Op::DropKeyspace(keyspace)) = *self;
+        keyspace
+    }
+}
+
 /// What is wrong with a batch, or with the bytes of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {

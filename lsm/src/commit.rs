@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 
 use parking_lot::MutexGuard;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Ops};
 use crate::version::{Snapshot, Version};
 use crate::watched::Seen;
 use crate::{Error, Lsm, Lsn, SyncMode};
@@ -136,15 +136,26 @@ impl Lsm {
         if batch.is_empty() {
             return Ok(last);
         }
-        let wall = self.clock.wall_micros();
-        let appended = self.wal.append(wall, batch.payload());
+        self.check_leads()?;
+        self.append(version, self.clock.wall_micros(), (batch.payload(), batch.ops()))
+    }
+
+    /// Under the commit lock: makes a batch, checked, the next commit.
+    pub(crate) fn append(
+        &self,
+        version: &Version,
+        wall: u64,
+        (payload, ops): (&[u8], Ops<'_>),
+    ) -> Result<Lsn, Error> {
+        let last = self.applied.load(Acquire);
+        let appended = self.wal.append(wall, payload);
         let lsn = appended.map_err(|error| self.refuse(error.into()))?;
         self.health.wrote();
         assert_eq!(lsn, last + 1, "the log and the memtables count the same commits");
-        version.active.apply(lsn, wall, batch.ops());
-        self.recent.note(lsn, batch.ops());
+        version.active.apply(lsn, wall, ops.clone());
+        self.recent.note(lsn, ops);
         self.applied.store(lsn, Release);
-        self.owe(version, batch.bytes() as u64);
+        self.owe(version, payload.len() as u64);
         Ok(lsn)
     }
 

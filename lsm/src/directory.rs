@@ -22,7 +22,7 @@ use platform::{Clock, Disk};
 
 use crate::meta::Meta;
 use crate::options::Options;
-use crate::{Error, PAGES, VLOG_DIR, WAL_DIR, segments};
+use crate::{Error, LOCK, PAGES, VLOG_DIR, WAL_DIR, segments};
 
 /// The page file while a restore goes on: turned into [`PAGES`] as its last act.
 pub(crate) const RESTORING: &str = "trees.pages.restoring";
@@ -37,6 +37,13 @@ impl StoreId {
     pub(crate) fn new(clock: &dyn Clock, options: &Options) -> StoreId {
         let halves = [mix(options.wal_salt), mix(clock.wall_micros() ^ !options.wal_salt)];
         StoreId(zerocopy::transmute!(halves.map(u64::to_le_bytes)))
+    }
+
+    /// That which is shown so: 32 lower-case hexadecimal digits.
+    pub fn parse(text: &str) -> Option<StoreId> {
+        let id = u128::from_str_radix(text, 16).ok()?;
+        let id = StoreId(id.to_be_bytes());
+        (id.to_string() == text).then_some(id)
     }
 }
 
@@ -116,6 +123,48 @@ pub(crate) fn compare(disk: &dyn Disk, fresh: bool, meta: &Meta, view: &View) ->
         if id <= meta.tail.segment && !row.is_dead() && there.binary_search(&name).is_err() {
             let why = format!("the table of segments in {PAGES} has it");
             return Err(Error::Missing { file: format!("{VLOG_DIR}/{name}"), why });
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is a store in the root of `disk`, as far as the names of its files say.
+///
+/// # Errors
+/// The directory cannot be listed.
+pub fn is_store(disk: &dyn Disk) -> std::io::Result<bool> {
+    Ok(disk.list("")?.iter().any(|name| name == PAGES))
+}
+
+/// Removes the store in the root of `disk`, or what is left of one, and nothing else: its
+/// page file first, so that what is left is no store.
+///
+/// # Errors
+/// [`Error::InUse`]; the disk's: some of it is there still, and no store.
+pub fn clear(disk: &dyn Disk) -> Result<(), Error> {
+    let failed = |doing, file: &str| {
+        let file = file.to_owned();
+        move |source: std::io::Error| match source.kind() {
+            ErrorKind::WouldBlock => Error::InUse { file },
+            _ => Error::Io { doing, file, source },
+        }
+    };
+    let _lock = disk.lock(LOCK).map_err(failed("lock", LOCK))?;
+    let root = names(disk, "")?;
+    for name in [PAGES, RESTORING] {
+        if root.iter().any(|n| n == name) {
+            disk.remove(name).map_err(failed("remove", name))?;
+            disk.sync_dir("").map_err(failed("sync", "the data directory"))?;
+        }
+    }
+    for dir in [WAL_DIR, VLOG_DIR] {
+        let files = names(disk, dir)?;
+        for name in &files {
+            let path = format!("{dir}/{name}");
+            disk.remove(&path).map_err(failed("remove", &path))?;
+        }
+        if !files.is_empty() {
+            disk.sync_dir(dir).map_err(failed("sync", dir))?;
         }
     }
     Ok(())

@@ -49,6 +49,20 @@ pub enum Error {
         /// The last commit it saw.
         lsn: Lsn,
     },
+    /// The store follows another one, whose commits alone it takes; nothing changed.
+    #[error("{0}")]
+    Follows(std::sync::Arc<str>),
+    /// A frame of another store cannot be the next commit here; nothing of it was applied.
+    #[error("frame {lsn} was shipped, commit {wanted} comes next: ask for that one")]
+    OutOfOrder {
+        /// The frame's.
+        lsn: Lsn,
+        /// The next one here.
+        wanted: Lsn,
+    },
+    /// A store that leads takes nobody's frames.
+    #[error("this store makes commits of its own and takes no frames of another: demote it first")]
+    Leads,
     /// A key is no counter, or at its end.
     #[error("the counter in {keyspace}, key {}, gives no numbers: {what}", shown(key))]
     Counter {

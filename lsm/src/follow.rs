@@ -75,6 +75,25 @@ impl Lsm {
         lsn
     }
 
+    /// The newest commit that snapshots see.
+    pub fn visible_lsn(&self) -> Lsn {
+        self.visible.load(Acquire)
+    }
+
+    /// About how many bytes of the log hold the commits from `from` on: of the segment that
+    /// it lies in, a share by its number.
+    pub fn log_bytes_from(&self, from: Lsn) -> u64 {
+        let segments = self.wal.segments();
+        let behind = segments.iter().filter(|segment| segment.last_lsn >= from);
+        let bytes = behind.map(|segment| {
+            let frames = (segment.last_lsn + 1).saturating_sub(segment.first_lsn).max(1);
+            let before = from.saturating_sub(segment.first_lsn).min(frames);
+            segment.bytes
+                - (u128::from(segment.bytes) * u128::from(before) / u128::from(frames)) as u64
+        });
+        bytes.sum()
+    }
+
     /// Who keeps the log from being cut, in the order they came.
     pub fn holders(&self) -> Vec<Holder> {
         self.retain.holders()

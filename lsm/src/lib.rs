@@ -9,6 +9,7 @@
 //!
 //! On the disk: `LOCK`, `trees.pages` (the page file), `wal/`, `vlog/`.
 
+mod apply;
 mod archive;
 mod backup;
 mod batch;
@@ -46,6 +47,7 @@ mod runs;
 mod salvage;
 mod segments;
 mod set;
+mod ship;
 mod since;
 mod small;
 mod stats;
@@ -81,7 +83,7 @@ pub use batch::{
 pub use between::RangeCount;
 pub use btree::Direction;
 pub use cursor::{Cursor, Entry};
-pub use directory::StoreId;
+pub use directory::{StoreId, clear, is_store};
 pub use durable::DurableWatch;
 pub use error::Error;
 pub use expect::{Expect, Unmet};
@@ -92,6 +94,7 @@ pub use options::{MAX_INLINE, Options};
 pub use pace::Stepper;
 pub use retain::{Holder, Retention};
 pub use salvage::{Doubtful, Lost, Salvaged, salvage};
+pub use ship::{MAX_SHIPPED_BYTES, ShipError, Shipped, ship, shipped};
 pub use since::Since;
 pub use stats::Stats;
 pub use step::{Debt, Step};
@@ -136,6 +139,8 @@ pub struct Lsm {
     /// The last commit new snapshots see: in async mode the last applied, in
     /// sync mode the last durable, so that nobody reads what a power cut undoes.
     visible: AtomicU64,
+    /// Whether somebody else's commits are applied, and none are made.
+    follows: apply::Follows,
     /// Who is told of what became durable.
     watchers: Watchers,
     health: Arc<Health>,

@@ -22,6 +22,7 @@ use platform::{Clock, Disk};
 use vlog::Vlog;
 use wal::{Frame, ReplayError, Wal};
 
+use crate::apply::Follows;
 use crate::archive::Archiving;
 use crate::batch::decode;
 use crate::directory::{self, StoreId};
@@ -149,6 +150,7 @@ impl Lsm {
             version: Current::new(version, Arc::clone(&clock), Arc::clone(&health)),
             applied: AtomicU64::new(replay.applied),
             visible: AtomicU64::new(replay.applied),
+            follows: Follows::default(),
             watchers: Watchers::new(replay.applied),
             pace: Arc::default(),
             health,

@@ -230,6 +230,11 @@ opcodes! {
     49 RetryJob    "Puts a job that was given up back among those that wait.";
     52 Apply       "Several writes, in any stores, each under a condition: all or none.";
     53 ReadVersion "The document under a key, with its version.";
+    54 Follow      "The durable commits of a primary behind a place, for a replica; waits, if it may.";
+    55 Snapshot    "Has a primary make a snapshot for a new replica, tells of it, or gives a piece of it.";
+    56 Position    "How far this server is; waits, if asked, until a commit can be read here.";
+    57 Promote     "Makes a replica the primary, in a new term.";
+    58 Demote      "Makes the primary a replica: it writes nothing any more.";
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@
 //! Watch        what is watched: a document (docs/protocol.md draws it)
 //! Apply        count:u32  count x a step: request/steps.rs
 //! ReadVersion  store:str16  key:16
+//! Follow Snapshot Position   what is asked for: a document (docs/protocol.md draws it)
 //! ```
 //!
 //! The definition of an index: `{name?, fields: ["a.b", "-c"], unique?, sparse?,
@@ -124,6 +125,11 @@ pub enum Request<'a> {
     RetryJob { job: Key },
     Apply { steps: Steps<'a> },
     ReadVersion { store: &'a str, key: Key },
+    Follow { what: &'a [u8] },
+    Snapshot { what: &'a [u8] },
+    Position { what: &'a [u8] },
+    Promote,
+    Demote,
 }
 
 impl<'a> Request<'a> {
@@ -180,6 +186,11 @@ impl<'a> Request<'a> {
             Request::Within { .. } => Opcode::Within,
             Request::Apply { .. } => Opcode::Apply,
             Request::ReadVersion { .. } => Opcode::ReadVersion,
+            Request::Follow { .. } => Opcode::Follow,
+            Request::Snapshot { .. } => Opcode::Snapshot,
+            Request::Position { .. } => Opcode::Position,
+            Request::Promote => Opcode::Promote,
+            Request::Demote => Opcode::Demote,
         }
     }
 
@@ -228,6 +239,8 @@ impl<'a> Request<'a> {
             Request::Schedule { .. } => Some("_jobs"),
             Request::RetryJob { .. } => Some("_dead_jobs"),
             Request::Apply { .. } => None,
+            Request::Follow { .. } | Request::Snapshot { .. } => None,
+            Request::Position { .. } | Request::Promote | Request::Demote => None,
             Request::Within { part, .. } => part.request().store(),
         }
     }
@@ -413,6 +426,11 @@ impl<'a> Request<'a> {
             Opcode::ReadVersion => {
                 Request::ReadVersion { store: body.str16("store name")?, key: body.key("key")? }
             }
+            Opcode::Follow => Request::Follow { what: body.document("what is followed")? },
+            Opcode::Snapshot => Request::Snapshot { what: body.document("what of a snapshot")? },
+            Opcode::Position => Request::Position { what: body.document("what position")? },
+            Opcode::Promote => Request::Promote,
+            Opcode::Demote => Request::Demote,
         };
         body.done("body")?;
         Ok(request)
@@ -441,6 +459,7 @@ impl<'a> Request<'a> {
         match *self {
             Request::Ping | Request::Stats | Request::List | Request::Flush => {}
             Request::ListSequences | Request::RunningQueries | Request::ReloadModule => {}
+            Request::Promote | Request::Demote => {}
             Request::ListUsers { after } => after.into_iter().for_each(|user| out.put_str16(user)),
             Request::CreateIndex { store, if_not_exists, definition }
             | Request::CreateUser { user: store, if_not_exists, definition } => {
@@ -521,7 +540,10 @@ impl<'a> Request<'a> {
                 out.extend_from_slice(&limit.to_le_bytes());
             }
             Request::DescribeStore { store } => out.put_str16(store),
-            Request::Watch { what } => out.extend_from_slice(what),
+            Request::Watch { what }
+            | Request::Follow { what }
+            | Request::Snapshot { what }
+            | Request::Position { what } => out.extend_from_slice(what),
             Request::FormatQuery { text } => out.put_bytes32(text.as_bytes()),
             Request::Query { text, parameters } => {
                 out.put_bytes32(text.as_bytes());

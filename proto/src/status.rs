@@ -113,6 +113,14 @@ statuses! {
     1423 WatchEnded      NotFound 404 "A store that was watched was dropped.";
     1424 NoBeforeImages  Conflict 409 "The store does not keep what its documents were before.";
     1430 BadJob          Invalid  400 "The job is none that can be scheduled.";
+    1440 NotLeader       Conflict 503 "This server is a replica and takes no writes: send them to the primary.";
+    1441 Diverged        Conflict 409 "The replica has commits that the primary has not: it must begin anew from a snapshot.";
+    1442 TooFarBehind    Conflict 409 "The primary's log does not reach back to the replica any more: it must begin anew from a snapshot.";
+    1443 OtherStore      Conflict 409 "The replica's data is not of the primary's store.";
+    1444 OlderTerm       Conflict 409 "The primary is of an older term than the replica: another one was promoted since.";
+    1445 NotReached      Busy     504 "The commit cannot be read here yet; it was waited for in vain.";
+    1446 BadFollow       Invalid  400 "What is asked of replication is not described as it must be, or not as it was sent.";
+    1447 WrongRole       Conflict 409 "The server has that role already, or a role that cannot do this.";
     1501 NotAuthenticated Denied  401 "The session has not authenticated, or its user is gone or has another key.";
     1502 BadCredentials  Denied   401 "The user or key is wrong.";
     1503 Forbidden       Denied   403 "The role of this user, or the grant for the store, does not allow the operation.";

@@ -283,6 +283,49 @@ fn golden() -> Golden {
     g.answer("apply-reply", 52, |reply| reply.document(&applied));
     let message = "step 1: it was to have version 1234, and has version 1236";
     g.refuse("condition-reply", 52, Status::ConditionFailed, message);
+
+    let position = doc(|doc| {
+        doc.push("lsn", Value::Int64(1240)).push("max_wait_ms", 5000);
+    });
+    g.ask("position", 53, Request::Position { what: &position });
+    let reached = doc(|doc| {
+        doc.push("role", "replica").push("term", Value::Int64(1));
+        doc.push("lsn", Value::Int64(1240)).push("durable", Value::Int64(1240));
+        doc.push("set", "6f1c0000000000000000000000000a92");
+        doc.push("primary", "10.0.0.1:24010").push("connected", true);
+        doc.push("primary_durable", Value::Int64(1242)).push("behind", Value::Int64(2));
+    });
+    g.answer("position-reply", 53, |reply| reply.document(&reached));
+    g.refuse("not-leader-reply", 54, Status::NotLeader, "send them to the primary");
+    let term = [[1u64, 1236, 0x0a0b], [2, 1240, 0x0c0d]].concat();
+    let terms: Vec<u8> = term.into_iter().flat_map(u64::to_le_bytes).collect();
+    let binary = |bytes| Value::Binary(Binary { subtype: 0, bytes });
+    let follow = doc(|doc| {
+        doc.push("set", "6f1c0000000000000000000000000a92");
+        doc.push("replica", "7a000000000000000000000000000001").push("name", "two");
+        doc.push("from", Value::Int64(1241)).push("skip", Value::Int64(0));
+        doc.push("durable", Value::Int64(1240)).push("terms", binary(&terms));
+        doc.push("max_bytes", Value::Int64(1 << 20)).push("max_wait_ms", Value::Int64(5000));
+    });
+    g.ask("follow", 55, Request::Follow { what: &follow });
+    let page = doc(|doc| {
+        doc.push("set", "6f1c0000000000000000000000000a92").push("terms", binary(&terms));
+        doc.push("from", Value::Int64(1241)).push("skip", Value::Int64(0));
+        doc.push("durable", Value::Int64(1240)).push("now", Value::Int64(1_700_000_000_000_000));
+        doc.push("behind_bytes", Value::Int64(0)).push("frames", binary(&[]));
+    });
+    g.answer("follow-reply", 55, |reply| reply.document(&page));
+    let begin = doc(|doc| {
+        doc.push("begin", true).push("name", "two");
+    });
+    g.ask("snapshot", 56, Request::Snapshot { what: &begin });
+    let piece = doc(|doc| {
+        doc.push("snapshot", Value::Int64(7)).push("file", "0000000001.pages");
+        doc.push("at", Value::Int64(4096)).push("max_bytes", Value::Int64(1 << 20));
+    });
+    g.ask("snapshot-piece", 56, Request::Snapshot { what: &piece });
+    g.ask("promote", 57, Request::Promote);
+    g.ask("demote", 58, Request::Demote);
     g
 }
 

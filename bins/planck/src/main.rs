@@ -19,6 +19,7 @@ mod keyfile;
 mod log;
 mod observe;
 mod outside;
+mod replica;
 mod reply;
 mod service;
 mod tools;

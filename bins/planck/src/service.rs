@@ -15,6 +15,7 @@ use crate::jobs::Desk;
 use crate::keyfile;
 use crate::log::Log;
 use crate::observe::{Admin, Observed, Phase};
+use crate::replica;
 use crate::trace::Tracer;
 use crate::upkeep::Upkeep;
 use crate::watchers::Watchers;
@@ -28,6 +29,7 @@ use platform::real::{RealClock, RealDisk, RealEntropy};
 use std::fmt::Display;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,23 +86,27 @@ pub fn run(dir: &Path) -> Result<(), Stop> {
     let observed = Arc::new(Observed::new(Arc::clone(&log)));
     let service = config.service.as_ref().filter(|service| service.wasm.enabled);
     let ahead = service.map(|service| Ahead::begin(&config, service)).transpose()?;
-    // Before the data, which may take a while to replay.
+    // Before the data, which may take a while to replay, or to come from a primary.
     let admin = runtime.block_on(Admin::serve(&config, &observed));
-    let engine = Arc::new(open(&config)?);
+    let primary = replica::Primary::of(&config)?;
+    let made = runtime.block_on(replica::begin(&config, primary.as_ref()))?;
+    let engine = Arc::new(open(&config, u64::from(made))?);
     // Only now: that the data is in use by another is the better reason.
     let (admin, admin_identity) = admin?.unzip();
     observed.opened(&engine);
     engine.stand_beside(observed.clone());
     tell_audit(&engine);
     let key = config.path("admin.key");
-    let made = engine
-        .ensure_admin_saved(|text| {
-            let named = |e: std::io::Error| {
-                std::io::Error::new(e.kind(), format!("{}: {e}", key.display()))
-            };
-            keyfile::write(&key, text).map_err(named)
-        })
-        .map_err(|refusal| Stop::io(refusal.message))?;
+    // A replica has the users of its primary.
+    let made = engine.leads()
+        && engine
+            .ensure_admin_saved(|text| {
+                let named = |e: std::io::Error| {
+                    std::io::Error::new(e.kind(), format!("{}: {e}", key.display()))
+                };
+                keyfile::write(&key, text).map_err(named)
+            })
+            .map_err(|refusal| Stop::io(refusal.message))?;
     if made {
         let key = key.display();
         say(&format!("the admin's key is in {key}: keep a copy, there is no other"));
@@ -108,7 +114,8 @@ pub fn run(dir: &Path) -> Result<(), Stop> {
     let upkeep = Upkeep::start(Arc::clone(&engine), interval(&config));
     let watched = admin_identity.flatten().map(|identity| ("admin", identity));
     let served = runtime.block_on(async {
-        let served = serve(&config, &engine, &observed, &log, watched, ahead).await;
+        let primary = primary.as_ref();
+        let served = serve(&config, &engine, &observed, &log, watched, ahead, primary).await;
         if let Some(admin) = admin {
             admin.drain().await;
         }
@@ -117,12 +124,33 @@ pub fn run(dir: &Path) -> Result<(), Stop> {
     runtime.shutdown_timeout(Duration::from_secs(5));
     let failed = upkeep.stop();
     std::fs::remove_file(config.path(ADDRESS_FILE)).ok();
-    served?;
+    let ended = served?;
     close(engine)?;
-    match failed {
-        Some(why) => Err(Stop::io(format!("the storage refused writes: {why}"))),
-        None => Ok(()),
+    match (failed, ended) {
+        (Some(why), _) => Err(Stop::io(format!("the storage refused writes: {why}"))),
+        (None, Ended::Told) => Ok(()),
+        (None, Ended::Anew) => Err(anew()),
     }
+}
+
+/// Why the service ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// It was told to.
+    Told,
+    /// Its data is to be made anew, as a start does.
+    Anew,
+}
+
+/// Becomes this program as it was started, in the same process: for whoever supervises it
+/// nothing ends. It returns only if that failed.
+fn anew() -> Stop {
+    tracing::info!("this replica starts anew, to begin with a snapshot");
+    let again = std::env::current_exe().map(|program| {
+        std::process::Command::new(program).args(std::env::args_os().skip(1)).exec()
+    });
+    let (Ok(error) | Err(error)) = again;
+    Stop::io(format!("this replica is to begin anew with a snapshot: start it again ({error})"))
 }
 
 /// A thread for each processor we may use.
@@ -231,7 +259,11 @@ fn backups(config: &Config) -> Result<BackupTarget, Stop> {
     })
 }
 
-fn open(config: &Config) -> Result<Engine, Stop> {
+/// Opens the data of a service.
+///
+/// # Errors
+/// It cannot be opened, or another process has.
+pub fn open(config: &Config, bootstraps: u64) -> Result<Engine, Stop> {
     let data = config.path("data");
     let disk = RealDisk::new(&data)
         .map_err(|e| Stop::io(format!("{}: cannot be made or used: {e}", data.display())))?;
@@ -239,6 +271,7 @@ fn open(config: &Config) -> Result<Engine, Stop> {
     let options = engine::Options {
         storage: storage(config, archive(config)?),
         backup: Some(backups(config)?),
+        replica: replica::options(config, bootstraps),
         audit: Some(AuditOptions {
             file_bytes: db.audit.file_size.get(),
             keep: bytes(db.audit.keep.get()),
@@ -312,7 +345,8 @@ async fn serve(
     log: &Log,
     admin: Option<(&'static str, Arc<Certificates>)>,
     ahead: Option<Ahead>,
-) -> Result<(), Stop> {
+    primary: Option<&replica::Primary>,
+) -> Result<Ended, Stop> {
     // Before the first line is said, so that no signal is missed after it.
     let failed = |e| Stop::io(format!("signals cannot be handled: {e}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -370,7 +404,16 @@ async fn serve(
         }
     };
 
+    let following = async {
+        match primary {
+            Some(primary) => replica::follow(engine, primary).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut ended = Ended::Told;
+
     tokio::select! {
+        replica::Ended::Behind = following => ended = Ended::Anew,
         () = certificates::watch(watched, hangup) => {}
         () = guests::watch(guests.clone(), replaced) => {}
         () = reopening => {}
@@ -405,7 +448,7 @@ async fn serve(
         // Nobody begins traces any more; the last ones may be on their way.
         tokio::time::timeout(LAST_TRACES, sending).await.ok();
     }
-    Ok(())
+    Ok(ended)
 }
 
 async fn serve_wire(

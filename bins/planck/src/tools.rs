@@ -6,7 +6,7 @@
 //! that no mistake costs data.
 
 use crate::config::Config;
-use crate::service::{Stop, storage};
+use crate::service::{Stop, open, storage};
 use crate::when::{instant, moment};
 use clap::{Args, Subcommand};
 use engine::{Engine, IndexReport};
@@ -34,6 +34,9 @@ pub enum Tool {
     Restore(RestoreArgs),
     /// Copy all that is provably good out of a damaged service into a new directory.
     Salvage(Salvage),
+    /// Make a stopped primary a replica: before it is started again behind another one that
+    /// was promoted in its place
+    Demote(Demote),
     /// Look at the audit log of a service
     #[command(subcommand)]
     Audit(Audit),
@@ -67,6 +70,19 @@ pub struct AuditVerify {
     /// The hash it must have.
     #[arg(long, value_name = "HASH", requires = "line")]
     hash: Option<String>,
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  planck demote --dir ./shop\n\nFrom the next start on it takes \
+                        no writes, and follows the primary that replica in its db.yaml names. If \
+                        it has commits that the other never got, it will not: it says so, and \
+                        changes nothing. `planctl demote` does the same to a service that runs."
+)]
+pub struct Demote {
+    /// The service's directory.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
 }
 
 #[derive(Args)]
@@ -147,8 +163,24 @@ impl Tool {
             Tool::Backups(args) => args.run(),
             Tool::Restore(args) => args.run(),
             Tool::Salvage(args) => args.run(),
+            Tool::Demote(args) => args.run(),
             Tool::Audit(Audit::Verify(args)) => args.run(),
         }
+    }
+}
+
+impl Demote {
+    fn run(self) -> Result<u8, Stop> {
+        let config = Config::load(&self.dir).map_err(Stop::config)?;
+        drop(existing(&self.dir.join("data"))?);
+        let engine = open(&config, 0)?;
+        let done = engine.demote_by_operator().map_err(|refusal| Stop::io(refusal.message))?;
+        engine.close().map_err(|refusal| Stop::io(refusal.message))?;
+        print(match done {
+            true => "it is a replica from now on",
+            false => "it is a replica already",
+        });
+        Ok(0)
     }
 }
 

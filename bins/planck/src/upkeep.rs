@@ -1,6 +1,7 @@
-//! The background work, on six threads: one syncs the log by the clock, one takes the
+//! The background work, on seven threads: one syncs the log by the clock, one takes the
 //! bounded steps of the storage, one those of the engine (builds of indexes, expiry),
 //! one copies the log to its archive, one takes the backups somebody asks for, one
+//! the snapshots that replicas begin with, one
 //! tells of slow queries, so that no query waits for whoever reads our log.
 //!
 //! Invariants: the log is synced every interval whether or not anybody writes, and
@@ -89,6 +90,16 @@ impl Upkeep {
             LOOK
         });
         copies.push(("backup", stop, thread));
+        let given = Arc::clone(&engine);
+        let (stop, thread) = spawn("planck-snapshot", move |_, stopped| {
+            match given.tend_snapshot(&|| !stopped()) {
+                Some(Ok(lsn)) => tracing::info!(lsn, "a snapshot for replicas is made"),
+                Some(Err(why)) => tracing::error!("the snapshot for replicas failed: {why}"),
+                None => {}
+            }
+            LOOK
+        });
+        copies.push(("snapshot", stop, thread));
         if let Some(stepper) = engine.archive_stepper() {
             let archived = Arc::clone(&engine);
             let (stop, thread) = spawn("planck-archive", move |told, _| {

@@ -175,7 +175,7 @@ fn is_privileged(request: &Request<'_>) -> bool {
         O::CreateStore | O::DropStore | O::AlterStore | O::CreateIndex | O::DropIndex => true,
         O::CreateSequence | O::DropSequence | O::AlterSequence => true,
         O::CreateUser | O::AlterUser | O::DropUser | O::CreateKey | O::RevokeKey => true,
-        O::Flush | O::ReloadModule => true,
+        O::Flush | O::ReloadModule | O::Promote | O::Demote => true,
         O::Backup => matches!(request, Request::Backup { begin: true, .. }),
         O::Ping | O::Auth | O::Stats | O::List | O::DescribeStore | O::FormatQuery => false,
         O::Insert | O::BatchInsert | O::Read | O::Update | O::Delete | O::Scan | O::Range => false,
@@ -184,6 +184,7 @@ fn is_privileged(request: &Request<'_>) -> bool {
         O::NextNumbers | O::ListSequences | O::ListUsers | O::Watch => false,
         O::Schedule | O::RetryJob => false,
         O::Apply | O::ReadVersion => false,
+        O::Follow | O::Snapshot | O::Position => false,
         O::Begin | O::Commit | O::Abort | O::Savepoint | O::Rollback | O::Within => false,
     }
 }

@@ -4,11 +4,14 @@ use proto::Opcode;
 
 use crate::pql::ast::Verb;
 
-/// What a user may do, in four steps.
+/// What a user may do, in steps: each may what those before it may, but for
+/// [`Role::Replica`], of which only an admin may all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Nothing but say hello.
     None,
+    /// Follows the log, and copies the data whole: for the key of a replica.
+    Replica,
     /// Reads documents.
     ReadOnly,
     /// Reads and changes documents.
@@ -19,12 +22,14 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 4] = [Role::None, Role::ReadOnly, Role::ReadWrite, Role::Admin];
+    pub const ALL: [Role; 5] =
+        [Role::None, Role::Replica, Role::ReadOnly, Role::ReadWrite, Role::Admin];
 
     /// As stored and shown.
     pub fn name(self) -> &'static str {
         match self {
             Role::None => "none",
+            Role::Replica => "replica",
             Role::ReadOnly => "read_only",
             Role::ReadWrite => "read_write",
             Role::Admin => "admin",
@@ -64,6 +69,10 @@ pub enum Action {
     Users,
     /// Gives oneself another key, or one more, or takes one away.
     ChangeKey,
+    /// Gives everything away: the log, and the data whole.
+    Replicate,
+    /// Says which of several servers takes writes.
+    Lead,
 }
 
 impl Action {
@@ -101,6 +110,10 @@ impl Action {
             // Of what is done in it each operation is asked about.
             Opcode::Begin | Opcode::Commit | Opcode::Abort => Action::Look,
             Opcode::Savepoint | Opcode::Rollback | Opcode::Within => Action::Look,
+            Opcode::Follow | Opcode::Snapshot => Action::Replicate,
+            // Numbers of commits are no secret to who may call.
+            Opcode::Position => Action::Greet,
+            Opcode::Promote | Opcode::Demote => Action::Lead,
         }
     }
 
@@ -127,6 +140,8 @@ impl Action {
             Action::Maintain => "maintain the service",
             Action::Users => "manage users",
             Action::ChangeKey => "have a key",
+            Action::Replicate => "replicate the data",
+            Action::Lead => "promote and demote",
         }
     }
 }
@@ -135,6 +150,8 @@ impl Action {
 /// one store, for what is done with its documents (`grants.rs`).
 pub fn allows(role: Role, action: Action) -> bool {
     let least = match action {
+        Action::Replicate if role == Role::Replica => return true,
+        Action::Replicate | Action::Lead => Role::Admin,
         Action::Greet | Action::ChangeKey => Role::None,
         Action::Look | Action::Read => Role::ReadOnly,
         Action::Write => Role::ReadWrite,
@@ -151,58 +168,63 @@ mod tests {
     use crate::Principal;
     use crate::pql::parse;
 
-    /// Each operation, and who may: none, read_only, read_write, admin; then a service.
+    /// Each operation, and who may: none, replica, read_only, read_write, admin; then a service.
     const TABLE: &[(Opcode, &str)] = &[
-        (Opcode::Ping, "yyyy y"),
-        (Opcode::Auth, "yyyy y"),
-        (Opcode::Stats, "-yyy y"),
-        (Opcode::List, "-yyy y"),
-        (Opcode::CreateStore, "---y y"),
-        (Opcode::DropStore, "---y -"),
-        (Opcode::Insert, "--yy y"),
-        (Opcode::BatchInsert, "--yy y"),
-        (Opcode::Read, "-yyy y"),
-        (Opcode::Update, "--yy y"),
-        (Opcode::Delete, "--yy y"),
-        (Opcode::Scan, "-yyy y"),
-        (Opcode::Range, "-yyy y"),
-        (Opcode::Query, "-yyy y"),
-        (Opcode::Flush, "---y -"),
-        (Opcode::Backup, "---y -"),
-        (Opcode::CreateIndex, "---y y"),
-        (Opcode::DropIndex, "---y -"),
-        (Opcode::AlterStore, "---y -"),
-        (Opcode::CheckIndexes, "---y -"),
-        (Opcode::CreateSequence, "---y y"),
-        (Opcode::DropSequence, "---y -"),
-        (Opcode::NextNumbers, "--yy y"),
-        (Opcode::ListSequences, "-yyy y"),
-        (Opcode::Stream, "-yyy y"),
-        (Opcode::Fetch, "-yyy y"),
-        (Opcode::CloseCursor, "-yyy y"),
-        (Opcode::RunningQueries, "-yyy y"),
-        (Opcode::CancelQuery, "-yyy y"),
-        (Opcode::CreateUser, "---y -"),
-        (Opcode::AlterUser, "yyyy -"),
-        (Opcode::DropUser, "---y -"),
-        (Opcode::ListUsers, "---y -"),
-        (Opcode::DescribeStore, "-yyy y"),
-        (Opcode::AlterSequence, "---y -"),
-        (Opcode::FormatQuery, "-yyy y"),
-        (Opcode::CreateKey, "yyyy -"),
-        (Opcode::RevokeKey, "yyyy -"),
-        (Opcode::Begin, "-yyy y"),
-        (Opcode::Commit, "-yyy y"),
-        (Opcode::Abort, "-yyy y"),
-        (Opcode::Savepoint, "-yyy y"),
-        (Opcode::Rollback, "-yyy y"),
-        (Opcode::Within, "-yyy y"),
-        (Opcode::ReloadModule, "---y -"),
-        (Opcode::Watch, "-yyy y"),
-        (Opcode::Schedule, "---y y"),
-        (Opcode::RetryJob, "---y y"),
-        (Opcode::Apply, "-yyy y"),
-        (Opcode::ReadVersion, "-yyy y"),
+        (Opcode::Ping, "yyyyy y"),
+        (Opcode::Auth, "yyyyy y"),
+        (Opcode::Stats, "--yyy y"),
+        (Opcode::List, "--yyy y"),
+        (Opcode::CreateStore, "----y y"),
+        (Opcode::DropStore, "----y -"),
+        (Opcode::Insert, "---yy y"),
+        (Opcode::BatchInsert, "---yy y"),
+        (Opcode::Read, "--yyy y"),
+        (Opcode::Update, "---yy y"),
+        (Opcode::Delete, "---yy y"),
+        (Opcode::Scan, "--yyy y"),
+        (Opcode::Range, "--yyy y"),
+        (Opcode::Query, "--yyy y"),
+        (Opcode::Flush, "----y -"),
+        (Opcode::Backup, "----y -"),
+        (Opcode::CreateIndex, "----y y"),
+        (Opcode::DropIndex, "----y -"),
+        (Opcode::AlterStore, "----y -"),
+        (Opcode::CheckIndexes, "----y -"),
+        (Opcode::CreateSequence, "----y y"),
+        (Opcode::DropSequence, "----y -"),
+        (Opcode::NextNumbers, "---yy y"),
+        (Opcode::ListSequences, "--yyy y"),
+        (Opcode::Stream, "--yyy y"),
+        (Opcode::Fetch, "--yyy y"),
+        (Opcode::CloseCursor, "--yyy y"),
+        (Opcode::RunningQueries, "--yyy y"),
+        (Opcode::CancelQuery, "--yyy y"),
+        (Opcode::CreateUser, "----y -"),
+        (Opcode::AlterUser, "yyyyy -"),
+        (Opcode::DropUser, "----y -"),
+        (Opcode::ListUsers, "----y -"),
+        (Opcode::DescribeStore, "--yyy y"),
+        (Opcode::AlterSequence, "----y -"),
+        (Opcode::FormatQuery, "--yyy y"),
+        (Opcode::CreateKey, "yyyyy -"),
+        (Opcode::RevokeKey, "yyyyy -"),
+        (Opcode::Begin, "--yyy y"),
+        (Opcode::Commit, "--yyy y"),
+        (Opcode::Abort, "--yyy y"),
+        (Opcode::Savepoint, "--yyy y"),
+        (Opcode::Rollback, "--yyy y"),
+        (Opcode::Within, "--yyy y"),
+        (Opcode::ReloadModule, "----y -"),
+        (Opcode::Watch, "--yyy y"),
+        (Opcode::Schedule, "----y y"),
+        (Opcode::RetryJob, "----y y"),
+        (Opcode::Apply, "--yyy y"),
+        (Opcode::ReadVersion, "--yyy y"),
+        (Opcode::Follow, "-y--y -"),
+        (Opcode::Snapshot, "-y--y -"),
+        (Opcode::Position, "yyyyy y"),
+        (Opcode::Promote, "----y -"),
+        (Opcode::Demote, "----y -"),
     ];
 
     fn row(action: Action) -> String {
@@ -225,13 +247,13 @@ mod tests {
     fn a_query_is_what_its_verb_is() {
         let key = "0".repeat(32);
         for (text, expected) in [
-            (format!("s.get('{key}')"), "-yyy y"),
-            ("s.filter(a = 1)".to_owned(), "-yyy y"),
-            ("s.count()".to_owned(), "-yyy y"),
-            ("s.groupBy(a).aggregate(n: count())".to_owned(), "-yyy y"),
-            ("s.insert({a: 1})".to_owned(), "--yy y"),
-            ("s.filter(a = 1).set({a: 2})".to_owned(), "--yy y"),
-            ("s.filter(a = 1).delete()".to_owned(), "--yy y"),
+            (format!("s.get('{key}')"), "--yyy y"),
+            ("s.filter(a = 1)".to_owned(), "--yyy y"),
+            ("s.count()".to_owned(), "--yyy y"),
+            ("s.groupBy(a).aggregate(n: count())".to_owned(), "--yyy y"),
+            ("s.insert({a: 1})".to_owned(), "---yy y"),
+            ("s.filter(a = 1).set({a: 2})".to_owned(), "---yy y"),
+            ("s.filter(a = 1).delete()".to_owned(), "---yy y"),
         ] {
             let query = parse(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
             assert_eq!(row(Action::of_query(&query.verb)), expected, "{text}");

@@ -47,7 +47,7 @@ pub(crate) use schema::Schema;
 pub(crate) use users::{GrantWish, UserChange, unknown_user};
 
 /// Where the catalog itself lies.
-const CATALOG: KeyspaceId = KeyspaceId(0);
+pub(crate) const CATALOG: KeyspaceId = KeyspaceId(0);
 /// The counters of sequences.
 pub(crate) const COUNTERS: KeyspaceId = KeyspaceId(1);
 /// Those below are kept for the engine.
@@ -157,23 +157,9 @@ pub(crate) struct Catalog {
     generation: u64,
 }
 
-/// The catalog in use, and the way to another.
-pub(crate) struct Catalogs {
-    current: ArcSwap<Catalog>,
-    generation: AtomicU64,
-    /// One change at a time. Taken before the commit lock.
-    changing: Mutex<()>,
-}
-
-/// A change being made: the catalog as it will be, and the batch that says so.
-pub(crate) struct Draft {
-    pub(crate) catalog: Catalog,
-    batch: Batch,
-}
-
-impl Catalogs {
-    /// Reads the catalog of a store that was just opened.
-    pub(crate) fn load(lsm: &Lsm) -> Result<Self, OpenError> {
+impl Catalog {
+    /// The one that is stored.
+    fn stored(lsm: &Lsm) -> Result<Catalog, OpenError> {
         let mut catalog = Catalog {
             stores: BTreeMap::new(),
             users: BTreeMap::new(),
@@ -237,8 +223,50 @@ impl Catalogs {
             let what = "the number of the next store is missing or too low".to_owned();
             return Err(OpenError::Catalog(what));
         }
+        Ok(catalog)
+    }
+
+    /// Takes over from the one before what is not stored: who of its users and keys are
+    /// the same goes on with their sessions, the others are of this generation.
+    fn goes_on(&mut self, before: &Catalog, generation: u64) {
+        for (name, user) in &mut self.users {
+            let was = before.users.get(name).filter(|was| was.created_at == user.created_at);
+            let mut now = User::clone(user);
+            now.born = was.map_or(generation, |was| was.born);
+            for key in &mut now.keys {
+                let same = |was: &&UserKey| {
+                    (&was.name, &was.hash, was.created_at) == (&key.name, &key.hash, key.created_at)
+                };
+                let was = was.and_then(|was| was.keys.iter().find(same));
+                (key.since, key.by) = was.map_or((generation, None), |was| (was.since, was.by));
+            }
+            *user = match was {
+                Some(was) if **was == now => Arc::clone(was),
+                _ => Arc::new(now),
+            };
+        }
+    }
+}
+
+/// The catalog in use, and the way to another.
+pub(crate) struct Catalogs {
+    current: ArcSwap<Catalog>,
+    generation: AtomicU64,
+    /// One change at a time. Taken before the commit lock.
+    changing: Mutex<()>,
+}
+
+/// A change being made: the catalog as it will be, and the batch that says so.
+pub(crate) struct Draft {
+    pub(crate) catalog: Catalog,
+    batch: Batch,
+}
+
+impl Catalogs {
+    /// Reads the catalog of a store that was just opened.
+    pub(crate) fn load(lsm: &Lsm) -> Result<Self, OpenError> {
         Ok(Catalogs {
-            current: ArcSwap::from_pointee(catalog),
+            current: ArcSwap::from_pointee(Catalog::stored(lsm)?),
             generation: AtomicU64::new(0),
             changing: Mutex::new(()),
         })
@@ -247,6 +275,29 @@ impl Catalogs {
     /// The catalog as it is now.
     pub(crate) fn read(&self) -> Arc<Catalog> {
         self.current.load_full()
+    }
+
+    /// Has commits applied that another server made, and that change the catalog; then it
+    /// is in memory as they leave it, whether all were applied or some.
+    ///
+    /// # Errors
+    /// `apply`'s; or the catalog cannot be read: then each is found in its snapshot.
+    pub(crate) fn applied(
+        &self,
+        lsm: &Lsm,
+        apply: impl FnOnce() -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let _one = self.changing.lock();
+        let generation = self.generation.fetch_add(1, SeqCst) + 1;
+        let applied = apply();
+        let mut catalog = Catalog::stored(lsm).map_err(|error| match error {
+            OpenError::Storage(error) => error.into(),
+            other => Refusal::new(Status::Corrupt, other.to_string()),
+        })?;
+        catalog.generation = generation;
+        catalog.goes_on(&self.read(), generation);
+        self.current.store(Arc::new(catalog));
+        applied
     }
 
     /// The store of that name in `snapshot`, which was taken after `catalog` was
@@ -282,6 +333,8 @@ impl Catalogs {
         if draft.batch.is_empty() {
             return Ok(out);
         }
+        // Before the audit log says that it begins.
+        lsm.check_leads()?;
         deed.begin()?;
         let next = draft.catalog.next_keyspace;
         draft.batch.put(CATALOG, &record::head_key(), &record::encode_head(next));

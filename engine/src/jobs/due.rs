@@ -40,6 +40,10 @@ impl Engine {
     /// The storage's.
     pub fn due_jobs(&self, most: usize, is_taken: impl Fn(Key) -> bool) -> Result<Due, Refusal> {
         let (now, mut found) = (self.now_millis(), Due::default());
+        if !self.leads() {
+            // The primary runs them.
+            return Ok(found);
+        }
         self.walk_due(|snapshot, store, index| {
             let mut scan = Scan::open(snapshot, index, &bounds(index, i64::MAX), false)?;
             while scan.advance()? {
@@ -65,6 +69,9 @@ impl Engine {
     /// # Errors
     /// As of a write.
     pub fn take_job(&self, key: Key) -> Result<Option<Job>, Refusal> {
+        if !self.leads() {
+            return Ok(None);
+        }
         let view = self.view(Wanted::own(JOBS))?;
         let Some(bytes) = view.snapshot.get(view.keyspace, &key.to_bytes())? else {
             return Ok(None);

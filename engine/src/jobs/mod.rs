@@ -164,15 +164,34 @@ impl Engine {
         options: JobOptions,
         notice: impl Fn() + Send + Sync + 'static,
     ) -> Result<(), Refusal> {
+        // A replica has those of its primary, and jobs are run there.
+        if self.leads() {
+            self.make_job_stores()?;
+        }
+        // The first one stays.
+        drop(self.jobs.set_up.set((options, Box::new(notice))));
+        Ok(())
+    }
+
+    fn make_job_stores(&self) -> Result<(), Refusal> {
         let now = self.now_millis();
         // What the system makes for itself is nobody's deed.
         self.catalogs.change(&self.lsm, &Deed::unseen(), |draft| {
             draft.create_own_store(JOBS, Some((DUE_INDEX, DUE_FIELD)), now)?;
             draft.create_own_store(DEAD, None, now)?;
             draft.create_own_store(CRON, None, now)
-        })?;
-        // The first one stays.
-        drop(self.jobs.set_up.set((options, Box::new(notice))));
+        })
+    }
+
+    /// This server was promoted: jobs are run here from now on.
+    ///
+    /// # Errors
+    /// As of [`Engine::begin_jobs`].
+    pub(crate) fn take_over_jobs(&self) -> Result<(), Refusal> {
+        if self.jobs.set_up.get().is_some() {
+            self.make_job_stores()?;
+            self.jobs.touched(JOBS);
+        }
         Ok(())
     }
 

@@ -39,6 +39,11 @@ impl Engine {
         self.watches.rest();
         self.tend_audit();
         let mut tended = self.tending.lock();
+        if !self.leads() {
+            // The primary builds and expires, and what it commits comes from there.
+            *tended = Tended::default();
+            return Ok(cursors);
+        }
         // Neither keeps the other from its turn, whatever ails it.
         let (built, build) = self.build_piece(&mut tended.built);
         let (expired, expiry) = self.expire_piece(&mut tended.expired);

@@ -22,6 +22,7 @@ mod keys;
 mod list;
 mod mutate;
 mod page;
+mod position;
 mod query;
 mod range;
 mod read;

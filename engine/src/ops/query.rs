@@ -32,6 +32,9 @@ impl Engine {
         let query = query.map_err(|e| Refusal::new(Status::BadQuery, e.to_string()))?;
         let (store, action) = (query.store.as_str(), Action::of_query(&query.verb));
         self.allow_in(who, action, "this query", store)?;
+        if action == Action::Write && !query.explain {
+            self.check_leads()?;
+        }
         let wanted = who.wants(action, store).part_of(within);
         match (plan(&query, parameters)?, &query.verb) {
             (Plan::Get(key), _) if query.explain => {

@@ -25,7 +25,7 @@ impl Engine {
     pub(crate) fn stats_for(&self, who: Option<&Principal>) -> Result<Vec<u8>, Refusal> {
         let figures = self.figures()?;
         let Figures { storage, users, operations, refusals, .. } = figures;
-        let Figures { queries, transactions, watches, jobs, audit, .. } = figures;
+        let Figures { queries, transactions, watches, jobs, audit, replication, .. } = figures;
         let seen = |store: &&Arc<Store>| who.is_none_or(|who| who.may_see(store.keyspace));
         let stores = self.catalogs.read().stores.values().filter(seen).count();
         let mut doc = DocBuf::with_capacity(1024);
@@ -126,6 +126,9 @@ impl Engine {
                 doc.push("postponed", figure(jobs.postponed));
                 doc.push("oldest_due_ms", figure(jobs.oldest_due_millis));
             });
+        }
+        if replication.link.is_some() || replication.term > 0 || !replication.followers.is_empty() {
+            doc.doc("replication", |doc| replication.tell(doc));
         }
         if let Some(beside) = self.beside.get()
             && who.is_none_or(|who| who.role() == Role::Admin)

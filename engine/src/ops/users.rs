@@ -159,7 +159,7 @@ impl Engine {
     }
 
     /// Ends the queries that a user, as they are now, could not go on with.
-    pub(super) fn end_what_is_over(&self, name: &str) {
+    pub(crate) fn end_what_is_over(&self, name: &str) {
         let catalog = self.catalogs.read();
         self.queries.end_where(|who, stores| {
             who.is_user(name)
@@ -280,9 +280,10 @@ fn read_grant(store: &str, role: Value<'_>) -> Result<Option<Role>, Refusal> {
             )));
         }
     };
-    if role == Role::Admin {
+    if matches!(role, Role::Admin | Role::Replica) {
         let message = format!(
-            "nobody can be admin of store {} alone: grant none, read_only or read_write",
+            "nobody can be {} of store {} alone: grant none, read_only or read_write",
+            role.name(),
             shown(store)
         );
         return Err(bad(message));

@@ -16,7 +16,14 @@ use crate::patience::Patience;
 use crate::watch::{Page, Place, Since, Spec, Token, Watched};
 use crate::{Call, Engine, Lsn, Refusal};
 
-/// What a watch without events waits for.
+/// What a request that may wait is answered: now, and what it waits for instead, if it may.
+pub(crate) struct Told {
+    pub(crate) now: Result<Vec<u8>, Refusal>,
+    pub(crate) waits: Option<Waits>,
+}
+
+/// What a watch without events waits for, or a page of the log without frames, or a position
+/// that is not reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waits {
     /// A settled commit behind this one: [`Engine::on_settled`].
@@ -33,8 +40,8 @@ impl Engine {
         self.lsm.watch_durable(f)
     }
 
-    /// As [`Engine::dispatch_call`], of a Watch that may wait: if there are no events for it
-    /// yet, it is not answered, and this says what to wait for before it is asked again,
+    /// As [`Engine::dispatch_call`], of a Watch, a Follow or a Position that may wait: if
+    /// there is nothing for it yet, it is not answered, and this says what to wait for before it is asked again,
     /// with `behind` as told. Any other request is answered, as is one that may not wait.
     pub fn watch_or_wait(
         &self,
@@ -44,22 +51,25 @@ impl Engine {
         call: &Call,
         out: &mut Vec<u8>,
     ) -> Option<Waits> {
-        let Ok((header, Request::Watch { what })) = Request::decode_whole(packet) else {
-            self.dispatch_call(who, packet, call, out);
-            return None;
+        let (header, request) = match Request::decode_whole(packet) {
+            Ok((header, request)) if may_wait_for(&request) => (header, request),
+            _ => {
+                self.dispatch_call(who, packet, call, out);
+                return None;
+            }
         };
-        let opcode = proto::Opcode::Watch;
+        let opcode = request.opcode();
         let begun = self.clock.monotonic_nanos();
         let patience = Patience::new(header.patience, call, begun);
         if behind.is_none() {
             self.counters.begun(opcode);
         }
-        let page = self.standing(who).and_then(|who| {
+        let told = self.standing(who).and_then(|who| {
             who.check(Action::of(opcode), opcode.name())?;
             patience.check(&*self.clock)?;
-            self.watch_page(&who, what, behind, &patience)
+            self.told(&who, request, behind, &patience)
         });
-        let waits = self.answered(header, may_wait, page, out);
+        let waits = self.answered(header, may_wait, told, out);
         if waits.is_none() {
             let took = self.clock.monotonic_nanos().saturating_sub(begun);
             self.counters.ended(opcode, who.is_service(), took);
@@ -71,27 +81,49 @@ impl Engine {
         &self,
         header: Header,
         may_wait: bool,
-        page: Result<(Page, u32), Refusal>,
+        told: Result<Told, Refusal>,
         out: &mut Vec<u8>,
     ) -> Option<Waits> {
-        match page {
-            Ok((page, millis)) if page.events == 0 && millis > 0 && may_wait => {
-                return Some(Waits { behind: page.next.lsn, millis });
-            }
-            Ok((page, _)) => ReplyWriter::new(header.id, out).document(&page.document),
+        let now = match told {
+            Ok(Told { waits: Some(waits), .. }) if may_wait => return Some(waits),
+            Ok(told) => told.now,
+            Err(refusal) => Err(refusal),
+        };
+        match now {
+            Ok(document) => ReplyWriter::new(header.id, out).document(&document),
             Err(refusal) => self.refuse(header.id, &refusal, out),
         }
         None
     }
 
-    /// A page of events, none if there is none yet.
-    pub(crate) fn watch(
+    /// What such a request is answered. `behind`: all up to there was looked at for this
+    /// very one.
+    pub(crate) fn told(
         &self,
         who: &Principal,
-        what: &[u8],
+        request: Request<'_>,
+        behind: Option<Lsn>,
         patience: &Patience,
-    ) -> Result<Vec<u8>, Refusal> {
-        Ok(self.watch_page(who, what, None, patience)?.0.document)
+    ) -> Result<Told, Refusal> {
+        match request {
+            Request::Follow { what } => {
+                let page = self.follow_page(what)?;
+                let waits = (page.is_empty && page.wait_ms > 0)
+                    .then_some(Waits { behind: page.behind, millis: page.wait_ms });
+                Ok(Told { now: Ok(page.document), waits })
+            }
+            Request::Position { what } => self.position(what),
+            Request::Watch { what } => {
+                let (page, millis) = self.watch_page(who, what, behind, patience)?;
+                let waits = (page.events == 0 && millis > 0)
+                    .then_some(Waits { behind: page.next.lsn, millis });
+                Ok(Told { now: Ok(page.document), waits })
+            }
+            other => {
+                let message = format!("{} does not wait", other.opcode().name());
+                Err(Refusal::new(Status::Internal, message))
+            }
+        }
     }
 
     /// The page, and for how long it may be waited for. `behind`: all up to there was
@@ -136,7 +168,7 @@ impl Engine {
 
     /// The place of a token of this log.
     fn place_of(&self, token: &Token) -> Result<Place, Refusal> {
-        if token.log == self.lsm.store_id() {
+        if token.log == self.replica.set() {
             return Ok(token.place);
         }
         let message = "the token is of another database, or of this one before it was restored: \
@@ -200,6 +232,11 @@ impl Engine {
         );
         Refusal::new(Status::WatchGap, message)
     }
+}
+
+/// Whether it may be answered later, when there is something for it.
+fn may_wait_for(request: &Request<'_>) -> bool {
+    matches!(request, Request::Watch { .. } | Request::Follow { .. } | Request::Position { .. })
 }
 
 /// A store that was found; `name`: that it has now, if it is another one.

@@ -25,6 +25,7 @@ mod planner;
 mod planner_model;
 mod query;
 mod recovery;
+mod replica;
 mod running;
 mod sequences;
 mod statistics;

@@ -124,7 +124,12 @@ fn what_is_no_user_is_refused_and_no_key_is_told() {
     for (name, definition, status, words) in [
         ("a b", r#"{"role": "none"}"#.to_owned(), Status::BadName, "the name of a user is 1 to 64"),
         ("_a", r#"{"role": "none"}"#.to_owned(), Status::BadName, "kept for the system"),
-        ("ann", "{}".to_owned(), Status::BadUser, "say one of none, read_only, read_write, admin"),
+        (
+            "ann",
+            "{}".to_owned(),
+            Status::BadUser,
+            "say one of none, replica, read_only, read_write, admin",
+        ),
         (
             "ann",
             r#"{"role": "root"}"#.to_owned(),

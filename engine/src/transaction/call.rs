@@ -44,6 +44,8 @@ pub struct CallTransaction {
     turn: Option<Turn>,
     /// It is the attempt of a job, which goes with its commit.
     job: bool,
+    /// It would have written, and this server is a replica.
+    pub(super) met_replica: bool,
 }
 
 impl CallTransaction {

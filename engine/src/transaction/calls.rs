@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use proto::Status;
 use proto::http::HttpResponse;
+use proto::{Header, Status};
 
 use super::CallTransaction;
 use crate::{Claim, Engine, JobEnd, Principal, Refusal};
@@ -93,7 +93,10 @@ impl Calls {
         let Some(mut transaction) = self.taken(call) else {
             return self.engine.dispatch_packet(&who, packet, reply);
         };
+        let before = reply.len();
         self.engine.dispatch_in_call(&who, &mut transaction, packet, reply);
+        let code = Header::parse(&reply[before..]).map_or(0, |header| header.code);
+        transaction.met_replica |= code == Status::NotLeader as u16;
         self.put(call, transaction);
     }
 
@@ -142,6 +145,13 @@ impl Calls {
         response: &[u8],
         job: Option<Claim>,
     ) -> (Concluded, Option<JobEnded>) {
+        // That it would have written is the reason, whatever words the guest has for it.
+        if transaction.met_replica
+            && sound(response).is_none()
+            && let Err(refusal) = self.engine.check_leads()
+        {
+            return (Concluded::Refused(refusal), None);
+        }
         let response = sound(response).filter(|_| job.is_some() || transaction.is_open());
         let Some(response) = response else {
             let settled = self.engine.settle_call(&transaction);

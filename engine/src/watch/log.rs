@@ -20,10 +20,10 @@ const TAIL_BYTES: usize = 4 << 20;
 const PLACES: usize = 8;
 
 /// One commit, as the log has it. Its payload was checked.
-pub(super) struct Commit {
-    pub(super) lsn: Lsn,
-    pub(super) wall_micros: u64,
-    pub(super) payload: Box<[u8]>,
+pub(crate) struct Commit {
+    pub(crate) lsn: Lsn,
+    pub(crate) wall_micros: u64,
+    pub(crate) payload: Box<[u8]>,
 }
 
 impl Commit {

@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use lsm::{KeyspaceId, Lsm, Lsn, Retention};
+use lsm::{KeyspaceId, Lsm, Lsn, Retention, StoreId};
 use parking_lot::Mutex;
 use platform::Clock;
 use proto::doc::DocBuf;
@@ -34,7 +34,8 @@ use proto::doc::DocBuf;
 use crate::patience::Patience;
 use crate::{Refusal, WatchFigures};
 use event::Event;
-use log::{Commit, Log};
+pub(crate) use log::Commit;
+use log::Log;
 pub(crate) use spec::{Since, Spec, StoreSpec};
 pub(crate) use token::{Place, Token};
 
@@ -48,6 +49,7 @@ const PAGE_READS: usize = 64;
 
 /// See the module.
 pub(crate) struct Desk {
+    set: StoreId,
     log: Log,
     stays: Mutex<VecDeque<Stay>>,
     pages: AtomicU64,
@@ -85,8 +87,10 @@ pub(crate) struct Page {
 }
 
 impl Desk {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Desk {
+    /// Of one of the servers of `set`: places in its log are places in those of all.
+    pub(crate) fn new(clock: Arc<dyn Clock>, set: StoreId) -> Desk {
         Desk {
+            set,
             log: Log::default(),
             stays: Mutex::default(),
             pages: AtomicU64::new(0),
@@ -138,7 +142,7 @@ impl Desk {
         page.end();
         let next = filling.place;
         let token = Token {
-            log: lsm.store_id(),
+            log: self.set,
             stores: stores.iter().map(|store| store.keyspace).collect(),
             place: next,
         };
@@ -149,6 +153,21 @@ impl Desk {
         self.events.fetch_add(count as u64, Relaxed);
         self.bytes.fetch_add(if count > 0 { document.len() as u64 } else { 0 }, Relaxed);
         Ok(Page { document, events: count, next })
+    }
+
+    /// Settled commits from `from` to `upto` on, at least one if there is one, and then until
+    /// they take `most` bytes.
+    ///
+    /// # Errors
+    /// The log's: it does not reach back so far, or cannot be read.
+    pub(crate) fn commits(
+        &self,
+        lsm: &Lsm,
+        from: Lsn,
+        upto: Lsn,
+        most: usize,
+    ) -> Result<Vec<Arc<Commit>>, lsm::Error> {
+        self.log.read(lsm, from, upto, most)
     }
 
     /// Keeps the log from `from` on for a while, for who comes back for it.

@@ -29,8 +29,9 @@ const ENDS: [(&str, Option<&str>); 5] = [
 
 /// Who came by `short` with that role, and whether they may revoke each of [`ENDS`], and
 /// have one key in the place of all.
-const BY_SHORT: [(Role, &str); 4] = [
+const BY_SHORT: [(Role, &str); 5] = [
     (Role::None, "--yyy -"),
+    (Role::Replica, "--yyy -"),
     (Role::ReadOnly, "--yyy -"),
     (Role::ReadWrite, "--yyy -"),
     (Role::Admin, "yyyyy y"),

@@ -123,6 +123,8 @@ pub trait WireHandler: Send + Sync + 'static {
         use Opcode::*;
         match operation {
             Read | ReadVersion | Scan | Range | Query | Stream | Fetch | Watch => true,
+            Follow | Snapshot => true,
+            Position | Promote | Demote => false,
             Stats | List | ListSequences | ListUsers | RunningQueries => true,
             DescribeStore | CheckIndexes | FormatQuery => true,
             // It may be any of them.

@@ -61,6 +61,11 @@ fn every_request<'a>(batch: &'a BatchBuf, steps: &'a StepsBuf) -> Vec<Request<'a
         Request::RetryJob { job: key },
         Request::Apply { steps: steps.as_steps() },
         Request::ReadVersion { store, key },
+        Request::Follow { what: DOC },
+        Request::Snapshot { what: DOC },
+        Request::Position { what: DOC },
+        Request::Promote,
+        Request::Demote,
     ]
 }
 

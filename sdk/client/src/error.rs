@@ -260,7 +260,11 @@ mod tests {
             assert_eq!(error.fate() == Fate::Unknown, unknown, "{status}");
             let busy = matches!(
                 status,
-                Status::Busy | Status::Timeout | Status::UpstreamBusy | Status::UpstreamUnreachable
+                Status::Busy
+                    | Status::Timeout
+                    | Status::NotReached
+                    | Status::UpstreamBusy
+                    | Status::UpstreamUnreachable
             );
             assert_eq!(error.is_retryable(), busy, "{status}");
         }

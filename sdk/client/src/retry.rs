@@ -42,6 +42,9 @@ pub(crate) fn kind(request: &Request<'_>) -> Kind {
         | Request::DescribeStore { .. }
         | Request::FormatQuery { .. }
         | Request::Watch { .. }
+        | Request::Follow { .. }
+        | Request::Snapshot { .. }
+        | Request::Position { .. }
         | Request::Backup { begin: false, .. } => Kind::Read,
         Request::Query { text, .. } | Request::Stream { text, .. } if reads(text) => Kind::Read,
         Request::Query { .. } | Request::Stream { .. } => Kind::Once,
@@ -65,6 +68,8 @@ pub(crate) fn kind(request: &Request<'_>) -> Kind {
                 Some(_) => Kind::Once,
             }
         }
+        // The second is refused: it has that role by then.
+        Request::Promote | Request::Demote => Kind::Once,
         // A server that was started anew gives its numbers anew.
         Request::CancelQuery { .. } => Kind::Once,
         Request::BatchInsert { batch, .. } if batch.iter().all(|(key, _)| key.is_some()) => {

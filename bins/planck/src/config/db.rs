@@ -1,6 +1,6 @@
 //! `db.yaml`: storage, durability, the wire, limits.
 
-use super::kinds::{Address, Addresses, Endpoint, FilePath, Number, Size};
+use super::kinds::{Address, Addresses, Endpoint, FilePath, Name, Number, Pin, Size, Text};
 use super::table::settings;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -11,6 +11,9 @@ const DAY: u64 = 86_400_000;
 
 type Port = Number<0, 65535>;
 type MaxSessions = Number<1, 65536>;
+type Host = Text<253>;
+type User = Text<128>;
+type Window = Size<{ 4 * KIB }, { 16 * MIB }>;
 type Interval = Number<0, 60_000>;
 type Memtable = Size<{ 64 * KIB }, { 4 * GIB }>;
 type VlogBuffer = Size<{ 64 * KIB }, { 256 * MIB }>;
@@ -54,8 +57,10 @@ settings! {
     Db {
         address: Address = Address(IpAddr::V4(Ipv4Addr::LOCALHOST)), "127.0.0.1", Address::allowed(), "where the wire listens";
         port: Port = Port::of(24010), 24010, Port::allowed(), "its port; 0 picks a free one and prints it";
+        primary: bool = true, "true", "true or false", "whether data that is made here is a primary's, which takes writes; false: a replica's, made from its primary; what it is later says Promote and Demote";
         max_sessions: MaxSessions = MaxSessions::of(128), 128, MaxSessions::allowed(), "wire sessions at once; one more is refused";
         allowed_ips: Vec<Addresses> = Vec::new(), "[] (all)", "a list of addresses or ranges, such as 10.0.0.0/8", "who may open a wire session";
+        @replica: Replica;
         @session: Session;
         @quic: Quic;
         @buffers: Buffers;
@@ -71,6 +76,21 @@ settings! {
         @logging: Logging;
         @admin: Admin;
         @tracing: Tracing;
+    }
+}
+
+settings! {
+    /// Following a primary, while this server is a replica.
+    Replica {
+        enabled: bool = false, "false", "true or false", "whether this server follows a primary while it is a replica";
+        address: Host = Text("127.0.0.1".to_owned()), "127.0.0.1", Host::allowed(), "where the primary's wire listens: a name, or an IP address";
+        port: Port = Port::of(24010), 24010, Port::allowed(), "its port";
+        uid: User = Text("replica".to_owned()), "replica", User::allowed(), "the primary's user whose key it is, of the role replica";
+        key_file: FilePath = FilePath("replica.key".to_owned()), "replica.key", FilePath::allowed(), "the file with that user's key, readable by its owner alone (0600)";
+        fingerprint: Option<Pin> = None, "(none)", Pin::allowed(), "of the primary's certificate; without it the primary must speak without TLS, and plaintext be true";
+        plaintext: bool = false, "false", "true or false", "true sends the key and all data in the clear: only over loopback or a private network, to a primary with tls.enabled: false";
+        name: Name = Name("replica".to_owned()), "replica", Name::allowed(), "what this server is called in its primary's figures; another one for each replica";
+        window: Window = Window::of(4 * MIB), "4MiB", Window::allowed(), "bytes of the log, or of a snapshot, that are asked for at once";
     }
 }
 

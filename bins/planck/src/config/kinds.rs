@@ -241,6 +241,25 @@ impl<'de> Deserialize<'de> for FilePath {
     }
 }
 
+/// The fingerprint of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin(pub proto::Fingerprint);
+
+impl Pin {
+    /// What is allowed, for people.
+    pub fn allowed() -> String {
+        "64 hexadecimal digits, as planck prints them when it starts".to_owned()
+    }
+}
+
+impl<'de> Deserialize<'de> for Pin {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let wrong = || D::Error::invalid_value(Unexpected::Str(&text), &Self::allowed().as_str());
+        text.parse().map(Self).map_err(|_| wrong())
+    }
+}
+
 /// Where something is sent by HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {

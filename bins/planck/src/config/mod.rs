@@ -148,7 +148,34 @@ fn check_db(db: &Db) -> Result<(), String> {
             db.limits.max_document_size, db.limits.max_message_size
         ));
     }
+    check_replica(&db.replica)?;
     check_tls(&db.tls)
+}
+
+fn check_replica(replica: &db::Replica) -> Result<(), String> {
+    if !replica.enabled {
+        return match *replica == db::Replica::default() {
+            true => Ok(()),
+            false => Err("replica.enabled is false, yet other settings of replica are set: set \
+                          enabled: true, or remove them"
+                .to_owned()),
+        };
+    }
+    if replica.port.get() == 0 || replica.address.0.is_empty() || replica.uid.0.is_empty() {
+        return Err(
+            "replica.address, replica.port and replica.uid name the primary and its user: none of \
+             them is empty or 0"
+                .to_owned(),
+        );
+    }
+    if replica.fingerprint.is_some() == replica.plaintext {
+        return Err(
+            "replica.enabled is true: set replica.fingerprint to that of the primary's certificate, \
+             as its planck prints it, or replica.plaintext: true, and not both"
+                .to_owned(),
+        );
+    }
+    Ok(())
 }
 
 fn check_service(service: &Service) -> Result<(), String> {

@@ -72,6 +72,10 @@ pub fn mind(shared: &Shared, table: Vec<Entry>) {
 /// Does what is to be done about all entries; the time of the next one.
 fn look(shared: &Shared, table: &[Entry]) -> Result<i64, Refusal> {
     let mut first = i64::MAX;
+    if !shared.engine.leads() {
+        // What the primary fires is noted there.
+        return Ok(first);
+    }
     for Entry { entry, times, missed } in table {
         loop {
             let now = now_millis(&shared.clock);

@@ -8,6 +8,7 @@
 mod admin;
 mod edge;
 mod process;
+mod replication;
 mod routes;
 mod storage;
 mod text;
@@ -208,6 +209,8 @@ impl Observed {
         let waiting = self.watchers.get().and_then(Weak::upgrade);
         let waiting = waiting.map(|watchers| watchers.waiting() as u64);
         storage::watches(&mut page, picture.figures.as_ref(), waiting);
+        let figures = picture.figures.as_ref().map(|figures| &figures.replication);
+        replication::page(&mut page, figures);
         page
     }
 }

@@ -15,6 +15,7 @@ mod list;
 mod ping;
 mod queries;
 mod query;
+mod replication;
 mod sequence;
 mod service;
 mod stats;
@@ -77,6 +78,9 @@ enum Command {
     User(user::User),
     Format(format::Format),
     Backup(backup::Backup),
+    Promote(replication::Promote),
+    Demote(replication::Demote),
+    Replication(replication::Replication),
     Ping(ping::Ping),
     Queries(queries::Queries),
     Cancel(cancel::Cancel),
@@ -96,6 +100,9 @@ impl Cli {
             Command::Drop(command) => command.run(global),
             Command::List(command) => command.run(global),
             Command::Backup(command) => command.run(global),
+            Command::Promote(command) => command.run(global),
+            Command::Demote(command) => command.run(global),
+            Command::Replication(command) => command.run(global),
             Command::Index(command) => command.run(global),
             Command::Job(command) => command.run(global),
             Command::Store(command) => command.run(global),

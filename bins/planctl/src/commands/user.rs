@@ -127,6 +127,8 @@ fn put_grants(
 pub(crate) enum Role {
     /// Nothing
     None,
+    /// Follow the log and copy the data: for a replica
+    Replica,
     /// Read documents
     ReadOnly,
     /// Read and change documents
@@ -139,6 +141,7 @@ impl Role {
     fn name(self) -> &'static str {
         match self {
             Role::None => "none",
+            Role::Replica => "replica",
             Role::ReadOnly => "read_only",
             Role::ReadWrite => "read_write",
             Role::Admin => "admin",

@@ -105,6 +105,11 @@ fn with_all(mut each: impl FnMut(&str, &Request<'_>)) {
         ("Apply with all keys", Request::Apply { steps: named.as_steps() }),
         ("Apply without a key", Request::Apply { steps: nameless.as_steps() }),
         ("ReadVersion", Request::ReadVersion { store, key: Key(1) }),
+        ("Follow", Request::Follow { what: document }),
+        ("Snapshot", Request::Snapshot { what: document }),
+        ("Position", Request::Position { what: document }),
+        ("Promote", Request::Promote),
+        ("Demote", Request::Demote),
     ] {
         each(name, &request);
     }

@@ -77,6 +77,14 @@ class Status(enum.IntEnum):
     WATCH_ENDED = 1423
     NO_BEFORE_IMAGES = 1424
     BAD_JOB = 1430
+    NOT_LEADER = 1440
+    DIVERGED = 1441
+    TOO_FAR_BEHIND = 1442
+    OTHER_STORE = 1443
+    OLDER_TERM = 1444
+    NOT_REACHED = 1445
+    BAD_FOLLOW = 1446
+    WRONG_ROLE = 1447
     NOT_AUTHENTICATED = 1501
     BAD_CREDENTIALS = 1502
     FORBIDDEN = 1503
@@ -101,16 +109,17 @@ class Status(enum.IntEnum):
 _OF_CLASS: dict[StatusClass, tuple[int, ...]] = {
     StatusClass.OK: (0,),
     StatusClass.INVALID: (
-        1001, 1002, 1004, 1101, 1103, 1107, 1201, 1206, 1209, 1212, 1218, 1401, 1402, 1409, 1420, 1430,
+        1001, 1002, 1004, 1101, 1103, 1107, 1201, 1206, 1209, 1212, 1218, 1401, 1402, 1409, 1420, 1430, 1446,
         1702,
     ),
     StatusClass.NOT_FOUND: (1202, 1204, 1207, 1210, 1214, 1217, 1301, 1405, 1406, 1407, 1408, 1423),
     StatusClass.DENIED: (1501, 1502, 1503, 1504, 1701),
     StatusClass.CONFLICT: (
-        1203, 1205, 1208, 1211, 1213, 1215, 1302, 1303, 1304, 1305, 1340, 1421, 1422, 1424, 1603,
+        1203, 1205, 1208, 1211, 1213, 1215, 1302, 1303, 1304, 1305, 1340, 1421, 1422, 1424, 1440,
+        1441, 1442, 1443, 1444, 1447, 1603,
     ),
     StatusClass.TOO_LARGE: (1003, 1102, 1104, 1106, 1216, 1403, 1404, 1410, 1708),
-    StatusClass.BUSY: (1601, 1602, 1704, 1705),
+    StatusClass.BUSY: (1445, 1601, 1602, 1704, 1705),
     StatusClass.FAILED: (1703, 1706, 1707, 1901, 1902, 1903, 1999),
 }
 _CLASS_OF = {number: kind for kind, numbers in _OF_CLASS.items() for number in numbers}
