@@ -6,7 +6,8 @@
 //! `tests/tests/rights.rs` over the wire and through a guest.
 //!
 //! The rules: a role is for all stores (none; read_only reads documents; read_write
-//! changes them too; admin does everything). A grant puts another role in its place for
+//! changes them too; admin does everything; replica, of which `engine/src/tests/replica.rs`
+//! asks, follows and copies). A grant puts another role in its place for
 //! the documents of one store, upwards or downwards, and gives nothing else. A service is
 //! read_write everywhere, and makes stores, indexes and sequences. Writing to the system's own
 //! stores, those of jobs, is an admin's, a service's, and who was granted it there.
@@ -175,7 +176,8 @@ fn without_store() -> Vec<(&'static str, Vec<u8>)> {
     let mut batch = BatchBuf::new();
     batch.push(None, document);
     let of_jobs = |text| Request::Query { text, parameters: None };
-    let all: [(&str, Request<'_>); 45] = [
+    let nothing = doc("{}");
+    let all: [(&str, Request<'_>); 50] = [
         ("yyyyyyyy", Request::Ping),
         ("yyyy-yyy", Request::Stats),
         ("yyyy-yyy", Request::List),
@@ -203,6 +205,12 @@ fn without_store() -> Vec<(&'static str, Vec<u8>)> {
         ("---y---y", of_jobs("_cron.filter(a = 9).set({a: 8})")),
         ("-yyy-yyy", of_jobs("_jobs.count()")),
         ("-yyy-yyy", Request::Scan { store, after: None, limit: 1, reverse: false }),
+        ("---y----", Request::Follow { what: document }),
+        ("---y----", Request::Snapshot { what: &key }),
+        ("yyyyyyyy", Request::Position { what: &nothing }),
+        // In this order: it takes writes again.
+        ("---y----", Request::Demote),
+        ("---y----", Request::Promote),
         ("---y----", Request::Flush),
         ("---y----", Request::Backup { begin: false, full: false }),
         ("---y----", Request::ReloadModule),
@@ -362,6 +370,8 @@ pub fn ask_all(service: &mut dyn Service) -> (usize, Vec<Opcode>) {
                         S::UnknownUser,
                         S::UnknownTransaction,
                         S::NotSetUp,
+                        // That of nobody who follows.
+                        S::BadFollow,
                     ];
                     case.allowed && missing.contains(status)
                 }

@@ -170,8 +170,11 @@ pub(crate) fn reads(text: &str) -> bool {
 pub(crate) fn again(kind: Kind, repeat: bool, error: &Error) -> bool {
     // A wait for a connection that was in vain has been long enough, and so was the time
     // the server gave: what it cancels, too, it answers with Timeout.
-    let over =
-        matches!(error, Error::Exhausted { .. } | Error::Refused { status: Status::Timeout, .. });
+    let over = matches!(
+        error,
+        Error::Exhausted { .. }
+            | Error::Refused { status: Status::Timeout | Status::NotReached, .. }
+    );
     if over || kind == Kind::Session || !error.passes() {
         return false;
     }

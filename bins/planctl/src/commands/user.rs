@@ -96,7 +96,7 @@ pub(crate) enum User {
 fn grant(text: &str) -> Result<(String, Role), String> {
     let (store, role) = text.split_once('=').ok_or("say STORE=ROLE, such as orders=read_only")?;
     match Role::from_str(role, false) {
-        Ok(Role::Admin) | Err(_) => {
+        Ok(Role::Admin | Role::Replica) | Err(_) => {
             Err(format!("{role:?} cannot be granted: say none, read_only or read_write"))
         }
         Ok(role) => Ok((store.to_owned(), role)),
