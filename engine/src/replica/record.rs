@@ -202,13 +202,15 @@ mod tests {
         one.write(&*disk).unwrap();
         let before = disk.calls();
         two.write(&*disk).unwrap();
-        for at in 0..disk.calls() - before {
-            let disk = SimDisk::new(at);
+        let calls = disk.calls() - before;
+        for (at, seed) in (0..calls).flat_map(|at| (0..8).map(move |seed| (at, seed))) {
+            let disk = SimDisk::new(seed);
             one.write(&*disk).unwrap();
             disk.crash_after(at);
             let written = two.write(&*disk);
             assert!(written.is_err() && disk.is_crashed(), "at call {at}");
-            let found = Record::read(&*disk.restart_worst()).unwrap();
+            let after = if seed == 0 { disk.restart_worst() } else { disk.restart() };
+            let found = Record::read(&*after).unwrap();
             assert!(found == Some(one) || found == Some(two), "at call {at}: {found:?}");
         }
         assert_eq!(Record::read(&*disk.restart_worst()).unwrap(), Some(two));

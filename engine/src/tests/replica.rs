@@ -669,3 +669,43 @@ fn a_guest_that_would_write_is_answered_for_and_one_that_reads_is_not() {
     // The guest has made something of it.
     assert_eq!(conclude(&[insert], 200), Concluded::Stands);
 }
+
+#[test]
+fn the_log_is_kept_for_a_replica_that_is_away_and_no_longer_than_for_it() {
+    let mut small = options();
+    small.storage.wal_segment_bytes = 4096;
+    small.storage.memtable_bytes = 16 << 10;
+    let clock = Arc::new(SimClock::new(NOW));
+    let primary = open_at(clock.clone(), SimDisk::new(1), small);
+    done(&primary, create("s"));
+    let disk = SimDisk::new(2);
+    bootstrap(&primary, &disk);
+    let replica = open_of(&disk, "x:1", 7);
+    follow(&primary, &replica);
+    let text = format!(r#"{{"text": "{}"}}"#, "x".repeat(1000));
+    let goes_on = |keys: std::ops::Range<u128>| {
+        keys.for_each(|key| insert(&primary, key, &text));
+        for _ in 0..2 {
+            insert(&primary, 1000, &text_of_one());
+            done(&primary, Request::Delete { store: "s", key: Key(1000) });
+            primary.flush().unwrap();
+            while primary.maintenance().unwrap() != crate::Step::Idle {}
+        }
+    };
+    // The snapshot that it began with has been let go of.
+    clock.advance(std::time::Duration::from_secs(601));
+    assert!(primary.tend_snapshot(&|| true).is_none());
+    goes_on(1..100);
+    follow(&primary, &replica);
+    same(&primary, &replica);
+    // What it says to be durable is kept for it no longer.
+    primary.sync().unwrap();
+    assert!(!page(&primary, &replica, 1 << 20).unwrap().more);
+    let before = primary.lsm.oldest_lsn();
+    goes_on(100..110);
+    assert!(primary.lsm.oldest_lsn() > before);
+}
+
+fn text_of_one() -> String {
+    r#"{"one": 1}"#.to_owned()
+}
