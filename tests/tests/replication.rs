@@ -60,7 +60,8 @@ struct Server {
 impl Server {
     fn primary() -> Server {
         let port = port();
-        let dir = service_dir(&db(port, ""), None);
+        // Replicas wait for commits where nobody else may.
+        let dir = service_dir(&db(port, "limits: {max_watchers: 0}\n"), None);
         let planck = Planck::start(dir.path()).unwrap();
         let save = dir.path().join("replica-of-it.key");
         let save = save.to_str().unwrap();
@@ -193,6 +194,19 @@ fn a_replica_follows_over_kills_of_both() {
     assert!(words.contains("PLK-1440") && words.contains(&one.address().to_string()), "{words}");
     // And can be backed up.
     two.ctl(&["backup"]);
+    let again = service_dir("port: 0\n", None);
+    let restored = std::process::Command::new(tests::program("planck"))
+        .arg("restore")
+        .args([std::ffi::OsStr::new("--from"), two.path().join("backups").as_os_str()])
+        .args([std::ffi::OsStr::new("--dir"), again.path().as_os_str()])
+        .output()
+        .unwrap();
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    fs::copy(one.path().join("admin.key"), again.path().join("admin.key")).unwrap();
+    let third = Planck::start(again.path()).unwrap();
+    assert_eq!(third.planctl_ok(&["query", "items.orderBy(n)", "--json"]), two.all());
+    assert!(third.planctl_ok(&["replication"]).starts_with("primary"), "it is a store of its own");
+    drop(third);
     assert_eq!(two.planck.take().unwrap().stop().0, Some(0));
     assert_eq!(one.planck.take().unwrap().stop().0, Some(0));
 }

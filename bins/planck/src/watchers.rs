@@ -76,11 +76,20 @@ impl Watchers {
     /// What a watcher of the wire waits for; `None`: as many wait as may.
     pub fn wait(&self, waits: Waits) -> Option<Wait> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(Wait {
-            news: Box::pin(self.behind(waits.behind, Some(place))),
+        Some(self.wait_with(waits, Some(place)))
+    }
+
+    /// What a replica waits for: their number is bounded by the engine.
+    pub fn wait_of_replica(&self, waits: Waits) -> Wait {
+        self.wait_with(waits, None)
+    }
+
+    fn wait_with(&self, waits: Waits, place: Option<OwnedSemaphorePermit>) -> Wait {
+        Wait {
+            news: Box::pin(self.behind(waits.behind, place)),
             time: Duration::from_millis(waits.millis.into()),
             place: waits.behind,
-        })
+        }
     }
 
     /// Ends when there is a commit behind `lsn`, or a moment later.

@@ -5,7 +5,7 @@ use crate::watchers::Watchers;
 use engine::{Engine, Principal};
 use net::wire::{Call, Wait, Welcome, WireHandler};
 use proto::packet::Header;
-use proto::{Class, ReplyWriter, Status};
+use proto::{Class, Opcode, ReplyWriter, Status};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -128,7 +128,11 @@ impl WireHandler for Wire {
         };
         let mut wait = None;
         if let Some(waits) = ask(may_wait, out) {
-            wait = self.watchers.wait(waits);
+            let code = Header::parse(packet).map_or(0, |header| header.code);
+            wait = match code == Opcode::Follow as u16 {
+                true => Some(self.watchers.wait_of_replica(waits)),
+                false => self.watchers.wait(waits),
+            };
             match (&wait, place) {
                 (Some(_), _) => {}
                 // It has waited already, and lost its place for a moment.
