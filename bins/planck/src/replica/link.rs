@@ -90,8 +90,10 @@ async fn session(
     told: &mut String,
 ) -> Result<(), Why> {
     let mut to: Connection = primary.connect().await?;
+    // The first page is not waited for: that it comes says that the primary is followed.
+    let mut wait_ms = 0;
     while !engine.leads() {
-        let what = match engine.follow_request(primary.window, WAIT_MS) {
+        let what = match engine.follow_request(primary.window, wait_ms) {
             Ok(what) => what,
             Err(refusal) if refusal.status == Status::WrongRole => return Ok(()),
             Err(refusal) => return Err(of_page(&refusal)),
@@ -101,6 +103,7 @@ async fn session(
         let took = tokio::task::spawn_blocking(move || taking.take_followed(&page)).await;
         match took {
             Ok(Ok(_)) => {
+                wait_ms = WAIT_MS;
                 if !told.is_empty() || *pauses != Pauses::new() {
                     tracing::info!("the primary {} is followed", primary.address);
                 }
