@@ -6,7 +6,7 @@
 //! `tests/tests/rights.rs` over the wire and through a guest.
 //!
 //! The rules: a role is for all stores (none; read_only reads documents; read_write
-//! changes them too; admin does everything; replica, of which `engine/src/tests/replica.rs`
+//! changes them too; admin does everything; replica, of which `engine/src/tests/replica`
 //! asks, follows and copies). A grant puts another role in its place for
 //! the documents of one store, upwards or downwards, and gives nothing else. A service is
 //! read_write everywhere, and makes stores, indexes and sequences. Writing to the system's own
