@@ -404,13 +404,14 @@ static uint16_t http_status(uint16_t status) {
     case 1202: case 1204: case 1207: case 1210: case 1214: case 1217: case 1301: case 1405: case 1406: case 1407: case 1408: case 1423: return 404;
     case 1203: case 1205: case 1208: case 1211: case 1213: case 1215: case 1216: return 409;
     case 1302: case 1303: case 1304: case 1305: case 1340: case 1421: case 1422: case 1424: case 1603: return 409;
+    case 1441: case 1442: case 1443: case 1444: case 1447: return 409;
     case 1501: case 1502: return 401;
     case 1503: case 1701: return 403;
     case 1504: return 429;
     case 1702: return 400;
     case 1703: case 1705: case 1707: case 1708: return 502;
-    case 1601: case 1704: case 1901: return 503;
-    case 1602: case 1706: return 504;
+    case 1440: case 1601: case 1704: case 1901: return 503;
+    case 1445: case 1602: case 1706: return 504;
     default: return status < 1500 ? 400 : 500;
     }
 }

@@ -138,11 +138,44 @@ REQUESTS: dict[str, Call[Any]] = {
     "retry-job": calls.retry_job(KEY),
     "read-version": calls.read_version("flights", KEY),
     "apply": calls.apply(STEPS),
+    "position": calls.position(Int64(1240), 5000),
+    "promote": calls.promote(),
+    "demote": calls.demote(),
 }
+SET = "6f1c0000000000000000000000000a92"
+TERMS = struct.pack("<6Q", 1, 1236, 0x0A0B, 2, 1240, 0x0C0D)
 FIELDS_ONLY: dict[str, tuple[Op, dict[str, Any]]] = {
     "auth": (Op.AUTH, {"user": "ann", "key": "correct horse battery"}),
     "fetch": (Op.FETCH, {"cursor": 42}),
     "close-cursor": (Op.CLOSE_CURSOR, {"cursor": 42}),
+    "follow": (
+        Op.FOLLOW,
+        {
+            "what": {
+                "set": SET,
+                "replica": "7a000000000000000000000000000001",
+                "name": "two",
+                "from": Int64(1241),
+                "skip": Int64(0),
+                "durable": Int64(1240),
+                "terms": TERMS,
+                "max_bytes": Int64(1 << 20),
+                "max_wait_ms": Int64(5000),
+            }
+        },
+    ),
+    "snapshot": (Op.SNAPSHOT, {"what": {"begin": True, "name": "two"}}),
+    "snapshot-piece": (
+        Op.SNAPSHOT,
+        {
+            "what": {
+                "snapshot": Int64(7),
+                "file": "0000000001.pages",
+                "at": Int64(4096),
+                "max_bytes": Int64(1 << 20),
+            }
+        },
+    ),
 }
 NEXT_KEY = KEY.successor()
 MODULE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -204,6 +237,32 @@ REPLIES: dict[str, Reply] = {
     "apply-reply": Answer({"version": Int64(1240), "keys": 2 * (KEY.raw + NEXT_KEY.raw)}),
     "condition-reply": Failure(1340, "step 1: it was to have version 1234, and has version 1236"),
     "next-numbers-reply": Answer({"first": Int64(1), "count": Int64(10)}),
+    "position-reply": Answer(
+        {
+            "role": "replica",
+            "term": Int64(1),
+            "lsn": Int64(1240),
+            "durable": Int64(1240),
+            "set": SET,
+            "primary": "10.0.0.1:24010",
+            "connected": True,
+            "primary_durable": Int64(1242),
+            "behind": Int64(2),
+        }
+    ),
+    "not-leader-reply": Failure(1440, "send them to the primary"),
+    "follow-reply": Answer(
+        {
+            "set": SET,
+            "terms": TERMS,
+            "from": Int64(1241),
+            "skip": Int64(0),
+            "durable": Int64(1240),
+            "now": Int64(1_700_000_000_000_000),
+            "behind_bytes": Int64(0),
+            "frames": b"",
+        }
+    ),
 }
 
 

@@ -41,6 +41,7 @@ from planck import (
     Transaction,
     fingerprint_of_pem,
 )
+from planck import calls
 from planck.connection import Call, Connection
 from planck.packets import Kind, Op, Packet, encode_packet, encode_request
 from planck.result import query
@@ -690,6 +691,34 @@ class Restarts(Integration):
         with self.server.client(retries=12) as client:
             client.store("waited").insert({})
         starting.join()
+
+
+class Replication(Integration):
+    def test_who_leads(self) -> None:
+        store = self.client.store("led")
+        store.create()
+        at = self.client.position()
+        self.assertEqual((at["role"], at["primary"]), ("primary", None))
+        self.assertGreaterEqual(self.client.position(at["lsn"], max_wait_ms=1000)["lsn"], at["lsn"])
+        asked = {"replica": "1" * 32, "name": "x", "from": 1, "skip": 0, "durable": 0, "terms": b""}
+        for work, status in [
+            (lambda: self.client.promote(), 1447),
+            (lambda: self.client.run(calls.follow({**asked, "set": "0" * 32, "max_bytes": 1, "max_wait_ms": 0})), 1443),
+            (lambda: self.client.run(calls.follow({})), 1446),
+        ]:
+            with self.assertRaises(ServerError) as caught:
+                work()
+            self.assertEqual(caught.exception.status, status)
+        made = self.client.run(calls.snapshot({"begin": True, "name": "x"}))
+        self.assertEqual(made["state"], "making")
+        try:
+            self.assertGreaterEqual(self.client.demote()["lsn"], at["lsn"])
+            with self.assertRaises(ServerError) as refused:
+                store.insert({"n": 1})
+            self.assertEqual(refused.exception.status, 1440)
+        finally:
+            self.assertEqual(self.client.promote()["term"], 1)
+        store.insert({"n": 1})
 
 
 @unittest.skipUnless(BINARY, "PLANCK_BINARY names no server")

@@ -16,7 +16,7 @@ from .documents import Document
 from .errors import ProtocolError, ServerError, Status
 from .packets import Answer, Count, Empty, Keys, OneKey, Op, Reply, Row, Rows, WithVersion, encode_request
 from .shapes import Step
-from .values import DateTime, Key, KeyLike
+from .values import DateTime, Int64, Key, KeyLike
 
 T = TypeVar("T")
 
@@ -347,6 +347,31 @@ def reload_module() -> Call[Document]:
 def watch(what: Mapping[str, Any]) -> Call[Document]:
     """What changed in stores since a place in the log."""
     return _call(Op.WATCH, True, document_of, what=what)
+
+
+def position(lsn: int, max_wait_ms: int) -> Call[Document]:
+    """How far the server is, once the commit ``lsn`` can be read there; waited for so long."""
+    return _call(Op.POSITION, True, document_of, what={"lsn": Int64(lsn), "max_wait_ms": max_wait_ms})
+
+
+def follow(what: Mapping[str, Any]) -> Call[Document]:
+    """A page of the log, as a replica asks for it."""
+    return _call(Op.FOLLOW, True, document_of, what=what)
+
+
+def snapshot(what: Mapping[str, Any]) -> Call[Document]:
+    """The data whole, or a piece of it, as a replica asks for it."""
+    return _call(Op.SNAPSHOT, True, document_of, what=what)
+
+
+def promote() -> Call[Document]:
+    """Makes a replica the primary."""
+    return _call(Op.PROMOTE, False, document_of)
+
+
+def demote() -> Call[Document]:
+    """Makes a primary a replica."""
+    return _call(Op.DEMOTE, False, document_of)
 
 
 def create_user(

@@ -449,6 +449,19 @@ class Client:
         )
         return self.run(call, timeout)
 
+    def position(self, lsn: int = 0, *, max_wait_ms: int = 0, timeout: Timeout = DEFAULT) -> Document:
+        """How far this server is, once the commit `lsn` can be read there: so a replica shows what
+        was written at its primary. `lsn` may be waited for so many milliseconds."""
+        return self.run(calls.position(lsn, max_wait_ms), timeout)
+
+    def promote(self, *, timeout: Timeout = DEFAULT) -> Document:
+        """Makes this replica the primary: its new `term`, and the `lsn` that it begins with."""
+        return self.run(calls.promote(), timeout)
+
+    def demote(self, *, timeout: Timeout = DEFAULT) -> Document:
+        """Makes this primary a replica: the `lsn` of its last commit."""
+        return self.run(calls.demote(), timeout)
+
     def retry_job(self, job: KeyLike, *, timeout: Timeout = DEFAULT) -> None:
         """Puts a job of the store `_dead_jobs` back among those that wait, as if it had never been tried."""
         self.run(calls.retry_job(job), timeout)

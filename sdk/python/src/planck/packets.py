@@ -108,6 +108,11 @@ class Op(enum.IntEnum):
     RETRY_JOB = 49
     APPLY = 52
     READ_VERSION = 53
+    FOLLOW = 54
+    SNAPSHOT = 55
+    POSITION = 56
+    PROMOTE = 57
+    DEMOTE = 58
 
 
 @dataclass(frozen=True)
@@ -223,6 +228,11 @@ FIELDS: dict[Op, tuple[tuple[str, Shape], ...]] = {
     Op.RETRY_JOB: (("job", KEY),),
     Op.APPLY: (("steps", STEPS),),
     Op.READ_VERSION: (_STORE, ("key", KEY)),
+    Op.FOLLOW: (("what", DOCUMENT),),
+    Op.SNAPSHOT: (("what", DOCUMENT),),
+    Op.POSITION: (("what", DOCUMENT),),
+    Op.PROMOTE: (),
+    Op.DEMOTE: (),
 }
 """The fields of each request, in their order."""
 
