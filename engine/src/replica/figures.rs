@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use lsm::StoreId;
 use proto::doc::DocBuf;
 
 use super::{ReplicaRole, figure};
@@ -146,7 +147,7 @@ impl Engine {
         let settled = self.lsm.settled_lsn();
         let mut followers = Vec::with_capacity(desk.followers.len());
         desk.followers.each(|one, silent| {
-            followers.push(FollowerFigures {
+            let figures = FollowerFigures {
                 name: one.name.clone(),
                 shipped_lsn: one.next - 1,
                 durable_lsn: one.durable,
@@ -156,7 +157,8 @@ impl Engine {
                     false => 0,
                 },
                 silent_micros: silent / 1000,
-            });
+            };
+            followers.push((one.id, figures));
         });
         let link = (role == ReplicaRole::Replica).then(|| {
             let link = desk.link.lock();
@@ -175,8 +177,49 @@ impl Engine {
             snapshots: desk.snapshots.made(),
             bootstraps: desk.options.bootstraps,
             reconnects: desk.link.lock().reconnects,
-            followers,
+            followers: told_apart(followers),
             link,
         }
+    }
+}
+
+/// Gives each a name of its own, who asked last first: two may call themselves alike, and one
+/// that was made anew has another number than it had.
+fn told_apart(mut all: Vec<(StoreId, FollowerFigures)>) -> Vec<FollowerFigures> {
+    all.sort_by_key(|(_, one)| one.silent_micros);
+    let mut apart: Vec<FollowerFigures> = Vec::with_capacity(all.len());
+    for (id, mut one) in all {
+        if apart.iter().any(|other| other.name == one.name) {
+            one.name = format!("{} {id}", one.name);
+        }
+        apart.push(one);
+    }
+    apart
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_of_one_name_are_told_apart() {
+        let one = |id: u8, name: &str, silent_micros| {
+            let name = name.to_owned();
+            let (shipped_lsn, durable_lsn, behind, behind_bytes) = (0, 0, 0, 0);
+            let figures = FollowerFigures {
+                name,
+                shipped_lsn,
+                durable_lsn,
+                behind,
+                behind_bytes,
+                silent_micros,
+            };
+            (StoreId([id; 16]), figures)
+        };
+        let all =
+            told_apart(vec![one(1, "b", 90), one(2, "b", 5), one(3, "b", 70), one(4, "c", 8)]);
+        let names: Vec<&str> = all.iter().map(|one| &*one.name).collect();
+        let (third, first) = (format!("b {}", "03".repeat(16)), format!("b {}", "01".repeat(16)));
+        assert_eq!(names, ["b", "c", &*third, &*first]);
     }
 }
